@@ -1,0 +1,46 @@
+# The two commands: `make demo` and `make test`. Each sets up .venv from the hash-pinned lock first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+WORKERS ?= 2
+
+.PHONY: help demo test check lint types lock bench clean
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<(3,14) else "Python 3.11-3.13 is needed, this is %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $(READY)
+
+demo: $(READY) ## the whole system on the public population; ARGS=--exit stops it at the end
+	$(BIN)/churn demo $(ARGS)
+
+test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+
+check: lint types ## lint, types, layers, definitions
+	$(BIN)/lint-imports
+	home=$$(mktemp -d) && DAGSTER_HOME=$$home $(BIN)/dagster definitions validate -m churn_assets.definitions; status=$$?; rm -rf $$home; exit $$status
+
+lint: $(READY) ## ruff, both as linter and as formatter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(READY) ## seconds per stage, ingest, training set, latency; prints one table
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(READY) ## resolve again and write the lock (hashes, no addresses)
+	$(BIN)/uv pip compile pyproject.toml --group dev --group base-population --universal --generate-hashes --no-annotate --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock --universal --generate-hashes --no-annotate --no-header --quiet -o requirements-runtime.lock
+
+clean: ## remove the virtual environment (the state in .churn/ stays)
+	rm -rf $(VENV)
