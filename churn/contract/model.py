@@ -1,0 +1,6 @@
+"""The names under which a model is found in MLflow: by those who register it and by those who serve it."""
+
+REGISTERED_MODEL = "streamflow_churn"
+CHAMPION_ALIAS = "champion"
+ONNX_PATH = "onnx/model.onnx"  # in the artifacts of a version's run
+SCHEMA_PATH = "feature_schema.json"

@@ -1,0 +1,38 @@
+"""Postgres: how to reach it. The schema is in schema.py, the first start in init.py."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from churn.errors import ChurnError
+from churn.settings import get_settings
+
+
+@contextmanager
+def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
+    """Open one transaction on Postgres; it commits at the end, or rolls back on an exception.
+
+    Args:
+        database: another database than POSTGRES_DB.
+
+    Raises:
+        ChurnError: Postgres does not answer.
+    """
+    settings = get_settings()
+    try:
+        connection = psycopg.connect(settings.dsn(database), connect_timeout=5)
+    except psycopg.OperationalError as error:
+        raise ChurnError(
+            f"Postgres does not answer: {str(error).strip()}",
+            where=f"{settings.postgres_host}:{settings.postgres_port}",
+            remedy="start the stack with `churn up`, or set POSTGRES_HOST and POSTGRES_PASSWORD",
+        ) from error
+    with connection:  # commits or rolls back, then closes
+        connection.execute("SET TIME ZONE 'UTC'")
+        yield connection
+
+
+def lock(connection: psycopg.Connection, name: str) -> None:
+    """Wait for the advisory lock called `name`; it is free again when the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])

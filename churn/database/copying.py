@@ -1,0 +1,63 @@
+"""Arrow tables in and out of Postgres by COPY, the fast path both ways."""
+
+import io
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from psycopg import sql
+
+
+def copy_in(
+    connection: psycopg.Connection, table: sql.Composable, rows: pa.Table, chunk_rows: int = 250_000
+) -> None:
+    """Append `rows` to `table`; columns are matched by name, nulls stay null."""
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in rows.column_names)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, columns)
+    options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for start in range(0, rows.num_rows, chunk_rows):
+            buffer = io.BytesIO()
+            pa_csv.write_csv(_quoted_blanks(rows.slice(start, chunk_rows)), buffer, options)
+            copy.write(buffer.getbuffer())
+
+
+def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.Schema) -> pa.Table:
+    """Return the rows of `query` as an Arrow table of `schema` (columns in the query's order).
+
+    Timestamps must be selected as microseconds since the epoch (bigint).
+    """
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)").format(query)
+    buffer = io.BytesIO()
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for block in copy:
+            buffer.write(block)
+    read_types = {
+        field.name: pa.int64() if pa.types.is_timestamp(field.type) else field.type
+        for field in schema
+    }
+    if buffer.tell() == 0:
+        return schema.empty_table()
+    buffer.seek(0)
+    table = pa_csv.read_csv(
+        buffer,
+        read_options=pa_csv.ReadOptions(column_names=schema.names),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=read_types,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    return table.cast(schema)
+
+
+def _quoted_blanks(rows: pa.Table) -> pa.Table:
+    """Return the rows as they are; an empty text would be read back as null, so refuse it."""
+    for name in rows.column_names:
+        column = rows[name]
+        if pa.types.is_string(column.type) and pa.compute.any(pa.compute.equal(column, "")).as_py():
+            raise ValueError(f"column {name} holds an empty text; blanks must be null")
+    return rows

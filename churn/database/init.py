@@ -1,0 +1,89 @@
+"""The first start: databases and schema, in sequence and under one lock, before any service runs."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from churn.database import connect, lock
+from churn.database.schema import statements
+from churn.errors import ChurnError
+from churn.settings import get_settings
+
+SERVICES = ("streamflow", "dagster", "mlflow")
+SERVICE_DATABASES = ("dagster", "mlflow")
+
+
+def initialise(services: Collection[str] = SERVICES) -> None:
+    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast.
+
+    Processes of one service that start for the first time at once corrupt each other's migrations, so
+    each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
+    and from two places at once.
+
+    Args:
+        services: what to make ready; the others are left as they are.
+    """
+    make_ready = {
+        "streamflow": _apply_features,
+        "dagster": _migrate_dagster,
+        "mlflow": _migrate_mlflow,
+    }
+    if unknown := set(services) - make_ready.keys():
+        raise ChurnError(
+            f"unknown: {', '.join(sorted(unknown))}", remedy=f"choose from {', '.join(SERVICES)}"
+        )
+    for service in services:
+        with _making(service):
+            if service == "streamflow":
+                with connect() as connection:
+                    create_schema(connection)
+            make_ready[service]()
+
+
+def prepare_schema() -> None:
+    """Create our own database and tables where they are missing: the part of `initialise` that is quick."""
+    with _making("streamflow"), connect() as connection:
+        create_schema(connection)
+
+
+@contextmanager
+def _making(service: str) -> Iterator[None]:
+    with connect("postgres") as guard:
+        lock(guard, f"churn.initialise.{service}")  # until the service is ready
+        _create_database(get_settings().postgres_db if service == "streamflow" else service)
+        yield
+
+
+def create_schema(connection: psycopg.Connection) -> None:
+    """Create our own schemas, tables and views where they are missing."""
+    for statement in statements():
+        connection.execute(statement)
+
+
+def _create_database(name: str) -> None:
+    with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if found.fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _migrate_dagster() -> None:
+    from dagster_postgres import DagsterPostgresStorage
+
+    url = get_settings().sqlalchemy_url("dagster")
+    storage = DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)
+    storage.event_log_storage.dispose()  # the one that keeps a thread and a connection
+
+
+def _migrate_mlflow() -> None:
+    from mlflow.db import upgrade
+
+    upgrade.callback(get_settings().sqlalchemy_url("mlflow"))
+
+
+def _apply_features() -> None:
+    from feature_repo.store import apply_features
+
+    apply_features()

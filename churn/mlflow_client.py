@@ -1,0 +1,68 @@
+"""MLflow: how to reach it. No fluent state: threads and processes stay out of each other's runs."""
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from churn.errors import ChurnError
+from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def mlflow_client() -> "MlflowClient":
+    """Return a client of the tracking server and registry.
+
+    Raises:
+        ChurnError: MLflow does not answer (its own client would try again for minutes).
+    """
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import (
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+    )
+
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # the bars are ours
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for answers: `--json`, tables
+    uri = get_settings().mlflow_tracking_uri
+    if uri.startswith("http"):
+        try:
+            # Without TLS there are no certificates to read: that takes longer than the question.
+            asked = httpx.get(
+                f"{uri.rstrip('/')}/health", timeout=10, verify=uri.startswith("https")
+            )
+            asked.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ChurnError(
+                f"MLflow does not answer: {error}",
+                where=uri,
+                remedy="start the stack with `churn up`, or set MLFLOW_TRACKING_URI",
+            ) from error
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(client: "MlflowClient", name: str) -> str:
+    """Return the id of the experiment called `name`; it is created if need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was quicker
+    return str(found.experiment_id)
+
+
+def ensure_registered_model(client: "MlflowClient", name: str, description: str) -> None:
+    """Create the registered model called `name` unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

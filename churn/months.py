@@ -1,0 +1,77 @@
+"""The calendar: months, the instant they close, and when their labels mature. Nothing asks the clock."""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from churn.errors import ChurnError
+
+_TICK = dt.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, order=True)
+class Month:
+    """One calendar month, the unit of a drop and of a Dagster partition."""
+
+    first_day: dt.date
+
+    @classmethod
+    def parse(cls, text: str) -> "Month":
+        """Read `2024-01` or `2024-01-01`; anything else is a ChurnError."""
+        found = re.fullmatch(r"(\d{4})-(\d{2})(-01)?", text)
+        if found is None or not 1 <= int(found[2]) <= 12:
+            raise ChurnError(f"{text!r} is not a month", remedy="write a month as 2024-01")
+        return cls(dt.date(int(found[1]), int(found[2]), 1))
+
+    @classmethod
+    def of_as_of(cls, as_of: dt.datetime) -> "Month":
+        """Return the month that closes at `as_of`."""
+        return cls(as_of.astimezone(dt.UTC).date().replace(day=1))
+
+    @property
+    def partition_key(self) -> str:
+        """Dagster's key: the first day, `2024-01-01`."""
+        return self.first_day.isoformat()
+
+    @property
+    def as_of(self) -> dt.datetime:
+        """The one instant at which the month closes: the last microsecond of its last day, UTC."""
+        return dt.datetime.combine(self.next.first_day, dt.time(), dt.UTC) - _TICK
+
+    @property
+    def as_of_date(self) -> dt.date:
+        """The date that as_of is shown as: the last day."""
+        return self.as_of.date()
+
+    @property
+    def matures_at(self) -> dt.datetime:
+        """K(M): the instant at which the labels of this month are known, as_of of the next month."""
+        return self.next.as_of
+
+    @property
+    def next(self) -> "Month":
+        """The month after this one."""
+        return self.shift(1)
+
+    def shift(self, months: int) -> "Month":
+        """Return the month `months` later (earlier if negative)."""
+        index = self.first_day.year * 12 + self.first_day.month - 1 + months
+        return Month(dt.date(index // 12, index % 12 + 1, 1))
+
+    def __sub__(self, other: "Month") -> int:
+        a, b = self.first_day, other.first_day
+        return (a.year - b.year) * 12 + a.month - b.month
+
+    def __str__(self) -> str:
+        return f"{self.first_day:%Y-%m}"
+
+    def folder(self, first: "Month") -> str:
+        """Return the drop's folder name, `month_000` for the first month."""
+        return f"month_{self - first:03d}"
+
+
+def months_between(first: Month, last: Month) -> Iterator[Month]:
+    """Yield every month from `first` to `last`, both included."""
+    for offset in range(last - first + 1):
+        yield first.shift(offset)

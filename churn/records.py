@@ -1,0 +1,118 @@
+"""The record of every materialization in MLflow: who made what, for which month, from what, how long."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from churn.mlflow_client import mlflow_client
+from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+PARENT_TAG = "mlflow.parentRunId"
+DAGSTER_RUN_TAG = "dagster_run_id"  # dagster-mlflow's own tag
+
+
+@dataclass
+class Record:
+    """One nested MLflow run: one asset, one partition, one Dagster run."""
+
+    run_id: str
+    parent_run_id: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Tracking(Protocol):
+    """What dagster-mlflow's resource offers, once it has its MLflow run."""
+
+    tracking_client: "MlflowClient"
+    experiment: "Experiment"
+    dagster_run_id: str
+    parent_id: str  # the MLflow run that stands for the Dagster run
+
+
+@contextlib.contextmanager
+def recorded(asset: str, partition: str, tracking: Tracking) -> Iterator[Record]:
+    """Record one materialization; it ends FINISHED, or FAILED with the error's text.
+
+    Args:
+        asset: the asset's key.
+        partition: the month's partition key.
+        tracking: the resource of the Dagster run that materializes it.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    client = tracking.tracking_client
+    created = client.create_run(
+        tracking.experiment.experiment_id,
+        run_name=f"{asset} {partition}",
+        tags={
+            PARENT_TAG: tracking.parent_id,
+            "asset": asset,
+            "partition": partition,
+            "dagster_run": tracking.dagster_run_id,
+        },
+    )
+    record = Record(created.info.run_id, tracking.parent_id)
+    status, started = "FAILED", dt.datetime.now(dt.UTC)
+    try:
+        yield record
+        status = "FINISHED"
+    except BaseException as error:
+        record.tags["error"] = str(error)[:5000]
+        raise
+    finally:
+        ended = dt.datetime.now(dt.UTC)
+        record.metrics["duration_sec"] = (ended - started).total_seconds()
+        stamp = int(ended.timestamp() * 1000)
+        client.log_batch(
+            record.run_id,
+            metrics=[Metric(name, value, stamp, 0) for name, value in record.metrics.items()],
+            params=[Param(name, value) for name, value in record.params.items()],
+            tags=[RunTag(name, value) for name, value in record.tags.items()],
+        )
+        client.set_terminated(record.run_id, status)
+
+
+def close_records(dagster_run_id: str, *, succeeded: bool) -> None:
+    """End the MLflow runs of a Dagster run that has ended: the parent, and what a killed step left.
+
+    A record still running belongs to a step that never came back, so it failed, whatever the run did.
+    """
+    tracking = mlflow_client()
+    for parent in _search(tracking, {DAGSTER_RUN_TAG: dagster_run_id}):
+        for child in _search(tracking, {PARENT_TAG: parent.info.run_id}):
+            if child.info.status == "RUNNING":
+                tracking.set_terminated(child.info.run_id, "FAILED")
+        tracking.set_terminated(parent.info.run_id, "FINISHED" if succeeded else "FAILED")
+
+
+def record_check(asset: str, partition: str | None, check: str, *, passed: bool) -> None:
+    """Add the result of a check that ran later to the newest record of its asset (and month)."""
+    wanted = {"asset": asset} | ({"partition": partition} if partition else {})
+    tracking = mlflow_client()
+    for run in _search(tracking, wanted, newest=1):
+        tracking.set_tag(run.info.run_id, f"check.{check}", "passed" if passed else "failed")
+
+
+def _search(
+    tracking: "MlflowClient", tags: Mapping[str, str], newest: int | None = None
+) -> list["Run"]:
+    experiment = tracking.get_experiment_by_name(get_settings().mlflow_experiment)
+    if experiment is None:
+        return []
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(
+        tracking.search_runs(
+            [experiment.experiment_id],
+            filter_string=wanted,
+            order_by=["attributes.start_time DESC"],
+            max_results=newest or 1000,
+        )
+    )

@@ -1,0 +1,164 @@
+"""Settings: the one place where the environment is read."""
+
+import functools
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from churn.months import Month
+
+
+def home_folder() -> Path:
+    """Return the state folder: CHURN_HOME, or `.churn` under the current folder."""
+    return Path(os.environ.get("CHURN_HOME") or ".churn").resolve()
+
+
+class CampaignSettings(BaseSettings):
+    """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_..."""
+
+    model_config = SettingsConfigDict(env_prefix="CHURN_CAMPAIGN_", extra="ignore")
+
+    customer_value: float = Field(default=200.0, gt=0)  # of a user who is kept
+    incentive_cost: float = Field(default=10.0, ge=0)  # of the offer, when it is taken
+    contact_cost: float = Field(default=1.0, ge=0)  # of reaching one user
+    accept_alpha: float = Field(
+        default=6.0, gt=0
+    )  # P(a leaver takes the offer) ~ Beta(alpha, beta)
+    accept_beta: float = Field(default=14.0, gt=0)
+    budget: float = Field(default=5_000.0, ge=0)  # per month: offers and contacts
+    control_share: float = Field(default=0.10, ge=0, lt=1)  # of those due, left untouched at random
+
+
+class GateSettings(BaseSettings):
+    """What a challenger must show before it is promoted: CHURN_GATE_..."""
+
+    model_config = SettingsConfigDict(env_prefix="CHURN_GATE_", extra="ignore")
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)  # of the paired intervals
+    profit_margin: float = Field(default=0.0, ge=0)  # per user; the lower bound must lie above it
+    auc_margin: float = Field(default=-0.005)  # a challenger may not be worse than this
+    auc_floor: float = Field(default=0.70, gt=0, lt=1)  # of the champion's realised performance
+    resamples: int = Field(default=1_000, ge=100)
+
+
+class Settings(BaseSettings):
+    """What the environment decides; names are the contract's.
+
+    The variables of the process win; what a running embedded stack wrote to `stack.env` in the state
+    folder fills the rest, so that a second shell finds the same Postgres, MLflow and API.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    home: Path = Field(default_factory=home_folder, validation_alias="CHURN_HOME")
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = 5432
+    postgres_user: str = "streamflow"
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str = "streamflow"
+    postgres_sslmode: str = "prefer"
+    dagster_home: Path | None = None
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    mlflow_experiment: str = "streamflow"
+    mlflow_port: int = 5000
+    dagster_port: int = 3000
+    api_port: int = 8000
+    api_host: str = "127.0.0.1"
+    api_url: str = Field(default="", validation_alias="CHURN_API_URL")
+    first_month: Annotated[Month, NoDecode] = Field(
+        default=Month.parse("2024-01"), validation_alias="CHURN_FIRST_MONTH"
+    )
+    last_month: Annotated[Month | None, NoDecode] = Field(
+        default=None, validation_alias="CHURN_LAST_MONTH"
+    )
+    feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
+    drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
+    n_jobs: int = Field(default=2, validation_alias="CHURN_N_JOBS")
+    oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
+    campaign: CampaignSettings = Field(default_factory=CampaignSettings)
+    gate: GateSettings = Field(default_factory=GateSettings)
+
+    @field_validator("first_month", "last_month", mode="before")
+    @classmethod
+    def _month(cls, value: Any) -> Any:
+        return (Month.parse(value) if value else None) if isinstance(value, str) else value
+
+    @field_validator("oracle", mode="before")
+    @classmethod
+    def _none_if_blank(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("oracle", mode="after")
+    @classmethod
+    def _absolute_oracle(cls, value: Path | None) -> Path | None:
+        return value.resolve() if value else None
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.resolve()
+
+    @property
+    def deliveries(self) -> Path:
+        """The deliveries store: each accepted file, unchanged, named by its sha256."""
+        return self.home / "deliveries"
+
+    @property
+    def lake(self) -> Path:
+        """The offline store: plain Parquet, one folder per feature view, one per as_of."""
+        return self.home / "lake"
+
+    @property
+    def training_sets(self) -> Path:
+        """One Parquet file per training set."""
+        return self.home / "training"
+
+    @property
+    def reports(self) -> Path:
+        """The monthly reports, `2024-01.md` and on."""
+        return self.home / "reports"
+
+    @property
+    def drops_folder(self) -> Path:
+        """The folder that the sensor watches for new drops."""
+        return self.drops or self.home / "drops"
+
+    @property
+    def smoke_url(self) -> str:
+        """Where the API answers, for the smoke check and the command line."""
+        return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    def dsn(self, database: str | None = None) -> str:
+        """Return a libpq connection text for psycopg (values quoted)."""
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(
+            host=self.postgres_host,
+            port=self.postgres_port,
+            user=self.postgres_user,
+            password=self.postgres_password.get_secret_value() or None,
+            dbname=database or self.postgres_db,
+            sslmode=self.postgres_sslmode,
+        )
+
+    def sqlalchemy_url(self, database: str, schema: str = "public") -> str:
+        """Return a URL with the psycopg2 driver named: a bare `postgresql://` means psycopg 3 now."""
+        from urllib.parse import quote
+
+        password = quote(self.postgres_password.get_secret_value(), safe="")
+        user = quote(self.postgres_user, safe="")
+        where = f"{self.postgres_host}:{self.postgres_port}/{database}"
+        options = f"sslmode={self.postgres_sslmode}"
+        if schema != "public":
+            options += f"&options=-csearch_path%3D{schema}"
+        return f"postgresql+psycopg2://{user}:{password}@{where}?{options}"
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """Read the settings once; `get_settings.cache_clear()` reads them again."""
+    stack_env = home_folder() / "stack.env"
+    return Settings(_env_file=stack_env if stack_env.exists() else None)
