@@ -1,0 +1,1 @@
+"""The base population: a public benchmark played forward, written as monthly drops."""

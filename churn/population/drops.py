@@ -1,0 +1,125 @@
+"""The population on disk: a `month_NNN/` folder per month, and the oracle beside them."""
+
+import filecmp
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from churn.contract.tables import LABELS, TABLES, Kind, Table
+from churn.errors import ChurnError
+from churn.months import Month
+from churn.population.base import SIZE
+from churn.population.process import DEFAULT_BASE_RATE
+from churn.population.scenario import Scenario
+from churn.population.simulate import PlayedMonth, play
+
+ORACLE = "oracle"
+_REMEDY = "choose another folder, or tell it to overwrite"
+_ARROW: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "date": pa.date32(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+}
+_PLAIN = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
+
+
+def write_drops(
+    out: Path,
+    *,
+    first: Month,
+    users: int = SIZE,
+    months: int = 12,
+    seed: int = 42,
+    base_rate: float = DEFAULT_BASE_RATE,
+    scenario: Scenario | None = None,
+    label_last_month: bool = False,
+    overwrite: bool = False,
+    on_month: Callable[[Month], None] | None = None,
+) -> list[Path]:
+    """Write the drops of a population and return their folders, oldest first.
+
+    The same arguments give the same bytes. The newest month has no labels.csv unless
+    `label_last_month`. A folder appears complete or not at all, so a sensor may watch `out`. Drops
+    that are there already stay if their content is the same (a longer run adds to a shorter one);
+    other content is a ChurnError unless `overwrite`, which removes the drops of `out` first.
+    `oracle/month_NNN.parquet` holds what no model may see: probabilities and labels of every month.
+    """
+    played = play(
+        first=first, months=months, users=users, seed=seed, base_rate=base_rate, scenario=scenario
+    )
+    names = [first.shift(number).folder(first) for number in range(months)]
+    if overwrite:
+        _clear(out)
+    _refuse_others(out, names, label_last_month=label_last_month)
+    folders = []
+    for name, month in zip(names, played, strict=True):
+        labelled = label_last_month or name != names[-1]
+        folders.append(_write_month(out, name, month, labelled=labelled))
+        if on_month:
+            on_month(month.month)
+    return folders
+
+
+def _write_month(out: Path, name: str, played: PlayedMonth, *, labelled: bool) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}_") as folder:
+        staging = Path(folder) / name
+        staging.mkdir()
+        for table in TABLES:
+            if table is not LABELS or labelled:
+                write_csv(played.tables[table.name], table, staging / table.file)
+        oracle = Path(folder) / f"{name}.parquet"
+        pa.parquet.write_table(pa.Table.from_pandas(played.oracle, preserve_index=False), oracle)
+        _put([oracle], out / ORACLE)
+        if (out / name).exists():
+            _put(sorted(staging.iterdir()), out / name)
+        else:
+            staging.rename(out / name)
+    return out / name
+
+
+def write_csv(frame: pd.DataFrame, table: Table, path: Path) -> None:
+    """Write one file of a drop: the contract's columns, True/False, blanks for unknown."""
+    schema = pa.schema([(column.name, _ARROW[column.kind]) for column in table.columns])
+    columns = [
+        pc.if_else(values, "True", "False") if pa.types.is_boolean(values.type) else values
+        for values in pa.Table.from_pandas(frame, schema=schema, preserve_index=False).columns
+    ]
+    with path.open("wb") as file:
+        file.write((",".join(schema.names) + "\n").encode())
+        pyarrow.csv.write_csv(pa.table(columns, names=schema.names), file, _PLAIN)
+
+
+def _put(files: list[Path], folder: Path) -> None:
+    """Move files into a folder, where the same content is welcome and other content is not."""
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        there = folder / file.name
+        if not there.exists():
+            file.replace(there)
+        elif not filecmp.cmp(file, there, shallow=False):
+            raise ChurnError(
+                "is there already, with other content", where=str(there), remedy=_REMEDY
+            )
+
+
+def _refuse_others(out: Path, names: list[str], *, label_last_month: bool) -> None:
+    found = [path for path in sorted(out.glob("month_*")) if path.name not in names]
+    if not label_last_month:
+        found += (out / names[-1]).glob(LABELS.file)
+    if found:
+        raise ChurnError("is not part of these drops", where=str(found[0]), remedy=_REMEDY)
+
+
+def _clear(out: Path) -> None:
+    for folder in (*out.glob("month_*"), *out.glob(".month_*"), out / ORACLE):
+        shutil.rmtree(folder, ignore_errors=True)

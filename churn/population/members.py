@@ -1,0 +1,74 @@
+"""Who subscribes: the first month's users at any size, and the joiners of later months."""
+
+import numpy as np
+import pandas as pd
+
+from churn.months import Month
+from churn.population.activity import draw_taste
+from churn.population.base import WORKED_EXAMPLE
+from churn.population.process import ChurnProcess
+from churn.population.scenario import Conditions
+from churn.population.user_ids import UserIds
+
+_LONGEST = 72  # the benchmark's longest subscription, in months
+_FIRST_YEAR = 12
+
+
+def first_members(
+    base: pd.DataFrame,
+    users: int,
+    first: Month,
+    *,
+    process: ChurnProcess,
+    ids: UserIds,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Return `users` members of the first month, the worked example always among them.
+
+    Fewer than the benchmark's are a sample of it. More are the benchmark and variants of its users,
+    whose labels are drawn anew: a copied label would leak from training users to held-out ones.
+    """
+    if users <= len(base):
+        others = np.flatnonzero((base["user_id"] != WORKED_EXAMPLE).to_numpy())
+        chosen = rng.choice(others, users - 1, replace=False)
+        example = np.flatnonzero((base["user_id"] == WORKED_EXAMPLE).to_numpy())
+        members = base.iloc[np.sort(np.concatenate([example, chosen]))].reset_index(drop=True)
+    else:
+        extra = _variants(base, users - len(base), ids, rng)
+        months = extra["months_active"].to_numpy()
+        moved = np.clip(months + rng.integers(-2, 3, len(extra)), np.minimum(months, 1), _LONGEST)
+        moved[months == 0] = 0
+        paid = extra["paid_cents"].to_numpy() * moved // np.maximum(months, 1)
+        extra = extra.assign(months_active=moved, paid_cents=paid)
+        chance = process.probabilities(extra, Conditions())
+        extra["churn_label"] = rng.random(len(extra)) < chance
+        members = pd.concat([base, extra], ignore_index=True)
+    return _enter(members, first, rng)
+
+
+def joiners(
+    base: pd.DataFrame, count: int, month: Month, *, ids: UserIds, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return `count` users who joined in `month`, variants of the benchmark's first-year users."""
+    pool = base[base["months_active"] <= _FIRST_YEAR]
+    new = _variants(pool, count, ids, rng)
+    return _enter(new.assign(months_active=1, paid_cents=new["fee_cents"]), month, rng)
+
+
+def _variants(
+    base: pd.DataFrame, count: int, ids: UserIds, rng: np.random.Generator
+) -> pd.DataFrame:
+    chosen = base.iloc[rng.integers(0, len(base), count)].reset_index(drop=True)
+    fee = chosen["fee_cents"] + 5 * rng.integers(-20, 21, count)
+    return chosen.assign(user_id=ids.issue(count, rng), fee_cents=fee)
+
+
+def _enter(members: pd.DataFrame, month: Month, rng: np.random.Generator) -> pd.DataFrame:
+    """Give each a taste and the sign-up date that their months need: billed first in that month."""
+    billed_before = np.maximum(members["months_active"].to_numpy() - 1, 0)
+    signup_month = np.datetime64(month.first_day, "M") - billed_before
+    days = rng.integers(0, 28, len(members))
+    signup = signup_month.astype("datetime64[D]") + days
+    return members.assign(
+        signup_date=signup.astype("datetime64[s]"), taste=draw_taste(len(members), rng)
+    )

@@ -1,0 +1,136 @@
+"""The population played forward: tenure advances, churners leave, joiners balance them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from churn.contract.tables import LABELS, PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS
+from churn.errors import ChurnError
+from churn.months import Month
+from churn.population.activity import payments, support, usage
+from churn.population.base import SIZE, WORKED_EXAMPLE, load_base
+from churn.population.members import first_members, joiners
+from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess, treat
+from churn.population.scenario import Conditions, Scenario, Treated
+from churn.population.user_ids import UserIds
+
+_ENTRY, _ACTIVITY, _LEAVING = range(3)  # one random stream for each, in each month
+
+
+@dataclass(frozen=True)
+class PlayedMonth:
+    """One month of the population: the six tables by name, and the truth behind the labels."""
+
+    month: Month
+    tables: dict[str, pd.DataFrame]
+    # user_id, churn_probability, churn_label; where users were treated also untreated_probability
+    oracle: pd.DataFrame
+
+
+def play(
+    *,
+    first: Month,
+    months: int = 12,
+    users: int = SIZE,
+    seed: int = 42,
+    base_rate: float = DEFAULT_BASE_RATE,
+    scenario: Scenario | None = None,
+) -> Iterator[PlayedMonth]:
+    """Return the months in turn; only one is held at a time.
+
+    A month depends on the months before it only, so a longer run begins with the shorter one.
+    month_000 keeps the benchmark's own labels; its probabilities are the fitted process's.
+    """
+    for name, value, least in (("users", users, 1), ("months", months, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ChurnError(f"{name} is {value}", remedy=f"give at least {least}")
+    base = load_base()
+    process = ChurnProcess.fit(base, base_rate)
+    return _forward(base, process, first, months, users, seed, scenario or Scenario())
+
+
+def _forward(
+    base: pd.DataFrame,
+    process: ChurnProcess,
+    first: Month,
+    months: int,
+    users: int,
+    seed: int,
+    scenario: Scenario,
+) -> Iterator[PlayedMonth]:
+    ids = UserIds(base["user_id"])
+    members, left = pd.DataFrame(), np.empty(0, dtype=bool)
+    for number in range(months):
+        month, now = first.shift(number), scenario.at(number)
+        entry = np.random.default_rng([seed, number, _ENTRY])
+        if number == 0:
+            members = first_members(base, users, month, process=process, ids=ids, rng=entry)
+        else:
+            new = joiners(base, int(left.sum()), month, ids=ids, rng=entry)
+            members = _advance(members[~left], now, new)
+        billed = members.assign(fee_cents=_fees(members, now))
+        chance = process.probabilities(billed, now)
+        untreated = None
+        if number > 0:
+            chance[(members["user_id"] == WORKED_EXAMPLE).to_numpy(bool)] = 0
+            if number in scenario.treated:
+                untreated = chance
+                chance = treat(chance, members["user_id"], scenario.treated[number])
+            leaving = np.random.default_rng([seed, number, _LEAVING])
+            members["churn_label"] = leaving.random(len(members)) < chance
+        left = members["churn_label"].to_numpy(bool)
+        activity = np.random.default_rng([seed, number, _ACTIVITY])
+        yield PlayedMonth(
+            month, _tables(billed, left, activity), _oracle(members, chance, untreated)
+        )
+
+
+def _advance(stayers: pd.DataFrame, now: Conditions, new: pd.DataFrame) -> pd.DataFrame:
+    """Bill the stayers for one month more; joiners' first bill is at the prices in force, too."""
+    paid = stayers["paid_cents"] + _fees(stayers, now)
+    stayers = stayers.assign(months_active=stayers["months_active"] + 1, paid_cents=paid)
+    return pd.concat([stayers, new.assign(paid_cents=_fees(new, now))], ignore_index=True)
+
+
+def _fees(members: pd.DataFrame, now: Conditions) -> npt.NDArray[np.int64]:
+    """Return the month's fees in cents; the worked example keeps the fee of month_000."""
+    fees = members["fee_cents"].to_numpy()
+    moved = np.rint(fees * now.fee_factor).astype(np.int64)
+    kept = (members["user_id"] == WORKED_EXAMPLE).to_numpy(bool)
+    return np.where(kept, fees, moved)
+
+
+def _tables(
+    members: pd.DataFrame, left: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> dict[str, pd.DataFrame]:
+    profile = members.assign(
+        monthly_fee=members["fee_cents"] / 100, total_paid=members["paid_cents"] / 100
+    )
+    return {
+        USERS.name: profile[[column.name for column in USERS.columns]],
+        SUBSCRIPTIONS.name: profile[[column.name for column in SUBSCRIPTIONS.columns]],
+        USAGE.name: usage(members, rng),
+        PAYMENTS.name: payments(members, rng),
+        SUPPORT.name: support(members, rng),
+        LABELS.name: pd.DataFrame({"user_id": members["user_id"], "churn_label": left}),
+    }
+
+
+def _oracle(
+    members: pd.DataFrame,
+    chance: npt.NDArray[np.float64],
+    untreated: npt.NDArray[np.float64] | None,
+) -> pd.DataFrame:
+    oracle = members[["user_id"]].assign(
+        churn_probability=chance, churn_label=members["churn_label"].to_numpy(bool)
+    )
+    return oracle if untreated is None else oracle.assign(untreated_probability=untreated)
+
+
+def true_effect(oracle: pd.DataFrame, treated: Treated) -> float:
+    """Return by how much the treatment lowered the treated users' mean probability of leaving."""
+    told = oracle[oracle["user_id"].isin(treated.user_ids)]
+    return float((told["untreated_probability"] - told["churn_probability"]).mean())

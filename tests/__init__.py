@@ -1,0 +1,1 @@
+"""The whole suite; unit, graph, flow, api and end-to-end."""

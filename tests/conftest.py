@@ -1,0 +1,108 @@
+"""Fixtures that every area shares: one real Postgres, and per test a fresh database and state folder."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from churn.settings import Settings, get_settings
+from churn.stack.postgres import EmbeddedPostgres
+from tests.servers import mlflow_server
+
+_NUMBERS = itertools.count()
+# Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
+_ONE_WORKER = ("e2e", "flow", "simulation", "compose")
+REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
+
+
+def _group(file: Path) -> str:
+    """Return what a file's tests are shared out with: their folder's, or each other."""
+    return (
+        file.parent.name if file.parent.name in _ONE_WORKER else f"{file.parent.name}/{file.stem}"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; files keep their order."""
+    ranks = {name: rank for rank, name in enumerate(_ONE_WORKER)}
+    items.sort(key=lambda item: ranks.get(_group(item.path), len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out by group."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(Path(nodeid.partition("::")[0]))
+
+    return ByGroup(config, log)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            get_settings.cache_clear()
+            with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE DATABASE template_churn")
+            from churn.database import connect
+            from churn.database.schema import statements
+
+            with connect("template_churn") as connection:
+                for statement in statements():
+                    connection.execute(statement)
+        get_settings.cache_clear()
+        yield server
+
+
+@pytest.fixture
+def settings(
+    postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """Settings of a fresh database and an empty state folder; the environment says the same."""
+    database = f"t{os.getpid()}_{next(_NUMBERS)}"
+    chosen = {**postgres.environment, "CHURN_HOME": str(tmp_path), "POSTGRES_DB": database}
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {database} TEMPLATE template_churn")
+    yield get_settings()
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def real_drop() -> Path:
+    if not REAL_DROP.is_dir():
+        pytest.skip(f"the outside drop is not here: {REAL_DROP.name}")
+    return REAL_DROP
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server for the whole session; a test keeps apart by its experiment."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.fixture
+def mlflow_settings(
+    settings: Settings, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """`settings`, with the MLflow server and an experiment of the test's own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT", settings.postgres_db)
+    get_settings.cache_clear()
+    yield get_settings()
+    import mlflow
+
+    while mlflow.active_run():
+        mlflow.end_run()
