@@ -1,0 +1,21 @@
+"""Deliveries: a monthly drop is read, held against the contract, kept unchanged and recorded."""
+
+from churn.deliveries.accept import FileOutcome, Outcome, deliver
+from churn.deliveries.drops import find_drops
+from churn.deliveries.ledger import Delivery, accepted, in_force
+from churn.deliveries.problems import Oddity, Problem, RefusedDrop
+from churn.deliveries.store import read_accepted
+
+__all__ = [
+    "Delivery",
+    "FileOutcome",
+    "Oddity",
+    "Outcome",
+    "Problem",
+    "RefusedDrop",
+    "accepted",
+    "deliver",
+    "find_drops",
+    "in_force",
+    "read_accepted",
+]

@@ -1,0 +1,147 @@
+"""Taking a drop in: validate all of it, keep its files, write its rows; all of it or nothing."""
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+import pyarrow as pa
+
+from churn.contract.tables import USERS
+from churn.database import connect, lock
+from churn.deliveries.drops import choose_month
+from churn.deliveries.intake import DropFile, read_drop
+from churn.deliveries.known_at import known_at as known_at_of
+from churn.deliveries.ledger import Delivery, accepted, has_begun, record
+from churn.deliveries.problems import Oddity
+from churn.deliveries.store import holds, keep, read_accepted, stored_path
+from churn.months import Month
+from churn.settings import Settings, get_settings
+
+State = Literal["accepted", "corrected", "unchanged"]
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of one file: a first version, a correction, or the content that is there already."""
+
+    state: State
+    delivery: Delivery  # the version in force now
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a drop that was not refused."""
+
+    month: Month
+    files: tuple[FileOutcome, ...]
+    oddities: tuple[Oddity, ...]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything was new."""
+        return any(file.state != "unchanged" for file in self.files)
+
+
+@dataclass(frozen=True)
+class _When:
+    month: Month
+    now: dt.datetime
+    given: dt.datetime | None
+    history: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    file: DropFile
+    newest: Delivery | None  # the version in force so far
+    known_at: dt.datetime | None  # of the new version; None where the content is there already
+
+
+def deliver(
+    folder: Path,
+    *,
+    now: dt.datetime,
+    settings: Settings | None = None,
+    month: Month | None = None,
+    known_at: dt.datetime | None = None,
+    history: bool = False,
+) -> Outcome:
+    """Take a drop in. What is there already is no delivery; what is refused changes nothing.
+
+    Args:
+        folder: the folder of CSV files.
+        now: the time of delivery.
+        settings: where the store is and which months there are; the environment's where not given.
+        month: the drop's month, where the folder's name does not say it.
+        known_at: when the content was known, where that is not the time of delivery.
+        history: this is part of a load of history, declared on time.
+
+    Raises:
+        RefusedDrop: with every problem found.
+        ChurnError: no drop is here, its month is not open, or known_at contradicts what is there.
+    """
+    settings = settings or get_settings()
+    if now.tzinfo is None:
+        raise ValueError("the time of delivery needs a time zone")
+    chosen = choose_month(folder, month, settings)
+    drop = read_drop(folder, chosen, lambda: _known_users(chosen, settings))
+    when = _When(chosen, now, known_at, history)
+    with connect() as connection:
+        lock(connection, "churn.deliveries")
+        planned = [_plan(connection, file, when) for file in drop.files]
+        files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
+    return Outcome(chosen, tuple(files), drop.oddities)
+
+
+def _plan(connection: psycopg.Connection, file: DropFile, when: _When) -> _Plan:
+    versions = accepted(when.month, file.table, connection)
+    newest = versions[-1] if versions else None
+    if newest is not None and newest.fingerprint == file.fingerprint:
+        return _Plan(file, newest, None)
+    known = known_at_of(
+        when.month,
+        file.table,
+        now=when.now,
+        given=when.given,
+        history=when.history,
+        earlier=[version.known_at for version in versions],
+        next_has_begun=has_begun(when.month.next, file.table, connection),
+    )
+    return _Plan(file, newest, known)
+
+
+def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path) -> FileOutcome:
+    file, newest = plan.file, plan.newest
+    if plan.known_at is None and newest is not None:
+        _restore(file, newest, store)
+        return FileOutcome("unchanged", newest)
+    path = stored_path(when.month, file.table, file.sha256)
+    keep(file.data, store / path)  # before the row: a row always has its file
+    row = {
+        "month": when.month.first_day,
+        "file": file.table.name,
+        "sha256": file.sha256,
+        "fingerprint": file.fingerprint,
+        "rows": file.rows.num_rows,
+        "accepted_at": when.now,
+        "known_at": plan.known_at,
+        "stored_path": path,
+    }
+    return FileOutcome("corrected" if newest else "accepted", record(connection, row))
+
+
+def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:
+    """The original came again: if the stored copy was lost or altered since, write it anew."""
+    path = store / delivery.stored_path
+    if file.sha256 == delivery.sha256 and not holds(path, delivery.sha256):
+        keep(file.data, path)
+
+
+def _known_users(month: Month, settings: Settings) -> pa.Array | None:
+    versions = accepted(month, USERS)
+    if not versions:
+        return None
+    ids = [read_accepted(version, settings)["user_id"] for version in versions]
+    return pa.chunked_array([chunk for column in ids for chunk in column.chunks])

@@ -1,0 +1,87 @@
+"""The rows of raw.deliveries: which versions of which file were accepted, and when they were known."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, Table
+from churn.database import connect
+from churn.months import Month
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One accepted version of one file of one month."""
+
+    delivery_id: int
+    month: Month
+    file: str  # the table's name, `users`
+    sha256: str
+    fingerprint: str
+    rows: int
+    accepted_at: dt.datetime
+    known_at: dt.datetime
+    stored_path: str  # in the deliveries store
+
+    @property
+    def table(self) -> Table:
+        """The file of the contract that this is a version of."""
+        return BY_NAME[self.file]
+
+
+def accepted(
+    month: Month, table: Table, connection: psycopg.Connection | None = None
+) -> list[Delivery]:
+    """Return every accepted version of the file for the month, oldest known first.
+
+    Args:
+        month: the month.
+        table: the file.
+        connection: an open transaction to read in; a new one where none is given.
+    """
+    if connection is None:
+        with connect() as opened:
+            return accepted(month, table, opened)
+    query = "SELECT * FROM raw.deliveries WHERE month = %s AND file = %s ORDER BY known_at"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(query, [month.first_day, table.name])
+        return [_delivery(row) for row in cursor]
+
+
+def in_force(
+    month: Month,
+    table: Table,
+    at: dt.datetime | None = None,
+    connection: psycopg.Connection | None = None,
+) -> Delivery | None:
+    """Return the newest version known at the instant `at` (none: of all), None where there is none."""
+    versions = accepted(month, table, connection)
+    known = [version for version in versions if at is None or version.known_at <= at]
+    return known[-1] if known else None
+
+
+def has_begun(month: Month, table: Table, connection: psycopg.Connection) -> bool:
+    """Return whether the month has a first delivery: of labels for labels, else of profile files."""
+    files = [LABELS] if table == LABELS else PROFILE_TABLES
+    query = "SELECT EXISTS (SELECT FROM raw.deliveries WHERE month = %s AND file = ANY(%s))"
+    row = connection.execute(query, [month.first_day, [file.name for file in files]]).fetchone()
+    return bool(row and row[0])
+
+
+def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
+    """Insert one row into raw.deliveries: every column but delivery_id."""
+    statement = sql.SQL("INSERT INTO raw.deliveries ({}) VALUES ({}) RETURNING *").format(
+        sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        (inserted,) = cursor.execute(statement, row)
+    return _delivery(inserted)
+
+
+def _delivery(row: dict[str, Any]) -> Delivery:
+    return Delivery(**{**row, "month": Month(row["month"])})

@@ -1,0 +1,76 @@
+"""The deliveries store: accepted files byte for byte, named by their sha256, read back with care."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+
+from churn.contract.tables import Table
+from churn.deliveries.ledger import Delivery
+from churn.deliveries.problems import Problem, RefusedDrop
+from churn.months import Month
+from churn.settings import Settings, get_settings
+
+
+def stored_path(month: Month, table: Table, sha256: str) -> str:
+    """Return where a file is kept, relative to the store."""
+    return f"{month}/{table.name}/{sha256}.csv"
+
+
+def keep(data: bytes, path: Path) -> None:
+    """Write the bytes durably: whole or not at all, even if the machine stops meanwhile.
+
+    Deliveries are serial, so the name of the unfinished file is free to be fixed: what a killed
+    delivery leaves behind, the next one overwrites.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.chmod(0o444)
+    unfinished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def holds(path: Path, sha256: str) -> bool:
+    """Return whether the file is there and has this content."""
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Table:
+    """Return the typed rows of an accepted file, after holding it against its sha256 and rules.
+
+    Raises:
+        RefusedDrop: the stored file is gone, was altered, or breaks a rule.
+    """
+    from churn.deliveries.rules import load
+
+    path = (settings or get_settings()).deliveries / delivery.stored_path
+    file = delivery.table.file
+    where = f"{file} {delivery.month}, stored as {path}"
+    remedy = (
+        "deliver the original file again, which restores it, or restore the store from a backup"
+    )
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        gone = Problem(file, "the stored file is missing", remedy)
+        raise RefusedDrop([gone], where=where, remedy=remedy) from None
+    problems: list[Problem] = []
+    found = hashlib.sha256(data).hexdigest()
+    if found != delivery.sha256:
+        what = f"the stored file was altered: its sha256 is {found[:12]}…, not the accepted one"
+        problems.append(Problem(file, what, remedy, value=f"{delivery.sha256[:12]}…"))
+    rows, broken = load(data, delivery.table)
+    problems += broken
+    if problems or rows is None:
+        raise RefusedDrop(problems, where=where, remedy=remedy)
+    return rows

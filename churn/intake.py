@@ -1,0 +1,121 @@
+"""What has arrived and what is still due: the drops folder, trainable months, late months."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from churn.contract.tables import LABELS, USERS
+from churn.database import connect
+from churn.deliveries import deliver, find_drops
+from churn.errors import ChurnError
+from churn.months import Month, months_between
+from churn.promotion import ledger
+from churn.promotion.timeline import releases_until
+from churn.scoring.scores import scored_from
+from churn.settings import get_settings
+
+BATCH_LOCK = "churn.batch"  # held while the command line puts months through the graph
+
+
+@dataclass
+class Intake:
+    """What one look at the drops folder brought."""
+
+    accepted: list[str] = field(
+        default_factory=list
+    )  # names of the drops that brought something new
+    refused: dict[str, ChurnError] = field(default_factory=dict)  # name of the drop -> why
+    seen: dict[str, str] = field(default_factory=dict)  # name of the drop -> its signature
+
+
+def take_in(folder: Path, seen: Mapping[str, str]) -> Intake:
+    """Deliver every drop of a folder that has changed since it was last seen, oldest month first.
+
+    Args:
+        folder: holds `month_NNN` folders; it may not exist yet.
+        seen: what the last look returned as `seen`.
+    """
+    intake = Intake()
+    for _, drop in find_drops(folder) if any(folder.glob("month_*")) else []:
+        intake.seen[drop.name] = _signature(drop)
+        if seen.get(drop.name) == intake.seen[drop.name]:
+            continue
+        try:
+            outcome = deliver(drop, settings=get_settings(), now=datetime.now(UTC))
+        except ChurnError as error:
+            intake.refused[drop.name] = error
+            continue
+        if outcome.is_changed:
+            intake.accepted.append(drop.name)
+    return intake
+
+
+def command_line_at_work() -> bool:
+    """Say whether a command-line run is putting months through the graph now."""
+    with connect() as connection:
+        row = connection.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [BATCH_LOCK]
+        ).fetchone()
+        return row is None or not row[0]
+
+
+def closable_months() -> dict[Month, int]:
+    """Return the months whose newest drop is not the one online, with its newest delivery id."""
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file <> %s GROUP BY month"
+            " HAVING NOT EXISTS (SELECT 1 FROM online.publications AS p"
+            "  WHERE p.as_of = month + interval '1 month' - interval '1 microsecond'"
+            "  AND p.known_at = max(raw.deliveries.known_at)) ORDER BY month",
+            [LABELS.name],
+        )
+        return {Month(row[0]): row[1] for row in rows}
+
+
+def trainable_months() -> dict[Month, int]:
+    """Return the published months whose labels are here, with the id of their newest delivery."""
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file = %s"
+            " AND month + interval '1 month' - interval '1 microsecond'"
+            "  IN (SELECT as_of FROM online.publications) GROUP BY month ORDER BY month",
+            [LABELS.name],
+        )
+        return {Month(row[0]): row[1] for row in rows}
+
+
+def scorable_months() -> dict[Month, str]:
+    """Return the published months whose scores are missing or rest on something else by now.
+
+    The value names what they have to rest on: the newest publication and the release in force.
+    """
+    entries, done = ledger.entries(), scored_from()
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT as_of, max(known_at) FROM online.publications GROUP BY as_of ORDER BY as_of"
+        ).fetchall()
+    due = {}
+    for as_of, known_at in rows:
+        month, stack = Month.of_as_of(as_of), releases_until(entries, as_of)
+        release_id = stack[-1] if stack else None
+        if done.get(month) != (known_at, release_id):
+            due[month] = f"{known_at:%Y%m%dT%H%M%S.%f}:{(release_id or 'none')[:12]}"
+    return due
+
+
+def late_months(last_closed: Month) -> list[Month]:
+    """Return the months up to `last_closed` of which no drop has been accepted."""
+    settings = get_settings()
+    last = min(last_closed, settings.last_month or last_closed)
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT month FROM raw.deliveries WHERE file = %s", [USERS.name]
+        )
+        here = {Month(row[0]) for row in rows}
+    return [month for month in months_between(settings.first_month, last) if month not in here]
+
+
+def _signature(drop: Path) -> str:
+    files = sorted(path for path in drop.iterdir() if path.is_file())
+    return ";".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)

@@ -1,0 +1,157 @@
+"""The lake: each feature view's rows as plain Parquet, one file per month, read in place by Feast.
+
+Every file is derived from a snapshot table and can be written again at any time: Postgres stays the
+system of record. A file holds all versions of its month, withdrawn users included (features null), so
+that a point-in-time join sees what was known at any time.
+"""
+
+import datetime as dt
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from churn.contract.features import View
+from churn.database import connect
+from churn.database.copying import copy_out
+from churn.errors import ChurnError
+from churn.fingerprint import fingerprint
+from churn.months import Month
+from churn.settings import get_settings
+
+ARROW_TYPES = {
+    "Int64": pa.int64(),
+    "Float32": pa.float32(),
+    "Bool": pa.bool_(),
+    "String": pa.string(),
+}
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+_VERSION_KEY = b"churn.known_at"
+
+
+@dataclass(frozen=True)
+class LakeMonth:
+    """One month of one feature view in the lake."""
+
+    path: Path
+    rows: int  # users of the newest version
+    table: pa.Table  # every row of the file
+    fingerprint: str
+
+
+def schema_of(view: View) -> pa.Schema:
+    """Return the Arrow schema of a view's files: keys first, then the features in order."""
+    return pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("as_of", TIMESTAMP, nullable=False),
+            pa.field("known_at", TIMESTAMP, nullable=False),
+            pa.field("is_withdrawn", pa.bool_(), nullable=False),
+            *(pa.field(f.name, ARROW_TYPES[f.dtype]) for f in view.features),
+        ]
+    )
+
+
+def lake_folder(view: View, lake: Path) -> Path:
+    """Return the folder of a view's files, for Feast, DuckDB, Spark or pandas to read as one table."""
+    return lake / view.name
+
+
+def lake_file(view: View, month: Month, lake: Path | None = None) -> Path:
+    """Return the path of one month's file."""
+    folder = lake or get_settings().lake
+    return lake_folder(view, folder) / f"as_of_date={month.as_of_date}" / "rows.parquet"
+
+
+def write_view(month: Month, view: View) -> LakeMonth:
+    """Write one month of a view from its snapshot table; the old file stays until the new is whole.
+
+    Raises:
+        ChurnError: the snapshot holds no rows of the month.
+    """
+    schema = schema_of(view)
+    features = sql.SQL(", ").join(sql.Identifier(f.name) for f in view.features)
+    query = sql.SQL(
+        "SELECT user_id, {as_of}, (extract(epoch FROM known_at) * 1000000)::bigint, is_withdrawn,"
+        ' {features} FROM {snapshot} WHERE as_of = {month} ORDER BY user_id COLLATE "C", known_at'
+    ).format(
+        as_of=sql.Literal(_microseconds(month.as_of)),
+        features=features,
+        snapshot=sql.Identifier(view.table.snapshot),
+        month=sql.Literal(month.as_of),
+    )
+    with connect() as connection:
+        table = copy_out(connection, query, schema)
+    if table.num_rows == 0:
+        raise ChurnError(
+            f"{view.table.snapshot} holds no rows of this month",
+            where=f"{view.name} {month}",
+            remedy=f"materialize {view.table.snapshot} for {month.partition_key} first",
+        )
+    path = lake_file(view, month)
+    _write(table, path)
+    content = fingerprint(table, key=["user_id", "known_at"])
+    return LakeMonth(path, current_rows(table).num_rows, table, content)
+
+
+def view_version(month: Month, view: View) -> dt.datetime | None:
+    """Return the newest known_at that a month's file holds, or None where there is no file."""
+    path = lake_file(view, month)
+    if not path.exists():
+        return None
+    metadata = pq.read_schema(path).metadata or {}
+    return dt.datetime.fromisoformat(metadata[_VERSION_KEY].decode())
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    newest = max(table["known_at"].unique().to_pylist())
+    stamped = table.replace_schema_metadata({_VERSION_KEY: newest.isoformat().encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(stamped, half, compression="zstd")
+        with half.open("rb") as file:
+            os.fsync(file.fileno())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def current_rows(rows: pa.Table) -> pa.Table:
+    """Return the newest version of each user, withdrawn users left out.
+
+    Args:
+        rows: a file of the lake, as written: sorted by user_id, known_at.
+    """
+    users = rows["user_id"].combine_chunks()
+    is_newest = np.ones(rows.num_rows, dtype=bool)
+    is_newest[:-1] = pc.not_equal(users[:-1], users[1:]).to_numpy(zero_copy_only=False)
+    kept = pc.and_(pa.array(is_newest), pc.invert(rows["is_withdrawn"].combine_chunks()))
+    return rows.filter(kept)
+
+
+def read_current(view: View, month: Month) -> pa.Table:
+    """Read the newest version of a month's users: user_id, as_of, known_at, is_withdrawn, features.
+
+    Raises:
+        ChurnError: the month of this view is not in the lake.
+    """
+    path = lake_file(view, month)
+    if not path.exists():
+        raise ChurnError(
+            "the lake holds no such file",
+            where=f"{view.name} {month}",
+            remedy=f"materialize {view.name} for {month.partition_key} first",
+        )
+    # ParquetFile reads this one file; read_table would add the folder's as_of_date as a column.
+    return current_rows(pq.ParquetFile(path).read())
+
+
+def _microseconds(instant: dt.datetime) -> int:
+    since: int = (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+    return since

@@ -1,0 +1,121 @@
+"""Snapshots: every version of a month, keyed (user_id, as_of, known_at); nothing is ever overwritten."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from churn.contract.tables import Table
+from churn.database import connect, lock
+from churn.errors import ChurnError
+from churn.months import Month
+
+
+@dataclass(frozen=True)
+class SnapshotMonth:
+    """What a snapshot table holds for one month."""
+
+    rows: int  # users of the newest version
+    withdrawn: int  # users of an earlier version who are not in the newest
+    versions: tuple[dt.datetime, ...]  # known_at of each, oldest first
+    fingerprint: str  # of every version's content and known_at
+
+
+def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
+    """Add the raw versions of a month that its snapshot does not hold yet, in one transaction.
+
+    A version replaces the file for that month whole, so a user whom it no longer names gets a row with
+    `is_withdrawn` at that known_at; earlier versions stay as they are.
+
+    Raises:
+        ChurnError: no raw rows are there for the month.
+    """
+    with connect() as connection:
+        lock(connection, f"{table.snapshot}.{month}")
+        versions = _raw_versions(connection, month, table)
+        if not versions:
+            raise ChurnError(
+                f"raw.{table.name} holds no rows of this month",
+                where=f"{table.snapshot} {month}",
+                remedy=f"materialize {table.name} for {month.partition_key} first",
+            )
+        held = _held(connection, month, table)
+        for delivery_id, known_at, _ in versions:
+            if known_at not in held:
+                _add_version(connection, month, table, delivery_id, known_at)
+        rows, withdrawn = _counts(connection, month, table)
+    digest = hashlib.sha256()
+    for _, known_at, fingerprint in versions:
+        digest.update(f"{known_at.isoformat()} {fingerprint}\n".encode())
+    return SnapshotMonth(rows, withdrawn, tuple(v[1] for v in versions), digest.hexdigest())
+
+
+def current_rows(month: Month, table: Table) -> int:
+    """Return how many users the newest version of a month has."""
+    with connect() as connection:
+        return _counts(connection, month, table)[0]
+
+
+def _raw_versions(
+    connection: psycopg.Connection, month: Month, table: Table
+) -> list[tuple[int, dt.datetime, str]]:
+    query = sql.SQL(
+        "SELECT delivery_id, known_at, fingerprint FROM raw.deliveries AS d"
+        " WHERE month = %s AND file = %s"
+        " AND EXISTS (SELECT 1 FROM raw.{} AS r WHERE r.delivery_id = d.delivery_id)"
+        " ORDER BY known_at"
+    ).format(sql.Identifier(table.name))
+    return connection.execute(query, [month.first_day, table.name]).fetchall()
+
+
+def _held(connection: psycopg.Connection, month: Month, table: Table) -> set[dt.datetime]:
+    query = sql.SQL("SELECT DISTINCT known_at FROM {} WHERE as_of = %s")
+    found = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
+    return {row[0] for row in found}
+
+
+def _add_version(
+    connection: psycopg.Connection,
+    month: Month,
+    table: Table,
+    delivery_id: int,
+    known_at: dt.datetime,
+) -> None:
+    names = {
+        "snapshot": sql.Identifier(table.snapshot),
+        "raw": sql.Identifier("raw", table.name),
+        "columns": sql.SQL(", ").join(sql.Identifier(c.name) for c in table.values),
+    }
+    values = {"as_of": month.as_of, "known_at": known_at, "delivery_id": delivery_id}
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {snapshot} (user_id, as_of, known_at, {columns})"
+            " SELECT user_id, %(as_of)s, %(known_at)s, {columns} FROM {raw}"
+            " WHERE delivery_id = %(delivery_id)s"
+        ).format(**names),
+        values,
+    )
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {snapshot} (user_id, as_of, known_at, is_withdrawn)"
+            " SELECT user_id, %(as_of)s, %(known_at)s, true FROM ("
+            "  SELECT DISTINCT ON (user_id) user_id, known_at, is_withdrawn FROM {snapshot}"
+            "  WHERE as_of = %(as_of)s AND known_at <= %(known_at)s"
+            "  ORDER BY user_id, known_at DESC) AS latest"
+            " WHERE known_at < %(known_at)s AND NOT is_withdrawn"
+        ).format(**names),
+        values,
+    )
+
+
+def _counts(connection: psycopg.Connection, month: Month, table: Table) -> tuple[int, int]:
+    query = sql.SQL(
+        "SELECT count(*) FILTER (WHERE NOT is_withdrawn), count(*) FILTER (WHERE is_withdrawn)"
+        " FROM (SELECT DISTINCT ON (user_id) is_withdrawn FROM {}"
+        "  WHERE as_of = %s ORDER BY user_id, known_at DESC) AS latest"
+    ).format(sql.Identifier(table.snapshot))
+    found = connection.execute(query, [month.as_of]).fetchone()
+    assert found is not None  # noqa: S101  (an aggregate always returns a row)
+    return int(found[0]), int(found[1])

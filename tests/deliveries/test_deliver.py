@@ -1,0 +1,283 @@
+import datetime as dt
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
+from churn.database import connect
+from churn.deliveries import RefusedDrop, accepted, deliver, in_force, read_accepted
+from churn.errors import ChurnError
+from churn.months import Month
+from churn.settings import Settings
+from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, shuffled, write_drop
+
+HOUR = dt.timedelta(hours=1)
+CORRECTED = {"payments_agg_90d.csv": ("b,0", "b,3")}
+
+
+def ledger() -> list[tuple[object, ...]]:
+    with connect() as connection:
+        return connection.execute("SELECT * FROM raw.deliveries ORDER BY delivery_id").fetchall()
+
+
+def stored(settings: Settings) -> list[str]:
+    files = settings.deliveries.rglob("*") if settings.deliveries.exists() else []
+    return sorted(str(path.relative_to(settings.deliveries)) for path in files if path.is_file())
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Path:
+    return write_drop(tmp_path / "month_000")
+
+
+def test_a_drop_is_kept_unchanged_and_recorded(settings: Settings, drop: Path):
+    outcome = deliver(drop, settings=settings, now=NOW)
+    assert outcome.month == JANUARY
+    assert outcome.is_changed
+    assert [(f.delivery.file, f.state) for f in outcome.files] == [
+        (t.name, "accepted") for t in TABLES
+    ]
+    for table in TABLES:
+        (delivery,) = accepted(JANUARY, table)
+        original = (drop / table.file).read_bytes()
+        assert delivery.sha256 == hashlib.sha256(original).hexdigest()
+        assert (settings.deliveries / delivery.stored_path).read_bytes() == original
+        assert delivery.stored_path == f"2024-01/{table.name}/{delivery.sha256}.csv"
+        assert (delivery.rows, delivery.accepted_at) == (3, NOW)
+        assert delivery.known_at == (JANUARY.matures_at if table == LABELS else JANUARY.as_of)
+        assert read_accepted(delivery).num_rows == 3
+        assert in_force(JANUARY, table) == delivery
+    assert len(stored(settings)) == 6
+
+
+def test_the_same_drop_twice_changes_nothing(settings: Settings, drop: Path):
+    deliver(drop, settings=settings, now=NOW)
+    rows, files = ledger(), stored(settings)
+    again = deliver(drop, settings=settings, now=NOW + HOUR)
+    assert not again.is_changed
+    assert {file.state for file in again.files} == {"unchanged"}
+    assert (ledger(), stored(settings)) == (rows, files)
+
+
+def test_a_shuffled_copy_is_no_delivery(settings: Settings, drop: Path, tmp_path: Path):
+    deliver(drop, settings=settings, now=NOW)
+    rows, files = ledger(), stored(settings)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name, text in FILES.items():
+        assert shuffled(text) != text
+        (copy / name).write_text(shuffled(text), newline="")
+    assert not deliver(copy, settings=settings, now=NOW + HOUR, month=JANUARY).is_changed
+    assert (ledger(), stored(settings)) == (rows, files)
+
+
+def test_a_correction_adds_a_version_of_what_changed(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    deliver(drop, settings=settings, now=NOW)
+    corrected = write_drop(tmp_path / "corrected" / "month_000", CORRECTED)
+    outcome = deliver(corrected, settings=settings, now=NOW + HOUR)
+    assert {f.delivery.file for f in outcome.files if f.state == "corrected"} == {
+        "payments_agg_90d"
+    }
+    table = BY_NAME["payments_agg_90d"]
+    first, second = accepted(JANUARY, table)
+    assert (first.known_at, second.known_at) == (JANUARY.as_of, NOW + HOUR)
+    assert in_force(JANUARY, table) == second
+    assert in_force(JANUARY, table, at=NOW) == first
+    assert in_force(JANUARY, table, at=JANUARY.as_of - HOUR) is None
+    assert read_accepted(first)["failed_payments_90d"].to_pylist() == [1, 0, 0]
+    assert read_accepted(second)["failed_payments_90d"].to_pylist() == [1, 3, 0]
+    assert len(ledger()) == 7
+
+
+def test_back_to_the_first_content_is_a_third_version(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    corrected = write_drop(tmp_path / "corrected" / "month_000", CORRECTED)
+    for hours, folder in enumerate((drop, corrected, drop)):
+        assert deliver(folder, settings=settings, now=NOW + hours * HOUR).is_changed
+    versions = accepted(JANUARY, BY_NAME["payments_agg_90d"])
+    assert [v.known_at for v in versions] == [JANUARY.as_of, NOW + HOUR, NOW + 2 * HOUR]
+    assert versions[0].sha256 == versions[2].sha256 != versions[1].sha256
+    assert len(stored(settings)) == 7
+
+
+def test_a_correction_known_earlier_than_what_is_there(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    deliver(drop, settings=settings, now=NOW)
+    corrected = write_drop(tmp_path / "corrected" / "month_000", CORRECTED)
+    rows, files = ledger(), stored(settings)
+    with pytest.raises(ChurnError, match=r"payments_agg_90d.csv 2024-01: a correction known at"):
+        deliver(corrected, settings=settings, now=NOW, known_at=JANUARY.as_of)
+    assert (ledger(), stored(settings)) == (rows, files)
+    when = dt.datetime(2024, 2, 5, tzinfo=dt.UTC)
+    outcome = deliver(corrected, settings=settings, now=NOW, known_at=when)
+    assert [f.delivery.known_at for f in outcome.files if f.state == "corrected"] == [when]
+
+
+def test_late_on_time_and_history(settings: Settings, drop: Path, tmp_path: Path):
+    february = write_drop(tmp_path / "month_001", without=("labels.csv",))
+    deliver(february, settings=settings, now=NOW)
+    late = deliver(drop, settings=settings, now=NOW + HOUR)
+    # The profile files come after February's; no labels of February are here, so these are on time.
+    assert {f.delivery.known_at for f in late.files[:5]} == {NOW + HOUR}
+    assert late.files[5].delivery.known_at == JANUARY.matures_at
+    march = write_drop(tmp_path / "month_002")
+    deliver(write_drop(tmp_path / "month_003"), settings=settings, now=NOW)
+    history = deliver(march, settings=settings, now=NOW, history=True)
+    assert {f.delivery.known_at for f in history.files[:5]} == {JANUARY.shift(2).as_of}
+
+
+def test_labels_come_alone_later(settings: Settings, tmp_path: Path):
+    deliver(write_drop(tmp_path / "month_000", without=("labels.csv",)), settings=settings, now=NOW)
+    assert accepted(JANUARY, LABELS) == []
+    profile = tuple(table.file for table in PROFILE_TABLES)
+    labels = write_drop(tmp_path / "later" / "month_000", without=profile)
+    outcome = deliver(labels, settings=settings, now=NOW + HOUR)
+    assert [(f.delivery.file, f.delivery.known_at) for f in outcome.files] == [
+        ("labels", FEBRUARY.as_of)
+    ]
+
+
+def test_labels_alone_need_users_known(settings: Settings, drop: Path, tmp_path: Path):
+    profile = tuple(table.file for table in PROFILE_TABLES)
+    labels = write_drop(tmp_path / "later" / "month_000", {"labels.csv": ("c,", "z,")}, profile)
+    with pytest.raises(RefusedDrop, match=r"no users.csv of 2024-01 has been accepted"):
+        deliver(labels, settings=settings, now=NOW)
+    deliver(drop, settings=settings, now=NOW)
+    with pytest.raises(RefusedDrop) as refused:
+        deliver(labels, settings=settings, now=NOW + HOUR)
+    (problem,) = refused.value.problems
+    assert (problem.file, problem.row, problem.value) == ("labels.csv", 4, "z")
+
+
+def test_labels_may_name_users_of_any_accepted_version(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    deliver(drop, settings=settings, now=NOW)
+    without_c = tmp_path / "without_c" / "month_000"
+    without_c.mkdir(parents=True)
+    for name, text in FILES.items():
+        lines = [line for line in text.splitlines(keepends=True) if not line.startswith("c,")]
+        (without_c / name).write_text("".join(lines))
+    (without_c / "labels.csv").unlink()
+    deliver(without_c, settings=settings, now=NOW + HOUR)
+    profile = tuple(table.file for table in PROFILE_TABLES)
+    labels = write_drop(
+        tmp_path / "labels" / "month_000", {"labels.csv": ("c,False", "c,True")}, profile
+    )
+    assert deliver(labels, settings=settings, now=NOW + 2 * HOUR).is_changed
+
+
+def test_a_refused_drop_is_refused_as_a_whole_with_all_that_is_wrong(
+    settings: Settings, tmp_path: Path
+):
+    changes = {
+        "users.csv": ("Male,True", "Male,yes"),
+        "usage_agg_30d.csv": ("c,0,", "z,0,"),
+        "labels.csv": ("b,True", "b,"),
+    }
+    spoiled = write_drop(tmp_path / "month_000", changes, without=("support_agg_90d.csv",))
+    with pytest.raises(RefusedDrop) as refused:
+        deliver(spoiled, settings=settings, now=NOW)
+    found = {(p.file, p.row, p.column, p.value) for p in refused.value.problems}
+    assert found == {
+        ("support_agg_90d.csv", None, "", ""),
+        ("users.csv", 3, "user_is_senior", "yes"),
+        ("usage_agg_30d.csv", 4, "user_id", "z"),
+        ("labels.csv", 3, "churn_label", ""),
+    }
+    assert (ledger(), stored(settings)) == ([], [])
+
+
+def test_a_file_that_is_a_folder(settings: Settings, drop: Path):
+    (drop / "users.csv").unlink()
+    (drop / "users.csv").mkdir()
+    with pytest.raises(RefusedDrop, match=r"users.csv: the file is missing"):
+        deliver(drop, settings=settings, now=NOW)
+
+
+def test_a_file_that_the_disk_refuses(
+    settings: Settings, drop: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read_bytes = Path.read_bytes
+
+    def refuse_users(path: Path) -> bytes:
+        if path.name == "users.csv":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse_users)
+    with pytest.raises(RefusedDrop, match=r"users.csv: the file cannot be read: Permission denied"):
+        deliver(drop, settings=settings, now=NOW)
+
+
+def test_an_empty_users_file_does_not_blame_the_other_files(settings: Settings, drop: Path):
+    (drop / "users.csv").write_bytes(b"")
+    with pytest.raises(RefusedDrop) as refused:
+        deliver(drop, settings=settings, now=NOW)
+    assert [(p.file, p.what) for p in refused.value.problems] == [
+        ("users.csv", "the file is empty")
+    ]
+
+
+def test_a_folder_without_a_drop(settings: Settings, tmp_path: Path):
+    with pytest.raises(ChurnError, match="no file of a drop is here"):
+        deliver(tmp_path, settings=settings, now=NOW, month=JANUARY)
+
+
+def test_other_files_are_told_of_and_not_read(settings: Settings, drop: Path):
+    (drop / "Labels_new.csv").write_text("?")
+    (drop / "README.txt").write_text("?")
+    odd = deliver(drop, settings=settings, now=NOW).oddities
+    assert [o.file for o in odd if o.what == "not a file of a drop: not read"] == ["Labels_new.csv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"), [("altered", "was altered"), ("gone", "is missing"), ("broken", "UTF-8")]
+)
+def test_a_file_altered_in_the_store(settings: Settings, drop: Path, change: str, found: str):
+    deliver(drop, settings=settings, now=NOW)
+    (delivery,) = accepted(JANUARY, USERS)
+    path = settings.deliveries / delivery.stored_path
+    original = path.read_bytes()
+    path.unlink()
+    if change != "gone":
+        path.write_bytes(original.replace(b"Male", b"Male " if change == "altered" else b"\xff"))
+    with pytest.raises(RefusedDrop, match=found) as refused:
+        read_accepted(delivery)
+    assert "deliver the original file again" in refused.value.remedy
+    assert not deliver(drop, settings=settings, now=NOW + HOUR).is_changed
+    assert path.read_bytes() == original
+    assert read_accepted(delivery).num_rows == 3
+
+
+def test_months_outside_of_the_settings(settings: Settings, drop: Path):
+    until = settings.model_copy(update={"last_month": JANUARY})
+    for month in (JANUARY.shift(-1), FEBRUARY):
+        with pytest.raises(ChurnError, match="outside of the months 2024-01 to 2024-01"):
+            deliver(drop, settings=until, now=NOW, month=month)
+    with pytest.raises(ChurnError, match="2027-03 has not closed yet"):
+        deliver(drop, settings=settings, now=NOW, month=Month.parse("2027-03"))
+    assert (ledger(), stored(settings)) == ([], [])
+
+
+def test_a_delivery_without_time_zone_is_a_bug(settings: Settings, drop: Path):
+    with pytest.raises(ValueError, match="time zone"):
+        deliver(drop, settings=settings, now=NOW.replace(tzinfo=None))
+
+
+def test_the_drop_from_outside(settings: Settings, real_drop: Path):
+    outcome = deliver(real_drop, settings=settings, now=NOW)
+    assert {file.delivery.rows for file in outcome.files} == {7043}
+    assert {(f"{o.file} {o.column}", o.what): o.count for o in outcome.oddities} == {
+        ("usage_agg_30d.csv avg_session_mins_7d", "one constant value (29.14104464084511)"): 7043,
+        ("subscriptions.csv plan_stream_tv", "blank where net_service is No (unknown, not False)"): 1526,
+        ("subscriptions.csv plan_stream_movies", "blank where net_service is No (unknown, not False)"): 1526,
+        ("subscriptions.csv months_active", "0, and total_paid is 0 too"): 11,
+        ("support_agg_90d.csv ticket_avg_resolution_hrs_90d", "filled for users without tickets"): 5203,
+        ("users.csv signup_date", "contradicts months_active by more than a month"): 6785,
+    }  # fmt: skip

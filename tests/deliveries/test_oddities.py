@@ -1,0 +1,74 @@
+import pytest
+
+from churn.contract.tables import BY_NAME
+from churn.deliveries.oddities import oddities
+from churn.deliveries.problems import Oddity
+from churn.deliveries.read import read_csv
+from tests.deliveries.small import FILES, JANUARY
+
+
+def odd(*changes: tuple[str, str, str]) -> dict[tuple[str, str], int]:
+    files = dict(FILES)
+    for name, old, new in changes:
+        assert old in files[name]
+        files[name] = files[name].replace(old, new)
+    tables = {
+        name.removesuffix(".csv"): read_csv(text.encode(), BY_NAME[name.removesuffix(".csv")]).rows
+        for name, text in files.items()
+    }
+    found: list[Oddity] = oddities(tables, JANUARY)
+    return {(f"{o.file} {o.column}", o.what): o.count for o in found}
+
+
+PLAIN = {
+    ("subscriptions.csv plan_stream_tv", "blank where net_service is No (unknown, not False)"): 1,
+    (
+        "subscriptions.csv plan_stream_movies",
+        "blank where net_service is No (unknown, not False)",
+    ): 1,
+    # The two columns say one thing only of those who have internet.
+    ("subscriptions.csv plan_stream_movies", "one constant value (True)"): 2,
+    ("users.csv has_dependents", "blank"): 1,
+    ("support_agg_90d.csv ticket_avg_resolution_hrs_90d", "blank"): 1,
+}
+
+
+def test_what_is_odd_about_the_small_drop():
+    assert odd() == PLAIN
+
+
+CASES = [
+    # file, old text, new text, where, what, count
+    ("usage_agg_30d.csv", ",4,1", ",4,", "rebuffer_events_7d", "blank", 1),
+    ("payments_agg_90d.csv", "a,1", "a,0", "failed_payments_90d", "one constant value (0)", 3),
+    ("payments_agg_90d.csv", "c,0\n", "", "user_id", "users of users.csv without a row here", 1),
+    ("subscriptions.csv", "Two year", "3 years", "contract_type", "unexpected value '3 years'", 1),
+    ("subscriptions.csv", "No\n", "DSL\n", "plan_stream_tv", "blank", 1),
+    ("users.csv", "2023-12-05", "2024-02-01", "signup_date", "after 2024-01-31", 1),
+    ("users.csv", "2023-06", "2023-04", "signup_date", "contradicts months_active by more than a month", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "where", "what", "count"), CASES)
+def test_each_oddity_is_counted(file: str, old: str, new: str, where: str, what: str, count: int):
+    key = (f"{file} {where}", what)
+    assert key not in PLAIN
+    assert odd((file, old, new))[key] == count
+
+
+def test_hours_without_tickets():
+    found = odd(("support_agg_90d.csv", "a,0,", "a,0,3"))
+    where = "support_agg_90d.csv ticket_avg_resolution_hrs_90d"
+    assert found[where, "filled for users without tickets"] == 1
+
+
+def test_users_who_have_not_begun():
+    found = odd(
+        ("subscriptions.csv", "a,1,", "a,0,"), ("subscriptions.csv", "29.85,29.85", "29.85,0")
+    )
+    assert found["subscriptions.csv months_active", "0, and total_paid is 0 too"] == 1
+
+
+def test_a_column_that_is_blank_throughout():
+    found = odd(("payments_agg_90d.csv", ",1", ","), ("payments_agg_90d.csv", ",0", ","))
+    assert found["payments_agg_90d.csv failed_payments_90d", "blank throughout"] == 3
