@@ -1,0 +1,1 @@
+"""The Feast repository: entity, sources, views and services, built from churn.contract."""

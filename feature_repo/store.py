@@ -1,0 +1,67 @@
+"""Opening the Feast store from Python, and registering the repository's objects."""
+
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from churn.contract.features import VIEWS
+from churn.lake import lake_file
+from churn.months import Month
+from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+def open_store(**overrides: Any) -> "FeatureStore":
+    """Open the Feast store of feature_store.yaml, with the settings of this process.
+
+    Args:
+        overrides: top-level entries of the file to replace, for instance another registry.
+    """
+    from feast import FeatureStore, RepoConfig
+
+    repo = repository()
+    text = (repo / "feature_store.yaml").read_text(encoding="utf-8")
+    filled = string.Template(text).substitute(FEAST_REGISTRY_URL=registry_url())
+    return FeatureStore(config=RepoConfig(repo_path=repo, **(yaml.safe_load(filled) | overrides)))
+
+
+def repository() -> Path:
+    """Return the folder of feature_store.yaml: FEAST_REPO, or this one."""
+    return get_settings().feast_repo or Path(__file__).parent
+
+
+def registry_url() -> str:
+    """Return where Feast's SQL registry lives: schema `feast` of our database."""
+    settings = get_settings()
+    return settings.sqlalchemy_url(settings.postgres_db, schema="feast")
+
+
+def apply_features() -> None:
+    """Register the repository's objects, as `feast apply` does."""
+    from feature_repo.streamflow import feast_objects
+
+    objects = feast_objects(get_settings().lake)
+    open_store().apply(list(objects.values()), partial=False)
+
+
+def open_month_store(month: Month, folder: Path) -> "FeatureStore":
+    """Open a store that sees one month of the lake and nothing of any other, at whatever time it is asked.
+
+    Args:
+        month: the month to see.
+        folder: an empty folder for the store's registry and its links to the month's files.
+    """
+    from feature_repo.streamflow import feast_objects
+
+    for view in VIEWS:
+        link = lake_file(view, month, folder)
+        link.parent.mkdir(parents=True)
+        link.symlink_to(lake_file(view, month))
+    registry = {"registry_type": "file", "path": str(folder / "registry.db")}
+    store = open_store(registry=registry, online_store=None)
+    store.apply(list(feast_objects(folder, ttl=None).values()), partial=False)
+    return store

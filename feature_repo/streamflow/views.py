@@ -1,0 +1,40 @@
+"""The feature views, field by field from the contract."""
+
+import datetime as dt
+from pathlib import Path
+
+from feast import FeatureView, Field
+from feast.types import Bool, Float32, Int64, String
+
+from churn.contract.features import VIEWS, View
+
+from .entities import user
+from .sources import lake_source
+
+_TYPES = {"Int64": Int64, "Float32": Float32, "Bool": Bool, "String": String}
+
+# A row is of one month end. An entity row that asks for this as_of must never be answered with last
+# month's values, so a row is visible for less than the shortest month.
+TTL = dt.timedelta(days=27)
+
+
+def feature_views(lake: Path, ttl: dt.timedelta | None = TTL) -> dict[str, FeatureView]:
+    """Return the feature views by name, reading from `lake`."""
+    return {view.name: _feature_view(view, lake, ttl) for view in VIEWS}
+
+
+def _feature_view(view: View, lake: Path, ttl: dt.timedelta | None) -> FeatureView:
+    return FeatureView(
+        name=view.name,
+        entities=[user],
+        ttl=ttl,
+        schema=[
+            Field(name=feature.name, dtype=_TYPES[feature.dtype], description=feature.description)
+            for feature in view.features
+        ],
+        source=lake_source(view, lake),
+        online=True,
+        description=f"Columns of {view.table.snapshot}, as of each month end.",
+        owner="team:churn",
+        tags={"table": view.table.snapshot},
+    )
