@@ -1,0 +1,1 @@
+"""Judging probabilities against labels: metrics, intervals, segments, money. Pure functions of arrays."""

@@ -1,0 +1,171 @@
+"""How sure a figure is: percentile intervals of users drawn again, the same draws every time."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.errors import ChurnError
+from churn.evaluation.inputs import Floats, Labels, require_judgeable
+from churn.evaluation.ranking import average_precision, lift_10
+
+RESAMPLES = 1_000
+CONFIDENCE = 0.95
+_BLOCK = 250  # resamples at once: bounds the memory at some hundred thousand users
+
+# One figure per resample: of labels, probabilities and the resamples' counts of each user.
+Measure = Callable[[Labels, Floats, Floats], Floats]
+
+
+class Interval(NamedTuple):
+    """A figure with the bounds between which it lies at the stated confidence."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def auc(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
+    """Return the area under the ROC curve of each resample; ties count one half."""
+    order = np.argsort(probabilities, kind="stable")
+    left = counts[:, order] * (labels[order] == 1)
+    stayed = counts[:, order] * (labels[order] == 0)
+    starts = np.flatnonzero(np.diff(probabilities[order], prepend=np.nan) != 0)
+    left, stayed = np.add.reduceat(left, starts, axis=1), np.add.reduceat(stayed, starts, axis=1)
+    below = np.cumsum(stayed, axis=1) - stayed / 2
+    pairs = left.sum(axis=1) * stayed.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((left * below).sum(axis=1) / pairs)
+
+
+def brier(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
+    """Return the mean squared error of each resample."""
+    return np.asarray(counts @ (probabilities - labels) ** 2 / counts.sum(axis=1))
+
+
+def log_loss(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
+    """Return the mean negative log-likelihood of each resample."""
+    clipped = np.clip(probabilities, 1e-15, 1 - 1e-15)
+    loss = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
+    return np.asarray(counts @ loss / counts.sum(axis=1))
+
+
+def churn_rate(labels: Labels, _: Floats, counts: Floats) -> Floats:
+    """Return the share of those who left in each resample."""
+    return np.asarray(counts @ labels / counts.sum(axis=1))
+
+
+MEASURES: dict[str, Measure] = {
+    "auc": auc,
+    "brier": brier,
+    "log_loss": log_loss,
+    "churn_rate": churn_rate,
+    "average_precision": average_precision,
+    "lift_10": lift_10,
+}
+
+
+def intervals(
+    labels: Labels,
+    probabilities: Floats,
+    metrics: Sequence[str] = ("auc",),
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return metrics of one model with their intervals.
+
+    Args:
+        labels: 1 for those who left.
+        probabilities: the model's, of leaving.
+        metrics: names of MEASURES.
+        confidence: of the intervals.
+        resamples: how many times the users are drawn again.
+        seed: of the draws.
+
+    Raises:
+        ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
+    """
+    require_judgeable(labels, probabilities)
+    sampling = (len(labels), confidence, resamples, seed)
+    return {
+        name: _interval(partial(MEASURES[name], labels, probabilities), *sampling)
+        for name in metrics
+    }
+
+
+def paired_difference(
+    labels: Labels,
+    challenger: Floats,
+    champion: Floats,
+    measure: str | Measure,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return by how much a challenger's figure exceeds a champion's, both on the same drawn users.
+
+    Args:
+        labels: 1 for those who left.
+        challenger: its probabilities of leaving.
+        champion: its probabilities of leaving, of the same users in the same order.
+        measure: a name of MEASURES, or a function like those.
+        confidence: of the interval.
+        resamples: how many times the users are drawn again.
+        seed: of the draws.
+
+    Raises:
+        ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
+    """
+    require_judgeable(labels, challenger, champion)
+    figure = MEASURES[measure] if isinstance(measure, str) else measure
+    return _interval(
+        lambda counts: figure(labels, challenger, counts) - figure(labels, champion, counts),
+        len(labels), confidence, resamples, seed,
+    )  # fmt: skip
+
+
+def mean_interval(
+    values: Floats,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of one value per user with its interval."""
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ChurnError("there is nothing to take the mean of, or a NaN in it", where="evaluation")
+    return _interval(
+        lambda counts: counts @ values / counts.sum(axis=1),
+        len(values), confidence, resamples, seed,
+    )  # fmt: skip
+
+
+def _interval(
+    figure: Callable[[Floats], Floats], users: int, confidence: float, resamples: int, seed: int
+) -> Interval:
+    estimate = float(figure(np.ones((1, users)))[0])
+    rng = np.random.default_rng(seed)
+    drawn = [
+        figure(_counts(rng, min(_BLOCK, resamples - done), users))
+        for done in range(0, resamples, _BLOCK)
+    ]
+    # A resample of few users may miss a class; it then says nothing.
+    seen: npt.NDArray[np.float64] = np.concatenate(drawn)
+    seen = seen[np.isfinite(seen)]
+    if seen.size < resamples / 2:
+        raise ChurnError(f"{users} users are too few for an interval", where="evaluation")
+    low, high = np.quantile(seen, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(estimate, float(low), float(high))
+
+
+def _counts(rng: np.random.Generator, resamples: int, users: int) -> Floats:
+    """Return how often each resample has drawn each user: users with replacement, as many as there are."""
+    drawn = rng.integers(0, users, size=(resamples, users))
+    drawn += np.arange(resamples)[:, None] * users
+    counts = np.bincount(drawn.ravel(), minlength=resamples * users)
+    return counts.reshape(resamples, users).astype(np.float64)

@@ -1,0 +1,107 @@
+"""What calibrated probabilities say of themselves: performance before any label is there (CBPE)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.errors import ChurnError
+from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval
+from churn.evaluation.inputs import Floats
+from churn.evaluation.money import Campaign, contact_profit
+
+METRICS = ("auc", "log_loss", "brier", "churn_rate", "profit")
+_CELLS = 2_000_000  # labels drawn at once: bounds the memory at a million users
+_TINY = 1e-15
+
+
+def estimates(
+    probabilities: Floats,
+    contacted: npt.NDArray[np.bool_],
+    campaign: Campaign,
+    *,
+    confidence: float = CONFIDENCE,
+    draws: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return what to expect of these users if the probabilities hold, by the names of METRICS.
+
+    The estimate is exact; its bounds are of labels drawn from the probabilities again and again: how far
+    realised figures stray although every probability is right.
+
+    Args:
+        probabilities: calibrated, of leaving.
+        contacted: whom the campaign contacts.
+        campaign: its terms; profit is per user of the population.
+        confidence: of the bounds.
+        draws: how many times labels are drawn.
+        seed: of the draws.
+
+    Raises:
+        ChurnError: there are no users, or a probability is not one.
+    """
+    inside = (probabilities >= 0) & (probabilities <= 1)  # NaN is not
+    if probabilities.size == 0 or not inside.all():
+        raise ChurnError(
+            f"{probabilities.size} users, {int((~inside).sum())} of them without a probability",
+            where="estimated performance",
+            remedy="materialize churn_scores of the month again",
+        )
+    expected = _figures(probabilities[None, :], probabilities, contacted, campaign)
+    parts = [
+        _figures(labels, probabilities, contacted, campaign)
+        for labels in _drawn(probabilities, draws, seed)
+    ]
+    bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for name in METRICS:
+        drawn: Floats = np.concatenate([part[name] for part in parts])
+        low, high = np.nanquantile(drawn, bounds) if np.isfinite(drawn).any() else (np.nan,) * 2
+        found[name] = Interval(float(expected[name][0]), float(low), float(high))
+    return found
+
+
+def _drawn(probabilities: Floats, draws: int, seed: int) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    block = max(1, _CELLS // probabilities.size)
+    for done in range(0, draws, block):
+        shape = (min(block, draws - done), probabilities.size)
+        yield (rng.random(shape) < probabilities).astype(np.float64)
+
+
+def _figures(
+    labels: Floats, probabilities: Floats, contacted: npt.NDArray[np.bool_], campaign: Campaign
+) -> dict[str, Floats]:
+    """Return each figure of each row of labels; a label may be a probability, all are linear in them."""
+    users = probabilities.size
+    clipped = np.clip(probabilities, _TINY, 1 - _TINY)
+    if_left, if_stayed = -np.log(clipped), -np.log1p(-clipped)
+    if_kept = contact_profit(np.ones(users, dtype=np.int64), campaign)
+    if_wasted = contact_profit(np.zeros(users, dtype=np.int64), campaign)
+
+    def mean(left: Floats, stayed: Floats) -> Floats:
+        return np.asarray((labels @ left + (1 - labels) @ stayed) / users)
+
+    return {
+        "auc": _auc(labels, probabilities),
+        "log_loss": mean(if_left, if_stayed),
+        "brier": mean((1 - probabilities) ** 2, probabilities**2),
+        "churn_rate": labels.mean(axis=1),
+        "profit": mean(if_kept * contacted, if_wasted * contacted),
+    }
+
+
+def _auc(labels: Floats, probabilities: Floats) -> Floats:
+    """Return the share of (left, stayed) pairs in the right order; users may be a part of each.
+
+    Of expected labels it is the expected pairs in order over the expected pairs, user with another.
+    """
+    order = np.argsort(probabilities, kind="stable")
+    left, stayed = labels[:, order], 1 - labels[:, order]
+    own = (left * stayed).sum(axis=1)  # nobody is compared with himself
+    starts = np.flatnonzero(np.diff(probabilities[order], prepend=np.nan) != 0)
+    left, stayed = np.add.reduceat(left, starts, axis=1), np.add.reduceat(stayed, starts, axis=1)
+    below = np.cumsum(stayed, axis=1) - stayed / 2
+    pairs = left.sum(axis=1) * stayed.sum(axis=1) - own
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(((left * below).sum(axis=1) - own / 2) / pairs)

@@ -1,0 +1,194 @@
+"""What a campaign earns: who is worth a call, from which probability on, and what it brought."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.errors import ChurnError
+from churn.evaluation.inputs import Floats, Labels, require_judgeable
+from churn.settings import CampaignSettings
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A retention campaign's terms, in currency units per user (Verbraken, Verbeke and Baesens, 2013).
+
+    Each contacted user costs `contact_cost`. A leaver takes the offer with the mean probability of
+    Beta(accept_alpha, accept_beta) and then stays: `customer_value` less `incentive_cost`. A user who
+    would have stayed takes the offer for nothing: `incentive_cost`.
+    """
+
+    customer_value: float = 200.0
+    incentive_cost: float = 10.0
+    contact_cost: float = 1.0
+    accept_alpha: float = 6.0
+    accept_beta: float = 14.0
+    budget: float = float("inf")  # of contacts and taken offers, as expected
+    control_share: float = 0.0
+
+    @classmethod
+    def of(cls, settings: CampaignSettings) -> Self:
+        """Read the terms from the settings.
+
+        Raises:
+            ChurnError: no probability is high enough for a contact to pay.
+        """
+        campaign = cls(**settings.model_dump())
+        if profit_threshold(campaign) >= 1:
+            raise ChurnError(
+                "a contact can never pay: the offer costs more than a kept user is worth",
+                where="CHURN_CAMPAIGN_*",
+                remedy="raise CHURN_CAMPAIGN_CUSTOMER_VALUE or lower the costs",
+            )
+        return campaign
+
+    @property
+    def accept_rate(self) -> float:
+        """Mean probability that a leaver takes the offer."""
+        return self.accept_alpha / (self.accept_alpha + self.accept_beta)
+
+    @property
+    def gain(self) -> float:
+        """Expected profit of contacting one who would leave."""
+        return self.accept_rate * (self.customer_value - self.incentive_cost) - self.contact_cost
+
+    @property
+    def loss(self) -> float:
+        """Cost of contacting one who would stay."""
+        return self.incentive_cost + self.contact_cost
+
+
+def expected_profit(probabilities: Floats, campaign: Campaign) -> Floats:
+    """Return the expected profit of contacting each user, for calibrated probabilities of leaving."""
+    return probabilities * campaign.gain - (1 - probabilities) * campaign.loss
+
+
+def expected_cost(probabilities: Floats, campaign: Campaign) -> Floats:
+    """Return what contacting each user is expected to cost: the contact, and the offer if it is taken."""
+    takes = probabilities * campaign.accept_rate + (1 - probabilities)
+    return campaign.contact_cost + takes * campaign.incentive_cost
+
+
+def profit_threshold(campaign: Campaign) -> float:
+    """Return the calibrated probability from which on a contact pays."""
+    return campaign.loss / (campaign.gain + campaign.loss) if campaign.gain > 0 else 1.0
+
+
+def within_budget(probabilities: Floats, campaign: Campaign) -> npt.NDArray[np.bool_]:
+    """Say whom to contact: those who pay, the most profitable first, while the budget lasts.
+
+    Users of one probability keep their order: the first of them come first.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    spent = np.cumsum(expected_cost(probabilities[order], campaign))
+    pays = expected_profit(probabilities[order], campaign) > 0
+    chosen = np.zeros(len(probabilities), dtype=bool)
+    chosen[order[pays & (spent <= campaign.budget)]] = True
+    return chosen
+
+
+def contact_profit(labels: Labels, campaign: Campaign) -> Floats:
+    """Return what contacting each user earns, now that it is known who leaves."""
+    return np.where(np.asarray(labels) == 1, campaign.gain, -campaign.loss)
+
+
+def earned_per_user(
+    labels: Labels, probabilities: Floats, threshold: float, campaign: Campaign
+) -> Floats:
+    """Return what each user brought: contacted are those who pay, while the budget lasts."""
+    contacted = within_budget(probabilities, campaign) & (probabilities >= threshold)
+    return np.where(contacted, contact_profit(labels, campaign), 0.0)
+
+
+def profit_measure(threshold: float, campaign: Campaign) -> "ProfitMeasure":
+    """Return realised profit per user as a measure for `bootstrap.paired_difference`."""
+    return ProfitMeasure(threshold, campaign)
+
+
+@dataclass(frozen=True)
+class ProfitMeasure:
+    """Profit per user of the population, of contacting those at or above a threshold."""
+
+    threshold: float
+    campaign: Campaign
+
+    def __call__(self, labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
+        """Return the profit per user of each resample."""
+        chosen = (probabilities >= self.threshold) & _affordable(probabilities, self)
+        earned = np.where(chosen, contact_profit(labels, self.campaign), 0.0)
+        return np.asarray(counts @ earned / counts.sum(axis=1))
+
+
+def realised_profit(
+    labels: Labels, probabilities: Floats, threshold: float, campaign: Campaign
+) -> float:
+    """Return the profit per user of the population of contacting those at or above `threshold`.
+
+    Where the budget binds, the most probable leavers are contacted until it is spent.
+
+    Raises:
+        ChurnError: there are no users, they are of one class, or a probability is NaN.
+    """
+    require_judgeable(labels, probabilities)
+    return float(
+        profit_measure(threshold, campaign)(labels, probabilities, np.ones((1, len(labels))))[0]
+    )
+
+
+def empc(labels: Labels, probabilities: Floats, campaign: Campaign) -> float:
+    """Return the expected maximum profit measure for churn, per user, at the model's best threshold.
+
+    Raises:
+        ChurnError: there are no users, they are of one class, or a probability is NaN.
+    """
+    from empulse.metrics import empc_score
+
+    require_judgeable(labels, probabilities)
+    return float(
+        empc_score(
+            labels,
+            probabilities,
+            alpha=campaign.accept_alpha,
+            beta=campaign.accept_beta,
+            clv=campaign.customer_value,
+            incentive_cost=campaign.incentive_cost,
+            contact_cost=campaign.contact_cost,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve over the share of users who are contacted, the most probable leavers first."""
+
+    share: Floats  # of users contacted, 0 to 1
+    value: Floats
+
+
+def profit_curve(labels: Labels, probabilities: Floats, campaign: Campaign) -> Curve:
+    """Return the profit per user of the population, by the share that is contacted."""
+    order = np.argsort(-probabilities, kind="stable")
+    return _curve(contact_profit(labels[order], campaign) / len(labels))
+
+
+def gain_curve(labels: Labels, probabilities: Floats) -> Curve:
+    """Return the share of all leavers who are reached, by the share that is contacted."""
+    order = np.argsort(-probabilities, kind="stable")
+    return _curve(labels[order] / labels.sum())
+
+
+def _curve(steps: Floats) -> Curve:
+    value = np.concatenate([[0.0], np.cumsum(steps)])
+    return Curve(np.linspace(0, 1, len(value)), value)
+
+
+def _affordable(probabilities: Floats, measure: ProfitMeasure) -> npt.NDArray[np.bool_]:
+    if np.isinf(measure.campaign.budget):
+        return np.ones(len(probabilities), dtype=bool)
+    order = np.argsort(-probabilities, kind="stable")
+    spent = np.cumsum(expected_cost(probabilities[order], measure.campaign))
+    affordable = np.zeros(len(probabilities), dtype=bool)
+    affordable[order] = spent <= measure.campaign.budget
+    return affordable

@@ -1,0 +1,101 @@
+"""The same figures by segment: where a model is good, and where it must not be relied on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from churn.evaluation.bootstrap import Interval, intervals
+from churn.evaluation.inputs import Floats, Labels, require_judgeable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TENURE = "months_active"
+TENURE_BANDS = (-1, 6, 12, 24, 48, np.inf)
+TENURE_NAMES = ("0-6", "7-12", "13-24", "25-48", "49+")
+SEGMENTS = ("contract_type", "net_service", "tenure_band", "user_is_senior")
+LEAST_USERS = 50  # of the rarer class together with the other: below, an AUC says nothing
+LEAST_OF_A_CLASS = 10
+
+
+@dataclass(frozen=True)
+class SegmentFigures:
+    """What the users of one segment say of a model; no AUC where they are too few to say it."""
+
+    segment: str
+    level: str
+    users: int
+    churn_rate: float
+    mean_probability: float
+    f1: float
+    auc: Interval | None
+
+
+def by_segment(
+    features: "pd.DataFrame",
+    labels: Labels,
+    probabilities: Floats,
+    threshold: float,
+    *,
+    resamples: int = 200,
+) -> list[SegmentFigures]:
+    """Return the figures of each level of each segment that the features know.
+
+    Args:
+        features: one row per user, in the order of `labels`; segments without a column are left out.
+        labels: 1 for those who left.
+        probabilities: the model's, of leaving.
+        threshold: from which probability on the model says 1.
+        resamples: of the intervals.
+    """
+    require_judgeable(labels, probabilities)
+    columns = _columns(features)
+    found: list[SegmentFigures] = []
+    for segment, levels in columns.items():
+        for level in sorted(set(levels)):
+            inside = levels == level
+            found.append(
+                _figures(
+                    segment, level, labels[inside], probabilities[inside], threshold, resamples
+                )
+            )
+    return found
+
+
+def _columns(features: "pd.DataFrame") -> dict[str, "np.ndarray[tuple[int], np.dtype[np.str_]]"]:
+    import pandas as pd
+
+    columns = {}
+    for name in SEGMENTS:
+        if name == "tenure_band" and TENURE in features:
+            months = features[TENURE].astype("float64")
+            bands = pd.cut(months, list(TENURE_BANDS), labels=list(TENURE_NAMES))
+            columns[name] = bands.astype(object).where(months.notna(), "unknown").to_numpy(str)
+        elif name in features:
+            values = features[name].astype(object)
+            columns[name] = values.where(values.notna(), "unknown").to_numpy(str)
+    return columns
+
+
+def _figures(
+    segment: str,
+    level: str,
+    labels: Labels,
+    probabilities: Floats,
+    threshold: float,
+    resamples: int,
+) -> SegmentFigures:
+    from sklearn.metrics import f1_score
+
+    left = int(labels.sum())
+    enough = len(labels) >= LEAST_USERS and min(left, len(labels) - left) >= LEAST_OF_A_CLASS
+    return SegmentFigures(
+        segment,
+        level,
+        len(labels),
+        float(labels.mean()),
+        float(probabilities.mean()),
+        float(f1_score(labels, (probabilities >= threshold).astype(int), zero_division=0)),
+        intervals(labels, probabilities, resamples=resamples)["auc"] if enough else None,
+    )

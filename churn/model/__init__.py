@@ -1,0 +1,1 @@
+"""The churn model: the hold-out, the encoding, the forest, its ONNX twin, its record in MLflow."""

@@ -1,0 +1,127 @@
+"""From feature rows to model input: the one encoding of training, batch scoring and the API."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.contract.features import Service
+from churn.errors import ChurnError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+THRESHOLD = 0.5
+UNKNOWN = ""  # what a null category is to the model
+
+Inputs = dict[str, npt.NDArray[Any]]
+
+
+class Columns(Protocol):
+    """What encoding needs to know: a Service has it, and so has a FeatureSchema."""
+
+    @property
+    def categorical_cols(self) -> list[str]:
+        """The columns that are one-hot encoded, in order."""
+
+    @property
+    def numeric_cols(self) -> list[str]:
+        """The columns that are passed through, in order."""
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """`feature_schema.json`: what a stored model expects, and the threshold of its decisions."""
+
+    categorical_cols: list[str]
+    numeric_cols: list[str]
+    service: str
+    threshold: float
+
+    @classmethod
+    def of(cls, service: Service, threshold: float = THRESHOLD) -> "FeatureSchema":
+        """Describe the models of `service`."""
+        return cls(service.categorical_cols, service.numeric_cols, service.name, threshold)
+
+    @classmethod
+    def read(cls, text: str | bytes) -> "FeatureSchema":
+        """Read the JSON text of `feature_schema.json`."""
+        return cls(**json.loads(text))
+
+    def write(self) -> str:
+        """Return the JSON text of `feature_schema.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def model_frame(frame: "pd.DataFrame", service: Service) -> "pd.DataFrame":
+    """Return the pipeline's input: strings with "" for null, float32 with NaN for null.
+
+    Raises:
+        ChurnError: a feature of the service is not a column of the frame, or not of its type.
+    """
+    import pandas as pd
+
+    missing = [name for name in service.feature_names if name not in frame.columns]
+    if missing:
+        raise ChurnError(
+            f"no column for {', '.join(missing)}",
+            where=service.name,
+            remedy="build the rows from the views of this feature service",
+        )
+    categorical = set(service.categorical_cols)
+    encoded = {
+        name: _strings(frame[name]) if name in categorical else _floats(frame[name])
+        for name in service.feature_names
+    }
+    return pd.DataFrame(encoded, index=frame.index)
+
+
+def onnx_inputs(frame: "pd.DataFrame", service: Service) -> Inputs:
+    """Return the two inputs of the ONNX model for the rows of a frame, raw or encoded."""
+    encoded = model_frame(frame, service)
+    shape = (len(encoded), len(service.numeric_cols))
+    numeric = np.empty(shape, dtype=np.float32)
+    for at, name in enumerate(service.numeric_cols):
+        numeric[:, at] = encoded[name].to_numpy()
+    return {
+        "categorical": encoded[service.categorical_cols].to_numpy(dtype=object),
+        "numeric": numeric,
+    }
+
+
+def onnx_inputs_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns) -> Inputs:
+    """Return the two inputs of the ONNX model for rows of Python values; quick for a single one.
+
+    Raises:
+        KeyError: a row has no value for a column (None is a value: unknown).
+    """
+    categorical_cols, numeric_cols = columns.categorical_cols, columns.numeric_cols
+    categorical = [
+        [UNKNOWN if row[name] is None else row[name] for name in categorical_cols] for row in rows
+    ]
+    # numpy reads None as NaN, and True as 1, when it is told the type
+    numeric = [[row[name] for name in numeric_cols] for row in rows]
+    return {
+        "categorical": np.array(categorical, dtype=object).reshape(
+            len(rows), len(categorical_cols)
+        ),
+        "numeric": np.array(numeric, dtype=np.float32).reshape(len(rows), len(numeric_cols)),
+    }
+
+
+def _strings(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
+    return column.astype(object).where(column.notna(), UNKNOWN).to_numpy(dtype=object)
+
+
+def _floats(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
+    try:
+        return column.to_numpy(dtype=np.float32, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ChurnError(
+            f"not numbers: {error}",
+            where=str(column.name),
+            remedy="keep numeric and boolean features in their types; unknown is null",
+        ) from error

@@ -1,0 +1,182 @@
+"""The models of a month: two baselines and the challenger; and finding again what was registered."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from churn.contract.features import SERVICES
+from churn.contract.model import REGISTERED_MODEL
+from churn.mlflow_client import mlflow_client
+from churn.model.baseline import fit_baseline
+from churn.model.candidates import Candidate, best, candidates, fit_challenger
+from churn.model.fitted import Fitted
+from churn.model.tracking import BASELINE_ROLE, CHALLENGER, log_model_run
+from churn.months import Month
+from churn.training.dataset import TrainingSet, build_training_set, read_training_set
+from churn.training.lineage import lineage
+
+CANDIDATES_PATH = "candidates.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One registered version and its figures on the hold-out."""
+
+    month: str
+    service: str
+    version: str
+    fingerprint: str  # of the training set
+    rows: int  # of the training set, hold-out included
+    metrics: dict[str, float]
+    kind: str = "forest"
+    report_png: bytes = b""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what `churn run --json` says of it: these eight names are the contract."""
+        return {
+            "month": self.month,
+            "service": self.service,
+            "rows": self.rows,
+            "auc": self.metrics["auc"],
+            "f1": self.metrics["f1"],
+            "accuracy": self.metrics["accuracy"],
+            "model_version": self.version,
+            "fingerprint": self.fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class MonthModels:
+    """What training a month has made."""
+
+    baselines: list[TrainedModel]  # one per feature service
+    challenger: TrainedModel
+    candidates: list[Candidate]  # what the challenger was chosen from
+    fitted: list[Fitted]  # the baselines', then the challenger's
+
+
+def train_models(
+    month: Month,
+    *,
+    parent_run_id: str | None = None,
+    dagster_run_id: str = "",
+    as_known: dt.datetime | None = None,
+) -> MonthModels:
+    """Fit and register the month's models: a baseline per feature service, and the best candidate.
+
+    The candidates are judged inside the training users only, by their log-loss out of fold.
+
+    Args:
+        month: the label period.
+        parent_run_id: the MLflow run that stands for the Dagster run.
+        dagster_run_id: the Dagster run.
+        as_known: build a training set as known at this instant first, beside the month's own.
+    """
+    made = build_training_set(month, as_known) if as_known else read_training_set(month)
+    record = partial(
+        _record,
+        made=made,
+        origin=lineage(made, as_known),
+        parent_run_id=parent_run_id,
+        tags={
+            "dagster_run_id": dagster_run_id,
+            "as_known": as_known.isoformat() if as_known else "",
+        },
+    )
+    frame = made.rows.to_pandas()
+    baselines = {service.name: fit_baseline(frame, service) for service in SERVICES}
+    judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
+    chosen = best(judged)
+    challenger = fit_challenger(chosen, baselines[chosen.service.name])
+    return MonthModels(
+        [record(fitted) for fitted in baselines.values()],
+        record(challenger, files={CANDIDATES_PATH: _table(judged)}),
+        judged,
+        [*baselines.values(), challenger],
+    )
+
+
+def _record(
+    fitted: Fitted,
+    *,
+    made: TrainingSet,
+    origin: dict[str, Any],
+    parent_run_id: str | None,
+    tags: dict[str, str],
+    files: dict[str, bytes] | None = None,
+) -> TrainedModel:
+    tracked = log_model_run(
+        fitted,
+        month=made.month,
+        fingerprint=made.fingerprint,
+        lineage=origin,
+        parent_run_id=parent_run_id,
+        tags=tags,
+        files=files,
+    )
+    return TrainedModel(
+        month=str(made.month),
+        service=fitted.service.name,
+        version=tracked.version,
+        fingerprint=made.fingerprint,
+        rows=made.rows.num_rows,
+        metrics={
+            **fitted.metrics,
+            "train_time_sec": fitted.train_time_sec,
+            "onnx_max_difference": tracked.onnx_max_difference,
+        },
+        kind=fitted.kind,
+        report_png=tracked.report_png,
+    )
+
+
+def _table(judged: list[Candidate]) -> bytes:
+    rows = [
+        {
+            "candidate": each.kind,
+            "service": each.service.name,
+            "parameters": each.parameters,
+            "auc": each.auc,
+            "log_loss": each.log_loss,
+            "brier": each.brier,
+        }
+        for each in judged
+    ]
+    return json.dumps(rows, indent=2).encode()
+
+
+def trained_models(month: Month) -> list[TrainedModel]:
+    """Return the newest registered baseline of each feature service for a month, as far as there is one."""
+    found = (
+        _newest(month, f"tags.`role` = '{BASELINE_ROLE}' and tags.`service` = '{service.name}'")
+        for service in SERVICES
+    )
+    return [model for model in found if model]
+
+
+def challenger(month: Month) -> TrainedModel | None:
+    """Return the newest registered challenger of a month, or None where it was not trained yet."""
+    return _newest(month, f"tags.`role` = '{CHALLENGER}'")
+
+
+def _newest(month: Month, of: str) -> TrainedModel | None:
+    client = mlflow_client()
+    versions = client.search_model_versions(
+        f"name = '{REGISTERED_MODEL}' and tags.`month` = '{month}' and {of}"
+    )
+    own = [version for version in versions if not version.tags.get("as_known")]
+    if not own:
+        return None
+    newest = max(own, key=lambda version: int(version.version))
+    run = client.get_run(newest.run_id)
+    return TrainedModel(
+        month=str(month),
+        service=newest.tags["service"],
+        version=str(newest.version),
+        fingerprint=newest.tags["fingerprint"],
+        rows=int(run.data.params["rows"]),
+        metrics=dict(run.data.metrics),
+        kind=newest.tags["candidate"],
+    )

@@ -1,0 +1,274 @@
+"""The record of a model in MLflow: its run, its artefacts, its registered version."""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from churn.contract.model import ONNX_PATH, REGISTERED_MODEL, SCHEMA_PATH
+from churn.mlflow_client import ensure_registered_model, experiment_id, mlflow_client
+from churn.model.encode import FeatureSchema, onnx_inputs
+from churn.model.explainer import EXPLAINER_PATH, explainer_of
+from churn.model.fitted import Fitted, to_onnx
+from churn.model.onnx_forest import TOLERANCE, DifferentModel
+from churn.model.onnx_graph import open_session, score
+from churn.model.packing import pack_onnx, pack_pipeline, requirements
+from churn.model.plots import model_report_png
+from churn.model.split import HOLDOUT_SHARE
+from churn.months import Month
+from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REPORT_PATH = "plots/model_report.png"
+CHALLENGER, BASELINE_ROLE = "challenger", "baseline"  # the tag `role` of a version
+_VERSION_TAGS = ("dagster_run_id", "as_known")  # of the run's tags, those that a version keeps
+
+
+@dataclass(frozen=True)
+class TrackedModel:
+    """A registered version of `streamflow_churn`, and whether it was there before."""
+
+    version: str
+    run_id: str
+    tags: dict[str, str]
+    reused: bool
+    onnx_max_difference: float
+    report_png: bytes
+
+
+def log_model_run(
+    fitted: Fitted,
+    *,
+    month: Month,
+    fingerprint: str,
+    lineage: Mapping[str, Any],
+    parent_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    experiment: str | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> TrackedModel:
+    """Record a fitted model in MLflow and register it; the same model twice is one version.
+
+    Same means: month, cut-off, service, data, libraries and every bit of the ONNX file. A version
+    whose run or file has been deleted since does not count.
+
+    Args:
+        fitted: what `fit_baseline` returned.
+        month: the label period that it was fitted on.
+        fingerprint: of the training set.
+        lineage: where the training set comes from; becomes `lineage.json`.
+        parent_run_id: the MLflow run of the Dagster run.
+        tags: more tags for the run; the version keeps `dagster_run_id` and `as_known`, too.
+        experiment: another one than MLFLOW_EXPERIMENT.
+        files: more artefacts of the run, by path.
+
+    Raises:
+        DifferentModel: the ONNX model is not the pipeline's equal on the hold-out; the run ends
+            FAILED and nothing is registered.
+        ChurnError: MLflow does not answer.
+    """
+    from mlflow.entities import Param
+
+    client = mlflow_client()
+    onnx = to_onnx(fitted)
+    explainer = explainer_of(fitted).write() if fitted.calibration is not None else None
+    as_of = month.as_of_date.isoformat()
+    report = model_report_png(fitted, f"{month} ({as_of}), {fitted.service.name}")
+    is_challenger = fitted.calibration is not None
+    identity = {
+        "month": str(month),
+        "role": CHALLENGER if is_challenger else BASELINE_ROLE,
+        "candidate": fitted.kind,
+        "service": fitted.service.name,
+        "fingerprint": fingerprint,
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "libraries": " ".join(requirements()),
+    }
+    difference = _difference(fitted, onnx)
+    more = {key: value for key, value in (tags or {}).items() if value}
+    if found := _registered(client, identity, more.get("as_known", "")):
+        return _tracked(found, difference, report, reused=True)
+
+    name = f"challenger_{as_of}" if is_challenger else f"rf_baseline_{as_of}"
+    run_tags = {**more, "service": fitted.service.name, "as_of": as_of, "month": str(month)}
+    if parent_run_id:
+        run_tags["mlflow.parentRunId"] = parent_run_id
+    in_experiment = experiment_id(client, experiment or get_settings().mlflow_experiment)
+    with _run(client, in_experiment, name, run_tags) as run_id:
+        params = _params(fitted, as_of, fingerprint)
+        client.log_batch(run_id, params=[Param(*param) for param in params.items()])
+        if not difference <= TOLERANCE:  # NaN is refused, too
+            raise DifferentModel(difference, f"{fitted.service.name} of {month}")
+        model_id = _log_model(client, fitted, onnx, run_id, in_experiment, params)
+        _log_metrics(client, run_id, model_id, fitted, difference)
+        log_files(
+            client,
+            run_id,
+            {
+                SCHEMA_PATH: FeatureSchema.of(fitted.service, fitted.threshold).write().encode(),
+                "lineage.json": json.dumps(lineage, indent=2, default=str).encode(),
+                REPORT_PATH: report,
+                ONNX_PATH: onnx,
+                **({EXPLAINER_PATH: explainer} if explainer else {}),
+                **(files or {}),
+            },
+        )
+        ensure_registered_model(
+            client, REGISTERED_MODEL, "P(churn) of a StreamFlow user within the next month."
+        )
+        made = client.create_model_version(
+            REGISTERED_MODEL,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            await_creation_for=0,  # our registry answers once the version is ready
+            description=f"{fitted.service.name} of {month}, fitted on {fitted.training_rows} users",
+            tags={
+                **identity,
+                "as_of": as_of,
+                "onnx_path": ONNX_PATH,
+                "threshold": str(fitted.threshold),
+                **(_explainer_tags(explainer) if explainer else {}),
+                **{key: more[key] for key in _VERSION_TAGS if key in more},
+            },
+        )
+    return _tracked(made, difference, report, reused=False)
+
+
+def _explainer_tags(explainer: bytes) -> dict[str, str]:
+    digest = hashlib.sha256(explainer).hexdigest()
+    return {"explainer_path": EXPLAINER_PATH, "explainer_sha256": digest}
+
+
+def _tracked(
+    version: "ModelVersion", difference: float, report: bytes, *, reused: bool
+) -> TrackedModel:
+    return TrackedModel(
+        version=str(version.version),
+        run_id=str(version.run_id),
+        tags=dict(version.tags),
+        reused=reused,
+        onnx_max_difference=difference,
+        report_png=report,
+    )
+
+
+@contextmanager
+def _run(
+    client: "MlflowClient", in_experiment: str, name: str, tags: dict[str, str]
+) -> Iterator[str]:
+    """Hold one run open: FINISHED at the end, FAILED on whatever ends it before."""
+    run_id = client.create_run(in_experiment, run_name=name, tags=tags).info.run_id
+    try:
+        yield run_id
+    except BaseException:
+        client.set_terminated(run_id, status="FAILED")
+        raise
+    client.set_terminated(run_id, status="FINISHED")
+
+
+def _registered(
+    client: "MlflowClient", identity: dict[str, str], as_known: str
+) -> "ModelVersion | None":
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+    versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and {wanted}")
+    same = [version for version in versions if version.tags.get("as_known", "") == as_known]
+    for version in sorted(same, key=lambda each: -int(each.version)):
+        run = client.get_run(version.run_id)
+        alive = run.info.lifecycle_stage == "active" and run.info.status == "FINISHED"
+        folder = str(Path(ONNX_PATH).parent)
+        if alive and any(
+            f.path == ONNX_PATH for f in client.list_artifacts(run.info.run_id, folder)
+        ):
+            return version
+    return None
+
+
+def _params(fitted: Fitted, as_of: str, fingerprint: str) -> dict[str, str]:
+    params = {
+        "as_of": as_of,
+        "model_type": fitted.model_type,
+        "rows": fitted.rows,
+        "training_rows": fitted.training_rows,
+        "holdout_rows": fitted.holdout_rows,
+        "holdout_share": HOLDOUT_SHARE,
+        "threshold": fitted.threshold,
+        **fitted.parameters,
+        "service": fitted.service.name,
+        "fingerprint": fingerprint,
+    }
+    if fitted.calibration:
+        params |= {f"calibration_{k}": v for k, v in asdict(fitted.calibration).items()}
+    return {key: str(value) for key, value in params.items()}
+
+
+def _difference(fitted: Fitted, onnx: bytes) -> float:
+    found = score(open_session(onnx), onnx_inputs(fitted.holdout, fitted.service))
+    return float(np.abs(found - fitted.probabilities).max())
+
+
+def _log_model(
+    client: "MlflowClient",
+    fitted: Fitted,
+    onnx: bytes,
+    run_id: str,
+    in_experiment: str,
+    params: dict[str, str],
+) -> str:
+    from mlflow.entities import LoggedModelOutput
+
+    model = client.create_logged_model(
+        in_experiment,
+        name="model",
+        source_run_id=run_id,
+        params=params,
+        model_type=fitted.model_type,
+    )
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        if fitted.calibration:
+            pack_onnx(onnx, fitted.service, folder, run_id, model.model_id)
+        else:
+            pack_pipeline(fitted.pipeline, fitted.service, folder, run_id, model.model_id)
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _log_metrics(
+    client: "MlflowClient", run_id: str, model_id: str, fitted: Fitted, difference: float
+) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)  # MLflow's own axis; nothing of ours reads it
+    values = {
+        **fitted.metrics,
+        "train_time_sec": fitted.train_time_sec,
+        "onnx_max_difference": difference,
+    }
+    metrics = [
+        Metric(name, value, now, 0, model_id=model_id, run_id=run_id)
+        for name, value in values.items()
+    ]
+    client.log_batch(run_id, metrics=metrics)
+
+
+def log_files(client: "MlflowClient", run_id: str, files: Mapping[str, bytes]) -> None:
+    """Write artefacts of a run, by path."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for path, content in files.items():
+            file = Path(temporary) / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content)
+        client.log_artifacts(run_id, temporary)

@@ -1,0 +1,109 @@
+"""Every tree of a model in plain arrays: the one form that is exported, explained and stored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """All nodes of all trees; a row's score is `base` and the values of the leaves that it ends in.
+
+    A row goes left where its value is at most the threshold, or is unknown and `missing_left`.
+    """
+
+    base: float
+    roots: Ints  # index of each tree's first node
+    feature: Ints  # column that a node splits on; 0 at leaves
+    threshold: Floats
+    left: Ints  # index of the child; -1 at leaves
+    right: Ints
+    missing_left: Bools
+    value: Floats  # at leaves: what it adds to the score
+    cover: Floats  # weight of the training rows that reached the node
+
+    @property
+    def is_leaf(self) -> Bools:
+        """Which nodes are leaves."""
+        return self.left < 0
+
+
+def trees_of_forest(forest: Any) -> Trees:
+    """Return a fitted RandomForestClassifier's trees; the score is P(churn)."""
+    share = 1 / len(forest.estimators_)
+    return _joined(0.0, (_of_tree(estimator.tree_, share) for estimator in forest.estimators_))
+
+
+def trees_of_boosting(boosting: Any) -> Trees:
+    """Return a fitted HistGradientBoostingClassifier's trees; the score is the log odds of leaving."""
+    base = float(boosting._baseline_prediction.ravel()[0])
+    return _joined(base, (_of_nodes(stage[0].nodes) for stage in boosting._predictors))
+
+
+class _Tree(NamedTuple):
+    feature: Ints
+    threshold: Floats
+    left: Ints
+    right: Ints
+    missing_left: Bools
+    value: Floats
+    cover: Floats
+
+
+def _of_tree(tree: Any, share: float) -> _Tree:
+    is_leaf = tree.children_left < 0
+    return _Tree(
+        np.where(is_leaf, 0, tree.feature),
+        np.where(is_leaf, 0.0, tree.threshold),
+        tree.children_left,
+        tree.children_right,
+        np.asarray(tree.missing_go_to_left, dtype=bool),
+        tree.value[:, 0, 1] * share,
+        tree.weighted_n_node_samples,
+    )
+
+
+def _of_nodes(nodes: Any) -> _Tree:
+    is_leaf = nodes["is_leaf"].astype(bool)
+    return _Tree(
+        np.where(is_leaf, 0, nodes["feature_idx"]),
+        np.where(is_leaf, 0.0, nodes["num_threshold"]),
+        np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
+        np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
+        nodes["missing_go_to_left"].astype(bool),
+        nodes["value"],
+        nodes["count"],
+    )
+
+
+def _joined(base: float, trees: Iterable[_Tree]) -> Trees:
+    parts: list[_Tree] = []
+    roots: list[int] = []
+    start = 0
+    for tree in trees:
+        is_leaf = tree.left < 0
+        children = (np.where(is_leaf, -1, side + start) for side in (tree.left, tree.right))
+        left, right = children
+        parts.append(tree._replace(left=left, right=right))
+        roots.append(start)
+        start += len(tree.left)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    feature, threshold, left, right, missing_left, value, cover = columns
+    return Trees(
+        base=base,
+        roots=np.asarray(roots, dtype=np.int64),
+        feature=feature.astype(np.int64),
+        threshold=threshold.astype(np.float64),
+        left=left.astype(np.int64),
+        right=right.astype(np.int64),
+        missing_left=missing_left.astype(bool),
+        value=value.astype(np.float64),
+        cover=cover.astype(np.float64),
+    )

@@ -1,0 +1,1 @@
+"""Training sets: matured labels joined to features as they were known, through Feast."""

@@ -1,0 +1,138 @@
+"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, on disk."""
+
+import datetime as dt
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from churn.contract.features import RICH, VIEWS
+from churn.errors import ChurnError
+from churn.fingerprint import fingerprint
+from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file
+from churn.months import Month
+from churn.settings import get_settings
+from churn.training.spine import CutOffs, Spine, read_spine
+
+_FEATURES = RICH.features  # the baseline's are among them: one set serves every feature service
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """One training set: user_id, as_of, the features of every service, churn_label."""
+
+    month: Month
+    path: Path
+    rows: pa.Table
+    fingerprint: str
+    unknown_users: int
+
+
+def schema() -> pa.Schema:
+    """Return the columns of a training set."""
+    return pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("as_of", TIMESTAMP, nullable=False),
+            *(pa.field(f.name, ARROW_TYPES[f.dtype]) for f in _FEATURES),
+            pa.field("churn_label", pa.bool_(), nullable=False),
+        ]
+    )
+
+
+def training_set_path(month: Month, as_known: dt.datetime | None = None) -> Path:
+    """Return where the training set of a month is kept; one built as known later lies beside it."""
+    suffix = f"_as_known_{as_known:%Y-%m-%dT%H%M%S}" if as_known else ""
+    return get_settings().training_sets / f"{month}{suffix}.parquet"
+
+
+def build_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:
+    """Join the labels of a month to its features as they were known, and keep the result.
+
+    Args:
+        month: the label period.
+        as_known: build it as known at this instant instead of at the contract's cut-offs.
+
+    Raises:
+        ChurnError: labels or features are not there yet, or the join is not sane.
+    """
+    cut_offs = CutOffs.of(month, as_known)
+    spine = read_spine(month, cut_offs)
+    joined = _features(month, spine, cut_offs.features, later=as_known is not None)
+    rows = _assemble(month, spine, joined)
+    path = training_set_path(month, as_known)
+    _write(rows, path)
+    content = fingerprint(rows, key=["user_id"])
+    return TrainingSet(month, path, rows, content, spine.unknown_users)
+
+
+def read_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:
+    """Read a training set that was built before."""
+    path = training_set_path(month, as_known)
+    if not path.exists():
+        raise ChurnError(
+            "there is no training set yet",
+            where=str(month),
+            remedy=f"materialize training_dataset for {month.partition_key}",
+        )
+    rows = pq.read_table(path)
+    return TrainingSet(month, path, rows, fingerprint(rows, key=["user_id"]), 0)
+
+
+def _features(month: Month, spine: Spine, known_by: dt.datetime, *, later: bool) -> pa.Table:
+    """Ask Feast for the features of the spine's users, as known by `known_by`."""
+    from feature_repo.store import open_month_store, open_store
+
+    entities = spine.rows.select(["user_id"]).to_pandas()
+    entities["event_timestamp"] = known_by
+    entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
+    with tempfile.TemporaryDirectory() as folder:
+        # Feast knows one time per entity row: the cut-off. Where that is later than the month's end,
+        # the newer months must be out of sight, so the join sees a lake of this month alone.
+        store = open_month_store(month, Path(folder)) if later else open_store()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # ibis uses what duckdb has renamed
+            job = store.get_historical_features(
+                entity_df=entities,
+                features=store.get_feature_service(RICH.name),
+                filter_by_created_timestamp=True,
+            )
+            return job.to_arrow()
+
+
+def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
+    """Bring the joined rows into the spine's order, by key: Feast keeps no order."""
+    labels = spine.rows
+    ordered = joined.sort_by("user_id")
+    if ordered["user_id"].to_pylist() != labels["user_id"].to_pylist():
+        raise ChurnError(
+            f"the join returned {ordered.num_rows:,} rows for {labels.num_rows:,} labels, or others",
+            where=f"training set {month}",
+            remedy="check the lake's files of this month for duplicate rows",
+        )
+    as_of = pa.repeat(pa.scalar(month.as_of, TIMESTAMP), labels.num_rows)
+    columns = [labels["user_id"], as_of]
+    columns += [ordered[f.name].cast(ARROW_TYPES[f.dtype]) for f in _FEATURES]
+    rows = pa.table([*columns, labels["churn_label"]], schema=schema())
+    empty = [
+        v.name for v in VIEWS if all(rows[f.name].null_count == rows.num_rows for f in v.features)
+    ]
+    if rows.num_rows == 0 or empty:
+        raise ChurnError(
+            f"every value of {', '.join(empty) or 'the set'} is null",
+            where=f"training set {month}",
+            remedy=f"materialize the feature views for {month.partition_key}"
+            f" (the lake's file is {lake_file(VIEWS[0], month)})",
+        )
+    return rows.combine_chunks()
+
+
+def _write(rows: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(rows, half, compression="zstd")
+    half.replace(path)

@@ -1,0 +1,78 @@
+"""Small worlds to fit on, and a real MLflow server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn.contract.features import RICH
+from churn.contract.tables import TABLES
+from churn.model.baseline import fit_baseline
+from churn.model.fitted import Fitted
+from churn.settings import get_settings
+from tests.servers import mlflow_server as start_mlflow
+
+
+def small_world(users: int = 300, seed: int = 0) -> pd.DataFrame:
+    """Rows with the columns of the richer service: nulls of every kind, one column all unknown."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"user_id": [f"{n:04d}-{seed:05d}" for n in range(users)]})
+    for feature in RICH.features:
+        unknown = random.random(users) < 0.1
+        match feature.dtype:
+            case "String":
+                values = random.choice(["DSL", "Fiber optic", "No"], users).astype(object)
+                frame[feature.name] = np.where(unknown, None, values)
+            case "Bool":
+                values = random.random(users) < 0.5
+                frame[feature.name] = pd.array(np.where(unknown, None, values), dtype="boolean")
+            case "Int64":
+                values = random.integers(0, 70, users)
+                frame[feature.name] = pd.array(np.where(unknown, None, values), dtype="Int64")
+            case "Float32":
+                frame[feature.name] = np.where(unknown, np.nan, random.gamma(2.0, 20.0, users))
+    frame["add_on_backup"] = None
+    risk = 1 / (1 + frame["months_active"].astype("Float64").fillna(30).to_numpy(float) / 12)
+    frame["churn_label"] = random.random(users) < risk
+    return frame
+
+
+@pytest.fixture(scope="session")
+def world() -> pd.DataFrame:
+    return small_world()
+
+
+@pytest.fixture(scope="session")
+def fitted(world: pd.DataFrame) -> Fitted:
+    return fit_baseline(world, RICH, n_estimators=20)
+
+
+@pytest.fixture(scope="session")
+def drop(real_drop: Path) -> pd.DataFrame:
+    """The drop from outside as one row per user; the optional columns that it lacks are null."""
+    frame, *others = (pd.read_csv(real_drop / table.file) for table in TABLES)
+    for other in others:
+        frame = frame.merge(other, on="user_id", validate="one_to_one")
+    return frame.reindex(columns=["user_id", *RICH.feature_names, "churn_label"])
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this area's own: its tests count and promote the versions of the registry."""
+    with start_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.fixture
+def mlflow(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The real server, chosen through the environment."""
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    get_settings.cache_clear()
+    mlflow.set_tracking_uri(mlflow_server)  # an earlier test's Dagster run may have left its own
+    yield mlflow_server
+    mlflow.set_tracking_uri(None)
+    get_settings.cache_clear()

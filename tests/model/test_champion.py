@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from churn.contract.features import RICH
+from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.errors import ChurnError
+from churn.mlflow_client import mlflow_client
+from churn.model.champion import champion_version, load_onnx
+from churn.model.encode import FeatureSchema, onnx_inputs
+from churn.model.fitted import Fitted
+from churn.model.onnx_graph import open_session, score
+from churn.model.tracking import log_model_run
+from churn.months import Month
+
+JANUARY = Month.parse("2024-01")
+
+
+@pytest.fixture
+def client(mlflow: str) -> MlflowClient:
+    return mlflow_client()
+
+
+def test_the_version_that_the_alias_names_is_served(client: MlflowClient, fitted: Fitted) -> None:
+    made = log_model_run(fitted, month=JANUARY, fingerprint="served", lineage={})
+    client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
+    assert champion_version() is None
+    client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, made.version)
+    assert champion_version() == made.version
+    client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
+
+
+def test_load_onnx_gives_what_scoring_needs(mlflow: str, fitted: Fitted) -> None:
+    made = log_model_run(fitted, month=JANUARY, fingerprint="january", lineage={})
+    onnx, schema, tags = load_onnx(made.version)
+    assert schema == FeatureSchema.of(RICH)
+    assert tags["as_of"] == "2024-01-31"
+    found = score(open_session(onnx), onnx_inputs(fitted.holdout, RICH))
+    assert abs(found - fitted.probabilities).max() < 1e-6
+
+
+def test_a_changed_file_is_refused(client: MlflowClient, fitted: Fitted, tmp_path: Path) -> None:
+    made = log_model_run(fitted, month=JANUARY, fingerprint="changed", lineage={})
+    (tmp_path / "model.onnx").write_bytes(b"another model")
+    client.log_artifact(made.run_id, str(tmp_path / "model.onnx"), "onnx")
+    with pytest.raises(ChurnError, match="the stored ONNX file is not the one that was registered"):
+        load_onnx(made.version)
+
+
+def test_an_unknown_version_is_named(mlflow: str) -> None:
+    with pytest.raises(ChurnError, match="streamflow_churn version 9999"):
+        load_onnx("9999")

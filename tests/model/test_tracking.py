@@ -1,0 +1,211 @@
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow as mlflow_package
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from churn.contract.features import BASELINE, RICH
+from churn.errors import ChurnError
+from churn.mlflow_client import mlflow_client
+from churn.model import tracking
+from churn.model.baseline import fit_baseline
+from churn.model.encode import FeatureSchema, onnx_inputs
+from churn.model.fitted import Fitted
+from churn.model.onnx_forest import DifferentModel
+from churn.model.onnx_graph import open_session, score
+from churn.model.packing import TRUSTED_TYPES
+from churn.model.tracking import TrackedModel, log_model_run
+from churn.months import Month
+from churn.settings import get_settings
+
+JANUARY = Month.parse("2024-01")
+_NUMBERS = itertools.count()
+
+Log = Callable[..., TrackedModel]
+
+
+@pytest.fixture
+def client(mlflow: str) -> MlflowClient:
+    return mlflow_client()
+
+
+@pytest.fixture
+def log(client: MlflowClient, fitted: Fitted) -> Log:
+    """Log the small model, as data that no other test has seen."""
+    known: dict[str, Any] = {
+        "fitted": fitted,
+        "month": JANUARY,
+        "fingerprint": f"{os.getpid()}-{next(_NUMBERS)}",
+        "lineage": {"deliveries": [{"file": "users", "sha256": "ab12"}]},
+    }
+    return lambda **changes: log_model_run(**{**known, **changes})
+
+
+def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> None:
+    parent = client.create_run("0").info.run_id
+    tracked = log(parent_run_id=parent, tags={"dagster_run_id": "d-1", "asset": "churn_model"})
+    run = client.get_run(tracked.run_id)
+    assert (run.info.run_name, run.info.status) == ("rf_baseline_2024-01-31", "FINISHED")
+    assert client.get_experiment(run.info.experiment_id).name == "streamflow"
+    assert run.data.params == {
+        "as_of": "2024-01-31",
+        "model_type": "RandomForestClassifier",
+        "rows": "300",
+        "training_rows": str(fitted.training_rows),
+        "holdout_rows": str(fitted.holdout_rows),
+        "holdout_share": "0.25",
+        "n_estimators": "20",
+        "random_state": "42",
+        "threshold": "0.5",
+        "service": "churn_rich",
+        "fingerprint": tracked.tags["fingerprint"],
+    }
+    assert run.data.metrics.items() >= fitted.metrics.items()
+    assert run.data.metrics["train_time_sec"] == fitted.train_time_sec
+    assert run.data.metrics["onnx_max_difference"] <= 1e-5
+    tags = {"mlflow.parentRunId": parent, "service": "churn_rich", "month": "2024-01"}
+    assert (
+        run.data.tags.items() >= {**tags, "dagster_run_id": "d-1", "asset": "churn_model"}.items()
+    )
+    assert mlflow_package.active_run() is None
+
+
+def test_the_artefacts(log: Log, client: MlflowClient, tmp_path: Path, world: pd.DataFrame) -> None:
+    tracked = log()
+    folder = Path(client.download_artifacts(tracked.run_id, "", str(tmp_path)))
+    schema = json.loads((folder / "feature_schema.json").read_text())
+    assert schema["categorical_cols"] == RICH.categorical_cols
+    assert schema["numeric_cols"] == RICH.numeric_cols
+    assert FeatureSchema(**schema) == FeatureSchema.of(RICH)
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert lineage["deliveries"][0]["sha256"] == "ab12"
+    assert (folder / "plots/model_report.png").read_bytes() == tracked.report_png
+    onnx = (folder / tracked.tags["onnx_path"]).read_bytes()
+    assert hashlib.sha256(onnx).hexdigest() == tracked.tags["onnx_sha256"]
+    assert score(open_session(onnx), onnx_inputs(world, RICH)).shape == (300,)
+
+
+def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitted: Fitted) -> None:
+    tracked = log(tags={"dagster_run_id": "d-2"})
+    version = client.get_model_version("streamflow_churn", tracked.version)
+    assert version.run_id == tracked.run_id
+    assert version.status == "READY"
+    assert not tracked.reused
+    kept = {"month": "2024-01", "as_of": "2024-01-31", "service": "churn_rich"}
+    assert version.tags.items() >= {**kept, "threshold": "0.5", "dagster_run_id": "d-2"}.items()
+    assert "scikit-learn==" in version.tags["libraries"]
+
+    uri = f"models:/streamflow_churn/{tracked.version}"
+    loaded = mlflow.sklearn.load_model(uri)
+    found = loaded.predict_proba(fitted.holdout)[:, 1]
+    assert found.tobytes() == fitted.probabilities.tobytes()
+    model = mlflow_package.models.get_model_info(uri)
+    assert model.signature.inputs.input_names() == RICH.feature_names
+    assert model.flavors["sklearn"]["skops_trusted_types"] == TRUSTED_TYPES
+    scored = mlflow_package.pyfunc.load_model(uri).predict(fitted.holdout)
+    np.testing.assert_array_equal(scored[:, 1], fitted.probabilities)
+
+
+def test_the_same_model_is_one_version(log: Log, client: MlflowClient, world: pd.DataFrame) -> None:
+    first = log()
+    again = log(fitted=fit_baseline(world[::-1], RICH, n_estimators=20))
+    assert (again.version, again.run_id, again.reused) == (first.version, first.run_id, True)
+    assert again.report_png == first.report_png
+    assert again.onnx_max_difference == first.onnx_max_difference <= 1e-5
+    runs = client.search_runs(["1"], f"params.fingerprint = '{first.tags['fingerprint']}'")
+    assert len(runs) == 1
+
+
+def test_another_month_service_fit_or_data_is_another_version(
+    log: Log, world: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracked = [
+        log(),
+        log(month=JANUARY.next),
+        log(fitted=fit_baseline(world, BASELINE, n_estimators=20)),
+        log(fitted=fit_baseline(world, RICH, n_estimators=19)),
+        log(fingerprint="other data"),
+        log(tags={"as_known": "2024-05-01", "dagster_run_id": ""}),
+    ]
+    monkeypatch.setattr(tracking, "requirements", lambda: ["scikit-learn==1.10"])
+    tracked.append(log())
+    assert len({each.version for each in tracked}) == 7
+    assert [each.tags.get("as_known") for each in tracked].count("2024-05-01") == 1
+    assert not any(each.reused for each in tracked)
+
+
+def test_a_deleted_run_is_not_reused(log: Log, client: MlflowClient) -> None:
+    first = log()
+    client.delete_run(first.run_id)
+    assert log().version != first.version
+
+
+def test_an_unequal_onnx_model_registers_nothing(
+    log: Log, client: MlflowClient, fitted: Fitted
+) -> None:
+    before = client.search_model_versions("name = 'streamflow_churn'")
+    off = dataclasses.replace(fitted, probabilities=fitted.probabilities + 2e-5)
+    with pytest.raises(DifferentModel, match="the ONNX model is off by 2e-05") as raised:
+        log(fitted=off, fingerprint="unequal")
+    assert raised.value.difference == pytest.approx(2e-5, rel=0.1)
+    (run,) = client.search_runs(["1"], "params.fingerprint = 'unequal'")
+    assert run.info.status == "FAILED"
+    assert len(client.search_model_versions("name = 'streamflow_churn'")) == len(before)
+
+
+def test_an_interrupted_run_is_failed(
+    log: Log, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "log_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log(fingerprint="interrupted")
+    (run,) = client.search_runs(["1"], "params.fingerprint = 'interrupted'")
+    assert run.info.status == "FAILED"
+
+
+def test_threads_do_not_share_a_run(log: Log) -> None:
+    months = [JANUARY.shift(offset) for offset in range(4)]
+    found: dict[Month, TrackedModel] = {}
+    threads = [
+        threading.Thread(target=lambda month=month: found.update({month: log(month=month)}))
+        for month in months
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {month: each.tags["month"] for month, each in found.items()} == {
+        month: str(month) for month in months
+    }
+    assert len({each.run_id for each in found.values()}) == 4
+
+
+def test_nothing_is_printed(log: Log, capfd: pytest.CaptureFixture[str]) -> None:
+    log()
+    assert capfd.readouterr().out == ""
+
+
+def test_a_stopped_server_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    get_settings.cache_clear()
+    with pytest.raises(ChurnError, match=f"{uri}: MLflow does not answer"):
+        mlflow_client()
+    get_settings.cache_clear()
