@@ -1,0 +1,92 @@
+"""Bins: what a feature's values are sorted into before two months are compared. No statistic here."""
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.contract.features import RICH, Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = RICH.features  # every feature of the contract, whichever of them a release reads
+UNKNOWN = "unknown"
+_PARTS = 10
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of one column, made from the reference alone: an outlier of today moves none of them.
+
+    Numbers fall between the reference's deciles, below all that it held or above; text and booleans
+    are their own bins. Unknown is a bin like any other.
+    """
+
+    edges: npt.NDArray[np.float64] | None  # None: values are their own bins
+
+    @classmethod
+    def of(cls, reference: "pd.Series[Any]", *, is_number: bool) -> "Bins":
+        """Make the bins of a column from its values in the reference."""
+        if not is_number:
+            return cls(None)
+        values = _numbers(reference)
+        known = values[~np.isnan(values)]
+        if known.size == 0:
+            return cls(np.empty(0))
+        deciles = np.quantile(known, np.arange(_PARTS) / _PARTS)
+        return cls(np.unique([*deciles, np.nextafter(known.max(), np.inf)]))
+
+    def sort(self, values: "pd.Series[Any]") -> "pd.Series[Any]":
+        """Return each value's bin, by a name that sorts as the bins do."""
+        import pandas as pd
+
+        if self.edges is None:
+            known = values.notna().to_numpy()
+            names = np.where(known, values.astype(object).astype(str), UNKNOWN)
+        else:
+            numbers = _numbers(values)
+            codes = np.searchsorted(self.edges, numbers, side="right")
+            codes[np.isnan(numbers)] = len(self.edges) + 1
+            names = np.array([*self._names(), UNKNOWN], dtype=object)[codes]
+        return pd.Series(names, index=values.index, dtype=object)
+
+    def _names(self) -> list[str]:
+        assert self.edges is not None  # noqa: S101  (asked before)
+        if not self.edges.size:
+            return ["any"]
+        texts = [f"{edge:.6g}" for edge in self.edges]
+        inner = [f"{low} to {high}" for low, high in itertools.pairwise(texts)]
+        names = [f"below {texts[0]}", *inner, f"above {texts[-1]}"]
+        return [f"{number:02d}: {name}" for number, name in enumerate(names)]
+
+
+def is_number(feature: Feature) -> bool:
+    """Say whether a feature is counted or measured; text and booleans are not."""
+    return feature.dtype in ("Int64", "Float32")
+
+
+def binned(
+    reference: "pd.DataFrame", current: "pd.DataFrame", numbers: dict[str, bool]
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Return both frames in the reference's bins.
+
+    Args:
+        reference: raw values, one column per name.
+        current: the same columns.
+        numbers: by column, whether its values are numbers.
+    """
+    import pandas as pd
+
+    bins = {name: Bins.of(reference[name], is_number=numbers[name]) for name in numbers}
+    before, after = (
+        pd.DataFrame({name: bins[name].sort(frame[name]) for name in numbers})
+        for frame in (reference, current)
+    )
+    return before, after
+
+
+def _numbers(values: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)

@@ -1,0 +1,106 @@
+"""How the thresholds of drift come about: clean worlds are played, and their distances looked at.
+
+`python -m churn.monitoring.false_alarms` writes thresholds.json anew (about ten minutes).
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from churn.monitoring.clean_worlds import clean_distances, play_months
+from churn.monitoring.statistic import Distance
+from churn.monitoring.thresholds import TABLE
+
+SHARE = 0.01  # of the months of a clean world that may alarm, whichever column it is
+OLDEST = 24  # age of a reference, in months, up to which turnover is looked up
+# The population of month_000 settles in its first months, so references are taken there and later.
+REFERENCES = (0, 1, 3, 6)
+_LARGE_WORLDS = ((30_000, 11), (30_000, 12))  # users, seed: turnover with hardly any chance
+_SMALL_WORLDS = tuple((users, seed) for users in (800, 2_000, 7_043) for seed in range(100, 125))
+
+Seen = dict[str, Distance]
+
+
+def turnover(seen: Iterable[tuple[int, int, Seen]], oldest: int = OLDEST) -> dict[str, list[float]]:
+    """Return per column and age the largest distance that any reference saw, chance taken off."""
+    of: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+    for reference, age, found in seen:
+        for column, distance in found.items():
+            without = max(distance.value**2 - distance.chance**2, 0.0)
+            of[column, age, reference].append(without)
+    largest: dict[str, list[float]] = {column: [0.0] * oldest for column, _, _ in of}
+    for (column, age, _), squares in of.items():
+        mean = float(np.sqrt(np.mean(squares)))
+        largest[column][age - 1] = max(largest[column][age - 1], round(mean, 4))
+    # an older reference is never the stricter one
+    return {c: np.maximum.accumulate(values).tolist() for c, values in sorted(largest.items())}
+
+
+def excess(found: Seen, moved: dict[str, list[float]], age: int) -> float:
+    """Return the largest excess over turnover of a month's columns, in multiples of chance."""
+    return max(
+        (distance.value - moved[column][age - 1]) / distance.chance
+        for column, distance in found.items()
+        if distance.chance > 0
+    )
+
+
+def sampling(months: Sequence[float], share: float = SHARE) -> float:
+    """Return the multiple of chance that this share of clean months exceeds."""
+    return round(float(np.quantile(months, 1 - share)), 3)
+
+
+def derive() -> dict[str, object]:
+    """Play the worlds and return the table."""
+    large = (
+        each
+        for users, seed in _LARGE_WORLDS
+        for each in clean_distances(
+            list(play_months(OLDEST + max(REFERENCES) + 1, users, seed)), REFERENCES, OLDEST
+        )
+    )
+    moved = turnover(large)
+    by_size: dict[int, list[float]] = defaultdict(list)
+    for users, seed in _SMALL_WORLDS:
+        world = list(play_months(13, users, seed))
+        for _, age, found in clean_distances(world, REFERENCES, 12):
+            by_size[users].append(excess(found, moved, age))
+    multiples = {users: sampling(months) for users, months in by_size.items()}
+    return {
+        "made_by": "python -m churn.monitoring.false_alarms",
+        "share": SHARE,
+        "sampling": max(multiples.values()),
+        "sampling_by_users": multiples,
+        "clean_months": {users: len(months) for users, months in by_size.items()},
+        "turnover": moved,
+    }
+
+
+def main() -> None:
+    """Write the table beside this module, or where `--out` says."""
+    parser = argparse.ArgumentParser(
+        description="Derive the thresholds of drift from clean worlds."
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name(TABLE))
+    out: Path = parser.parse_args().out
+    out.write_text(_text(derive()), encoding="utf-8")
+
+
+def _text(table: dict[str, object]) -> str:
+    """Return the table with one line per column."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict) and key == "turnover":
+            rows = [f"    {json.dumps(c)}: {json.dumps(values)}" for c, values in value.items()]
+            lines.append('  "turnover": {\n' + ",\n".join(rows) + "\n  }")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()

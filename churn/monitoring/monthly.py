@@ -1,0 +1,158 @@
+"""Watching one month: what was scored is read, held against what it rests on, and kept."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from churn.contract.features import RICH
+from churn.database import connect
+from churn.errors import ChurnError
+from churn.evaluation.money import Campaign
+from churn.model.split import is_holdout
+from churn.monitoring.drift import Drift, Window, compare
+from churn.monitoring.evidently_report import drift_report_path, write_drift_report
+from churn.monitoring.performance import Performance, Scores, measure_performance
+from churn.monitoring.store import keep_drift, keep_performance
+from churn.months import Month
+from churn.promotion.ledger import releases
+from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.release import Release
+from churn.scoring.scores import features_of, scored_from
+from churn.settings import get_settings
+from churn.training.dataset import read_training_set, training_set_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A month's scores, and the release that made them; None: there was no release yet."""
+
+    release: Release | None
+    scores: Scores
+
+    @property
+    def release_id(self) -> str | None:
+        """The release's id, if there is one."""
+        return self.release.release_id if self.release else None
+
+
+@dataclass(frozen=True)
+class WatchedDrift:
+    """A month's drift and where its report is; None: there was no release yet."""
+
+    release: Release | None
+    drift: Drift | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class WatchedPerformance:
+    """A month's figures; none without a release."""
+
+    release: Release | None
+    figures: list[Performance] = field(default_factory=list)
+    waits_for: str = ""  # what is missing for realised figures, or for any
+
+    @property
+    def alarms(self) -> list[str]:
+        """Why the month is alarming, in words."""
+        return [each.alarm for each in self.figures if each.alarm]
+
+
+def read_scored(month: Month) -> Scored:
+    """Read a month's scores, sorted by user.
+
+    Raises:
+        ChurnError: the month has not been scored.
+    """
+    if month not in scored_from():
+        raise ChurnError(
+            "the month has not been scored",
+            where=f"churn_scores {month}",
+            remedy=f"materialize churn_scores for {month.partition_key}",
+        )
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT user_id, probability, is_action, release_id FROM churn_scores"
+            ' WHERE as_of = %s ORDER BY user_id COLLATE "C"',
+            [month.as_of],
+        ).fetchall()
+    users = np.array([row[0] for row in rows], dtype=object)
+    probabilities = np.array([row[1] for row in rows], dtype=np.float64)
+    contacted = np.array([row[2] for row in rows], dtype=bool)
+    release = releases()[rows[0][3]] if rows else None
+    return Scored(release, Scores(users, probabilities, contacted))
+
+
+def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
+    """Compare a month with the training window of the release that scored it, and keep the result."""
+    import pandas as pd
+
+    scored = read_scored(month)
+    if scored.release is None:
+        keep_drift(month, None, None)
+        drift_report_path(month).unlink(missing_ok=True)
+        return WatchedDrift(None)
+    users = scored.scores.user_ids
+    held = is_holdout(users)
+    current = Window(
+        month,
+        features_of(month, RICH.views, users.tolist()),
+        pd.Series(scored.scores.probabilities[held]),
+    )
+    drift = compare(_training_window(scored.release, registry or MlflowRegistry()), current)
+    keep_drift(month, scored.release.release_id, drift)
+    return WatchedDrift(scored.release, drift, write_drift_report(drift))
+
+
+def watch_performance(month: Month) -> WatchedPerformance:
+    """Say what a month's scores should be worth, and once its labels are there what they were.
+
+    Months are scored and trained on in either order; whichever comes first leaves the other to be
+    waited for.
+
+    Raises:
+        ChurnError: no scored user has a label, or those who have are of one class.
+    """
+    if month not in scored_from():
+        keep_performance(month, None, [])
+        return WatchedPerformance(None, waits_for=f"churn_scores of {month}")
+    scored = read_scored(month)
+    waits_for = ""
+    if training_set_path(month).exists():
+        labels = read_training_set(month).rows.select(["user_id", "churn_label"]).to_pandas()
+        scored = _with_labels(scored, labels, month) if scored.release else scored
+    else:
+        waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
+    figures = _measured(scored) if scored.release else []
+    keep_performance(month, scored.release_id, figures)
+    return WatchedPerformance(scored.release, figures, waits_for)
+
+
+def _measured(scored: Scored) -> list[Performance]:
+    settings = get_settings()
+    return measure_performance(scored.scores, Campaign.of(settings.campaign), settings.gate)
+
+
+def _with_labels(scored: Scored, labels: "pd.DataFrame", month: Month) -> Scored:
+    """Return the scores of those who have a label, which is judged as it was known when it matured."""
+    known = labels.set_index("user_id")["churn_label"].reindex(scored.scores.user_ids)
+    has_label = known.notna().to_numpy()
+    if not has_label.any():
+        raise ChurnError("no scored user has a label", where=f"performance {month}")
+    part = scored.scores.of(has_label)
+    left = known[has_label].to_numpy(dtype=np.int64)
+    return Scored(scored.release, Scores(part.user_ids, part.probabilities, part.contacted, left))
+
+
+def _training_window(release: Release, registry: Registry) -> Window:
+    import pandas as pd
+
+    rows = read_training_set(release.month).rows.to_pandas()
+    held = rows[is_holdout(rows["user_id"].to_numpy())]
+    scores = pd.Series(registry.probabilities(release, held))
+    return Window(release.month, rows[RICH.feature_names], scores)

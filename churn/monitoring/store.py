@@ -1,0 +1,103 @@
+"""Drift and performance in Postgres: a month is replaced whole, and read back for reports."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from churn.database import connect, lock
+from churn.evaluation.bootstrap import Interval
+from churn.monitoring.drift import Drift
+from churn.monitoring.performance import Performance
+from churn.months import Month
+
+Row = dict[str, Any]
+
+
+def keep_drift(month: Month, release_id: str | None, drift: Drift | None) -> None:
+    """Replace a month's drift; without a release there is none."""
+    rows = (
+        []
+        if drift is None
+        else [
+            {
+                "as_of": month.as_of,
+                "feature": column.feature,
+                "release_id": release_id,
+                "reference_as_of": drift.reference.as_of,
+                "reference_rows": column.reference_rows,
+                "rows": column.rows,
+                "distance": column.distance,
+                "threshold": column.threshold,
+                "is_drifted": column.is_drifted,
+            }
+            for column in drift.columns
+        ]
+    )
+    _replace("feature_drift", month, rows)
+
+
+def keep_performance(month: Month, release_id: str | None, found: Sequence[Performance]) -> None:
+    """Replace what a month's scores should be worth, and were; without a release there is nothing."""
+    rows = [
+        {
+            "as_of": month.as_of,
+            "users": each.users,
+            "metric": each.metric,
+            "release_id": release_id,
+            "rows": each.rows,
+            **_bounds("estimated", each.estimated),
+            **_bounds("realised", each.realised),
+            "alarm": each.alarm,
+        }
+        for each in found
+    ]
+    _replace("model_performance", month, rows)
+
+
+def read_drift(month: Month) -> list[Row]:
+    """Return a month's drift, the farthest over its threshold first; empty without a release."""
+    return _read(
+        "SELECT * FROM monitoring.feature_drift WHERE as_of = %s"
+        " ORDER BY distance - threshold DESC, feature",
+        [month.as_of],
+    )
+
+
+def read_performance(month: Month | None = None) -> list[Row]:
+    """Return estimated and realised figures by month, users and metric; one month's, or all.
+
+    Until a month's labels have matured, what is realised and the estimate's error are None.
+    """
+    return _read(
+        "SELECT *, estimated - realised AS error FROM monitoring.model_performance"
+        " WHERE as_of = coalesce(%s, as_of) ORDER BY as_of, users, metric",
+        [month.as_of if month else None],
+    )
+
+
+def _bounds(name: str, said: Interval | None) -> Row:
+    values = said or (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+
+
+def _replace(table: str, month: Month, rows: Sequence[Row]) -> None:
+    name = sql.Identifier("monitoring", table)
+    with connect() as connection, connection.cursor() as cursor:
+        lock(connection, f"monitoring.{table} {month}")
+        cursor.execute(sql.SQL("DELETE FROM {} WHERE as_of = %s").format(name), [month.as_of])
+        if rows:
+            statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                name,
+                sql.SQL(", ").join(map(sql.Identifier, rows[0])),
+                sql.SQL(", ").join(map(sql.Placeholder, rows[0])),
+            )
+            cursor.executemany(statement, rows)
+
+
+def _read(query: LiteralString, values: Sequence[dt.datetime | None]) -> list[Row]:
+    with connect() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, values).fetchall()
+    return [{"month": str(Month.of_as_of(row["as_of"])), **row} for row in rows]

@@ -1,0 +1,100 @@
+"""What a person may do: promote a version, or go back to the release before. The ledger keeps why."""
+
+import psycopg
+
+from churn.contract.model import REGISTERED_MODEL
+from churn.database import connect, lock
+from churn.errors import ChurnError
+from churn.promotion import ledger
+from churn.promotion.decide import follow_ledger
+from churn.promotion.entry import Draft, Entry
+from churn.promotion.registry import release_of
+from churn.promotion.release import Release, keep_release
+from churn.promotion.timeline import effective, releases_until
+
+
+def promote(version: str, *, reason: str, actor: str) -> Entry:
+    """Make a registered version the release in force, whatever the gate says of it.
+
+    Raises:
+        ChurnError: no reason is given, the version is not there or altered, or it serves already.
+    """
+    _require(reason)
+    chosen = release_of(version)
+    with connect() as connection:
+        lock(connection, ledger.DECISIONS_LOCK)
+        current = ledger.release_in_force(connection=connection)
+        if current and current.release_id == chosen.release_id:
+            raise ChurnError(
+                f"{chosen.short_id} is in force already", where=f"{REGISTERED_MODEL} {version}"
+            )
+        keep_release(connection, chosen)
+        entry = ledger.append(connection, _draft(connection, current, chosen, reason, actor))
+    follow_ledger()
+    return entry
+
+
+def rollback(*, reason: str, actor: str) -> Entry:
+    """Restore the release before the one in force, whole: its model, threshold and feature service.
+
+    Raises:
+        ChurnError: no reason is given, or there is no release before.
+    """
+    _require(reason)
+    with connect() as connection:
+        lock(connection, ledger.DECISIONS_LOCK)
+        stack = releases_until(ledger.entries(connection))
+        if len(stack) < 2:
+            raise ChurnError(
+                "there is no release before the one in force" if stack else "no release yet",
+                where="churn rollback",
+                remedy="see `churn ledger`; `churn promote VERSION` chooses any registered version",
+            )
+        kept = ledger.releases(connection)
+        before, current = kept[stack[-2]], kept[stack[-1]]
+        entry = ledger.append(
+            connection, _draft(connection, current, before, reason, actor, is_rollback=True)
+        )
+    follow_ledger()
+    return entry
+
+
+def operator() -> str:
+    """Return who is at the keyboard, as the system knows them."""
+    import psutil
+
+    return psutil.Process().username()
+
+
+def _draft(
+    connection: psycopg.Connection,
+    current: Release | None,
+    chosen: Release,
+    reason: str,
+    actor: str,
+    *,
+    is_rollback: bool = False,
+) -> Draft:
+    """Describe what was done; it holds from the newest instant that has been decided on.
+
+    Decisions of later instants find this release in force. A version cannot be in force before the
+    labels it was fitted on were known.
+    """
+    decided = [entry.decided_for for entry in effective(ledger.entries(connection))]
+    return Draft(
+        kind="rollback" if is_rollback else "promotion by hand",
+        outcome="restore" if is_rollback else "promote",
+        decided_for=max([*decided, chosen.month.matures_at]),
+        month=None,
+        champion=current.release_id if current else None,
+        challenger=chosen.release_id,
+        release_id=chosen.release_id,
+        reasons=(reason.strip(),),
+        actor=actor,
+        evidence={"release": chosen.as_json()},
+    )
+
+
+def _require(reason: str) -> None:
+    if not reason.strip():
+        raise ChurnError("a reason is needed", remedy='say why: --reason "..."')

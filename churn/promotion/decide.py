@@ -1,0 +1,226 @@
+"""Taking decisions: one at a time, in decision time, each on what was known at its instant."""
+
+from dataclasses import dataclass, field
+
+import psycopg
+
+from churn.database import connect, lock
+from churn.months import Month
+from churn.promotion import ledger
+from churn.promotion.arrivals import months_known, read_arrivals
+from churn.promotion.entry import Draft, Entry
+from churn.promotion.evidence import Evidence
+from churn.promotion.gate import Verdict, judge
+from churn.promotion.measure import measure, read_judges
+from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.release import Release, keep_release
+from churn.promotion.timeline import decisions, releases_until
+from churn.settings import get_settings
+from churn.training.dataset import read_training_set, training_set_path
+
+GATE = "gate"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A decision that is due and cannot be taken yet; later ones wait behind it."""
+
+    month: Month
+    for_what: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one call did: the new entries, and what the next decision waits for."""
+
+    entries: list[Entry] = field(default_factory=list)
+    waiting: Waiting | None = None
+
+
+def take_due_decisions(
+    fresh: Month | None = None, registry: Registry | None = None, alarm: str = ""
+) -> Taken:
+    """Take every decision that is due, oldest first, and make what is served follow the ledger.
+
+    A decision that was taken stands. Where what was known at its instant turns out to be different
+    (a drop of history came in later, or another champion was in force), a new entry supersedes it.
+
+    Args:
+        fresh: the month that has just been materialised: its content is held against earlier entries.
+        registry: MLflow's, unless a test brings its own.
+        alarm: of monitoring, in words, that asks for the decision on `fresh` to be taken again.
+    """
+    chosen = registry or MlflowRegistry()
+    made: list[Entry] = []
+    waiting = None
+    # One transaction per decision: what was taken stays, whatever happens to the next one.
+    while waiting is None:
+        with connect() as connection:
+            lock(connection, ledger.DECISIONS_LOCK)
+            found = _Desk(connection, chosen, fresh, alarm).next()
+            if found is None:
+                break
+            if isinstance(found, Waiting):
+                waiting = found
+            else:
+                made.append(ledger.append(connection, found))
+    follow_ledger(chosen)
+    return Taken(made, waiting)
+
+
+def follow_ledger(registry: Registry | None = None) -> Release | None:
+    """Serve what the ledger says is in force, now and whoever asks at the same time."""
+    with connect() as connection:
+        lock(connection, f"{ledger.DECISIONS_LOCK}.served")
+        release = ledger.release_in_force(connection=connection)
+        (registry or MlflowRegistry()).serve(release)
+    return release
+
+
+class _Desk:
+    """One look at the ledger and the deliveries, to find the next decision."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        registry: Registry,
+        fresh: Month | None,
+        alarm: str = "",
+    ) -> None:
+        self.connection, self.registry, self.fresh = connection, registry, fresh
+        self.alarm = alarm
+        self.entries = ledger.entries(connection)
+        self.standing = decisions(self.entries)
+        self.releases = ledger.releases(connection)
+        arrivals = read_arrivals(connection)
+        self.known = {
+            each.month: each for each in months_known(arrivals, get_settings().first_month)
+        }
+
+    def next(self) -> Draft | Waiting | None:
+        """Return the oldest decision that is due and has not been taken, or has to be taken again."""
+        for month in self.known:
+            if not self._stands(month):
+                return self._decide(month)
+        return None
+
+    def _stands(self, month: Month) -> bool:
+        """Say whether the month's entry rests on what is now known to have been known."""
+        entry = self.standing.get(month)
+        champion = self._champion_before(month)
+        if entry is None or entry.champion != (champion and champion.release_id):
+            return False
+        if entry.evidence["known"] != self._as_known(month, champion):
+            return False
+        alarm = self._alarm(month)
+        if alarm and entry.evidence.get("alarm") != alarm:
+            return False
+        return not (entry.is_judged and self._has_new_content(month, champion, entry))
+
+    def _has_new_content(self, month: Month, champion: Release | None, entry: Entry) -> bool:
+        """Hold what has just been materialised again against what the entry was decided on."""
+        if month == self.fresh:
+            made = read_training_set(month)
+            if made.fingerprint != entry.evidence["fingerprint"]:
+                return True
+        before = entry.evidence["challenger"]
+        if before and _challenger_month(month, champion) == self.fresh:
+            found = self.registry.challenger(self.fresh)
+            return found is not None and found.fingerprint != before["fingerprint"]
+        return False
+
+    def _alarm(self, month: Month) -> str:
+        """Return the alarm that asks for this month's decision, if one does."""
+        return self.alarm if month == self.fresh else ""
+
+    def _champion_before(self, month: Month) -> Release | None:
+        """Return the champion whom this month's decision finds in force."""
+        stack = releases_until(self.entries, month.matures_at, before=True)
+        return self.releases[stack[-1]] if stack else None
+
+    def _as_known(self, month: Month, champion: Release | None) -> dict[str, str]:
+        """Return which months were known at the decision's instant: of its labels, its challenger."""
+        of_challenger = _challenger_month(month, champion)
+        known = {
+            each: self.known[each].state for each in (of_challenger, month) if each in self.known
+        }
+        return {str(each): state for each, state in known.items()}
+
+    def _decide(self, month: Month) -> Draft | Waiting:
+        champion = self._champion_before(month)
+        if self.known[month].state == "unknown":
+            return self._draft(month, champion, None, Evidence.none(month), self.known[month].why)
+        if not training_set_path(month).exists():
+            return Waiting(month, f"training_dataset of {month}")
+        challenger = self._challenger(month, champion)
+        if isinstance(challenger, Waiting):
+            return challenger
+        judges, settings = read_judges(month), get_settings()
+        if isinstance(challenger, str):
+            evidence = measure(judges, None, champion, self.registry, settings)
+            return self._draft(month, champion, None, evidence, challenger)
+        evidence = measure(judges, challenger, champion, self.registry, settings)
+        if champion and challenger.release_id == champion.release_id:
+            return self._draft(
+                month, champion, challenger, evidence, "the champion is the challenger"
+            )
+        return self._draft(month, champion, challenger, evidence, judge(evidence, settings.gate))
+
+    def _challenger(self, month: Month, champion: Release | None) -> Release | Waiting | str:
+        """Return the release to judge, or why there is none, or what to wait for."""
+        of_challenger = _challenger_month(month, champion)
+        known = self.known.get(of_challenger)
+        if known is None:
+            return f"no challenger: {of_challenger} is before the first month"
+        if known.state == "unknown":
+            return f"no challenger: {known.why}"
+        if found := self.registry.challenger(of_challenger):
+            return found
+        if training_set_path(of_challenger).exists() and read_judges(of_challenger).has_one_class:
+            return f"no challenger: the labels of {of_challenger} are of one class"
+        return Waiting(month, f"churn_model of {of_challenger}, its blocking checks passed")
+
+    def _draft(
+        self,
+        month: Month,
+        champion: Release | None,
+        challenger: Release | None,
+        evidence: Evidence,
+        said: Verdict | str,
+    ) -> Draft:
+        verdict = Verdict(False, "none", (said,)) if isinstance(said, str) else said
+        superseded, alarm = self.standing.get(month), self._alarm(month)
+        reasons = verdict.reasons
+        if alarm:
+            reasons = (f"an alarm asked for it: {alarm}", *reasons)
+        elif superseded:
+            again = f"decided again: what was known on {month.matures_at:%F} is not what entry"
+            reasons = (f"{again} {superseded.seq} rests on", *reasons)
+        in_force = challenger if verdict.is_promoted else champion
+        if verdict.is_promoted and challenger:
+            keep_release(self.connection, challenger)
+        return Draft(
+            kind="decision",
+            outcome="promote" if verdict.is_promoted else "keep",
+            decided_for=month.matures_at,
+            month=month,
+            champion=champion.release_id if champion else None,
+            challenger=challenger.release_id if challenger else None,
+            release_id=in_force.release_id if in_force else None,
+            reasons=reasons,
+            actor=GATE,
+            evidence={
+                **evidence.as_json(),
+                **({"trigger": "alarm", "alarm": alarm} if alarm else {}),
+                "known": self._as_known(month, champion),
+                "rule": verdict.rule,
+                "gate": get_settings().gate.model_dump(),
+                "campaign": get_settings().campaign.model_dump(),
+            },
+            supersedes=superseded.seq if superseded else None,
+        )
+
+
+def _challenger_month(month: Month, champion: Release | None) -> Month:
+    """Return whose models are judged on a month: its own for the first release, else the month before's."""
+    return month.shift(-1) if champion else month

@@ -1,0 +1,127 @@
+"""The promotion ledger in Postgres: append, read, verify; nothing in it is ever changed."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+
+import psycopg
+
+from churn.database import connect, lock
+from churn.promotion import entry as entry_text
+from churn.promotion.entry import FIRST_HASH, Draft, Entry
+from churn.promotion.release import Release, read_releases
+from churn.promotion.timeline import releases_until
+
+DECISIONS_LOCK = "churn.decisions"  # held by whoever decides: one at a time
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a look at the whole chain found."""
+
+    entries: int
+    broken: int | None = None  # the number of the first broken entry
+    problem: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Every entry is as it was written, and so is every release."""
+        return not self.problem
+
+
+def append(connection: psycopg.Connection, draft: Draft) -> Entry:
+    """Add an entry behind the newest one, in the caller's transaction."""
+    lock(connection, f"{DECISIONS_LOCK}.append")
+    newest = connection.execute(
+        "SELECT seq, hash FROM decisions.ledger ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
+    seq, previous_hash = (newest[0] + 1, newest[1]) if newest else (1, FIRST_HASH)
+    clock = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert clock is not None  # noqa: S101  (a function always returns a row)
+    text = entry_text.write(draft, seq, clock[0])
+    found_hash = entry_text.seal(text, previous_hash)
+    connection.execute(
+        "INSERT INTO decisions.ledger (seq, entry, previous_hash, hash) VALUES (%s, %s, %s, %s)",
+        [seq, text, previous_hash, found_hash],
+    )
+    return entry_text.read(json.loads(text), previous_hash, found_hash)
+
+
+def entries(
+    connection: psycopg.Connection | None = None, *, before: int | None = None
+) -> list[Entry]:
+    """Return every entry, oldest record first; those before a number, where one is given."""
+    if connection is None:
+        with connect() as opened:
+            return entries(opened, before=before)
+    rows = connection.execute(
+        "SELECT entry, previous_hash, hash FROM decisions.ledger"
+        " WHERE seq < coalesce(%s, seq + 1) ORDER BY seq",
+        [before],
+    ).fetchall()
+    return [entry_text.read(json.loads(text), *hashes) for text, *hashes in rows]
+
+
+def releases(connection: psycopg.Connection | None = None) -> dict[str, Release]:
+    """Return every release that was ever judged worth serving, by its id."""
+    if connection is None:
+        with connect() as opened:
+            return releases(opened)
+    return read_releases(connection)
+
+
+def release_in_force(
+    at: dt.datetime | None = None, connection: psycopg.Connection | None = None
+) -> Release | None:
+    """Return the release that the ledger says was in force at an instant; None before the first.
+
+    Args:
+        at: the instant, itself included; None for the newest state of the ledger.
+        connection: an open transaction to read in.
+    """
+    if connection is None:
+        with connect() as opened:
+            return release_in_force(at, opened)
+    stack = releases_until(entries(connection), at)
+    return read_releases(connection)[stack[-1]] if stack else None
+
+
+def verify() -> Verification:
+    """Hold every entry against its hash and the one before it, and every release against its id."""
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT seq, entry, previous_hash, hash FROM decisions.ledger ORDER BY seq"
+        ).fetchall()
+        kept = read_releases(connection)
+    previous_hash = FIRST_HASH
+    for expected, row in enumerate(rows, start=1):
+        if problem := _problem(expected, previous_hash, row):
+            return Verification(len(rows), expected, f"entry {expected}: {problem}")
+        previous_hash = row[3]
+        release_id = json.loads(row[1])["release_id"]
+        if release_id and release_id not in kept:
+            missing = f"entry {expected}: its release {release_id[:12]} is gone"
+            return Verification(len(rows), expected, missing)
+    for release_id, release in kept.items():
+        if release.release_id != release_id:
+            altered = f"release {release_id[:12]} was altered: its content is another one's"
+            return Verification(len(rows), _first_of(release_id, rows), altered)
+    return Verification(len(rows))
+
+
+def _problem(expected: int, previous_hash: str, row: tuple[int, str, str, str]) -> str:
+    seq, text, found_previous, found_hash = row
+    if seq != expected:
+        return f"missing; the next one there is {seq}"
+    if found_previous != previous_hash:
+        return "it does not follow the entry before it"
+    if entry_text.seal(text, previous_hash) != found_hash:
+        return "its text is not the one that was sealed"
+    if json.loads(text).get("seq") != seq:
+        return "its number is not the one in its text"
+    return ""
+
+
+def _first_of(release_id: str, rows: list[tuple[int, str, str, str]]) -> int | None:
+    """Return the first entry that names a release: nothing from there on can be relied on."""
+    return next((row[0] for row in rows if release_id in row[1]), None)

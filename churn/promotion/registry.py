@@ -1,0 +1,157 @@
+"""The model registry as promotion sees it: candidates and their files in MLflow, and the alias."""
+
+import datetime as dt
+import functools
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.contract.features import SERVICE_BY_NAME
+from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.errors import ChurnError
+from churn.mlflow_client import mlflow_client
+from churn.model.champion import aliased, load_onnx
+from churn.model.explainer import Explainer
+from churn.model.monthly import challenger
+from churn.months import Month
+from churn.promotion.release import Release
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities.model_registry import ModelVersion
+
+_CHECKED = "checks_passed"
+
+
+class Registry(Protocol):
+    """Where challengers come from, how they are scored, and what is served."""
+
+    def challenger(self, month: Month) -> Release | None:
+        """Return what a month's models put forward, once its checks have passed."""
+
+    def probabilities(self, release: Release, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
+        """Score raw feature rows with the file that would be served."""
+
+    def serve(self, release: Release | None) -> None:
+        """Make this release the one that is served; None: nothing is."""
+
+
+class MlflowRegistry:
+    """MLflow's registry; what it serves is the version that the alias `champion` names."""
+
+    def challenger(self, month: Month) -> Release | None:
+        """Return the month's challenger, unless its blocking checks have not passed."""
+        version = challenger_version(month)
+        if version is None or _CHECKED not in _version(version).tags:
+            return None
+        return release_of(version)
+
+    def probabilities(self, release: Release, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
+        """Score raw feature rows with the version's ONNX file."""
+        from churn.model.encode import onnx_inputs
+        from churn.model.onnx_graph import score
+
+        session = _loaded(_run_id(release.version), release.version)[1]
+        inputs = onnx_inputs(frame, SERVICE_BY_NAME[release.service])
+        return np.asarray(score(session, inputs), dtype=np.float64)
+
+    def serve(self, release: Release | None) -> None:
+        """Point the alias at the release, if it does not already."""
+        client = mlflow_client()
+        current = aliased(client)
+        served = str(current.version) if current else None
+        wanted = release.version if release else None
+        if wanted == served:
+            return
+        if wanted is None:
+            client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
+        else:
+            client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, wanted)
+
+
+def mark_checked(month: Month) -> str | None:
+    """Say that the blocking checks of a month's models passed; return its challenger's version."""
+    version = challenger_version(month)
+    if version is not None:
+        mlflow_client().set_model_version_tag(REGISTERED_MODEL, version, _CHECKED, "true")
+    return version
+
+
+def challenger_version(month: Month) -> str | None:
+    """Return the version that a month's models put forward."""
+    found = challenger(month)
+    return found.version if found else None
+
+
+def release_of(version: str) -> Release:
+    """Describe a registered version as a release, from its verified files and its tags.
+
+    Raises:
+        ChurnError: the version does not exist, or its file is not the one that was registered.
+    """
+    return _loaded(_run_id(version), version)[0]
+
+
+def read_explainer(version: str) -> Explainer | None:
+    """Return what explains a version; None for a baseline, which carries nothing of the kind.
+
+    Raises:
+        ChurnError: the version does not exist, or its explainer is not the one that was registered.
+    """
+    found = _version(version)
+    if "explainer_path" not in found.tags:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = found.tags["explainer_path"]
+        content = Path(mlflow_client().download_artifacts(found.run_id, path, folder)).read_bytes()
+    if hashlib.sha256(content).hexdigest() != found.tags["explainer_sha256"]:
+        raise ChurnError(
+            f"the stored {path} is not the one that was registered",
+            where=f"{REGISTERED_MODEL} version {version}",
+            remedy="train the month again, and find out who changed the file",
+        )
+    return Explainer.read(content)
+
+
+@functools.lru_cache(maxsize=8)  # the files of a run never change: they are held against a sha256
+def _loaded(run_id: str, version: str) -> tuple[Release, Any]:
+    from churn.model.onnx_graph import open_session
+
+    loaded = load_onnx(version)
+    tags = loaded.tags
+    params = mlflow_client().get_run(run_id).data.params
+    calibration = {name: value for name, value in params.items() if name.startswith("calibration")}
+    release = Release(
+        version=version,
+        service=loaded.schema.service,
+        candidate=tags.get("candidate", "forest"),
+        threshold=loaded.schema.threshold,
+        calibration=" ".join(f"{name}={calibration[name]}" for name in sorted(calibration))
+        or "none",
+        as_of=dt.date.fromisoformat(tags["as_of"]),
+        fingerprint=tags["fingerprint"],
+        onnx_sha256=tags["onnx_sha256"],
+        schema_sha256=hashlib.sha256(loaded.schema.write().encode()).hexdigest(),
+    )
+    return release, open_session(loaded.onnx)
+
+
+def _version(version: str) -> "ModelVersion":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow_client().get_model_version(REGISTERED_MODEL, version)
+    except MlflowException as error:
+        raise ChurnError(
+            str(error),
+            where=f"{REGISTERED_MODEL} version {version}",
+            remedy="see the versions in MLflow, or in `churn ledger`",
+        ) from error
+
+
+def _run_id(version: str) -> str:
+    return str(_version(version).run_id)

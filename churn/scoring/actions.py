@@ -1,0 +1,143 @@
+"""The action list of a month: whom to call, why, and who is left alone to measure what calling does."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from psycopg import sql
+
+from churn.contract.features import SERVICE_BY_NAME
+from churn.database import connect, lock
+from churn.database.copying import copy_in
+from churn.fingerprint import fingerprint
+from churn.lake import TIMESTAMP
+from churn.model.encode import onnx_inputs
+from churn.model.split import user_hashes
+from churn.months import Month
+from churn.promotion.ledger import release_in_force
+from churn.promotion.registry import read_explainer
+from churn.scoring.reasons import Explaining, in_words
+from churn.scoring.scores import features_of
+from churn.settings import get_settings
+
+TREATED, CONTROL = "treated", "control"
+BANDS = 5  # of probability, in each of which the same share is left alone
+COLUMNS = (
+    "rank", "user_id", "treatment_group", "probability", "expected_profit",
+    "reason_1", "reason_2", "reason_3",
+)  # fmt: skip
+_SCHEMA = pa.schema(
+    [
+        pa.field("as_of", TIMESTAMP, nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("treatment_group", pa.string(), nullable=False),
+        pa.field("reason_1", pa.string()),
+        pa.field("reason_2", pa.string()),
+        pa.field("reason_3", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ActionList:
+    """A month's action list, the most probable leaver first."""
+
+    rows: list[dict[str, Any]]  # by COLUMNS
+    path: Path
+    fingerprint: str
+
+    def count(self, group: str) -> int:
+        """Return how many users are in a group."""
+        return sum(row["treatment_group"] == group for row in self.rows)
+
+
+def list_actions(month: Month) -> ActionList:
+    """Make the action list of a scored month; its table and its CSV file are replaced whole."""
+    share = get_settings().campaign.control_share
+    with connect() as connection:
+        due = connection.execute(
+            "SELECT user_id FROM churn_scores WHERE as_of = %s AND is_action ORDER BY rank",
+            [month.as_of],
+        ).fetchall()
+    users = [row[0] for row in due]
+    is_control = control_group(month, users, share)
+    reasons = _reasons(month, users)
+    table = pa.table(
+        {
+            "as_of": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
+            "user_id": pa.array(users, pa.string()),
+            "treatment_group": pa.array(
+                [CONTROL if c else TREATED for c in is_control], pa.string()
+            ),
+            **{f"reason_{n + 1}": pa.array([r[n] for r in reasons], pa.string()) for n in range(3)},
+        },
+        schema=_SCHEMA,
+    )
+    with connect() as connection:
+        lock(connection, f"action_list {month}")
+        connection.execute("DELETE FROM action_list WHERE as_of = %s", [month.as_of])
+        copy_in(connection, sql.Identifier("action_list"), table)
+    rows = read_actions(month)
+    path = actions_path(month)
+    write_actions(rows, path)
+    return ActionList(rows, path, fingerprint(table, key=["user_id"]))
+
+
+def actions_path(month: Month) -> Path:
+    """Return where a month's action list is kept as CSV."""
+    return get_settings().home / "actions" / f"{month}.csv"
+
+
+def read_actions(month: Month) -> list[dict[str, Any]]:
+    """Return the action list of a month by COLUMNS, in the order of rank."""
+    query = sql.SQL(
+        "SELECT {} FROM action_list JOIN churn_scores USING (as_of, user_id)"
+        " WHERE as_of = %s ORDER BY rank"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
+    with connect() as connection:
+        found = connection.execute(query, [month.as_of]).fetchall()
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+
+
+def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write an action list as CSV, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with half.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    half.replace(path)
+
+
+def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[np.bool_]:
+    """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
+
+    Args:
+        month: another month leaves others alone.
+        users: the list, ranked.
+        share: of each band, rounded to whole users.
+    """
+    left_alone = np.zeros(len(users), dtype=bool)
+    hashes = user_hashes(users, f"streamflow-control-1-{month}:") if users else np.empty(0)
+    for band in np.array_split(np.arange(len(users)), BANDS):
+        chosen = band[np.argsort(hashes[band], kind="stable")][: round(share * len(band))]
+        left_alone[chosen] = True
+    return left_alone
+
+
+def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
+    release = release_in_force(month.as_of)
+    if release is None or not users:
+        return [[None] * 3 for _ in users]
+    explainer = read_explainer(release.version)
+    if explainer is None:  # a baseline, promoted by hand
+        return [[None] * 3 for _ in users]
+    service = SERVICE_BY_NAME[release.service]
+    inputs = onnx_inputs(features_of(month, service.views, users), service)
+    return [in_words(reasons) for reasons in Explaining(explainer).reasons(inputs)]

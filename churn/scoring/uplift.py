@@ -1,0 +1,189 @@
+"""What a month's calls brought: who left of those due a call, against the control group left alone."""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+
+from churn.contract.tables import LABELS
+from churn.database import connect
+from churn.errors import ChurnError
+from churn.evaluation.bootstrap import CONFIDENCE, Interval
+from churn.evaluation.money import Campaign
+from churn.months import Month
+from churn.scoring.actions import BANDS, CONTROL
+from churn.settings import get_settings
+
+FEWEST = 20  # in either group: below, the interval would promise more than it holds
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NotClaimed:
+    """Nothing can be said of what the calls brought, and why."""
+
+    month: Month
+    reason: str
+    listed: int = 0  # users on the action list
+
+
+@dataclass(frozen=True)
+class Uplift:
+    """What assigning users to be called changed, called or not (intent to treat)."""
+
+    month: Month
+    treated: int
+    control: int
+    churn_treated: (
+        float  # shares of those who left, the control group's weighted to the treated bands
+    )
+    churn_control: float
+    uplift: Interval  # churn_control - churn_treated
+    saved_users: Interval
+    cost: float  # of the contacts, and of the offer to each contacted user who stayed
+    profit: Interval  # saved users at their value, less the cost
+    contacted: int  # treated users of whom a treatment was reported
+    breaches: int  # control users of whom one was
+    unlabelled: int  # on the list, and not among the labels
+
+    @property
+    def is_shown(self) -> bool:
+        """The calls kept users: the interval lies above zero."""
+        return self.uplift.low > 0
+
+
+def uplift_of(
+    left: Bools,
+    is_control: Bools,
+    bands: Ints,
+    *,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float, Interval]:
+    """Return the churn rates of treated and control, and by how much treating lowered it.
+
+    The bands of the ranked list are weighted as the treated stand in them. Newcombe's hybrid score
+    interval on the weighted rates: it holds where rates are near 0 or 1 and groups are small.
+
+    Args:
+        left: who left, [users].
+        is_control: who was to be left alone.
+        bands: of the ranked list, within which the control group was drawn.
+        confidence: of the interval.
+
+    Raises:
+        ChurnError: no control group, or fewer than FEWEST users in a group: no claim can be made.
+    """
+    treated, control = int((~is_control).sum()), int(is_control.sum())
+    if control == 0:
+        raise ChurnError("no control group was left alone, so nothing can be claimed")
+    for count, name in ((treated, "to treat"), (control, "in the control group")):
+        if count < FEWEST:
+            raise ChurnError(f"{count} users {name} are too few for a claim: it takes {FEWEST}")
+    both = [set(bands[is_control]), set(bands[~is_control])]
+    strata = bands if both[0] == both[1] else np.zeros_like(bands)
+    rates = [0.0, 0.0]
+    for band in np.unique(strata):
+        inside = strata == band
+        weight = (inside & ~is_control).sum() / treated
+        for at, group in enumerate((~is_control, is_control)):
+            rates[at] += float(weight * left[inside & group].mean())
+    difference = rates[1] - rates[0]
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    low_t, high_t = _wilson(rates[0], treated, z)
+    low_c, high_c = _wilson(rates[1], control, z)
+    interval = Interval(
+        difference,
+        difference - float(np.hypot(rates[1] - low_c, high_t - rates[0])),
+        difference + float(np.hypot(high_c - rates[1], rates[0] - low_t)),
+    )
+    return rates[0], rates[1], interval
+
+
+def measure_uplift(month: Month) -> Uplift | NotClaimed:
+    """Return what a month's calls brought, or why nothing can be claimed; reads Postgres only."""
+    rows, labels_are_there = _listed(month)
+    if not rows:
+        return NotClaimed(month, "there is no action list")
+    if not labels_are_there:
+        due = month.matures_at.date()
+        return NotClaimed(month, f"the labels are not here; they mature at {due}", len(rows))
+    bands = np.empty(len(rows), dtype=np.int64)
+    for band, inside in enumerate(np.array_split(np.arange(len(rows)), BANDS)):
+        bands[inside] = band
+    is_control = np.array([group == CONTROL for group, *_ in rows])
+    is_contacted = np.array([contacted for _, contacted, _ in rows])
+    is_labelled = np.array([label is not None for *_, label in rows])
+    left = np.array([bool(label) for *_, label in rows])
+    if not is_contacted.any():
+        reason = "no treatment was reported; load them with `churn treatments FILE`"
+        return NotClaimed(month, reason, len(rows))
+    try:
+        churn_treated, churn_control, found = uplift_of(
+            left[is_labelled], is_control[is_labelled], bands[is_labelled]
+        )
+    except ChurnError as error:
+        return NotClaimed(month, error.what, len(rows))
+    campaign = Campaign.of(get_settings().campaign)
+    treated = int((is_labelled & ~is_control).sum())
+    stayed = int((is_contacted & is_labelled & ~left).sum())
+    cost = float(is_contacted.sum() * campaign.contact_cost + stayed * campaign.incentive_cost)
+    saved = Interval(*(treated * bound for bound in found))
+    return Uplift(
+        month=month,
+        treated=treated,
+        control=int((is_labelled & is_control).sum()),
+        churn_treated=churn_treated,
+        churn_control=churn_control,
+        uplift=found,
+        saved_users=saved,
+        cost=cost,
+        profit=Interval(*(campaign.customer_value * bound - cost for bound in saved)),
+        contacted=int((is_contacted & ~is_control).sum()),
+        breaches=int((is_contacted & is_control).sum()),
+        unlabelled=int((~is_labelled).sum()),
+    )
+
+
+def sentence(found: Uplift | NotClaimed) -> str:
+    """Say in one line what was found."""
+    if isinstance(found, NotClaimed):
+        return f"{found.month}: no savings are claimed: {found.reason}"
+    verdict = "kept users" if found.is_shown else "are not shown to have kept anybody"
+    return (
+        f"{found.month}: the calls {verdict}: churn {found.churn_treated:.3f} where"
+        f" {found.churn_control:.3f} was to be expected, uplift {_bounds(found.uplift, '.3f')},"
+        f" profit {_bounds(found.profit, ',.0f')}"
+    )
+
+
+def _bounds(interval: Interval, form: str) -> str:
+    low, high = (format(bound, form) for bound in (interval.low, interval.high))
+    return f"{format(interval.estimate, form)} ({low} to {high})"
+
+
+def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
+    centre = rate + z**2 / (2 * users)
+    half = z * float(np.sqrt(rate * (1 - rate) / users + (z / (2 * users)) ** 2))
+    scale = 1 + z**2 / users
+    return (centre - half) / scale, (centre + half) / scale
+
+
+def _listed(month: Month) -> tuple[list[tuple[str, bool, bool | None]], bool]:
+    """Return group, contacted and label of each user of the list by rank, and whether labels are there."""
+    labels = sql.Identifier(f"{LABELS.snapshot}_current")
+    listed = sql.SQL(
+        "SELECT treatment_group, t.user_id IS NOT NULL, l.churn_label FROM action_list AS a"
+        " JOIN churn_scores AS s USING (as_of, user_id)"
+        " LEFT JOIN treatments AS t USING (as_of, user_id)"
+        " LEFT JOIN {} AS l USING (as_of, user_id) WHERE as_of = %s ORDER BY s.rank"
+    ).format(labels)
+    any_label = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE as_of = %s)").format(labels)
+    with connect() as connection:
+        rows = connection.execute(listed, [month.as_of]).fetchall()
+        found = connection.execute(any_label, [month.as_of]).fetchone()
+    assert found is not None  # noqa: S101  (a SELECT EXISTS always returns a row)
+    return rows, bool(found[0])

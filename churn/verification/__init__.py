@@ -1,0 +1,1 @@
+"""Truths checked a second way: replayed training rows, served vectors, leaks."""

@@ -1,0 +1,79 @@
+"""Train/serve parity: the vectors that are served against the offline rows that models are trained on."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn.contract.features import DEFAULT_SERVICE, VIEWS
+from churn.database import connect
+from churn.lake import read_current
+from churn.months import Month
+from churn.verification.differences import Differences, compare
+from feature_repo.store import open_store
+
+SAMPLE = 1_000
+AS_OF = "as_of"
+
+
+def parity(month: Month, sample: int = SAMPLE) -> Differences:
+    """Compare the online vectors of a month's users with the lake, value by value.
+
+    A user who is online with a newer month by now is compared in that month.
+
+    Args:
+        month: a published month.
+        sample: users to compare, chosen by a hash; the same ones each time.
+    """
+    offline = {view.name: read_current(view, month) for view in VIEWS}
+    everybody = sorted({user for rows in offline.values() for user in rows["user_id"].to_pylist()})
+    with connect() as connection:
+        users = _due(connection, everybody, month.as_of, sample)
+    expected = {
+        user: dict.fromkeys(DEFAULT_SERVICE.feature_names) | {AS_OF: month.as_of} for user in users
+    }
+    for view in VIEWS:
+        rows = offline[view.name]
+        chosen = rows.filter(pc.is_in(rows["user_id"], pa.array(users, pa.string())))
+        names = [feature.name for feature in view.features]
+        for row in chosen.select(["user_id", *names]).to_pylist():
+            expected[row.pop("user_id")].update(row)
+    found = served(users)
+    return compare(expected, found, [AS_OF, *DEFAULT_SERVICE.feature_names], ("offline", "online"))
+
+
+def served(users: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what Feast's online store answers for users: as_of and features; unknown users are left out."""
+    if not users:
+        return {}
+    store = open_store()
+    answer = store.get_online_features(
+        store.get_feature_service(DEFAULT_SERVICE.name), {"user_id": list(users)}
+    ).to_dict(include_event_timestamps=True)
+    names = DEFAULT_SERVICE.feature_names
+    found = {}
+    for at, user in enumerate(users):
+        seconds = max(answer[f"{name}__ts"][at] for name in names)
+        if seconds:
+            values = {name: answer[name][at] for name in names}
+            found[user] = values | {AS_OF: _last_instant(seconds)}
+    return found
+
+
+def _last_instant(seconds: int) -> dt.datetime:
+    # Feast keeps whole seconds of the microsecond before midnight.
+    return dt.datetime.fromtimestamp(seconds + 1, dt.UTC) - dt.timedelta(microseconds=1)
+
+
+def _due(
+    connection: psycopg.Connection, users: list[str], as_of: dt.datetime, sample: int
+) -> list[str]:
+    """Return the sample among those who are not online with a newer month."""
+    query = (
+        "SELECT u FROM unnest(%s::text[]) AS u LEFT JOIN online.users AS o ON o.user_id = u"
+        " WHERE o.user_id IS NULL OR o.as_of <= %s ORDER BY md5(u) LIMIT %s"
+    )
+    return [row[0] for row in connection.execute(query, [users, as_of, sample]).fetchall()]

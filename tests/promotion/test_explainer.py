@@ -1,0 +1,46 @@
+"""A version's explainer comes back as it was registered, or not at all."""
+
+import numpy as np
+import pytest
+
+from churn.contract.features import RICH
+from churn.contract.model import REGISTERED_MODEL
+from churn.errors import ChurnError
+from churn.mlflow_client import mlflow_client
+from churn.model.baseline import fit_baseline
+from churn.model.calibration import Calibration
+from churn.model.candidates import GRID, Candidate, fit_challenger
+from churn.model.encode import onnx_inputs
+from churn.model.explainer import explainer_of
+from churn.model.fitted import Fitted
+from churn.model.tracking import log_model_run
+from churn.promotion.registry import read_explainer
+from churn.scoring.reasons import Explaining
+from churn.settings import Settings
+from tests.model.conftest import small_world
+from tests.promotion.made import JANUARY
+
+
+def registered(fitted: Fitted) -> str:
+    return log_model_run(fitted, month=JANUARY, fingerprint="f", lineage={}).version
+
+
+def test_read_back_verified_or_none(mlflow_settings: Settings) -> None:
+    baseline = fit_baseline(small_world(), RICH, n_estimators=10)
+    parameters = GRID["logistic"][0]
+    logistic = Candidate("logistic", RICH, parameters, Calibration(0.9, 0.1), 0.7, 0.5, 0.2, 1.0)
+    challenger = fit_challenger(logistic, baseline)
+    assert read_explainer(registered(baseline)) is None
+
+    version = registered(challenger)
+    found = read_explainer(version)
+    assert found is not None
+    inputs = onnx_inputs(challenger.holdout, RICH)
+    kept, made = (
+        Explaining(each).contributions(inputs) for each in (found, explainer_of(challenger))
+    )
+    np.testing.assert_array_equal(kept.values, made.values)
+
+    mlflow_client().set_model_version_tag(REGISTERED_MODEL, version, "explainer_sha256", "0" * 64)
+    with pytest.raises(ChurnError, match=r"explainer\.npz is not the one that was registered"):
+        read_explainer(version)

@@ -1,0 +1,37 @@
+"""A scored month and its action list put straight into Postgres."""
+
+from collections.abc import Sequence
+
+from churn.contract.tables import LABELS
+from churn.database import connect
+from churn.months import Month
+from churn.promotion.release import keep_release
+from churn.scoring.actions import CONTROL, TREATED
+from tests.promotion.made import release
+from tests.stages.world import put
+
+
+def put_list(month: Month, users: Sequence[str], control: Sequence[str] = ()) -> None:
+    """List users, the first of them first; those of `control` are to be left alone."""
+    made = release()
+    with connect() as connection, connection.cursor() as cursor:
+        keep_release(connection, made)
+        cursor.executemany(
+            "INSERT INTO churn_scores VALUES (%s, %s, %s, %s, %s, %s, true)",
+            [
+                (month.as_of, user, made.release_id, 0.9 - 0.5 * n / len(users), n + 1, 9.5)
+                for n, user in enumerate(users)
+            ],
+        )
+        cursor.executemany(
+            "INSERT INTO action_list VALUES (%s, %s, %s, %s)",
+            [
+                (month.as_of, user, CONTROL if user in control else TREATED, f"why {user}")
+                for user in users
+            ],
+        )
+
+
+def put_labels(month: Month, left: Sequence[str], stayed: Sequence[str]) -> None:
+    put(LABELS, month, left, churn_label=True)
+    put(LABELS, month, stayed, churn_label=False)

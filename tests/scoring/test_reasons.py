@@ -1,0 +1,170 @@
+"""Reasons are exact: TreeSHAP against every subset by hand, and all contributions add up to the score."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from churn.contract.features import RICH
+from churn.model.baseline import fit_baseline
+from churn.model.candidates import candidates, fit_challenger
+from churn.model.encode import onnx_inputs
+from churn.model.explainer import explainer_of
+from churn.model.fitted import Fitted, log_odds
+from churn.model.trees import Trees
+from churn.scoring.reasons import Explaining, Reason, in_words
+from churn.scoring.treeshap import contributions, to_booster
+from tests.model.conftest import small_world
+
+KINDS = ("forest", "logistic", "boosting")
+COLUMNS = 3
+
+
+@pytest.fixture(scope="module")
+def challengers() -> dict[str, Fitted]:
+    baseline = fit_baseline(small_world(400), RICH, n_estimators=15)
+    return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
+
+
+def grow(rng: np.random.Generator, depth: int) -> Trees:
+    """A random tree of three columns, with unknowns sent either way, and covers that add up."""
+    nodes: list[list[float]] = []
+
+    def node(level: int, cover: float) -> int:
+        at = len(nodes)
+        nodes.append([])
+        if level == depth or (level and rng.random() < 0.2):
+            nodes[at] = [0, 0, -1, -1, 0, rng.normal(), cover]
+            return at
+        share = rng.uniform(0.1, 0.9)
+        left, right = node(level + 1, cover * share), node(level + 1, cover * (1 - share))
+        nodes[at] = [rng.integers(COLUMNS), rng.normal(), left, right, rng.random() < 0.5, 0, cover]
+        return at
+
+    roots = [node(0, 100.0) for _ in range(3)]
+    feature, threshold, left, right, missing, value, cover = map(np.array, zip(*nodes, strict=True))
+    return Trees(
+        0.0, np.array(roots), feature.astype(int), threshold, left.astype(int), right.astype(int),
+        missing.astype(bool), value, cover,
+    )  # fmt: skip
+
+
+def expected(trees: Trees, at: int, row: np.ndarray, known: frozenset[int]) -> float:
+    """The mean score of the training rows that are like `row` in the known columns."""
+    if trees.left[at] < 0:
+        return float(trees.value[at])
+    sides = (trees.left[at], trees.right[at])
+    if trees.feature[at] in known:
+        x = row[trees.feature[at]]
+        goes_left = trees.missing_left[at] if np.isnan(x) else x <= trees.threshold[at]
+        return expected(trees, sides[0] if goes_left else sides[1], row, known)
+    weights = trees.cover[list(sides)] / trees.cover[at]
+    return sum(w * expected(trees, s, row, known) for w, s in zip(weights, sides, strict=True))
+
+
+def shapley(trees: Trees, row: np.ndarray) -> list[float]:
+    def worth(known: frozenset[int]) -> float:
+        return sum(expected(trees, root, row, known) for root in trees.roots)
+
+    found = []
+    for column in range(COLUMNS):
+        others = [c for c in range(COLUMNS) if c != column]
+        total = 0.0
+        for size in range(len(others) + 1):
+            weight = math.factorial(size) * math.factorial(COLUMNS - size - 1)
+            for subset in itertools.combinations(others, size):
+                without = frozenset(subset)
+                total += weight * (worth(without | {column}) - worth(without))
+        found.append(total / math.factorial(COLUMNS))
+    return [*found, worth(frozenset())]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tree_contributions_are_shapley_values_by_hand(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    trees = grow(rng, depth=4)
+    rows = rng.normal(size=(12, COLUMNS)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.15] = np.nan
+    inner = trees.left >= 0
+    rows[0, :] = np.float32(trees.threshold[inner][0])  # exactly at a threshold
+    found = contributions(to_booster(trees, COLUMNS), rows)
+    by_hand = [shapley(_as_float32(trees), row) for row in rows]
+    np.testing.assert_allclose(found, by_hand, atol=1e-5)
+
+
+def _as_float32(trees: Trees) -> Trees:
+    import dataclasses
+
+    from churn.model.onnx_graph import floor32
+
+    return dataclasses.replace(trees, threshold=floor32(trees.threshold).astype(float))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_add_up_to_the_served_score(
+    kind: str, challengers: dict[str, Fitted]
+) -> None:
+    made = challengers[kind]
+    explaining = Explaining(explainer_of(made))
+    found = explaining.contributions(onnx_inputs(made.holdout, RICH))
+    total = found.values.sum(axis=1) + found.base
+    assert made.calibration is not None
+    if kind == "forest":
+        served = made.pipeline.predict_proba(made.holdout)[:, 1]
+    else:
+        raw = log_odds(made.kind, made.pipeline, made.holdout)
+        served = made.calibration.slope * raw + made.calibration.intercept
+    np.testing.assert_allclose(total, served, atol=1e-4)
+    assert found.names == [*RICH.categorical_cols, *RICH.numeric_cols]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_are_about_the_mean_training_user(
+    kind: str, challengers: dict[str, Fitted]
+) -> None:
+    made = challengers[kind]
+    found = Explaining(explainer_of(made)).contributions(onnx_inputs(made.data.features, RICH))
+    if kind == "logistic":
+        np.testing.assert_allclose(found.values.mean(axis=0), 0, atol=1e-9)
+    unknown = found.names.index("add_on_backup")  # nobody's value is known: it tells nobody apart
+    np.testing.assert_allclose(found.values[:, unknown], 0, atol=1e-9)
+
+
+def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fitted]) -> None:
+    made = challengers["logistic"]
+    explaining = Explaining(explainer_of(made))
+    inputs = onnx_inputs(made.holdout, RICH)
+    for reasons in explaining.reasons(inputs):
+        values = [reason.contribution for reason in reasons]
+        assert values == sorted(values, reverse=True)
+        assert all(value > 0 for value in values)
+        assert len(reasons) <= 3
+    strongest = explaining.reasons(inputs, top=24, raising=False)[0]
+    assert len(strongest) == 24
+    sizes = [abs(reason.contribution) for reason in strongest]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_words() -> None:
+    fee = Reason("monthly_fee", 89.85, 64.76, 0.4)
+    assert fee.words == ("fee of the month, in currency units: 89.85 (usual 64.76) raises the risk")
+    assert "no (usual yes) lowers" in Reason("add_on_support", 0.0, 1.0, -0.1).words
+    contract = Reason("contract_type", "Month-to-month", "Two year", 0.2)
+    assert contract.words == "contract: Month-to-month (usual Two year) raises the risk"
+    assert "unknown (usual Fiber optic)" in Reason("net_service", None, "Fiber optic", 0.2).words
+    assert in_words([fee]) == [fee.words, None, None]
+
+
+def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
+    empty = onnx_inputs(challengers["boosting"].holdout[:0], RICH)
+    assert Explaining(explainer_of(challengers["boosting"])).reasons(empty) == []
+
+
+def test_a_single_leaf_explains_nothing() -> None:
+    leaf = Trees(
+        0.0, np.array([0]), np.array([0]), np.array([0.0]), np.array([-1]), np.array([-1]),
+        np.array([False]), np.array([0.7]), np.array([10.0]),
+    )  # fmt: skip
+    found = contributions(to_booster(leaf, 2), np.zeros((3, 2), np.float32))
+    np.testing.assert_allclose(found, [[0, 0, 0.7]] * 3, atol=1e-6)

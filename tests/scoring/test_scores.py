@@ -1,0 +1,92 @@
+"""The ranking of a month's users, what its checks say, and who is left alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from churn.evaluation.money import Campaign, expected_cost, expected_profit
+from churn.months import Month
+from churn.scoring.actions import BANDS, control_group
+from churn.scoring.scores import SCHEMA, Scored, rank
+from churn_assets.scores import outcomes
+from tests.promotion.made import release
+
+MARCH = Month.parse("2024-03")
+CAMPAIGN = Campaign(budget=300.0)
+USERS = [f"user-{n:03}" for n in range(60)]
+
+
+def scored(probabilities: list[float], users: list[str] = USERS) -> pa.Table:
+    return rank(MARCH, "r", users[: len(probabilities)], np.array(probabilities), CAMPAIGN)
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60))
+def test_the_most_probable_leaver_comes_first_and_the_budget_holds(chances: list[float]) -> None:
+    made = scored(chances)
+    found = made["probability"].to_numpy()
+    assert sorted(chances, reverse=True) == found.tolist()
+    assert made["rank"].to_pylist() == list(range(1, len(chances) + 1))
+    np.testing.assert_allclose(made["expected_profit"], expected_profit(found, CAMPAIGN))
+    due = made["is_action"].to_numpy(zero_copy_only=False)
+    assert (expected_profit(found, CAMPAIGN)[due] > 0).all()
+    assert expected_cost(found, CAMPAIGN)[due].sum() <= CAMPAIGN.budget
+    assert not due[due.sum() :].any()  # nobody is left out in the middle
+
+
+@given(st.permutations(USERS[:12]))
+def test_the_order_of_the_users_decides_nothing(users: list[str]) -> None:
+    same = [0.5] * len(users)
+    assert scored(same, users).equals(scored(same, sorted(users)))
+
+
+def made_of(probabilities: list[float], *, active: int | None = None) -> Scored:
+    rows = scored(probabilities)
+    return Scored(release("2024-02"), active or len(probabilities), rows, Path(), "f")
+
+
+def said(made: Scored) -> dict[str, bool]:
+    return {outcome.check: outcome.passed for outcome in outcomes(made)}
+
+
+def test_sound_scores_pass() -> None:
+    assert said(made_of([0.1, 0.5, 0.9])) == {"everybody": True, "probabilities": True}
+
+
+def test_a_missing_user_fails() -> None:
+    assert said(made_of([0.1, 0.5], active=3)) == {"everybody": False, "probabilities": True}
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, float("nan")])
+def test_what_is_no_probability_fails(bad: float) -> None:
+    assert not said(made_of([0.1, bad, 0.9]))["probabilities"]
+
+
+def test_one_score_for_everybody_fails() -> None:
+    assert not said(made_of([0.3, 0.3, 0.3]))["probabilities"]
+
+
+def test_before_the_first_release_nobody_is_scored() -> None:
+    nobody = replace(made_of([0.5]), release=None, rows=SCHEMA.empty_table(), active_users=9)
+    assert said(nobody) == {"everybody": True, "probabilities": True}
+    assert {outcome.description for outcome in outcomes(nobody)} == {"no release yet"}
+    assert not said(replace(nobody, rows=scored([0.5])))["everybody"]
+
+
+@given(st.integers(0, 300), st.floats(0, 0.5))
+def test_the_same_share_of_every_band_is_left_alone(users: int, share: float) -> None:
+    ids = [f"u{n}" for n in range(users)]
+    left_alone = control_group(MARCH, ids, share)
+    for band in np.array_split(left_alone, BANDS):
+        assert band.sum() == round(share * len(band))
+
+
+def test_another_month_leaves_others_alone() -> None:
+    ids = [f"u{n}" for n in range(500)]
+    march, april = (control_group(month, ids, 0.1) for month in (MARCH, MARCH.next))
+    assert (march == control_group(MARCH, ids, 0.1)).all()
+    assert 0 < (march & april).sum() < march.sum() / 2

@@ -1,0 +1,200 @@
+"""What calls bring: known answers, a planted effect that is found, and no claims without a control group."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from churn.database import connect
+from churn.errors import ChurnError
+from churn.evaluation.money import Campaign
+from churn.months import Month
+from churn.population.process import treat
+from churn.population.scenario import Scenario, Treated
+from churn.population.simulate import play, true_effect
+from churn.scoring.actions import BANDS, control_group
+from churn.scoring.treatments import load_treatments
+from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence, uplift_of
+from churn.settings import Settings, get_settings
+from tests.scoring.listed import put_labels, put_list
+
+MAY = Month.parse("2024-05")
+USERS = [f"u{n:03d}" for n in range(300)]
+
+
+def bands_of(users: int) -> np.ndarray:
+    bands = np.empty(users, dtype=np.int64)
+    for band, inside in enumerate(np.array_split(np.arange(users), BANDS)):
+        bands[inside] = band
+    return bands
+
+
+def test_one_band_is_newcombes_interval_as_statsmodels_has_it() -> None:
+    left = np.repeat([True, False, True, False], [30, 70, 20, 20])
+    is_control = np.repeat([False, True], [100, 40])
+    treated, control, found = uplift_of(left, is_control, np.zeros(140, dtype=np.int64))
+    assert (treated, control, found.estimate) == (0.3, 0.5, pytest.approx(0.2))
+    expected = confint_proportions_2indep(20, 40, 30, 100, method="newcomb", compare="diff")
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_bands_are_compared_within_themselves() -> None:
+    # In each band treating halves churn; the control group stands mostly where churn is high.
+    left = np.concatenate([np.repeat([1, 0, 1, 0], n) for n in ([40, 60, 40, 10], [9, 91, 2, 8])])
+    is_control = np.repeat([False, True, False, True], [100, 50, 100, 10])
+    bands = np.repeat([0, 1], [150, 110])
+    treated, control, found = uplift_of(left.astype(bool), is_control, bands)
+    assert (treated, control) == (pytest.approx(0.245), pytest.approx(0.5))
+    assert found.estimate == pytest.approx(0.5 * (0.8 - 0.4) + 0.5 * (0.2 - 0.09))
+
+
+def test_a_band_without_a_control_user_is_joined_to_the_others() -> None:
+    left = np.tile([True, False], 60)
+    is_control = np.arange(120) < 40
+    _, _, found = uplift_of(left, is_control, np.repeat([0, 1], [60, 60]))
+    assert found.estimate == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("treated", "control", "said"),
+    [
+        (100, 0, "no control group"),
+        (100, 19, "19 users in the control"),
+        (19, 100, "19 users to treat"),
+    ],
+)
+def test_no_claim_without_enough_users_on_both_sides(treated: int, control: int, said: str) -> None:
+    is_control = np.repeat([False, True], [treated, control])
+    left = np.zeros(len(is_control), dtype=bool)
+    with pytest.raises(ChurnError, match=said):
+        uplift_of(left, is_control, bands_of(len(is_control)))
+
+
+@pytest.mark.parametrize("log_odds", [-1.0, -0.4, 0.0])
+def test_the_interval_covers_a_planted_effect_as_often_as_it_says(log_odds: float) -> None:
+    oracle = list(play(first=MAY, months=2))[1].oracle.nlargest(600, "churn_probability")
+    users = oracle["user_id"].to_list()
+    before = oracle["churn_probability"].to_numpy()
+    covered, shown, seeds = 0, 0, 400
+    for seed in range(seeds):
+        is_control = control_group(MAY.shift(seed), users, 0.1)
+        called = Treated(frozenset(oracle["user_id"][~is_control]), log_odds)
+        after = treat(before, oracle["user_id"], called)
+        left = np.random.default_rng(seed).random(len(users)) < after
+        _, _, found = uplift_of(left, is_control, bands_of(len(users)))
+        covered += found.low <= float((before - after)[~is_control].mean()) <= found.high
+        shown += found.low > 0
+    assert 0.92 <= covered / seeds <= 0.99
+    if log_odds == 0:
+        assert shown / seeds <= 0.05  # savings that are none
+    if log_odds == -1:
+        assert shown / seeds > 0.5
+
+
+@pytest.mark.parametrize(("seed", "log_odds"), list(itertools.product(range(3), (-1.2, 0.0))))
+def test_a_simulated_campaign_is_measured_end_to_end(
+    settings: Settings, tmp_path: Path, seed: int, log_odds: float
+) -> None:
+    def world(scenario: Scenario):
+        return list(play(first=MAY.shift(-1), months=2, users=4_000, seed=seed, scenario=scenario))
+
+    due = world(Scenario())[1].oracle.nlargest(700, "churn_probability")["user_id"].to_list()
+    is_control = control_group(MAY, due, 0.1)
+    control = [u for u, alone in zip(due, is_control, strict=True) if alone]
+    put_list(MAY, due, control)
+    called = Treated(frozenset(due) - frozenset(control), log_odds)
+    oracle = world(Scenario(treated={1: called}))[1].oracle
+    left = set(oracle["user_id"][oracle["churn_label"]])
+    put_labels(MAY, sorted(left), sorted(set(oracle["user_id"]) - left))
+    report(tmp_path, sorted(called.user_ids))
+
+    found = measure_uplift(MAY)
+    assert isinstance(found, Uplift)
+    truth = true_effect(oracle, called)
+    assert found.uplift.low <= truth <= found.uplift.high
+    if log_odds == 0:
+        assert truth == 0
+        assert not found.is_shown
+    assert (found.treated, found.control) == (len(due) - len(control), len(control))
+    assert (found.contacted, found.breaches, found.unlabelled) == (found.treated, 0, 0)
+    campaign = Campaign.of(get_settings().campaign)
+    stayed = len(called.user_ids - left)
+    assert found.cost == found.treated * campaign.contact_cost + stayed * campaign.incentive_cost
+    assert found.saved_users == tuple(found.treated * bound for bound in found.uplift)
+    assert found.profit.low <= campaign.customer_value * truth * found.treated - found.cost
+    assert found.profit.high >= campaign.customer_value * truth * found.treated - found.cost
+
+
+def report(folder: Path, users: list[str]) -> None:
+    rows = [f"{MAY},{user},2024-06-03,phone" for user in users]
+    path = folder / "calls.csv"
+    path.write_text("\n".join(["month,user_id,treated_at,channel", *rows]) + "\n")
+    load_treatments(path)
+
+
+def campaign_month(folder: Path, *, control: int = 30, called: int = 100) -> None:
+    alone = USERS[:: len(USERS) // control][:control] if control else []
+    put_list(MAY, USERS, alone)
+    report(folder, [user for user in USERS if user not in alone][:called])
+
+
+def test_nothing_is_claimed_before_the_labels_are_there(settings: Settings, tmp_path: Path) -> None:
+    campaign_month(tmp_path)
+    found = measure_uplift(MAY)
+    assert isinstance(found, NotClaimed)
+    assert sentence(found) == (
+        "2024-05: no savings are claimed: the labels are not here; they mature at 2024-06-30"
+    )
+    put_labels(MAY, USERS[:100], USERS[100:])
+    assert isinstance(measure_uplift(MAY), Uplift)
+
+
+@pytest.mark.parametrize(
+    ("control", "said"), [(0, "no control group was left alone"), (10, "10 users in the control")]
+)
+def test_no_savings_without_a_control_group(
+    settings: Settings, tmp_path: Path, control: int, said: str
+) -> None:
+    campaign_month(tmp_path, control=control)
+    put_labels(MAY, USERS[:10], USERS[10:])  # hardly anybody left: tempting
+    found = measure_uplift(MAY)
+    assert isinstance(found, NotClaimed)
+    assert said in found.reason
+    assert found.listed == len(USERS)
+
+
+def test_no_list_and_no_report_claim_nothing(settings: Settings) -> None:
+    assert measure_uplift(MAY) == NotClaimed(MAY, "there is no action list")
+    put_list(MAY, USERS, USERS[::10])
+    put_labels(MAY, USERS[:100], USERS[100:])
+    found = measure_uplift(MAY)
+    assert isinstance(found, NotClaimed)
+    assert "no treatment was reported" in found.reason
+
+
+def test_breaches_and_users_without_a_label_are_counted(settings: Settings, tmp_path: Path) -> None:
+    put_list(MAY, USERS, USERS[::10])
+    report(tmp_path, USERS[:21])
+    put_labels(MAY, USERS[5:100], USERS[100:])
+    found = measure_uplift(MAY)
+    assert isinstance(found, Uplift)
+    assert (found.breaches, found.contacted, found.unlabelled) == (3, 18, 5)
+    assert (found.treated, found.control) == (266, 29)
+
+
+def test_later_corrections_of_labels_count(settings: Settings, tmp_path: Path) -> None:
+    campaign_month(tmp_path)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    first = measure_uplift(MAY)
+    with connect() as connection:
+        connection.execute(
+            "INSERT INTO labels_snapshots (user_id, as_of, known_at, churn_label)"
+            " SELECT user_id, as_of, known_at + interval '40 days', true FROM labels_snapshots"
+        )
+    second = measure_uplift(MAY)
+    assert isinstance(first, Uplift)
+    assert isinstance(second, Uplift)
+    assert (second.churn_treated, second.churn_control) == (1, 1)
+    assert first.churn_treated < 1
