@@ -1,0 +1,138 @@
+"""The sections of a month's report, each a few lines of Markdown from records."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from churn.contract.features import SERVICES
+from churn.markdown import table
+from churn.model.monthly import TrainedModel
+from churn.monitoring.store import read_drift, read_performance
+from churn.monitoring.tables import performance_table
+from churn.months import Month
+from churn.promotion.ledger import entries, release_in_force
+from churn.promotion.show import NO_RELEASE, evidence_table, sentence
+from churn.promotion.timeline import decisions
+from churn.reports.counts import deliveries, row_counts, score_counts
+from churn.reports.proofs import proofs
+
+_PARTS = (
+    (
+        "Postgres",
+        "the system of record: deliveries, snapshots, decisions, scores, Feast's registry",
+    ),
+    ("Dagster", "runs the month, checks it, and shows what was made of what"),
+    ("MLflow", "a record per materialization; models and their files"),
+    ("Feast", "joins the past as it was known, and serves the newest month"),
+    ("API", "answers features and predictions, by the release in force"),
+)
+_FARTHEST = 5
+
+
+def head(month: Month) -> Iterator[str]:
+    """What the page is about, and what runs."""
+    yield f"# StreamFlow churn, {month}"
+    yield ""
+    yield f"AS_OF **{month.as_of_date}** (one instant: {month.as_of.isoformat()}); labels mature on"
+    yield f"{month.matures_at.date()}. Generated from Postgres, MLflow and the running API."
+    yield from ["", "## What runs, and why", ""]
+    yield from table(("part", "what for"), _PARTS)
+
+
+def data(month: Month) -> Iterator[str]:
+    """Deliveries and rows."""
+    yield from ["", "## Deliveries", ""]
+    yield from table(("file", "rows", "known at", "sha256"), deliveries(month))
+    yield from ["", "## Rows", ""]
+    yield from table(("table or view", "rows"), row_counts(month))
+
+
+def models(month: Month, found: Sequence[TrainedModel], pictures: Sequence[str]) -> Iterator[str]:
+    """The models of the month, or until when they wait."""
+    yield from ["", "## Models", ""]
+    if found:
+        yield from table(
+            ("model", "service", "version", "rows", "AUC", "F1", "accuracy", "train time", "data"),
+            map(_model_row, found),
+        )
+        yield from ["", "Judged on the hold-out: a quarter of all users, never trained on.", ""]
+    else:
+        yield f"None yet: the labels of {month} mature on {month.matures_at.date()}."
+        yield ""
+    yield from (f"![plots of a model]({name})" for name in pictures)
+    yield from ["", "Categorical columns, one-hot encoded by the model:", ""]
+    for service in SERVICES:
+        yield f"- `{service.name}`: {service.categorical_cols}"
+    yield ""
+    yield "AS_OF, the order of rows, the split and random_state are fixed, so the same drops give the"
+    yield "same figures to the last bit."
+
+
+def use(month: Month) -> Iterator[str]:
+    """The scores and the action list."""
+    yield from ["", "## Scores", ""]
+    release, counts = release_in_force(month.as_of), score_counts(month)
+    if release is None:
+        yield f"None: {NO_RELEASE} on {month.as_of_date}."
+        return
+    yield (
+        f"By release `{release.short_id}` (version {release.version}, {release.candidate} on"
+        f" `{release.service}`, trained on {release.month})."
+    )
+    if counts is None:
+        yield "Not scored yet."
+        return
+    users, due, control, profit = counts
+    yield ""
+    yield from table(
+        ("users scored", "on the action list", "left alone as control", "expected profit"),
+        [(f"{users:,}", f"{due:,}", f"{control:,}", f"{profit:,.0f}")],
+    )
+
+
+def watch(month: Month) -> Iterator[str]:
+    """Drift, and what the scores were worth."""
+    yield from ["", "## Drift", ""]
+    drift = read_drift(month)
+    over = [row["feature"] for row in drift if row["is_drifted"]]
+    yield f"Over their thresholds: {', '.join(over) or 'nothing'}." if drift else f"{NO_RELEASE}."
+    if drift:
+        yield ""
+        yield from table(("column", "distance", "threshold"), map(_drift_row, drift[:_FARTHEST]))
+        yield ""
+        yield f"[All columns](drift/{month}.html)"
+    yield from ["", "## Performance, estimated and realised", ""]
+    yield performance_table(read_performance(month))
+
+
+def decision(month: Month) -> Iterator[str]:
+    """What the gate decided on the month's labels."""
+    yield from ["", "## Decision", ""]
+    found = decisions(entries()).get(month)
+    yield f"{sentence(found)}."
+    if found:
+        yield from ["", evidence_table(found)]
+
+
+def proof(user_id: str) -> Iterator[str]:
+    """Each service's own answer."""
+    yield from ["", "## Proof of each service", ""]
+    for each in proofs(user_id):
+        yield from [f"```console\n$ {each.command}\n{each.answer}\n```", ""]
+
+
+def _model_row(model: TrainedModel) -> Sequence[Any]:
+    return (
+        model.kind,
+        model.service,
+        model.version,
+        f"{model.rows:,}",
+        f"{model.metrics['auc']:.4f}",
+        f"{model.metrics['f1']:.4f}",
+        f"{model.metrics['accuracy']:.4f}",
+        f"{model.metrics['train_time_sec']:.2f} s",
+        f"`{model.fingerprint[:16]}`",
+    )
+
+
+def _drift_row(row: dict[str, Any]) -> Sequence[Any]:
+    return row["feature"], f"{row['distance']:.4f}", f"{row['threshold']:.4f}"

@@ -1,0 +1,66 @@
+"""Where Dagster starts: `defs`, put together room by room."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+# Partitioned checks are the point of this graph; Dagster calls them a preview.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+# So is the dependency on a month before the first one.
+warnings.filterwarnings("ignore", message="Parameter `allow_nonexistent", category=dg.BetaWarning)
+
+from churn_assets import (  # noqa: E402  (after the filter: these modules use previews)
+    alarms,
+    backtest,
+    champion,
+    checks,
+    feature_views,
+    jobs,
+    mlflow_resource,
+    model,
+    monitoring,
+    online,
+    raw,
+    reports,
+    schedules,
+    scores,
+    sensors,
+    snapshots,
+    training,
+    uplift,
+)
+
+
+def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Put the graph together.
+
+    Args:
+        resources: replaces resources by key, for tests and special environments.
+    """
+    return dg.Definitions(
+        assets=[
+            *raw.raw_assets(),
+            *snapshots.snapshot_assets(),
+            *feature_views.feature_view_assets(),
+            *online.online_assets(),
+            *training.training_assets(),
+            *model.model_assets(),
+            *champion.champion_assets(),
+            *scores.score_assets(),
+            *monitoring.monitoring_assets(),
+            *uplift.uplift_assets(),
+            *backtest.backtest_assets(),
+            *reports.report_assets(),
+        ],
+        asset_checks=[checks.features_api_answers],
+        jobs=[jobs.month_close, jobs.train_month, jobs.score_month, jobs.backtest_month],
+        sensors=[sensors.drops_folder, alarms.alarms, *sensors.run_endings()],
+        schedules=[schedules.late_drops],
+        resources={"mlflow": mlflow_resource.mlflow_resource(), **(resources or {})},
+        executor=dg.in_process_executor,  # a step is short, its process start is not
+    )
+
+
+defs = build_defs()

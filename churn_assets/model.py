@@ -1,0 +1,148 @@
+"""Group `model`: the models of a month, one per feature service."""
+
+import base64
+
+import dagster as dg
+
+from churn.contract.features import DEFAULT_SERVICE
+from churn.evaluation.metrics import CONFUSION, calibration_bound
+from churn.model.candidates import Candidate
+from churn.model.monthly import TrainedModel, train_models
+from churn.model.onnx_forest import TOLERANCE, DifferentModel
+from churn.verification.canary import CONFIDENCE
+from churn.verification.leaks import LeakSearch, look_for_leaks
+from churn_assets.monthly import (
+    Check,
+    CheckFailed,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    monthly_asset,
+)
+
+ONNX_MATCHES = Check(
+    "onnx_matches",
+    f"The ONNX model's probabilities equal scikit-learn's within {TOLERANCE:g} on the hold-out; "
+    "looked at before anything is registered.",
+)
+BEATS_CHANCE = Check("beats_chance", "AUC on the hold-out is above .5 for every model.")
+CALIBRATED = Check(
+    "calibrated",
+    "The challenger's probabilities hold on the hold-out: their calibration error is no more than "
+    "sampling explains.",
+    blocking=False,
+)
+NO_LEAK = Check(
+    "no_leak",
+    "No model orders the hold-out users better than the true probabilities of the simulated world do"
+    f" ({CONFIDENCE:.1%} one-sided); passes as not applicable where nobody knows the truth.",
+)
+
+
+def model_assets() -> list[dg.AssetsDefinition]:
+    """Return the asset that fits a month's models."""
+    return [
+        monthly_asset(
+            "churn_model",
+            churn_model,
+            group="model",
+            kinds={"scikitlearn", "mlflow", "onnx"},
+            deps=["training_dataset"],
+            checks=[ONNX_MATCHES, BEATS_CHANCE, CALIBRATED, NO_LEAK],
+            pool="training",
+        )
+    ]
+
+
+def churn_model(step: MonthStep) -> MonthResult:
+    """The month's models, registered in MLflow: the baseline forest per feature service, and a challenger.
+
+    Fitted on the users of the label period who are not held out (a permanent quarter, by a hash of
+    user_id) and judged on those who are. The challenger is the best of forest, logistic regression and
+    gradient boosting on both feature services, tuned and chosen inside the training users and calibrated
+    there; the gate decides a month later whether it is served. Each model's ONNX twin is what serves.
+    """
+    try:
+        made = train_models(
+            step.month, parent_run_id=step.parent_record_id, dagster_run_id=step.dagster_run_id
+        )
+    except DifferentModel as error:
+        outcome = Outcome(ONNX_MATCHES.name, False, {"difference": error.difference}, str(error))
+        raise CheckFailed(outcome) from error
+    models = [*made.baselines, made.challenger]
+    names = [*map(_name, made.baselines), f"challenger, {_name(made.challenger)}"]
+    search = look_for_leaks(step.month, dict(zip(names, made.fitted, strict=True)))
+    default = next(m for m in made.baselines if m.service == DEFAULT_SERVICE.name)
+    metadata = {
+        "models": dg.MetadataValue.md(_summary(models)),
+        "candidates": dg.MetadataValue.md(_table(made.candidates)),
+        "auc": default.metrics["auc"],
+        "f1": default.metrics["f1"],
+        "accuracy": default.metrics["accuracy"],
+        "train_time_sec": default.metrics["train_time_sec"],
+        "model_version": default.version,
+        "challenger_version": made.challenger.version,
+        **{f"plots_{model.service}": _picture(model) for model in made.baselines},
+        "plots_challenger": _picture(made.challenger),
+    }
+    return MonthResult(
+        default.rows, default.fingerprint, metadata, [*_outcomes(models), _no_leak(search)]
+    )
+
+
+def _outcomes(models: list[TrainedModel]) -> list[Outcome]:
+    worst = max(model.metrics["onnx_max_difference"] for model in models)
+    aucs = {_name(model): model.metrics["auc"] for model in models}
+    challenger = models[-1]
+    users = sum(challenger.metrics[name] for name in CONFUSION)
+    error = challenger.metrics["calibration_error"]
+    bound = calibration_bound(int(users))
+    return [
+        Outcome(ONNX_MATCHES.name, worst <= TOLERANCE, {"largest_difference": worst}),
+        Outcome(BEATS_CHANCE.name, all(auc > 0.5 for auc in aucs.values()), {"auc": aucs}),
+        Outcome(CALIBRATED.name, error <= bound, {"calibration_error": error, "bound": bound}),
+    ]
+
+
+def _no_leak(search: LeakSearch) -> Outcome:
+    figures = {
+        name: {
+            "auc": verdict.model_auc,
+            "truth_auc": verdict.truth_auc,
+            "difference": verdict.difference.estimate,
+            "lower_bound": verdict.difference.low,
+            "users": verdict.users,
+        }
+        for name, verdict in search.verdicts.items()
+    }
+    return Outcome(NO_LEAK.name, not search.leaks, {"against_truth": figures}, search.summary)
+
+
+def _name(model: TrainedModel) -> str:
+    return f"{model.kind} on {model.service}"
+
+
+def _summary(models: list[TrainedModel]) -> str:
+    head = (
+        "| model | service | version | AUC | F1 | accuracy | Brier | fit, s |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(
+        f"| {m.kind}{' (challenger)' if m is models[-1] else ''} | {m.service} | {m.version}"
+        f" | {m.metrics['auc']:.4f} | {m.metrics['f1']:.4f} | {m.metrics['accuracy']:.4f}"
+        f" | {m.metrics['brier']:.4f} | {m.metrics['train_time_sec']:.2f} |"
+        for m in models
+    )
+
+
+def _table(candidates: list[Candidate]) -> str:
+    head = "| out of fold | log-loss | AUC | Brier | tuned in, s |\n|---|---|---|---|---|\n"
+    return head + "\n".join(
+        f"| {c.name} | {c.log_loss:.4f} | {c.auc:.4f} | {c.brier:.4f} | {c.seconds:.2f} |"
+        for c in sorted(candidates, key=lambda candidate: candidate.log_loss)
+    )
+
+
+def _picture(model: TrainedModel) -> dg.MetadataValue:
+    encoded = base64.b64encode(model.report_png).decode()
+    return dg.MetadataValue.md(f"![{model.service}](data:image/png;base64,{encoded})")

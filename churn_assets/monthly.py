@@ -1,0 +1,272 @@
+"""The shell that every monthly asset shares: partitions, checks, metadata and the MLflow record.
+
+What an asset does is a function of one month, `work(step) -> MonthResult`; nothing else of Dagster's
+machinery belongs in it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,  # an argument of a public class
+)
+
+from churn.errors import ChurnError
+from churn.months import Month
+from churn.records import recorded
+from churn_assets.partitions import MONTHS
+
+OWNER = "team:churn"
+ALARM_TAG = "churn/trigger"  # of a run that an alarm asked for
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that an asset evaluates itself, for each month."""
+
+    name: str
+    description: str
+    blocking: bool = True
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """A blocking check that fails is an error; another one is a warning."""
+        return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check for one month."""
+
+    check: str
+    passed: bool
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    description: str | None = None
+
+
+class CheckFailed(Exception):
+    """A blocking check failed before anything was written: no materialization, a failed check."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(outcome.description or f"check {outcome.check} failed")
+
+
+@dataclass(frozen=True)
+class MonthStep:
+    """What the work on one month may need to know of the run around it."""
+
+    month: Month
+    dagster_run_id: str
+    record_id: str  # the MLflow run of this materialization
+    parent_record_id: str  # the MLflow run of the Dagster run
+    log: Any
+    alarm: str = ""  # that asked for this run, in words
+
+
+@dataclass(frozen=True)
+class MonthResult:
+    """What the work on one month has made."""
+
+    rows: int
+    fingerprint: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[Outcome] = ()
+
+
+Work = Callable[[MonthStep], MonthResult]
+
+
+def previous(name: str) -> dg.AssetDep:
+    """Return the dependency on another asset's month before; the first month has none."""
+    before = dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
+    )
+    return dg.AssetDep(name, partition_mapping=before)
+
+
+def monthly_asset(
+    name: str,
+    work: Work,
+    *,
+    group: str,
+    kinds: set[str],
+    deps: Sequence[str | dg.AssetDep] = (),
+    checks: Sequence[Check] = (),
+    description: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+) -> dg.AssetsDefinition:
+    """Make a monthly-partitioned asset of a function of one month.
+
+    Args:
+        name: the asset's key.
+        work: makes one month; its docstring is the asset's text in the UI.
+        group: the stage of the flow that it belongs to.
+        kinds: at most three technologies, shown as icons.
+        deps: the keys of the assets that it reads; `previous(key)` where it reads the month before.
+        checks: the checks whose outcomes `work` returns.
+        description: text for the UI, where one function makes several assets.
+        metadata: metadata of the definition, such as its column schema.
+        pool: Dagster pool that limits how many run at once.
+    """
+    known = {check.name: check for check in checks}
+
+    @dg.asset(
+        name=name,
+        group_name=group,
+        kinds=kinds,
+        deps=list(deps),
+        owners=[OWNER],
+        partitions_def=MONTHS,
+        description=description or inspect.getdoc(work),
+        metadata=metadata,
+        pool=pool,
+        required_resource_keys={"mlflow"},
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=name,
+                description=check.description,
+                blocking=check.blocking,
+                partitions_def=MONTHS,
+            )
+            for check in checks
+        ],
+    )
+    def asset(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+        yield from _materialize(context, name, work, known)
+
+    return asset
+
+
+def _materialize(
+    context: dg.AssetExecutionContext, name: str, work: Work, known: Mapping[str, Check]
+) -> Iterator[Any]:
+    """Make each month of the run; months that are done stay recorded when a later one fails."""
+    shell = _Shell(context, name, known)
+    for key in context.partition_keys:
+        try:
+            result = shell.make(key, work)
+        except CheckFailed as failure:
+            yield from shell.failed_check(key, failure.outcome)
+            raise dg.Failure(str(failure), allow_retries=False) from failure
+        except ChurnError as error:
+            yield from shell.keep_finished()
+            raise dg.Failure(str(error), allow_retries=False) from error
+        context.add_asset_metadata(shell.metadata(result), partition_key=key)
+        shell.finished[key] = result
+    yield dg.MaterializeResult(asset_key=name)
+    # After it: a check of an earlier materialization is none of this month's, and the UI leaves it out.
+    yield from shell.evaluations()
+
+
+class _Shell:
+    """One step's bookkeeping over the months it makes."""
+
+    def __init__(
+        self, context: dg.AssetExecutionContext, name: str, known: Mapping[str, Check]
+    ) -> None:
+        self.context, self.name, self.known = context, name, known
+        self.finished: dict[str, MonthResult] = {}
+        self.is_range = len(context.partition_keys) > 1
+
+    def make(self, key: str, work: Work) -> MonthResult:
+        with recorded(self.name, key, self.context.resources.mlflow) as record:
+            step = MonthStep(
+                Month.parse(key),
+                self.context.run.run_id,
+                record.run_id,
+                record.parent_run_id,
+                self.context.log,
+                self.context.run.tags.get(ALARM_TAG, ""),
+            )
+            try:
+                result = work(step)
+            except CheckFailed as failure:
+                record.tags[f"check.{failure.outcome.check}"] = "failed"
+                raise
+            record.metrics["rows"] = result.rows
+            record.params["fingerprint"] = result.fingerprint
+            for outcome in result.checks:
+                record.tags[f"check.{outcome.check}"] = "passed" if outcome.passed else "failed"
+        return result
+
+    def metadata(self, result: MonthResult) -> dict[str, Any]:
+        return {
+            "dagster/partition_row_count": result.rows,
+            "fingerprint": result.fingerprint,
+            **result.metadata,
+        }
+
+    def evaluations(self) -> Iterator[Any]:
+        """Yield each check's result; in a run over many months, one evaluation per month besides."""
+        for name, check in self.known.items():
+            per_month = {
+                key: outcome
+                for key, result in self.finished.items()
+                for outcome in result.checks
+                if outcome.check == name
+            }
+            if self.is_range:
+                for key, outcome in per_month.items():
+                    self._log(key, outcome)
+            failed = [key for key, outcome in per_month.items() if not outcome.passed]
+            only = next(iter(per_month.values()))
+            yield dg.AssetCheckResult(
+                check_name=name,
+                passed=not failed,
+                severity=check.severity,
+                metadata={"months": len(per_month)} if self.is_range else dict(only.metadata),
+                description=f"failed: {', '.join(failed)}"
+                if failed and self.is_range
+                else only.description,
+            )
+
+    def failed_check(self, key: str, outcome: Outcome) -> Iterator[Any]:
+        yield from self.keep_finished()
+        if self.is_range:
+            self._log(key, outcome)
+        yield dg.AssetCheckResult(
+            check_name=outcome.check,
+            passed=False,
+            severity=self.known[outcome.check].severity,
+            metadata=dict(outcome.metadata),
+            description=outcome.description,
+        )
+
+    def keep_finished(self) -> Iterator[Any]:
+        """Record the months of a range that were done before another one failed."""
+        for key, result in self.finished.items():
+            yield dg.AssetMaterialization(self.name, partition=key, metadata=self.metadata(result))
+            for outcome in result.checks:
+                self._log(key, outcome)
+
+    def _log(self, key: str, outcome: Outcome) -> None:
+        check = self.known[outcome.check]
+        self.context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(self.name),
+                check_name=outcome.check,
+                passed=outcome.passed,
+                severity=check.severity,
+                metadata=dict(outcome.metadata),
+                description=outcome.description,
+                blocking=check.blocking,
+                partition=key,
+                target_materialization_data=self._materialization(key),
+            )
+        )
+
+    def _materialization(self, key: str) -> Target | None:
+        newest = self.context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(self.name), asset_partitions=[key]), limit=1
+        )
+        for record in newest.records:
+            return Target(
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+            )
+        return None

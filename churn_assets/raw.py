@@ -1,0 +1,101 @@
+"""Group `raw`: the six files of a drop, as delivered, in Postgres."""
+
+import dagster as dg
+
+from churn.contract.tables import TABLES, USERS, Table
+from churn.deliveries import Oddity, RefusedDrop, in_force, read_accepted
+from churn.deliveries.oddities import oddities
+from churn.deliveries.report import markdown, oddities_markdown, summary
+from churn.raw import RawMonth, UnknownUsers, load_raw
+from churn_assets.describe import null_counts, preview, table_schema
+from churn_assets.monthly import (
+    Check,
+    CheckFailed,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    Work,
+    monthly_asset,
+)
+
+VALID = Check(
+    "valid",
+    "The stored file is the accepted one and passes every rule: columns, types, keys, ranges.",
+)
+AGREES = Check("agrees_with_users", "Every user of the file is in the month's users.csv.")
+PLAUSIBLE = Check("plausible", "Nothing odd: constants, blanks, contradictions.", blocking=False)
+
+
+def raw_assets() -> list[dg.AssetsDefinition]:
+    """Return one asset per file of a drop."""
+    return [
+        monthly_asset(
+            table.name,
+            _raw(table),
+            group="raw",
+            kinds={"csv", "postgres"},
+            deps=[] if table is USERS else [USERS.name],
+            checks=[VALID, AGREES, PLAUSIBLE],
+            metadata=table_schema(table),
+            description=_description(table),
+        )
+        for table in TABLES
+    ]
+
+
+def _description(table: Table) -> str:
+    return (
+        f"The rows of each accepted `{table.file}` of the month, typed, in `raw.{table.name}`.\n\n"
+        "Validated before anything is written; one transaction per month. The same file twice changes "
+        "nothing, a correction adds a version."
+    )
+
+
+def _raw(table: Table) -> Work:
+    def work(step: MonthStep) -> MonthResult:
+        loaded = _load(step, table)
+        odd = _oddities(step, table, loaded)
+        outcomes = [
+            Outcome(VALID.name, True, {"rows": loaded.newest.rows}),
+            Outcome(AGREES.name, True),
+            Outcome(
+                PLAUSIBLE.name,
+                not odd,
+                {"oddities": dg.MetadataValue.md(oddities_markdown(odd))},
+                "; ".join(f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd) or None,
+            ),
+        ]
+        metadata = {
+            "as_of": str(step.month.as_of_date),
+            "known_at": loaded.newest.known_at.isoformat(),
+            "sha256": loaded.newest.sha256,
+            "versions": loaded.versions,
+            "versions_loaded_now": loaded.loaded,
+            "unknown_values": null_counts(loaded.rows),
+            "preview": preview(loaded.rows),
+        }
+        return MonthResult(loaded.newest.rows, loaded.newest.fingerprint, metadata, outcomes)
+
+    return work
+
+
+def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:
+    """Return what is odd about the file, by itself and beside the month's users."""
+    users = in_force(step.month, USERS)
+    if table is USERS or users is None:
+        return oddities({table.name: loaded.rows}, step.month)
+    beside = {USERS.name: read_accepted(users)}
+    of_users = oddities(beside, step.month)
+    both = oddities({**beside, table.name: loaded.rows}, step.month)
+    return [oddity for oddity in both if oddity not in of_users]
+
+
+def _load(step: MonthStep, table: Table) -> RawMonth:
+    try:
+        return load_raw(step.month, table)
+    except RefusedDrop as error:
+        problems = {"problems": dg.MetadataValue.md(markdown(error.problems))}
+        outcome = Outcome(VALID.name, False, problems, summary(error.problems))
+        raise CheckFailed(outcome) from error
+    except UnknownUsers as error:
+        raise CheckFailed(Outcome(AGREES.name, False, {}, str(error))) from error

@@ -1,0 +1,146 @@
+"""Months as they come: each drop through the graph when it arrives, and what was noticed and decided."""
+
+import datetime as dt
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+
+from churn.contract.tables import LABELS, SUBSCRIPTIONS
+from churn.deliveries import deliver
+from churn.intake import late_months, trainable_months
+from churn.months import Month
+from churn.population.drops import write_drops
+from churn.population.troubles import MONTHS, Arrival, Troubles
+from churn.promotion.ledger import entries
+from churn.promotion.show import sentence
+from churn.promotion.timeline import decisions
+from churn.settings import get_settings
+from churn_assets.run import JobResult, instance, run_job
+
+ALARMS = ("feature_drift.no_drift", "model_performance.as_estimated")  # their warnings count
+OnProgress = Callable[[str, int, int, str], None]
+_CORRECTED_USERS = 50
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One month of the timeline: four names, as `churn simulate --json` writes them."""
+
+    month: str
+    planted: str  # empty where nothing was
+    detected_by: str  # empty where nothing was noticed
+    decision: str  # of the ledger, on the labels of this month
+
+
+def simulate(
+    folder: Path, troubles: Troubles, *, users: int, seed: int, on_progress: OnProgress
+) -> list[Happened]:
+    """Play two years in the empty state of the settings, and return a row per month.
+
+    Args:
+        folder: where the drops are written.
+        troubles: what is planted.
+        users: per month.
+        seed: of the population.
+        on_progress: told the stage, months done and months due.
+    """
+    first = get_settings().first_month
+    on_progress("generate", 0, MONTHS, "")
+    drops = write_drops(
+        folder, first=first, users=users, months=MONTHS, seed=seed, scenario=troubles.scenario
+    )
+    on_progress("generate", MONTHS, MONTHS, "")
+    noticed: dict[Month, list[str]] = defaultdict(list)
+    with instance() as found:
+        for number in range(MONTHS):
+            on_progress("simulate", number, MONTHS, str(first.shift(number)))
+            for month, what in _month_end(first, number, drops, troubles, found):
+                if what not in noticed[month]:
+                    noticed[month].append(what)
+    on_progress("simulate", MONTHS, MONTHS, "")
+    decided = decisions(entries())
+    rows = []
+    for number in range(MONTHS):
+        month = first.shift(number)
+        rows.append(
+            Happened(
+                str(month),
+                troubles.planted.get(number, ""),
+                ", ".join(noticed[month]),
+                sentence(decided.get(month)),
+            )
+        )
+    return rows
+
+
+def as_json(rows: list[Happened]) -> list[dict[str, str]]:
+    """Return the timeline as JSON knows it."""
+    return [asdict(row) for row in rows]
+
+
+def _month_end(
+    first: Month, number: int, drops: list[Path], troubles: Troubles, found: dg.DagsterInstance
+) -> Iterator[tuple[Month, str]]:
+    """Yield what is noticed, and of which month, when month `number` has closed."""
+    closed = first.shift(number)
+    now = closed.as_of + dt.timedelta(hours=6)
+    due = []
+    for arrival in troubles.arrivals(number):
+        month = first.shift(arrival.number)
+        with _as_it_comes(drops[arrival.number], arrival) as folder:
+            outcome = deliver(folder, now=now, month=month)
+        if any(file.state == "corrected" for file in outcome.files):
+            yield month, "deliveries: corrected"
+        if any(file.delivery.known_at >= now for file in outcome.files):
+            yield month, f"deliveries: known at {now:%F}"
+        if arrival.how != "labels":
+            due.append(("month_close", month))
+    for month in late_months(closed):
+        yield month, "late_drops"
+    for job, month in due:
+        yield from _alarms(run_job(job, month, found))
+    before = closed.shift(-1)
+    if before in trainable_months() and number - 1 != troubles.late:
+        yield from _alarms(run_job("train_month", before, found))
+    if ("month_close", closed) in due:
+        yield from _alarms(run_job("score_month", closed, found))
+
+
+def _alarms(job: JobResult) -> Iterator[tuple[Month, str]]:
+    for name, state in job.checks.items():
+        if state == "failed" or (state == "warned" and name in ALARMS):
+            yield job.month, name
+    if not job.succeeded:
+        yield job.month, f"{job.job} failed"
+
+
+@contextmanager
+def _as_it_comes(drop: Path, arrival: Arrival) -> Iterator[Path]:
+    """Put together what arrives: labels come a month after the rest of their drop."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / drop.name
+        shutil.copytree(drop, folder)
+        for file in folder.iterdir():
+            is_labels = file.name == LABELS.file
+            if (arrival.how == "labels") != is_labels and arrival.how != "late drop":
+                file.unlink()
+        if arrival.how == "correction":
+            _correct(folder / SUBSCRIPTIONS.file)
+        yield folder
+
+
+def _correct(path: Path) -> None:
+    """Change some users' fee: the billing system has found them wrong."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    some = frame.index[:_CORRECTED_USERS]
+    frame.loc[some, "monthly_fee"] = [
+        f"{float(fee) + 2:.2f}" for fee in frame.loc[some, "monthly_fee"]
+    ]
+    frame.to_csv(path, index=False)

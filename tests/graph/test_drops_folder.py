@@ -1,0 +1,176 @@
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from churn.contract.tables import TABLES
+from churn.database import connect, lock
+from churn.deliveries import accepted
+from churn.intake import BATCH_LOCK
+from churn.scoring.scores import score_month
+from churn.settings import Settings, get_settings
+from churn_assets.sensors import drops_folder
+from tests.deliveries.small import FEBRUARY, JANUARY, write_drop
+from tests.graph.months import close
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHURN_DROPS", str(tmp_path / "inbox"))
+    get_settings.cache_clear()
+    return tmp_path / "inbox"
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.ephemeral()
+
+
+def look(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    result = drops_folder(dg.build_sensor_context(instance=instance, cursor=cursor))
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def requests(result: dg.SensorResult) -> list[tuple[str | None, str | None, str | None]]:
+    return [(r.job_name, r.partition_key, r.run_key) for r in result.run_requests or []]
+
+
+def jobs(result: dg.SensorResult) -> list[str | None]:
+    return [request.job_name for request in result.run_requests or []]
+
+
+def newest_id(month=JANUARY, labels: bool = False) -> int:
+    tables = [t for t in TABLES if (t.name == "labels") is labels]
+    return max(d.delivery_id for t in tables for d in accepted(month, t))
+
+
+def test_a_folder_that_is_not_there_yet_is_no_error(folder: Path, instance) -> None:
+    result = look(instance)
+    assert not result.run_requests
+    assert json.loads(result.cursor or "") == {}
+
+
+def test_a_new_drop_is_delivered_and_its_close_requested(folder: Path, instance) -> None:
+    write_drop(folder / "month_000")
+    result = look(instance)
+    assert all(accepted(JANUARY, table) for table in TABLES)
+    # the labels are here, but there is nothing published to train on
+    assert requests(result) == [
+        ("month_close", "2024-01-01", f"month_close:2024-01:{newest_id()}"),
+    ]
+    assert not result.asset_events
+
+
+def test_nothing_is_taken_in_or_closed_twice(folder: Path, instance) -> None:
+    write_drop(folder / "month_000")
+    first = look(instance)
+    again = look(instance, first.cursor)
+    # the run key is the same, so Dagster launches nothing more while the first run is under way
+    assert requests(again) == requests(first)
+    close(JANUARY)
+    (folder / "month_000" / "users.csv").touch()  # seen as changed, with nothing new in it
+    assert jobs(look(instance, first.cursor)) == ["train_month", "score_month"]
+    assert [len(accepted(JANUARY, table)) for table in TABLES] == [1] * 6
+
+
+def test_a_correction_is_closed_again_under_another_key(folder: Path, instance) -> None:
+    write_drop(folder / "month_000", without=("labels.csv",))
+    first = look(instance)
+    close(JANUARY)
+    score_month(JANUARY)
+    assert requests(look(instance, first.cursor)) == []
+    write_drop(
+        folder / "month_000", {"subscriptions.csv": ("56.95", "57.95")}, without=("labels.csv",)
+    )
+    second = look(instance, first.cursor)
+    assert [r[:2] for r in requests(second)] == [("month_close", "2024-01-01")]
+    assert requests(second) != requests(first)
+
+
+def test_a_refused_drop_is_a_failed_check_and_no_run(folder: Path, instance) -> None:
+    write_drop(folder / "month_000", {"subscriptions.csv": ("29.85,29.85", "-1,29.85")})
+    result = look(instance)
+    assert requests(result) == []
+    [event] = result.asset_events
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert (event.asset_key, event.check_name, event.passed) == (
+        dg.AssetKey("users"),
+        "valid",
+        False,
+    )
+    assert event.severity == dg.AssetCheckSeverity.ERROR
+    assert event.partition == "2024-01-01"
+    assert "month_000" in (event.description or "")
+    problems = str(event.metadata["problems"].value)
+    for part in ("subscriptions.csv", "row 2", "monthly_fee", "-1"):
+        assert part in problems
+    assert not any(accepted(JANUARY, table) for table in TABLES)
+    instance.report_runless_asset_event(event)
+    # seen once, reported once; another look is quiet until the folder changes
+    assert not look(instance, result.cursor).asset_events
+    write_drop(folder / "month_000")
+    assert [r[0] for r in requests(look(instance, result.cursor))] == ["month_close"]
+
+
+def test_a_refused_drop_does_not_keep_the_next_one_out(folder: Path, instance) -> None:
+    write_drop(folder / "month_000", without=("users.csv",))
+    write_drop(folder / "month_001")
+    result = look(instance)
+    assert len(result.asset_events) == 1
+    assert [r[:2] for r in requests(result)] == [("month_close", "2024-02-01")]
+    assert not accepted(JANUARY, TABLES[1])
+    assert accepted(FEBRUARY, TABLES[1])
+
+
+def test_training_waits_for_labels_and_for_the_publication(folder: Path, instance) -> None:
+    write_drop(folder / "month_000", without=("labels.csv",))
+    cursor = look(instance).cursor
+    close(JANUARY)
+    score_month(JANUARY)
+    assert requests(look(instance, cursor)) == []
+    write_drop(folder / "month_000")  # the labels have come
+    result = look(instance, cursor)
+    assert requests(result) == [
+        ("train_month", "2024-01-01", f"train_month:2024-01:{newest_id(labels=True)}")
+    ]
+
+
+def test_a_trained_month_is_not_trained_again(folder: Path, instance) -> None:
+    write_drop(folder / "month_000")
+    cursor = look(instance).cursor
+    close(JANUARY)
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization("churn_model", partition="2024-01-01")
+    )
+    assert jobs(look(instance, cursor)) == ["score_month"]
+
+
+def test_a_month_is_scored_once_and_again_after_a_correction(folder: Path, instance) -> None:
+    write_drop(folder / "month_000", without=("labels.csv",))
+    cursor = look(instance).cursor
+    close(JANUARY)
+    [first] = requests(look(instance, cursor))
+    assert first[:2] == ("score_month", "2024-01-01")
+    assert (first[2] or "").endswith(":none")  # no release is in force
+    assert score_month(JANUARY).rows.num_rows == 0
+    assert requests(look(instance, cursor)) == []
+    changed = {"subscriptions.csv": ("56.95", "57.95")}
+    write_drop(folder / "month_000", changed, without=("labels.csv",))
+    assert jobs(look(instance, cursor)) == ["month_close"]
+    close(JANUARY)
+    [again] = requests(look(instance, cursor))
+    assert again[0] == "score_month"
+    assert again[2] != first[2]
+
+
+def test_it_stands_back_while_the_command_line_is_at_work(folder: Path, instance) -> None:
+    write_drop(folder / "month_000")
+    with connect() as guard:
+        lock(guard, BATCH_LOCK)
+        result = look(instance, "{}")
+        assert "command-line run is at work" in str(result.skip_reason)
+        assert not result.run_requests
+        assert not accepted(JANUARY, TABLES[0])
+    assert [r[0] for r in requests(look(instance, "{}"))] == ["month_close"]

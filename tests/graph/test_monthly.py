@@ -1,0 +1,145 @@
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from churn.errors import ChurnError
+from churn.mlflow_client import mlflow_client
+from churn.records import close_records
+from churn.settings import Settings
+from churn_assets.mlflow_resource import mlflow_resource
+from churn_assets.monthly import Check, CheckFailed, MonthResult, MonthStep, Outcome, monthly_asset
+
+SOUND = Check("sound", "It is.")
+JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
+
+
+def made(step: MonthStep) -> MonthResult:
+    """Make a month."""
+    return MonthResult(step.month.first_day.month, "f" * 8, {}, [Outcome("sound", True)])
+
+
+def run(
+    work: Callable[[MonthStep], MonthResult],
+    instance: dg.DagsterInstance,
+    **kwargs: Any,
+) -> dg.ExecuteInProcessResult:
+    thing = monthly_asset("thing", work, group="raw", kinds={"python"}, checks=[SOUND])
+    job = dg.Definitions(
+        assets=[thing], resources={"mlflow": mlflow_resource()}, executor=dg.in_process_executor
+    ).resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(instance=instance, raise_on_error=False, **kwargs)
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.ephemeral()
+
+
+def records(settings: Settings) -> list[Any]:
+    tracking = mlflow_client()
+    experiment = tracking.get_experiment_by_name(settings.mlflow_experiment)
+    return tracking.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+
+
+def test_a_month_is_materialized_checked_and_recorded(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    result = run(made, instance, partition_key=FEBRUARY)
+    assert result.success
+    close_records(result.run_id, succeeded=True)
+    parent, child = records(mlflow_settings)
+    assert parent.info.status == child.info.status == "FINISHED"
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (child.data.tags["asset"], child.data.tags["partition"]) == ("thing", FEBRUARY)
+    assert child.data.tags["check.sound"] == "passed"
+    assert child.data.metrics["rows"] == 2
+    [event] = instance.fetch_materializations(dg.AssetKey("thing"), limit=5).records
+    assert event.asset_materialization.partition == FEBRUARY
+
+
+def test_each_month_of_a_single_run_has_its_own_figures(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    tags = {
+        "dagster/asset_partition_range_start": JANUARY,
+        "dagster/asset_partition_range_end": MARCH,
+    }
+    assert run(made, instance, tags=tags).success
+    found = instance.fetch_materializations(dg.AssetKey("thing"), limit=9).records
+    rows = {
+        r.asset_materialization.partition: r.asset_materialization.metadata[
+            "dagster/partition_row_count"
+        ].value
+        for r in found
+    }
+    assert rows == {JANUARY: 1, FEBRUARY: 2, MARCH: 3}
+    assert [r.data.tags.get("partition") for r in records(mlflow_settings)] == [
+        None,
+        JANUARY,
+        FEBRUARY,
+        MARCH,
+    ]
+
+
+def test_months_done_before_a_failure_stay(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    def fails_in_march(step: MonthStep) -> MonthResult:
+        if step.month.partition_key == MARCH:
+            raise ChurnError("no drop", remedy="deliver it")
+        return made(step)
+
+    tags = {
+        "dagster/asset_partition_range_start": JANUARY,
+        "dagster/asset_partition_range_end": MARCH,
+    }
+    result = run(fails_in_march, instance, tags=tags)
+    assert not result.success
+    close_records(result.run_id, succeeded=False)
+    assert instance.get_materialized_partitions(dg.AssetKey("thing")) == {JANUARY, FEBRUARY}
+    statuses = [r.info.status for r in records(mlflow_settings)]
+    assert statuses == ["FAILED", "FINISHED", "FINISHED", "FAILED"]
+
+
+def test_a_failed_check_is_recorded_and_nothing_is_materialized(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    def refused(step: MonthStep) -> MonthResult:
+        raise CheckFailed(Outcome("sound", False, {"rows": 3}, "three bad rows"))
+
+    result = run(refused, instance, partition_key=JANUARY)
+    assert not result.success
+    assert not instance.get_materialized_partitions(dg.AssetKey("thing"))
+    [evaluation] = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert evaluation.partition == JANUARY
+    assert evaluation.description == "three bad rows"
+    assert records(mlflow_settings)[1].info.status == "FAILED"
+
+
+def test_a_blocking_check_that_fails_after_the_work_fails_the_run(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    def unsound(step: MonthStep) -> MonthResult:
+        return MonthResult(1, "f", {}, [Outcome("sound", False)])
+
+    assert not run(unsound, instance, partition_key=JANUARY).success
+
+
+@pytest.mark.parametrize("months", [[FEBRUARY], [JANUARY, FEBRUARY, MARCH]])
+def test_each_check_belongs_to_the_materialization_of_its_month(
+    mlflow_settings: Settings, instance: dg.DagsterInstance, months: list[str]
+) -> None:
+    tags = {
+        "dagster/asset_partition_range_start": months[0],
+        "dagster/asset_partition_range_end": months[-1],
+    }
+    only = {"partition_key": months[0]} if len(months) == 1 else {"tags": tags}
+    for _ in range(2):  # the second time there is an older one
+        assert run(made, instance, **only).success
+    key = dg.AssetCheckKey(dg.AssetKey("thing"), "sound")
+    found = instance.event_log_storage.get_asset_check_partition_info([key])
+    assert sorted(info.partition_key for info in found if info.partition_key) == months
+    assert all(info.is_current for info in found if info.partition_key)  # or the UI shows nothing

@@ -1,0 +1,85 @@
+"""Two years in which things go wrong, played by the command itself: what was noticed, what was decided."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from churn.population.troubles import MONTHS, Troubles
+from tests.stack.commands import environment
+
+pytestmark = pytest.mark.timeout(1800)  # two years through the real graph
+TROUBLES = Troubles()
+Row = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def timeline(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    folder = tmp_path_factory.mktemp("simulation")
+    file = folder / "timeline.json"
+    command = [sys.executable, "-m", "churn.cli.main", "simulate", "--users=1000", f"--json={file}"]
+    done = subprocess.run(
+        command,
+        env=environment(folder / "home", OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: list[Row] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return found
+
+
+def test_every_month_has_a_row_of_the_four_names(timeline: list[Row]) -> None:
+    assert [list(row) for row in timeline] == [
+        ["month", "planted", "detected_by", "decision"]
+    ] * MONTHS
+    assert [row["month"] for row in timeline][:: MONTHS - 1] == ["2024-01", "2025-12"]
+    assert {n: row["planted"] for n, row in enumerate(timeline) if row["planted"]} == (
+        TROUBLES.planted
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "detected_by"),
+    [
+        (TROUBLES.price_rise, "feature_drift.no_drift"),
+        (TROUBLES.corrected, "deliveries: corrected"),
+        (TROUBLES.late, "late_drops"),
+        (TROUBLES.label_process, "model_performance.as_estimated"),
+        (TROUBLES.lost, "late_drops"),
+    ],
+)
+def test_each_trouble_is_noticed_in_its_month_by_what_is_for_it(
+    timeline: list[Row], number: int, detected_by: str
+) -> None:
+    assert detected_by in timeline[number]["detected_by"]
+
+
+def test_features_do_not_see_a_changed_label_process(timeline: list[Row]) -> None:
+    assert "feature_drift" not in timeline[TROUBLES.label_process]["detected_by"]
+
+
+def test_quiet_months_are_quiet(timeline: list[Row]) -> None:
+    quiet = [row for row in timeline[: TROUBLES.price_rise] if row["detected_by"]]
+    assert quiet == []
+
+
+def test_the_first_release_and_the_retraining_after_the_change_are_promoted(
+    timeline: list[Row],
+) -> None:
+    assert timeline[0]["decision"].startswith("promote")
+    after = [row["decision"] for row in timeline[TROUBLES.label_process + 1 :]]
+    assert after[0].startswith("promote")  # fitted on the changed month, judged on the next one
+
+
+def test_what_was_not_known_in_time_decides_nothing(timeline: list[Row]) -> None:
+    late, lost = (timeline[n]["decision"] for n in (TROUBLES.late, TROUBLES.lost))
+    assert late.startswith("keep")
+    assert "were not known on" in late
+    assert lost.startswith("keep")
+    assert "was lost" in lost
+    assert timeline[-1]["decision"] == "not taken yet"
