@@ -1,0 +1,151 @@
+"""The champion: the model version that the registry's alias names, checked, loaded and kept up to date."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from api.background import Repeater
+from api.errors import NotReadyError
+from api.explaining import Explanations
+from api.features import shortest_float32
+from api.registry import ModelRegistry, ModelVersion
+from churn.contract.features import SERVICE_BY_NAME, Service
+from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
+
+LOG = logging.getLogger(__name__)
+POLL_SECONDS = 2.0
+
+
+class RefusedError(Exception):
+    """This version must not be served."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """One loaded version; a request takes it once, and is answered by it alone."""
+
+    version: ModelVersion
+    service: Service
+    threshold: float
+    session: Any
+    explanations: Explanations | None = None  # None: a baseline, promoted by hand
+
+    def probabilities(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return P(churn) of each row of the service's features."""
+        from churn.model.encode import onnx_inputs_of_rows
+        from churn.model.onnx_graph import score
+
+        scored = score(self.session, onnx_inputs_of_rows(rows, self.service))
+        return [shortest_float32(value) for value in scored]
+
+
+class ChampionWatcher:
+    """Looks at the alias every `interval` seconds, and swaps models in one assignment."""
+
+    def __init__(self, registry: ModelRegistry, interval: float = POLL_SECONDS) -> None:
+        self._registry = registry
+        self._loaded: Champion | None = None
+        self._refused: ModelVersion | None = None
+        self._problem: str | None = "it has not been looked for yet"
+        self._poller = Repeater("watch-champion", self.poll, interval)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._poller.start()
+
+    def stop(self) -> None:
+        """End; the model stays."""
+        self._poller.stop()
+        self._registry.close()
+
+    @property
+    def loaded(self) -> Champion | None:
+        """The model that serves."""
+        return self._loaded
+
+    @property
+    def problem(self) -> str | None:
+        """What the last look found wrong; a loaded model goes on serving all the same."""
+        return self._problem
+
+    @property
+    def champion(self) -> Champion:
+        """The model that serves; NotReadyError before the first."""
+        champion = self._loaded
+        if champion is None:
+            raise NotReadyError("model", self._problem or "it is being loaded")
+        return champion
+
+    def poll(self) -> None:
+        """Look once: load a new champion, keep the present one where that cannot be done."""
+        try:
+            version = self._registry.champion()
+            if version is None:
+                self._problem = f"no version of {REGISTERED_MODEL} has the alias {CHAMPION_ALIAS}"
+            elif self._loaded is not None and version == self._loaded.version:
+                self._problem = None
+            elif version != self._refused:
+                self._load(version)
+        except (httpx.HTTPError, ValueError, KeyError) as error:  # down, or not an MLflow
+            self._problem = f"MLflow does not answer ({type(error).__name__})"
+
+    def _load(self, version: ModelVersion) -> None:
+        try:
+            self._loaded = load(version, self._registry)
+        except httpx.HTTPError:
+            raise
+        except Exception as error:  # whatever is wrong with a file, it must not end the watch
+            LOG.warning("version %s is refused", version.version, exc_info=True)
+            self._refused = version
+            self._problem = f"version {version.version} is refused: {error}"
+        else:
+            LOG.info("version %s serves now", version.version)
+            self._refused = self._problem = None
+
+
+def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
+    """Fetch a version, check it, and try it on one row.
+
+    Raises:
+        RefusedError: the file is not the registered one, or the model does not fit this API's features.
+        httpx.HTTPError: the registry does not answer.
+    """
+    from churn.model.onnx_graph import open_session
+
+    service = _service(version, registry.file(version.run_id, SCHEMA_PATH))
+    threshold = float(version.threshold or "nan")
+    if not 0 < threshold < 1:
+        raise RefusedError(f"its threshold is {threshold}")
+    onnx = _verified(version, version.onnx_path, version.onnx_sha256, registry)
+    explanations = None
+    if version.explainer_path:
+        explanations = Explanations(
+            _verified(version, version.explainer_path, version.explainer_sha256, registry)
+        )
+    champion = Champion(version, service, threshold, open_session(onnx), explanations)
+    champion.probabilities([dict.fromkeys(service.feature_names)])
+    return champion
+
+
+def _verified(version: ModelVersion, path: str, sha256: str, registry: ModelRegistry) -> bytes:
+    content = registry.file(version.run_id, path)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise RefusedError(f"sha256 of {path} is {found}, registered is {sha256 or 'none'}")
+    return content
+
+
+def _service(version: ModelVersion, schema_text: bytes) -> Service:
+    from churn.model.encode import FeatureSchema
+
+    schema = FeatureSchema.read(schema_text)
+    service = SERVICE_BY_NAME.get(version.service)
+    if service is None:
+        raise RefusedError(f"its feature service {version.service!r} is not one of ours")
+    if schema != FeatureSchema.of(service, schema.threshold):
+        raise RefusedError(f"its {SCHEMA_PATH} is not that of {service.name}")
+    return service

@@ -1,0 +1,137 @@
+"""The errors a client sees: one JSON shape, `{"error": {"code", "message", "detail"}}`, for every status."""
+
+import datetime as dt
+import http
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ApiError(Exception):
+    """An answer that is not a 200; each subclass is one code of the contract.
+
+    Args:
+        message: one sentence for a person.
+        detail: the same facts for a program.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, **detail: Any) -> None:
+        self.message, self.detail = message, detail
+        super().__init__(message)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The `error` object of the answer."""
+        return error_body(self.code, self.message, self.detail)
+
+
+class UnknownUserError(ApiError):
+    """No published month has ever named this user."""
+
+    status, code = 404, "unknown_user"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"no published month names user {user_id}", user_id=user_id)
+
+
+class NotCurrentError(ApiError):
+    """The user is not in the newest published month."""
+
+    status, code = 409, "not_current"
+
+    def __init__(self, user_id: str, last: dt.date, newest: dt.date) -> None:
+        super().__init__(
+            f"user {user_id} has left since {last} (or is missing from the drops):"
+            f" not in the newest published month, {newest}",
+            user_id=user_id,
+            as_of=last.isoformat(),
+            since=last.isoformat(),
+            newest_as_of=newest.isoformat(),
+            current=False,
+        )
+
+
+class MissingFeaturesError(ApiError):
+    """Feature views that the model needs have no row for this user."""
+
+    status, code = 422, "missing_features"
+
+    def __init__(self, user_id: str, views: list[str], as_of: dt.date) -> None:
+        super().__init__(
+            f"no row for user {user_id} in {', '.join(views)} as of {as_of}",
+            user_id=user_id,
+            missing_views=views,
+            as_of=as_of.isoformat(),
+        )
+
+
+class NoExplainerError(ApiError):
+    """The champion is a baseline, promoted by hand: nothing was kept that explains it."""
+
+    status, code = 409, "no_explainer"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"version {version} carries no explainer: it is a baseline, promoted by hand;"
+            " a version that the gate promoted has one",
+            model_version=version,
+        )
+
+
+class NotReadyError(ApiError):
+    """The feature store or the model cannot answer now; asking again later may work."""
+
+    status, code = 503, "not_ready"
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(f"the {part} is not ready: {reason}", part=part, reason=reason)
+
+
+def error_body(code: str, message: str, detail: Any = None) -> dict[str, Any]:
+    """Return the `error` object of an answer."""
+    return {"code": code, "message": message, "detail": detail}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Give every error of `app`, the framework's own included, the one shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+
+
+def _answer(status: int, body: dict[str, Any], headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": body}, status, headers)
+
+
+async def _api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101  (registered for this class)
+    return _answer(error.status, error.body)
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    # Without `input` and `ctx`: what was sent may be large, private, or not even encodable.
+    problems = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _answer(422, error_body("invalid_request", f"{where}: {first['msg']}", problems))
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = _CODES.get(error.status_code, http.HTTPStatus(error.status_code).phrase.lower())
+    body = error_body(code.replace(" ", "_"), str(error.detail))
+    return _answer(error.status_code, body, error.headers)
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    return _answer(500, error_body("internal_error", "unexpected error; the log has the details"))

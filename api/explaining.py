@@ -1,0 +1,76 @@
+"""Why a user is at risk by the champion: its explainer, opened at the first question."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from api.features import shortest_float32
+from api.schemas import FeatureValue, ReasonOut
+from churn.contract.features import Service
+
+if TYPE_CHECKING:
+    from churn.scoring.reasons import Explaining, Reason
+
+_PYTHON_TYPES: dict[str, type] = {"Bool": bool, "Int64": int}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A user's score, from the mean training user's on, in `unit`."""
+
+    score: float
+    base: float
+    unit: Literal["log_odds", "share_of_votes"]
+    reasons: list[ReasonOut]
+
+
+class Explanations:
+    """One version's explainer, fetched and verified with its model.
+
+    The libraries that read it take seconds to import, so neither the start of the API nor a new
+    champion waits for them: the first question does, in its own thread.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._lock = threading.Lock()
+        self._opened: Explaining | None = None
+
+    def explain(self, values: Mapping[str, Any], service: Service, top: int) -> Explained:
+        """Return what moves a user's score most, the strongest first."""
+        from churn.model.encode import onnx_inputs_of_rows
+
+        explaining = self._open()
+        inputs = onnx_inputs_of_rows([values], service)
+        found = explaining.contributions(inputs)
+        [reasons] = explaining.reasons(inputs, top=top, raising=False)
+        return Explained(
+            score=shortest_float32(float(found.values.sum()) + found.base),
+            base=shortest_float32(found.base),
+            unit="share_of_votes" if explaining.explainer.is_share else "log_odds",
+            reasons=[_shown(each, values, service) for each in reasons],
+        )
+
+    def _open(self) -> "Explaining":
+        with self._lock:
+            if self._opened is None:
+                from churn.model.explainer import Explainer
+                from churn.scoring.reasons import Explaining
+
+                self._opened = Explaining(Explainer.read(self._content))
+            return self._opened
+
+
+def _shown(reason: "Reason", values: Mapping[str, Any], service: Service) -> ReasonOut:
+    dtype = next(f.dtype for f in service.features if f.name == reason.feature)
+    usual: FeatureValue = reason.usual
+    if usual is not None and dtype in _PYTHON_TYPES:
+        usual = _PYTHON_TYPES[dtype](usual) if float(usual).is_integer() else usual
+    return ReasonOut(
+        feature=reason.feature,
+        value=values[reason.feature],
+        usual=usual,
+        contribution=shortest_float32(reason.contribution),
+        words=reason.words,
+    )

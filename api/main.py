@@ -1,0 +1,54 @@
+"""The application: routes, error handlers, metrics, and the parts that start and stop with it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from api.errors import install_handlers
+from api.metrics import RequestMetrics, ServedMetrics
+from api.parts import Parts
+from api.routes import explain, features, health, metrics, predict
+from api.routes.responses import errors
+
+
+def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI:
+    """Return a new application.
+
+    Args:
+        make_parts: called at start; tests put their own store and registry there.
+    """
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = make_parts()
+        served = ServedMetrics(parts)
+        app.state.parts = parts
+        registry.register(served)
+        parts.start()
+        try:
+            yield
+        finally:
+            registry.unregister(served)
+            await run_in_threadpool(parts.stop)
+
+    app = FastAPI(
+        title="StreamFlow churn",
+        description="Features and churn predictions of the newest published month.",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=errors(500),
+    )
+    app.state.metrics = registry
+    app.add_middleware(RequestMetrics, registry=registry)
+    install_handlers(app)
+    for module in (health, features, predict, explain, metrics):
+        app.include_router(module.router)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,54 @@
+"""GET /health, /health/live and /health/ready."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api.parts import Parts, PartsDep
+from api.schemas import Health, ModelHealth, StoreHealth
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+def _health(parts: PartsDep) -> Health:
+    store, model = parts.store.state(), _model_health(parts)
+    return Health(
+        ready=store.ready and model.ready,
+        store=StoreHealth(ready=store.ready, problem=store.problem, newest_as_of=store.newest),
+        model=model,
+    )
+
+
+def _model_health(parts: Parts) -> ModelHealth:
+    champion, problem = parts.champions.loaded, parts.champions.problem
+    if champion is None:
+        return ModelHealth(ready=False, problem=problem)
+    return ModelHealth(
+        ready=True,
+        problem=problem,
+        version=champion.version.version,
+        feature_service=champion.service.name,
+        as_of=champion.version.as_of,
+    )
+
+
+HealthDep = Annotated[Health, Depends(_health)]
+
+
+@router.get("")
+def health(found: HealthDep) -> Health:
+    """Say whether features and predictions can be served now, and why not; always 200 while it lives."""
+    return found
+
+
+@router.get("/live")
+async def live() -> dict[str, bool]:
+    """Answer while the process lives."""
+    return {"live": True}
+
+
+@router.get("/ready", responses={503: {"model": Health, "description": "not ready"}})
+def ready(found: HealthDep, response: Response) -> Health:
+    """Answer 200 when both the feature store and the model can serve, 503 otherwise."""
+    response.status_code = 200 if found.ready else 503
+    return found

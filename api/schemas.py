@@ -1,0 +1,163 @@
+"""What goes in and what comes out, as pydantic models with the examples of the OpenAPI page."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.examples import BATCH, ERROR, EXPLANATION, FEATURES, HEALTH, PREDICTION, USER
+from churn.contract.features import RICH
+
+BATCH_LIMIT = 1000
+
+# Postgres has no text with a NUL in it.
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+FeatureValue = bool | int | float | str | None
+
+
+class FeaturesAnswer(BaseModel):
+    """What the online store holds of one user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [FEATURES]})
+
+    user_id: str
+    features: dict[str, FeatureValue] = Field(description="null is a stored unknown")
+    as_of: dt.date = Field(description="the month end at which this was so")
+    current: bool = Field(description="false: the user is not in the newest published month")
+    feature_service: str
+    missing_views: list[str] = Field(description="views that have no row for this user")
+
+
+class PredictRequest(BaseModel):
+    """One user."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"user_id": USER}]})
+
+    user_id: UserId
+
+
+class Prediction(BaseModel):
+    """What the champion says of one user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PREDICTION]})
+
+    user_id: str
+    prediction: int = Field(description="1: leaves within the following month", ge=0, le=1)
+    probability: float = Field(description="of leaving")
+    threshold: float = Field(description="from which probability on the prediction is 1")
+    model_version: str
+    feature_service: str
+    as_of: dt.date = Field(description="the month end of the features")
+    features_used: dict[str, FeatureValue]
+
+
+class ExplainRequest(BaseModel):
+    """One user, and how many reasons."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"user_id": USER, "top": 3}]}
+    )
+
+    user_id: UserId
+    top: int = Field(default=3, ge=1, le=len(RICH.features), description="how many reasons")
+
+
+class ReasonOut(BaseModel):
+    """What one feature does to a user's score."""
+
+    feature: str
+    value: FeatureValue = Field(description="the user's; null is a stored unknown")
+    usual: FeatureValue = Field(description="median, or most frequent, of the training users")
+    contribution: float = Field(description="to the score; above 0 it raises the risk")
+    words: str = Field(description="the same for people")
+
+
+class Explanation(BaseModel):
+    """Why the champion says what it says of one user."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXPLANATION]})
+
+    user_id: str
+    probability: float = Field(description="of leaving, as /predict answers it")
+    score: float = Field(description="base and every feature's contribution added up")
+    base: float = Field(description="the mean score of the training users")
+    unit: Literal["log_odds", "share_of_votes"] = Field(
+        description="of score, base and contributions: log odds, or a forest's share of votes"
+    )
+    reasons: list[ReasonOut] = Field(description="the strongest first, whichever way they move it")
+    model_version: str
+    feature_service: str
+    as_of: dt.date = Field(description="the month end of the features")
+
+
+class BatchRequest(BaseModel):
+    """Many users."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"user_ids": [USER, "0000-NOBODY"]}]}
+    )
+
+    user_ids: list[UserId] = Field(min_length=1, max_length=BATCH_LIMIT)
+
+
+class ErrorBody(BaseModel):
+    """Why there is no answer."""
+
+    code: str = Field(description="stable: for programs")
+    message: str = Field(description="for people")
+    detail: Any = Field(default=None, description="the facts behind the message")
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ERROR]})
+
+    error: ErrorBody
+
+
+class BatchItem(BaseModel):
+    """One user of a batch: the status that /predict would have answered, and its body."""
+
+    user_id: str
+    status: int
+    prediction: Prediction | None = None
+    error: ErrorBody | None = None
+
+
+class BatchAnswer(BaseModel):
+    """One item for each user id, in order, all by one model version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [BATCH]})
+
+    model_version: str
+    results: list[BatchItem]
+
+
+class StoreHealth(BaseModel):
+    """The feature store."""
+
+    ready: bool
+    problem: str | None = None
+    newest_as_of: dt.date | None = None
+
+
+class ModelHealth(BaseModel):
+    """The champion; `problem` may be set beside a model that goes on serving."""
+
+    ready: bool
+    problem: str | None = None
+    version: str | None = None
+    feature_service: str | None = None
+    as_of: str | None = None
+
+
+class Health(BaseModel):
+    """Whether predictions can be made now, and what stands in the way."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [HEALTH]})
+
+    live: bool = True
+    ready: bool
+    store: StoreHealth
+    model: ModelHealth

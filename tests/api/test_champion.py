@@ -1,0 +1,162 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.champion import ChampionWatcher
+from api.errors import NotReadyError
+from churn.contract.features import BASELINE, RICH
+from tests.api.fakes import USER, MemoryRegistry
+from tests.api.waiting import until
+
+
+@pytest.fixture
+def watcher(registry: MemoryRegistry) -> ChampionWatcher:
+    return ChampionWatcher(registry)
+
+
+def test_a_promoted_version_is_picked_up(
+    watcher: ChampionWatcher, registry: MemoryRegistry
+) -> None:
+    watcher.poll()
+    with pytest.raises(NotReadyError, match="no version of streamflow_churn has the alias"):
+        _ = watcher.champion
+    for number, service in enumerate([RICH, BASELINE, RICH], 1):
+        registry.promote(number / 10, service)
+        watcher.poll()
+        assert watcher.champion.version.version == str(number)
+        assert watcher.champion.service is service
+        row = dict.fromkeys(service.feature_names)
+        assert watcher.champion.probabilities([row, row]) == [number / 10] * 2
+        assert watcher.problem is None
+
+
+def test_an_unchanged_champion_is_not_fetched_again(
+    watcher: ChampionWatcher, registry: MemoryRegistry
+) -> None:
+    registry.promote(0.5)
+    for _ in range(3):
+        watcher.poll()
+    assert registry.downloads == 2
+
+
+def test_a_changed_thresholdis_a_new_champion(
+    watcher: ChampionWatcher, registry: MemoryRegistry
+) -> None:
+    version = registry.promote(0.5)
+    watcher.poll()
+    registry.alias = replace(version, threshold="0.4")
+    watcher.poll()
+    assert watcher.champion.threshold == 0.4
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"onnx_sha256": "0" * 64}, "sha256"),
+        ({"onnx_sha256": ""}, "registered is none"),
+        ({"service": "other"}, "'other' is not one of ours"),
+        ({"service": "churn_baseline"}, "feature_schema.json is not that of churn_baseline"),
+        ({"threshold": ""}, "its threshold is nan"),
+        ({"threshold": "half"}, "half"),
+        ({"onnx_path": "model.pkl"}, "model.pkl"),
+    ],
+)
+def test_a_false_record_is_refused_and_the_old_model_serves_on(
+    watcher: ChampionWatcher, registry: MemoryRegistry, changes: dict[str, str], reason: str
+) -> None:
+    good = registry.promote(0.5)
+    watcher.poll()
+    registry.promote(0.9, **changes)
+    watcher.poll()
+    assert watcher.champion.version == good
+    assert "version 2 is refused" in (watcher.problem or "")
+    assert reason in (watcher.problem or "")
+    downloads = registry.downloads
+    watcher.poll()
+    assert registry.downloads == downloads  # a refused version is not fetched again and again
+    registry.promote(0.7)
+    watcher.poll()
+    assert (watcher.champion.version.version, watcher.problem) == ("3", None)
+
+
+def test_a_changed_file_is_refused(watcher: ChampionWatcher, registry: MemoryRegistry) -> None:
+    version = registry.promote(0.5)
+    registry.files[version.run_id, version.onnx_path] += b"\x00"
+    watcher.poll()
+    with pytest.raises(NotReadyError, match="version 1 is refused: sha256"):
+        _ = watcher.champion
+
+
+def test_a_file_that_is_no_model_is_refused(
+    watcher: ChampionWatcher, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.api.fakes.constant_model", lambda *_: b"no model")
+    registry.promote(0.5)
+    watcher.poll()
+    with pytest.raises(NotReadyError, match="version 1 is refused"):
+        _ = watcher.champion
+
+
+def test_a_model_with_other_inputs_is_refused(
+    watcher: ChampionWatcher, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.api.fakes import constant_model
+
+    monkeypatch.setattr("tests.api.fakes.constant_model", lambda p, _: constant_model(p, BASELINE))
+    registry.promote(0.5, RICH)
+    watcher.poll()
+    with pytest.raises(NotReadyError, match="version 1 is refused"):
+        _ = watcher.champion
+
+
+def test_a_registry_that_is_down_or_empty_keeps_the_model(
+    client: TestClient, registry: MemoryRegistry
+) -> None:
+    registry.down = True
+    until(lambda: client.get("/health").json()["model"]["problem"] is not None)
+    model = client.get("/health").json()["model"]
+    assert (model["ready"], model["version"]) == (True, "1")
+    assert model["problem"] == "MLflow does not answer (ConnectError)"
+    assert client.post("/predict", json={"user_id": USER}).status_code == 200
+    assert client.get("/health/ready").status_code == 200
+    registry.down, registry.alias = False, None
+    until(lambda: "alias" in client.get("/health").json()["model"]["problem"])
+    assert client.post("/predict", json={"user_id": USER}).status_code == 200
+
+
+def test_no_request_fails_or_mixes_versions_while_champions_change(
+    client: TestClient, registry: MemoryRegistry
+) -> None:
+    stop = threading.Event()
+
+    def ask() -> list[tuple[int, str, float, int]]:
+        seen = []
+        while not stop.is_set():
+            answer = client.post("/predict", json={"user_id": USER})
+            body = answer.json()
+            seen.append(
+                (
+                    answer.status_code,
+                    body["model_version"],
+                    body["probability"],
+                    len(body["features_used"]),
+                )
+            )
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        for number in range(2, 12):
+            service = BASELINE if number % 2 else RICH
+            registry.promote(number / 100, service)
+            until(lambda n=number: client.get("/health").json()["model"]["version"] == str(n))
+        stop.set()
+        seen = {one for future in asking for one in future.result()}
+    expected = {(200, "1", 0.75, 24)} | {
+        (200, str(n), n / 100, len((BASELINE if n % 2 else RICH).features)) for n in range(2, 12)
+    }
+    assert seen <= expected
+    assert len(seen) > 5

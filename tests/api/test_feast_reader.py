@@ -1,0 +1,150 @@
+import datetime as dt
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from api.errors import NotReadyError
+from api.features import NOTHING_PUBLISHED, Reader
+from api.store import StorePart, open_feast_reader
+from churn.contract.features import BASELINE, RICH, SERVICES
+from churn.contract.tables import SUPPORT, USAGE
+from churn.database import connect
+from churn.online import publish
+from churn.settings import Settings
+from feature_repo.store import apply_features
+from tests.api.waiting import until
+from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
+
+pytestmark = pytest.mark.usefixtures("settings")
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Iterator[Reader]:
+    apply_features()
+    opened = open_feast_reader()
+    yield opened
+    opened.close()
+
+
+def publish_month(month, users: list[str], **values) -> None:
+    put_profile(month, users, **values)
+    publish(month)
+
+
+def test_values_are_those_of_the_month_in_the_contracts_order(reader: Reader) -> None:
+    publish_month(
+        JANUARY, ["a"], monthly_fee=29.85, total_paid=0.1, plan_stream_tv=None, net_service="No"
+    )
+    reading = reader.read(["a"], RICH)
+    user = reading.users[0]
+    assert reading.newest == user.as_of == dt.date(2024, 1, 31)
+    assert reading.is_current(user)
+    assert user.missing_views == []
+    assert list(user.values) == RICH.feature_names
+    expected = {
+        "monthly_fee": 29.85,
+        "total_paid": 0.1,
+        "plan_stream_tv": None,
+        "net_service": "No",
+    }
+    assert {name: user.values[name] for name in expected} == expected
+    assert user.values["months_active"] == 3
+    assert user.values["paperless_billing"] is True
+    types = {f.name: f.dtype for f in RICH.features}
+    python = {"Int64": int, "Float32": float, "Bool": bool, "String": str}
+    for name, value in user.values.items():
+        assert value is None or type(value) is python[types[name]]
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+def test_only_the_services_views_are_read(reader: Reader, service) -> None:
+    publish_month(JANUARY, ["a"])
+    assert list(reader.read(["a"], service).users[0].values) == service.feature_names
+
+
+def test_users_come_in_the_order_asked_unknown_and_repeated_ones_too(reader: Reader) -> None:
+    publish_month(JANUARY, ["a", "b"])
+    publish_month(FEBRUARY, ["a", "c"])
+    reading = reader.read(["c", "nobody", "b", "a", "c"], BASELINE)
+    january, february = dt.date(2024, 1, 31), dt.date(2024, 2, 29)
+    assert [(u.user_id, u.as_of) for u in reading.users] == [
+        ("c", february),
+        ("nobody", None),
+        ("b", january),
+        ("a", february),
+        ("c", february),
+    ]
+    assert [reading.is_current(u) for u in reading.users] == [True, False, False, True, True]
+
+
+def test_a_view_without_a_row_is_missing_a_row_of_nulls_is_not(reader: Reader) -> None:
+    publish_month(JANUARY, ["a"], **{column.name: None for column in USAGE.values})
+    with connect() as connection:
+        connection.execute("DELETE FROM online.support_agg_90d_fv")
+    user = reader.read(["a"], RICH).users[0]
+    assert user.missing_views == [view.name for view in RICH.views if view.table is SUPPORT]
+    assert user.values["watch_hours_30d"] is None
+    assert user.as_of == dt.date(2024, 1, 31)
+
+
+def test_a_correction_is_served(reader: Reader) -> None:
+    publish_month(JANUARY, ["a", "b"], monthly_fee=1.0)
+    publish_month(JANUARY, ["a"], monthly_fee=2.0, known_at=LATER, withdrawn=["b"])
+    a, b = reader.read(["a", "b"], BASELINE).users
+    assert a.values["monthly_fee"] == 2.0
+    assert b.as_of is None
+
+
+def test_nothing_published_is_not_ready(reader: Reader) -> None:
+    assert reader.newest() is None
+    with pytest.raises(NotReadyError, match="no month has been published yet"):
+        reader.check()
+    publish_month(JANUARY, ["a"])
+    assert reader.check() == dt.date(2024, 1, 31)
+
+
+def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: Reader) -> None:
+    publish_month(JANUARY, ["a"], monthly_fee=1.0, watch_hours_30d=1.0)
+    put_profile(FEBRUARY, ["a"], monthly_fee=2.0, watch_hours_30d=2.0)
+    put_profile(MARCH, ["a"], monthly_fee=3.0, watch_hours_30d=3.0)
+    stop, seen, gone = threading.Event(), set(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            reading = reader.read(["a"], BASELINE)
+            user = reading.users[0]
+            fee, hours = user.values["monthly_fee"], user.values["watch_hours_30d"]
+            seen.add((str(user.as_of), fee, hours))
+            if not reading.is_current(user):
+                gone.append(reading)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for month, fee in ((FEBRUARY, 2.0), (MARCH, 3.0)):
+            publish(month)
+            until(lambda f=fee: any(f == one[1] for one in seen))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not gone
+    assert seen <= {
+        ("2024-01-31", 1.0, 1.0),
+        ("2024-02-29", 2.0, 2.0),
+        ("2024-03-31", 3.0, 3.0),
+    }
+
+
+def test_the_store_opens_once_the_features_are_registered() -> None:
+    part = StorePart(open_feast_reader)
+    part._opener._interval = 0.05
+    part.start()
+    try:
+        until(lambda: "cannot be opened" in (part.state().problem or ""))
+        apply_features()
+        until(lambda: part.state().problem == NOTHING_PUBLISHED)
+    finally:
+        part.stop()

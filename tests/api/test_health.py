@@ -1,0 +1,74 @@
+import threading
+
+from fastapi.testclient import TestClient
+
+from api.champion import ChampionWatcher
+from api.main import create_app
+from api.parts import Parts
+from api.store import StorePart
+from tests.api.fakes import MemoryReader, MemoryRegistry
+from tests.api.waiting import until
+
+
+def test_ready_follows_the_store_and_the_model(
+    unready: TestClient, reader: MemoryReader, registry: MemoryRegistry
+) -> None:
+    assert unready.get("/health/ready").status_code == 503
+    until(lambda: "alias champion" in (unready.get("/health").json()["model"]["problem"] or ""))
+    registry.promote(0.5)
+    until(lambda: unready.get("/health/ready").status_code == 200)
+    assert unready.get("/health").json() == {
+        "live": True,
+        "ready": True,
+        "store": {"ready": True, "problem": None, "newest_as_of": "2024-02-29"},
+        "model": {
+            "ready": True,
+            "problem": None,
+            "version": "1",
+            "feature_service": "churn_rich",
+            "as_of": "2024-01-31",
+        },
+    }
+    reader.down = True
+    assert unready.get("/health/ready").status_code == 503
+    body = unready.get("/health")
+    assert body.status_code == 200
+    assert body.json()["ready"] is False
+    assert body.json()["store"]["problem"] == "Postgres does not answer"
+    reader.down = False
+    assert unready.get("/health/ready").status_code == 200
+
+
+def test_nothing_published_is_not_ready(client: TestClient, reader: MemoryReader) -> None:
+    reader.newest_as_of = None
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["store"]["problem"] == "no month has been published yet"
+
+
+def test_it_is_live_while_the_store_is_being_opened(registry: MemoryRegistry) -> None:
+    reader, may_open, attempts = MemoryReader(), threading.Event(), []
+
+    def open_reader() -> MemoryReader:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise OSError("not there yet")
+        may_open.wait()
+        return reader
+
+    store = StorePart(open_reader)
+    store._opener._interval = 0.01
+    app = create_app(lambda: Parts(store, ChampionWatcher(registry, 0.01)))
+    with TestClient(app) as client:
+        until(lambda: len(attempts) == 2)
+        assert client.get("/health/live").json() == {"live": True}
+        health = client.get("/health").json()
+        assert health["store"]["problem"] == "it cannot be opened (OSError)"
+        assert client.get("/features/a").status_code == 503
+        may_open.set()
+        until(lambda: client.get("/health").json()["store"]["ready"])
+    assert reader.closed
+    assert registry.closed
+    assert threading.active_count() == 1 or not [
+        t for t in threading.enumerate() if t.name in {"open-store", "watch-champion"}
+    ]

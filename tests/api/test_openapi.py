@@ -1,0 +1,72 @@
+import pytest
+from fastapi.testclient import TestClient
+
+from api import schemas
+from api.examples import EXPLANATION, FEATURES, PREDICTION, USER
+from api.main import create_app
+from churn.contract.features import RICH
+from churn.scoring.reasons import Reason
+
+ROUTES = {
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/features/{user_id}",
+    "/predict",
+    "/predict/batch",
+    "/explain",
+    "/metrics",
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict:
+    return TestClient(create_app()).get("/openapi.json").json()
+
+
+def test_every_route_is_described(schema: dict) -> None:
+    assert set(schema["paths"]) == ROUTES
+    for path in schema["paths"].values():
+        for operation in path.values():
+            assert operation["description"]
+
+
+def test_the_errors_of_each_route_are_declared(schema: dict) -> None:
+    def errors(path: str, method: str) -> set[str]:
+        return set(schema["paths"][path][method]["responses"]) - {"200", "500"}
+
+    assert errors("/features/{user_id}", "get") == {"404", "422", "503"}
+    assert errors("/predict", "post") == {"404", "409", "422", "503"}
+    assert errors("/predict/batch", "post") == {"422", "503"}
+    assert errors("/explain", "post") == {"404", "409", "422", "503"}
+    assert "no_explainer" in schema["paths"]["/explain"]["post"]["responses"]["409"]["description"]
+    assert errors("/health/ready", "get") == {"503"}
+    text = str(schema)
+    assert "HTTPValidationError" not in text  # the framework's own shape is never sent
+
+
+def test_the_examples_are_valid_and_complete(schema: dict) -> None:
+    found = set()
+    for name, described in schema["components"]["schemas"].items():
+        for example in described.get("examples", []):
+            model = getattr(schemas, name)
+            assert set(example) == set(model.model_fields)
+            read = model.model_validate(example)  # FastAPI leaves nulls out of the page
+            assert read.model_dump(mode="json", exclude_none=True) == example
+            found.add(name)
+    assert found >= {
+        "FeaturesAnswer", "Prediction", "Explanation", "BatchAnswer", "ErrorAnswer", "Health",
+    }  # fmt: skip
+    assert USER in str(schema["paths"]["/features/{user_id}"])
+
+
+def test_the_examples_name_the_contracts_features() -> None:
+    assert list(FEATURES["features"]) == ["user_id", *RICH.feature_names]
+    assert list(PREDICTION["features_used"]) == RICH.feature_names
+    for reason in EXPLANATION["reasons"]:
+        assert (
+            Reason(
+                reason["feature"], reason["value"], reason["usual"], reason["contribution"]
+            ).words
+            == (reason["words"])
+        )

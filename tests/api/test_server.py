@@ -1,0 +1,163 @@
+"""The API as its own process, with a real Postgres, Feast and MLflow that come, go and change."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from math import exp
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+
+from churn.contract.features import RICH
+from churn.contract.model import REGISTERED_MODEL
+from churn.database import connect
+from churn.database.init import create_schema
+from churn.model.baseline import Fitted, fit_baseline
+from churn.model.candidates import candidates, fit_challenger
+from churn.model.encode import model_frame
+from churn.model.tracking import log_model_run
+from churn.online import publish
+from churn.settings import get_settings
+from churn.stack.ports import free_port
+from churn.stack.postgres import EmbeddedPostgres
+from feature_repo.store import apply_features
+from tests.api.waiting import until
+from tests.model.conftest import small_world
+from tests.stages.world import FEBRUARY, JANUARY, put_profile
+
+
+@pytest.fixture
+def own_postgres(
+    tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmbeddedPostgres]:
+    """A server that this test may stop; the environment names it and the MLflow server."""
+    with EmbeddedPostgres(tmp_path / "postgres") as server:
+        chosen = {**server.environment, "POSTGRES_DB": "postgres", "CHURN_HOME": str(tmp_path)}
+        chosen |= {"MLFLOW_TRACKING_URI": mlflow_url, "MLFLOW_EXPERIMENT": "api-server"}
+        for name, value in chosen.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+        yield server
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port)]
+    with (tmp_path / "api.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            until(lambda: live(client))
+            yield client
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(20)
+    text = (tmp_path / "api.log").read_text()
+    assert code in {0, -signal.SIGTERM}, text
+    assert "Application shutdown complete" in text
+    assert "Traceback" not in text.rpartition("Shutting down")[2]
+
+
+def live(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health/live").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def is_ready(client: httpx.Client) -> bool:
+    return client.get("/health/ready").status_code == 200
+
+
+def predict(client: httpx.Client) -> httpx.Response:
+    return client.post("/predict", json={"user_id": "a"})
+
+
+def registered(fitted: Fitted, fingerprint: str) -> str:
+    return log_model_run(fitted, month=JANUARY, fingerprint=fingerprint, lineage={}).version
+
+
+def promote(version: str) -> None:
+    from churn.mlflow_client import mlflow_client
+
+    mlflow_client().set_registered_model_alias(REGISTERED_MODEL, "champion", version)
+
+
+def expected(fitted: Fitted, features: dict) -> float:
+    frame = model_frame(pd.DataFrame([features]), fitted.service)
+    return float(fitted.pipeline.predict_proba(frame)[0, 1])
+
+
+def serves(client: httpx.Client, version: str) -> bool:
+    return client.get("/health").json()["model"]["version"] == version
+
+
+def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client) -> None:
+    from churn.mlflow_client import ensure_registered_model, mlflow_client
+
+    ensure_registered_model(mlflow_client(), REGISTERED_MODEL, "")
+    mlflow_client().delete_registered_model_alias(REGISTERED_MODEL, "champion")
+    assert api.get("/health/ready").status_code == 503  # nothing is there yet
+    assert api.get("/features/a").status_code == 503
+    until(lambda: "alias champion" in (api.get("/health").json()["model"]["problem"] or ""))
+
+    with connect() as connection:
+        create_schema(connection)
+    apply_features()
+    until(lambda: "published" in (api.get("/health").json()["store"]["problem"] or ""))
+    put_profile(JANUARY, ["a", "gone"], monthly_fee=29.85, plan_stream_tv=None)
+    put_profile(FEBRUARY, ["a"], monthly_fee=29.85, plan_stream_tv=None)
+    publish(JANUARY)
+    publish(FEBRUARY)
+    assert api.get("/features/a").json()["features"]["monthly_fee"] == 29.85
+    assert predict(api).status_code == 503
+
+    first = fit_baseline(small_world(), RICH, n_estimators=5)
+    promote(one := registered(first, "one"))
+    until(lambda: is_ready(api))  # without a restart
+    body = predict(api).json()
+    assert body["model_version"] == one
+    assert body["as_of"] == "2024-02-29"
+    assert body["probability"] == pytest.approx(expected(first, body["features_used"]), abs=1e-5)
+    gone = api.post("/predict", json={"user_id": "gone"})
+    assert (gone.status_code, gone.json()["error"]["detail"]["since"]) == (409, "2024-01-31")
+
+    own_postgres.stop()
+    until(lambda: not is_ready(api))
+    assert predict(api).status_code == api.get("/features/a").status_code == 503
+    assert api.get("/health/live").status_code == api.get("/health").status_code == 200
+    own_postgres.start()
+    until(lambda: is_ready(api))
+    assert {predict(api).status_code for _ in range(20)} == {200}
+
+    second = fit_baseline(small_world(seed=1), RICH, n_estimators=5)
+    promote(two := registered(second, "two"))
+    until(lambda: serves(api, two))
+    body = predict(api).json()
+    assert body["model_version"] == two
+    assert body["probability"] == pytest.approx(expected(second, body["features_used"]), abs=1e-5)
+
+    assert api.post("/explain", json={"user_id": "a"}).json()["error"]["code"] == "no_explainer"
+    logistic = next(each for each in candidates(second) if each.kind == "logistic")
+    promote(explained := registered(fit_challenger(logistic, second), "explained"))
+    until(lambda: serves(api, explained))
+    body = api.post("/explain", json={"user_id": "a", "top": 24}).json()
+    assert body["model_version"] == explained
+    score = body["base"] + sum(reason["contribution"] for reason in body["reasons"])
+    assert 1 / (1 + exp(-score)) == pytest.approx(predict(api).json()["probability"], abs=1e-4)
+
+    promote(two)
+    until(lambda: serves(api, two))
+    false = registered(fit_baseline(small_world(seed=2), RICH, n_estimators=5), "three")
+    mlflow_client().set_model_version_tag(REGISTERED_MODEL, false, "onnx_sha256", "0" * 64)
+    promote(false)
+    until(lambda: "is refused: sha256" in (api.get("/health").json()["model"]["problem"] or ""))
+    assert predict(api).json()["model_version"] == two
+    assert is_ready(api)
+    mlflow_client().delete_registered_model_alias(REGISTERED_MODEL, "champion")
