@@ -1,0 +1,109 @@
+"""`churn deliver`: take drops in."""
+
+import datetime as dt
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from churn.cli.screen import err, out, stack_progress
+from churn.errors import ChurnError
+from churn.months import Month
+
+if TYPE_CHECKING:
+    from churn.deliveries import Outcome
+
+_SAID = {"accepted": "new", "corrected": "correction", "unchanged": "unchanged"}
+
+
+def deliver(
+    folder: Annotated[
+        Path, typer.Argument(help="A drop (a folder of CSV files), or a folder of month_NNN drops.")
+    ],
+    known_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="When the content was known, if not now: 2024-03-05 (the end of that day, UTC)"
+            " or 2024-03-05T09:00+00:00.",
+        ),
+    ] = None,
+    month: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM", help="The drop's month, if its folder's name says none."),
+    ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="A load of history: these drops had arrived on time."),
+    ] = False,
+) -> None:
+    """Validate drops and take them in; all of a drop or nothing of it.
+
+    The same content again is no delivery, whatever its row order. Other content for a month that is
+    there already is a correction: it replaces that file whole from then on, and both versions stay.
+    A refused drop changes nothing; every problem is listed, and the exit status is 1.
+
+    **Examples**
+
+    - `churn deliver drops/month_003`
+    - `churn deliver drops --history`
+    - `churn deliver fixed/month_001 --known-at 2024-03-05`
+    """
+    from churn.database.init import prepare_schema
+    from churn.deliveries import deliver as take_in
+    from churn.deliveries import find_drops
+    from churn.stack.supervisor import running_stack
+
+    when, chosen = _instant(known_at), Month.parse(month) if month else None
+    drops = [path for _, path in find_drops(folder)]
+    if chosen and len(drops) > 1:
+        raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
+    outcomes = []
+    with stack_progress() as report, running_stack(("postgres",), report):
+        prepare_schema()
+        try:
+            for drop in drops:  # oldest first: what was known when depends on the order
+                now = dt.datetime.now(dt.UTC)
+                outcomes.append(
+                    take_in(drop, now=now, month=chosen, known_at=when, history=history)
+                )
+        finally:
+            _show(outcomes)
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        when = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ChurnError(
+            f"{text!r} is not a time", remedy="write 2024-03-05 or 2024-03-05T09:00+00:00"
+        ) from None
+    if len(text) == len("2024-03-05"):
+        return dt.datetime.combine(when.date(), dt.time.max, dt.UTC)
+    return when
+
+
+def _show(outcomes: Iterable["Outcome"]) -> None:
+    from churn.deliveries.report import oddities_text
+
+    table = Table("month", "file", "rows", "", "known at", box=None, pad_edge=False)
+    for outcome in outcomes:
+        for file in outcome.files:
+            given = file.delivery
+            table.add_row(
+                str(outcome.month), given.file, f"{given.rows:,}", _SAID[file.state],
+                given.known_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
+            )  # fmt: skip
+    if table.row_count:
+        out().print(table)
+    for outcome in outcomes:
+        if outcome.oddities:
+            text = escape(oddities_text(outcome.oddities))
+            err().print(
+                f"[yellow]odd in {outcome.month}, and taken in:[/yellow]\n{text}", soft_wrap=True
+            )

@@ -1,0 +1,32 @@
+"""`churn init`: databases and tables, before any service runs."""
+
+from typing import Annotated
+
+import typer
+
+from churn.cli.screen import err
+
+
+def init(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Make only this one ready: streamflow, dagster or mlflow; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Create or migrate every database and table that is missing; safe to run again.
+
+    `churn up` does this by itself. On a server it is the step before the services, since three of
+    them starting at once on an empty database would spoil each other's migrations.
+
+    **Example**
+
+    - `POSTGRES_HOST=db POSTGRES_PASSWORD=... churn init`
+    """
+    from churn.database.init import SERVICES, initialise
+
+    services = tuple(only or SERVICES)
+    initialise(services)
+    err().print(f"ready: {', '.join(services)}")

@@ -1,0 +1,61 @@
+"""The `churn` command: every command is a module of this package, and is registered here."""
+
+import typer
+
+from churn.cli.actions import actions
+from churn.cli.deliver import deliver
+from churn.cli.demo import demo
+from churn.cli.down import down
+from churn.cli.feast import feast
+from churn.cli.generate import generate
+from churn.cli.init import init
+from churn.cli.ledger import ledger
+from churn.cli.predict import predict
+from churn.cli.promote import promote
+from churn.cli.rollback import rollback
+from churn.cli.run import run, train
+from churn.cli.screen import ChurnGroup
+from churn.cli.simulate import simulate
+from churn.cli.status import status
+from churn.cli.treatments import treatments
+from churn.cli.up import up
+
+app = typer.Typer(
+    name="churn",
+    cls=ChurnGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    help="""From a monthly drop of CSV files to a churn prediction over HTTP.
+
+    Begin with `churn demo`: it starts everything, fills twelve months and shows the result. Then
+    `churn generate` or your own drops, `churn run` to put them through, `churn predict` to ask.
+    """,
+)
+
+_STACK, _DATA, _ASK = "The stack", "From drops to models", "Asking"
+_RELEASES, _CAMPAIGNS = "Releases", "Campaigns"
+app.command(rich_help_panel=_STACK)(up)
+app.command(rich_help_panel=_STACK)(down)
+app.command(rich_help_panel=_STACK)(status)
+app.command(rich_help_panel=_STACK)(init)
+app.command(rich_help_panel=_STACK)(demo)
+app.command(rich_help_panel=_DATA)(generate)
+app.command(rich_help_panel=_DATA)(deliver)
+app.command(rich_help_panel=_DATA)(run)
+app.command(rich_help_panel=_DATA)(train)
+app.command(rich_help_panel=_DATA)(simulate)
+app.command(
+    rich_help_panel=_DATA,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(feast)
+app.command(rich_help_panel=_RELEASES)(ledger)
+app.command(rich_help_panel=_RELEASES)(promote)
+app.command(rich_help_panel=_RELEASES)(rollback)
+app.command(rich_help_panel=_CAMPAIGNS)(actions)
+app.command(rich_help_panel=_CAMPAIGNS)(treatments)
+app.command(rich_help_panel=_ASK)(predict)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,101 @@
+"""`churn run` and `churn train`: months through the graph, in this process."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from churn.cli.screen import out
+from churn.months import Month
+
+
+def run(
+    drops: Annotated[Path, typer.Option(help="A folder of month_NNN drops, or one drop.")],
+    from_month: Annotated[
+        str | None,
+        typer.Option("--from", help="First month, as 2024-01; the first drop's if unset."),
+    ] = None,
+    to_month: Annotated[
+        str | None, typer.Option("--to", help="Last month, as 2024-06; the last drop's if unset.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write one record per month and service here.")
+    ] = None,
+) -> None:
+    """Deliver drops and put them through the graph: raw tables to online features, labels to models.
+
+    Runs on the stack that is up; otherwise starts what it needs (Postgres, MLflow, the API) and stops
+    it at the end. The exit status is 0 only if every blocking check and the API's smoke check passed.
+
+    **Example**
+
+    - `churn generate --months 6 --out drops && churn run --drops drops --json out.json`
+    """
+    from churn.cli.progress import running, stage_bars
+    from churn.cli.summary import show_summary
+    from churn_assets.batch import chosen_drops, run_months
+
+    console = out()
+    chosen = chosen_drops(
+        drops,
+        Month.parse(from_month) if from_month else None,
+        Month.parse(to_month) if to_month else None,
+    )
+    with running("postgres", "mlflow", "api"):
+        with stage_bars(console) as move:
+            outcome = run_months(chosen, move)
+        show_summary(console, outcome)
+    if json_file:
+        json_file.write_text(json.dumps(outcome.models, indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(0 if outcome.succeeded else 1)
+
+
+def train(
+    month: Annotated[str, typer.Option(help="The label period, as 2024-01.")],
+    as_known: Annotated[
+        str | None,
+        typer.Option(
+            "--as-known",
+            help="Build the training set as known on this date (2024-05-10) instead; it is kept beside"
+            " the month's own, and its models are registered but never champion.",
+        ),
+    ] = None,
+) -> None:
+    """Train the models of one month whose labels have matured.
+
+    **Example**
+
+    - `churn train --month 2024-01`
+    """
+    from churn.cli.progress import running
+    from churn_assets.run import instance, run_job
+
+    console = out()
+    chosen = Month.parse(month)
+    with running("postgres", "mlflow"):
+        if as_known:
+            models = _train_as_known(chosen, as_known)
+        else:
+            with instance() as found:
+                job = run_job("train_month", chosen, found)
+            for failure in job.failures:
+                console.print(f"[red]{failure}[/red]")
+            if not job.succeeded:
+                raise typer.Exit(1)
+            from churn.model.monthly import trained_models
+
+            models = [model.as_row() for model in trained_models(chosen)]
+    console.print_json(json.dumps(models))
+
+
+def _train_as_known(month: Month, as_known: str) -> list[dict[str, object]]:
+    import datetime as dt
+
+    from churn.model.monthly import train_models
+
+    end_of_day = dt.datetime.combine(
+        dt.date.fromisoformat(as_known) + dt.timedelta(days=1), dt.time(), dt.UTC
+    ) - dt.timedelta(microseconds=1)
+    made = train_models(month, as_known=end_of_day)
+    return [model.as_row() for model in made.baselines]

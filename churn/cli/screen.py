@@ -1,0 +1,89 @@
+"""What the commands share: consoles, the one place where errors are printed, the stack's progress."""
+
+import contextlib
+import signal
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from churn.errors import ChurnError
+
+if TYPE_CHECKING:
+    from churn.stack.health import PartHealth
+    from churn.stack.report import Report, State
+
+_COLOURS = {"healthy": "green", "unhealthy": "red", "stopped": "dim"}
+
+
+def out() -> Console:
+    """Return the console of answers."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def err() -> Console:
+    """Return the console of errors and progress."""
+    return Console(stderr=True, highlight=False)
+
+
+class ChurnGroup(TyperGroup):
+    """All commands: a ChurnError is printed and ends with 1; SIGTERM cleans up like Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> object:
+        """Run the command that was asked for."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with contextlib.suppress(ValueError):  # not the main thread: a test
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    signal.signal(number, _interrupt)
+        try:
+            return super().invoke(ctx)
+        except ChurnError as error:
+            err().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            err().print("stopped")
+            raise typer.Exit(130) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stack_progress() -> Iterator["Report"]:
+    """Show which parts are starting, and a line for each that is ready or has stopped."""
+    console = err()
+    starting: dict[str, None] = {}
+    with console.status("") as spinner:
+
+        def report(name: str, state: "State", seconds: float) -> None:
+            if state == "starting":
+                starting[name] = None
+            else:
+                starting.pop(name, None)
+                console.print(f"  [green]✓[/green] {name} {state} ({seconds:.1f} s)")
+            spinner.update(f"starting {', '.join(starting)}" if starting else "")
+
+        yield report
+
+
+def health_table(parts: Iterable["PartHealth"]) -> Table:
+    """Return the parts of the stack as a table: name, health, address."""
+    table = Table("part", "health", "pid", "address", "", box=None, pad_edge=False)
+    for part in parts:
+        colour = _COLOURS[part.health]
+        address = part.url or (f"127.0.0.1:{part.port}" if part.port else "")
+        table.add_row(
+            part.name,
+            f"[{colour}]{part.health}[/{colour}]",
+            str(part.pid or ""),
+            address,
+            escape(part.problem),
+        )
+    return table

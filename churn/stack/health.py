@@ -1,0 +1,68 @@
+"""How the parts of the stack are, one by one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from churn.settings import home_folder
+from churn.stack import probes
+from churn.stack.part import Part
+from churn.stack.parts import PARTS
+from churn.stack.processes import living
+from churn.stack.running import Stack
+
+Health = Literal["healthy", "unhealthy", "stopped"]
+
+
+@dataclass(frozen=True)
+class PartHealth:
+    """One part: whether it is well, and where it is found."""
+
+    name: str
+    health: Health
+    problem: str = ""
+    pid: int | None = None
+    port: int | None = None
+    url: str = ""
+    log: str = ""
+
+
+def status() -> list[PartHealth]:
+    """Ask every part; a server that is not ours (POSTGRES_HOST, MLFLOW_TRACKING_URI) is asked too."""
+    home = home_folder()
+    if not living(home):
+        return [PartHealth(name, "stopped") for name in PARTS]
+    stack = Stack(home)
+    parts = {part.name: part for part in stack.parts}
+    return [
+        _of_part(parts[name], stack) if name in parts else _of_other(name, stack.environment)
+        for name in PARTS
+    ]
+
+
+def _of_part(part: Part, stack: Stack) -> PartHealth:
+    recorded = stack.record.parts.get(part.name)
+    if part.name not in stack.alive or part.probe is None:
+        return PartHealth(part.name, "stopped", log=str(part.log))
+    if recorded is None or recorded.abandoned:
+        problem = "its command was killed; `churn down` stops it"
+    else:
+        problem = part.probe()
+    return PartHealth(
+        part.name,
+        "unhealthy" if problem else "healthy",
+        problem,
+        pid=recorded.pid if recorded else None,
+        port=part.port,
+        url=part.url,
+        log=str(part.log),
+    )
+
+
+def _of_other(name: str, told: dict[str, str]) -> PartHealth:
+    if name == "postgres":
+        url = f"{told['POSTGRES_HOST']}:{told['POSTGRES_PORT']}"
+        problem = probes.postgres(told)
+    else:
+        url = told["MLFLOW_TRACKING_URI"]
+        problem = probes.http(f"{url.rstrip('/')}/health")
+    return PartHealth(name, "unhealthy" if problem else "healthy", problem, url=url)

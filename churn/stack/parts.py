@@ -1,0 +1,168 @@
+"""The parts of the stack: command, environment and health of each. Compose says the same for a server."""
+
+import functools
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from churn.errors import ChurnError
+from churn.stack import probes
+from churn.stack.part import Part
+from churn.stack.plan import Plan
+from churn.stack.ports import LOOPBACK
+from churn.stack.record import Record
+
+PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
+INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
+# The order in which they go: who writes before what is written to.
+STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
+# -P: no folder of the person's may shadow ours.
+_PYTHON = (sys.executable, "-P", "-m")
+
+
+def repository_file(name: str) -> Path:
+    """Return a file that stands beside the packages: dagster.yaml, workspace.yaml."""
+    path = Path(__file__).parents[2] / name
+    if not path.exists():
+        raise ChurnError(f"{name} is missing", where=str(path.parent), remedy="restore the clone")
+    return path
+
+
+def make_parts(plan: Plan, record: Record) -> tuple[Part, ...]:
+    """Return the parts of a planned stack in the order in which they start."""
+    logs = plan.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    parts = [_postgres(plan, logs)]
+    # MLflow takes longest to start, so its database is made ready apart from the others.
+    parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
+    parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
+    parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
+    return tuple(part for part in parts if part is not None)
+
+
+def _postgres(plan: Plan, logs: Path) -> Part | None:
+    if plan.server is None:
+        return None
+    return Part(
+        name="postgres",
+        command=plan.server.command,
+        log=logs / "postgres.log",
+        probe=functools.partial(probes.postgres, plan.environment),
+        port=plan.server.port,
+        variable="POSTGRES_PORT",
+        patience=60,
+    )
+
+
+def _init(name: str, logs: Path, *services: str) -> Part:
+    return Part(
+        name=name,
+        command=lambda: [
+            *_PYTHON, "churn.cli.main", "init", *(f"--only={service}" for service in services)
+        ],
+        # Hundreds of small commits that may all be made again: none has to wait for the disk.
+        environment={"PGOPTIONS": "-c synchronous_commit=off"},
+        log=logs / f"{name}.log",
+        after=("postgres",),
+    )  # fmt: skip
+
+
+def _mlflow(plan: Plan, logs: Path) -> Part | None:
+    if not plan.own_mlflow:
+        return None
+    told, url = plan.environment, plan.environment["MLFLOW_TRACKING_URI"]
+    return Part(
+        name="mlflow",
+        command=lambda: [
+            *_PYTHON, "mlflow", "server", "--host", LOOPBACK, "--port", str(plan.mlflow_port),
+            "--workers", "1", "--allowed-hosts", "localhost:*,127.0.0.1:*",
+        ],
+        environment={
+            # The password goes by libpq's own variable: a command line is there for all to read.
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{told['POSTGRES_USER']}"
+            f"@{told['POSTGRES_HOST']}:{told['POSTGRES_PORT']}/mlflow",
+            "PGPASSWORD": told["POSTGRES_PASSWORD"],
+            "MLFLOW_ARTIFACTS_DESTINATION": str(plan.home / "mlflow"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+        log=logs / "mlflow.log",
+        probe=functools.partial(probes.http, f"{url}/health"),
+        after=("init-mlflow",),
+        port=plan.mlflow_port,
+        variable="MLFLOW_PORT",
+        url=url,
+    )  # fmt: skip
+
+
+def _api(plan: Plan, logs: Path) -> Part:
+    url = f"http://{LOOPBACK}:{plan.api_port}"
+    return Part(
+        name="api",
+        command=lambda: [
+            *_PYTHON, "uvicorn", "api.main:app", "--host", plan.declared.api_host,
+            "--port", str(plan.api_port), "--no-server-header",
+        ],
+        log=logs / "api.log",
+        probe=functools.partial(probes.http, f"{url}/health/live"),
+        after=("init",),
+        port=plan.api_port,
+        variable="API_PORT",
+        url=f"{url}/docs",
+    )  # fmt: skip
+
+
+def _code(plan: Plan, logs: Path) -> Part:
+    return Part(
+        name="code",
+        command=lambda: [
+            *_PYTHON, "dagster", "api", "grpc", "--host", LOOPBACK, "--port", str(plan.code_port),
+            "--module-name", "churn_assets.definitions", "--location-name", "churn",
+            "--empty-working-directory",
+        ],
+        log=logs / "code.log",
+        probe=functools.partial(probes.code_server, plan.code_port),
+        after=("init",),
+        port=plan.code_port,
+        variable="DAGSTER_CODE_PORT",
+    )  # fmt: skip
+
+
+def _webserver(plan: Plan, logs: Path) -> Part:
+    return Part(
+        name="webserver",
+        command=lambda: [
+            *_PYTHON, "dagster_webserver", "--host", LOOPBACK, "--port", str(plan.dagster_port),
+            "--workspace", str(repository_file("workspace.yaml")),
+        ],
+        log=logs / "webserver.log",
+        probe=functools.partial(probes.webserver, plan.dagster_port),
+        after=("code",),
+        port=plan.dagster_port,
+        variable="DAGSTER_PORT",
+        url=f"http://{LOOPBACK}:{plan.dagster_port}",
+    )  # fmt: skip
+
+
+def _daemon(plan: Plan, logs: Path, record: Record) -> Part:
+    return Part(
+        name="daemon",
+        command=lambda: [
+            *_PYTHON, "dagster._daemon", "run",
+            "--workspace", str(repository_file("workspace.yaml")),
+        ],
+        # The sensor on the drops folder reads and checks whole drops.
+        environment={"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300"},
+        log=logs / "daemon.log",
+        probe=lambda: probes.daemon(plan.dagster_port, record.parts["daemon"].started),
+        after=("code",),  # its probe also wants the webserver, which may start at the same time
+    )  # fmt: skip
+
+
+def prepare_dagster_home(home: Path) -> None:
+    """Put the repository's dagster.yaml into DAGSTER_HOME, which Dagster wants to exist."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f".dagster.yaml.{os.getpid()}"
+    shutil.copyfile(repository_file("dagster.yaml"), new)
+    new.replace(folder / "dagster.yaml")

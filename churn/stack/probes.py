@@ -1,0 +1,125 @@
+"""How each part is asked whether it is well; each probe says what is wrong, or nothing."""
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT_SECONDS = 3.0
+
+
+@functools.cache
+def _client() -> "httpx.Client":
+    import httpx
+
+    # No proxy of the environment between us and the loopback.
+    return httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+
+
+def http(url: str) -> str:
+    """Ask a health page, which must answer 200."""
+    import httpx
+
+    try:
+        answer = _client().get(url)
+    except httpx.HTTPError as error:
+        return f"{url} does not answer ({error})"
+    return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
+
+
+def postgres(environment: Mapping[str, str]) -> str:
+    """Ask Postgres for a connection."""
+    import psycopg
+
+    try:
+        psycopg.connect(
+            host=environment["POSTGRES_HOST"],
+            port=environment["POSTGRES_PORT"],
+            user=environment["POSTGRES_USER"],
+            password=environment["POSTGRES_PASSWORD"],
+            sslmode=environment["POSTGRES_SSLMODE"],
+            dbname="postgres",
+            connect_timeout=3,
+        ).close()
+    except psycopg.OperationalError as error:
+        return str(error).strip()
+    return ""
+
+
+def code_server(port: int) -> str:
+    """Ask Dagster's code server by the standard gRPC health protocol."""
+    import grpc  # type: ignore[import-untyped]
+    from grpc_health.v1 import (  # type: ignore[import-untyped]
+        health_pb2,
+        health_pb2_grpc,
+    )
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=TIMEOUT_SECONDS
+            )
+        except grpc.RpcError as error:
+            return f"the code server does not answer ({error.code().name.lower()})"
+    return "" if answer.status == health_pb2.HealthCheckResponse.SERVING else "not serving"
+
+
+def webserver(port: int) -> str:
+    """Ask Dagster's webserver whether it has loaded our definitions."""
+    query = (
+        "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError"
+        " {__typename ... on PythonError {message}}}}}}"
+    )
+    data, problem = _graphql(port, query)
+    if problem:
+        return problem
+    entries = data["workspaceOrError"].get("locationEntries", [])
+    loaded = [(entry["locationOrLoadError"] or {}) for entry in entries]
+    if not loaded:
+        return "no code location is loaded"
+    errors = [
+        entry.get("message", "still loading")
+        for entry in loaded
+        if entry.get("__typename") != "RepositoryLocation"
+    ]
+    return "; ".join(error.strip().splitlines()[0] for error in errors)
+
+
+def daemon(port: int, since: float) -> str:
+    """Ask the webserver for the daemon's heartbeats.
+
+    Args:
+        port: the webserver's.
+        since: seconds since the epoch; older heartbeats were another daemon's.
+    """
+    query = (
+        "{instance {daemonHealth {allDaemonStatuses"
+        " {daemonType required healthy lastHeartbeatTime lastHeartbeatErrors {message}}}}}"
+    )
+    data, problem = _graphql(port, query)
+    if problem:
+        return problem
+    statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+    ill = [
+        status["daemonType"].lower()
+        for status in statuses
+        if status["required"]
+        and not (status["healthy"] and (status["lastHeartbeatTime"] or 0) >= since)
+    ]
+    return f"no heartbeat of {', '.join(ill)}" if ill else ""
+
+
+def _graphql(port: int, query: str) -> tuple[dict[str, Any], str]:
+    import httpx
+
+    url = f"http://127.0.0.1:{port}/graphql"
+    try:
+        answer = _client().post(url, json={"query": query})
+    except httpx.HTTPError as error:
+        return {}, f"{url} does not answer ({error})"
+    body = answer.json() if answer.status_code == 200 else {}
+    if "data" not in body or body["data"] is None:
+        return {}, f"{url} answers {answer.status_code}"
+    return body["data"], ""

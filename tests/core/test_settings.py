@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from churn.months import Month
+from churn.settings import Settings, get_settings
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path))
+    for name in ("POSTGRES_PORT", "POSTGRES_PASSWORD", "POSTGRES_HOST", "CHURN_LAST_MONTH"):
+        monkeypatch.delenv(name, raising=False)
+    get_settings.cache_clear()
+    yield tmp_path
+    get_settings.cache_clear()
+
+
+def test_what_the_running_stack_wrote_fills_what_the_environment_leaves_open(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_home / "stack.env").write_text("POSTGRES_PORT=6001\nPOSTGRES_PASSWORD='of-the-stack'\n")
+    monkeypatch.setenv("POSTGRES_PORT", "6002")
+    settings = get_settings()
+    assert settings.postgres_port == 6002
+    assert settings.postgres_password.get_secret_value() == "of-the-stack"
+
+
+def test_a_password_is_shown_nowhere_and_survives_every_url() -> None:
+    password = "a:b/c@d%e 'f"
+    settings = Settings(POSTGRES_PASSWORD=password)
+    assert password not in repr(settings)
+    assert conninfo_to_dict(settings.dsn())["password"] == password
+    from sqlalchemy import make_url
+
+    url = make_url(settings.sqlalchemy_url("dagster", schema="feast"))
+    assert url.password == password
+    assert url.drivername == "postgresql+psycopg2"
+    assert url.query["options"] == "-csearch_path=feast"
+
+
+def test_months_are_read_as_text() -> None:
+    settings = Settings(CHURN_FIRST_MONTH="2023-05", CHURN_LAST_MONTH="")
+    assert settings.first_month == Month.parse("2023-05")
+    assert settings.last_month is None
+
+
+def test_no_oracle_is_not_the_working_directory(tmp_path: Path) -> None:
+    assert Settings(CHURN_ORACLE="").oracle is None
+    assert Settings(CHURN_ORACLE=str(tmp_path / "a" / ".." / "b")).oracle == tmp_path / "b"
+
+
+def test_everything_is_on_the_loopback_unless_told_otherwise() -> None:
+    settings = Settings()
+    assert settings.postgres_host == "127.0.0.1"
+    assert settings.smoke_url == "http://127.0.0.1:8000"
+    assert settings.mlflow_tracking_uri == "http://127.0.0.1:5000"

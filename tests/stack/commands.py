@@ -1,0 +1,73 @@
+"""Runs `churn` as a person does: another process, with a state folder and ports of its own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from churn.stack.ports import free_port
+
+OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "PGSSLMODE")
+
+
+def as_another_user(told: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without coverage, whose files that user could not write."""
+    return {name: value for name, value in told.items() if not name.startswith("COV")}
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Return an environment in which nothing of another stack is said."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    ports = {name: str(free_port()) for name in ("MLFLOW_PORT", "DAGSTER_PORT", "API_PORT")}
+    return {**plain, **ports, "CHURN_HOME": str(home), "COLUMNS": "200", **more}
+
+
+def churn(told: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a churn command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "churn.cli.main", *arguments],
+        env=dict(told), capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def postgres_held(told: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command that uses a Postgres of its own until it is told to stop, as `churn demo` does."""
+    script = textwrap.dedent("""
+        import signal
+        from churn.cli.main import app
+        from churn.stack.supervisor import running_stack
+
+        # A test run in the background of a script would pass its deafness on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        @app.command()
+        def hold() -> None:
+            with running_stack(("postgres",)):
+                print("up", flush=True)
+                signal.pause()
+
+        app(["hold"])
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=dict(told), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for the condition, not longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

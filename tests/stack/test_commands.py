@@ -1,0 +1,125 @@
+"""What a person meets: second stacks, taken ports, killed commands, Ctrl-C; with Postgres alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from churn.stack.processes import living
+from churn.stack.unprivileged import ways
+from tests.stack.commands import as_another_user, churn, environment, postgres_held, until
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with postgres_held(environment(tmp_path)) as command:
+        assert living(tmp_path).keys() == {"postgres"}
+        command.send_signal(number)
+        assert command.wait(30) == 130
+    assert not living(tmp_path)
+    assert not (tmp_path / "stack.json").exists()
+    assert not (tmp_path / "stack.env").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_up_that_is_stopped_half_way(tmp_path: Path, number: signal.Signals) -> None:
+    told = environment(tmp_path)
+    with subprocess.Popen([sys.executable, "-m", "churn.cli.main", "up"], env=told) as up:
+        until(lambda: "init" in living(tmp_path))
+        up.send_signal(number)
+    if number == signal.SIGKILL:
+        assert {"postgres", "init"} <= living(tmp_path).keys()
+        assert "command that was killed" in churn(told, "up").stderr
+        assert churn(told, "down").returncode == 0
+    assert not living(tmp_path)
+
+
+def test_a_second_stack_is_refused_and_down_stops_the_first(tmp_path: Path) -> None:
+    told = environment(tmp_path)
+    with postgres_held(told) as command:
+        second = churn(told, "up")
+        assert second.returncode == 1
+        assert f"a churn command is at work here: process {command.pid}" in second.stderr
+        assert "Traceback" not in second.stderr
+        down = churn(told, "down")
+        assert down.returncode == 0, down.stderr
+        assert command.wait(30) == 130
+    assert not living(tmp_path)
+
+
+def test_orphans_of_a_killed_command_are_named_and_stopped(tmp_path: Path) -> None:
+    told = environment(tmp_path)
+    with postgres_held(told) as command:
+        command.kill()
+        command.wait()
+    (orphan,) = [p for p in living(tmp_path)["postgres"] if "-D" in " ".join(p.cmdline())]
+    up = churn(told, "up")
+    assert up.returncode == 1
+    assert f"command that was killed: postgres (process {orphan.pid})" in up.stderr
+    assert "`churn down` stops them" in up.stderr
+    status = churn(told, "status", "--json")
+    assert status.returncode == 1
+    parts = {part["name"]: part for part in json.loads(status.stdout)["parts"]}
+    assert parts["postgres"]["health"] == "unhealthy"
+    assert "was killed" in parts["postgres"]["problem"]
+    assert "stopped postgres" in churn(told, "down").stderr
+    until(lambda: not living(tmp_path))
+    assert "nothing was running" in churn(told, "down").stderr
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        up = churn(environment(tmp_path, MLFLOW_PORT=str(port)), "up")
+    assert up.returncode == 1
+    assert f"port {port} of mlflow (MLFLOW_PORT) is taken by process" in up.stderr
+    assert "MLFLOW_PORT=" in up.stderr.split("->")[1]
+    assert not living(tmp_path)
+    assert not (tmp_path / "postgres" / "data").exists()
+
+
+def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    told = environment(tmp_path)
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("9\n")
+    up = churn(told, "up")
+    assert up.returncode == 1
+    assert "postgres ended with status 2" in up.stderr
+    assert "could not access the server configuration file" in up.stderr
+    assert str(tmp_path / "logs" / "postgres.log") in up.stderr
+    assert not living(tmp_path)
+
+
+def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path) -> None:
+    up = churn(environment(tmp_path, POSTGRES_PASSWORD="secret"), "up")
+    assert up.returncode == 1
+    assert "POSTGRES_PASSWORD without POSTGRES_HOST" in up.stderr
+
+
+def test_status_of_nothing(tmp_path: Path) -> None:
+    told = environment(tmp_path / "none")
+    status = churn(told, "status")
+    assert status.returncode == 1
+    assert status.stdout.count("stopped") == 6
+    assert not (tmp_path / "none").exists()
+    assert churn(told, "down").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_state_folder_of_somebody_else(tmp_path: Path) -> None:
+    down = subprocess.run(
+        [*ways(0)[1][1], sys.executable, "-m", "churn.cli.main", "down"],
+        env=as_another_user(environment(tmp_path)),
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert down.returncode == 1
+    assert "belongs to another user" in down.stderr
+    assert "Traceback" not in down.stderr

@@ -1,0 +1,100 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from churn.settings import Settings
+from churn.stack.health import status
+from churn.stack.part import Part
+from churn.stack.parts import PARTS, make_parts
+from churn.stack.plan import make_plan
+from churn.stack.processes import spawn
+from churn.stack.record import PartRecord, Record
+from churn.stack.report import silent
+from churn.stack.takedown import take_down
+from tests.stack.commands import OURS
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_defaults_are_the_contract(home: Path) -> None:
+    plan = make_plan(Record())
+    assert (plan.dagster_port, plan.mlflow_port, plan.api_port) == (3000, 5000, 8000)
+    assert plan.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
+    assert plan.environment["POSTGRES_USER"] == plan.environment["POSTGRES_DB"] == "streamflow"
+    assert plan.environment["DAGSTER_HOME"] == str(home / "dagster")
+    names = [part.name for part in make_parts(plan, Record())]
+    assert set(PARTS) < set(names)
+
+
+def test_every_process_is_told_of_the_oracle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_plan(Record()).environment["CHURN_ORACLE"] == ""
+    monkeypatch.setenv("CHURN_ORACLE", str(home / "oracle"))
+    assert make_plan(Record()).environment["CHURN_ORACLE"] == str(home / "oracle")
+
+
+def test_what_runs_keeps_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "9000")
+    part = PartRecord(pid=1, port=8123, started=0)
+    plan = make_plan(Record(parts={"api": part, "postgres": part}))
+    assert plan.api_port == 8123
+    assert plan.environment["POSTGRES_PORT"] == "8123"
+
+
+def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "db.example")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "secret")
+    plan = make_plan(Record())
+    assert plan.server is None
+    assert plan.environment["POSTGRES_HOST"] == "db.example"
+    assert plan.environment["PGSSLMODE"] == "prefer"
+    assert "postgres" not in [part.name for part in make_parts(plan, Record())]
+
+
+@pytest.mark.parametrize(
+    ("uri", "ours"),
+    [
+        ("http://127.0.0.1:5000", True),
+        ("http://localhost:5000/", True),
+        ("http://127.0.0.1:5001", False),
+        ("https://mlflow.example", False),
+    ],
+)
+def test_another_mlflow(home: Path, monkeypatch: pytest.MonkeyPatch, uri: str, ours: bool) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    plan = make_plan(Record())
+    assert ("mlflow" in [part.name for part in make_parts(plan, Record())]) is ours
+    if not ours:
+        assert plan.environment["MLFLOW_TRACKING_URI"] == uri
+
+
+def test_stack_env_is_read_back_as_it_was(home: Path) -> None:
+    password = 'it\'s \\ a "pass" # word'
+    record = Record(parts={"api": PartRecord(pid=1, started=0)})
+    record.write(home, {"POSTGRES_PASSWORD": password, "CHURN_FIRST_MONTH": "2023-05"})
+    read = Settings(_env_file=home / "stack.env")
+    assert read.postgres_password.get_secret_value() == password
+    assert str(read.first_month) == "2023-05"
+    Record().write(home)
+    assert not (home / "stack.env").exists()
+
+
+def test_status_asks_a_server_that_is_not_ours(settings: Settings) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    spawn(Part(name="api", command=lambda: sleep, log=settings.home / "log"), settings.home, {})
+    try:
+        parts = {part.name: part for part in status()}
+    finally:
+        take_down(settings.home, ["api"], silent)
+    assert parts["postgres"].health == "healthy"
+    assert parts["postgres"].url == f"127.0.0.1:{settings.postgres_port}"
+    assert parts["postgres"].pid is None
+    assert "was killed" in parts["api"].problem
+    assert parts["webserver"].health == "stopped"

@@ -1,0 +1,66 @@
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+
+from churn.stack.part import Part, with_what_they_need
+from churn.stack.processes import living, spawn, stop
+from tests.stack.commands import until
+
+# A child that deafens itself, and a grandchild in a session of its own, as a run worker may be.
+STUBBORN = textwrap.dedent("""
+    import os, signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+    print("ready", flush=True)
+    time.sleep(600)
+""")
+
+
+def part(home: Path, name: str, script: str, after: tuple[str, ...] = ()) -> Part:
+    return Part(
+        name=name, command=lambda: [sys.executable, "-c", script], log=home / name, after=after
+    )
+
+
+def test_grandchildren_of_other_sessions_are_found_and_killed(tmp_path: Path) -> None:
+    stubborn = part(tmp_path, "stubborn", STUBBORN)
+    process = spawn(stubborn, tmp_path, {})
+    until(lambda: (tmp_path / "stubborn").read_text() == "ready\n" * 2)
+    family = living(tmp_path)["stubborn"]
+    assert len({p for p in family if p.status() != psutil.STATUS_ZOMBIE}) == 2
+    stop(tmp_path, ("stubborn",), signal.SIGTERM, grace=0.5)
+    assert not living(tmp_path)
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_only_the_named_parts_of_this_folder_are_stopped(tmp_path: Path) -> None:
+    sleep = "import time; time.sleep(600)"
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for home in homes:
+        home.mkdir()
+    processes = [spawn(part(home, name, sleep), home, {}) for home in homes for name in ("a", "b")]
+    stop(homes[0], ("a",), signal.SIGTERM)
+    assert living(homes[0]).keys() == {"b"}
+    assert living(homes[1]).keys() == {"a", "b"}
+    for home in homes:
+        stop(home, ("a", "b"), signal.SIGTERM)
+    assert {process.wait(5) for process in processes} == {-signal.SIGTERM}
+
+
+def test_a_part_brings_what_it_needs(tmp_path: Path) -> None:
+    parts = (
+        part(tmp_path, "postgres", ""),
+        part(tmp_path, "init", "", after=("postgres",)),
+        part(tmp_path, "api", "", after=("init",)),
+        part(tmp_path, "mlflow", "", after=("init",)),
+    )
+    names = [p.name for p in with_what_they_need(("api",), parts)]
+    assert names == ["postgres", "init", "api"]
+    # A server of somebody else's is no part of ours.
+    assert [p.name for p in with_what_they_need(("api",), parts[1:])] == ["init", "api"]

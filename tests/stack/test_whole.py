@@ -1,0 +1,125 @@
+"""Every part for real: up, up again, a part killed, down."""
+
+import contextlib
+import json
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from churn.stack.health import status
+from churn.stack.parts import PARTS
+from churn.stack.processes import living
+from churn.stack.supervisor import running_stack
+from tests.stack.commands import churn, environment, until
+
+Told = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    told = environment(tmp_path_factory.mktemp("whole"))
+    up = churn(told, "up")
+    assert up.returncode == 0, up.stderr
+    yield told
+    down = churn(told, "down")
+    assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture
+def home(told: Told) -> Path:
+    return Path(told["CHURN_HOME"])
+
+
+def parts_of(told: Told) -> dict[str, dict[str, Any]]:
+    answer = json.loads(churn(told, "status", "--json").stdout)
+    return {part["name"]: part for part in answer["parts"]}
+
+
+def test_every_part_is_healthy_and_its_page_opens(told: Told) -> None:
+    parts = parts_of(told)
+    assert {name: part["health"] for name, part in parts.items()} == dict.fromkeys(PARTS, "healthy")
+    for name in ("mlflow", "api", "webserver"):
+        assert httpx.get(parts[name]["url"], follow_redirects=True).status_code == 200
+    assert parts["webserver"]["port"] == int(told["DAGSTER_PORT"])
+    assert parts["mlflow"]["port"] == int(told["MLFLOW_PORT"])
+
+
+def test_only_the_loopback_is_served(home: Path) -> None:
+    pids = {process.pid for family in living(home).values() for process in family}
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= len(PARTS) - 1
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:
+    password = (home / "postgres" / "password").read_text()
+    for process in (p for family in living(home).values() for p in family):
+        with contextlib.suppress(psutil.NoSuchProcess):  # Postgres' own workers come and go
+            assert password not in " ".join(process.cmdline())
+    for name in ("stack.env", "stack.json"):
+        assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
+
+
+def test_a_second_up_says_what_runs(told: Told) -> None:
+    before = parts_of(told)
+    again = churn(told, "up")
+    assert again.returncode == 0
+    assert "everything is running already" in again.stderr
+    assert told["DAGSTER_PORT"] in again.stdout
+    assert parts_of(told) == before
+
+
+def test_work_beside_the_stack_starts_and_stops_nothing(
+    told: Told, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    for name in ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    before = {name: part.pid for name, part in zip(PARTS, status(), strict=True)}
+    with running_stack(("mlflow",)) as stack:
+        assert stack.environment["DAGSTER_HOME"] == str(home / "dagster")
+    assert {name: part.pid for name, part in zip(PARTS, status(), strict=True)} == before
+
+
+def test_a_killed_part_is_seen_and_comes_back(told: Told, home: Path) -> None:
+    before = parts_of(told)
+    for process in living(home)["api"]:
+        process.send_signal(signal.SIGKILL)
+    until(lambda: "api" not in living(home))
+    seen = churn(told, "status")
+    assert seen.returncode == 1
+    assert "stopped" in seen.stdout
+    again = churn(told, "up")
+    assert again.returncode == 0, again.stderr
+    assert "api ready" in again.stderr
+    assert "init" not in again.stderr
+    after = parts_of(told)
+    assert after["api"]["pid"] != before["api"]["pid"]
+    assert {n: p for n, p in after.items() if n != "api"} == {
+        n: p for n, p in before.items() if n != "api"
+    }
+
+
+def test_down_leaves_no_process_and_no_port(told: Told, home: Path) -> None:
+    ports = [part["port"] for part in parts_of(told).values() if part["port"]]
+    assert churn(told, "down").returncode == 0
+    assert not living(home)
+    assert not (home / "stack.env").exists()
+    listening = [
+        connection.laddr.port
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+    ]
+    assert not listening
+    assert churn(told, "status").returncode == 1
