@@ -1,0 +1,65 @@
+"""`python -m bench`: measures every row in a world of its own, prints the table, writes JSON."""
+
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import ingest, reasons, serving, stages, training_set
+from bench.machine import describe_machine
+from bench.report import header, shown, table, write_json
+from bench.rows import Row
+from bench.world import Sizes, World
+
+SECTIONS = {
+    "ingest": ingest.measure,
+    "training-set": training_set.measure,
+    "stages": stages.measure,
+    "serving": serving.measure,
+    "reasons": reasons.measure,
+}
+
+
+def main(
+    months: Annotated[int, typer.Option(min=1, help="Months measured, after one to warm up.")] = 3,
+    users: Annotated[
+        int, typer.Option(min=100, help="Users of ingest and training set.")
+    ] = 100_000,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each way, after one to warm up.")] = 3,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(SECTIONS)}; may be repeated.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here, one record per row.")
+    ] = None,
+) -> None:
+    """Measure the pipeline stage by stage, and set it beside what one could use instead.
+
+    Works in a temporary folder with a Postgres, an MLflow server and an API of its own on free ports; a
+    stack that is up is not touched. The figures mean something on a quiet machine only.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else its servers would outlive it
+    unknown = set(only or []) - set(SECTIONS)
+    if unknown:
+        raise typer.BadParameter(f"no section is called {', '.join(sorted(unknown))}")
+    machine = describe_machine()
+    console = Console()
+    console.print(header(machine))
+    sizes = Sizes(months=months, users=users, runs=runs)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="churn-bench-") as folder, World(Path(folder)) as world:
+        for name, measure in SECTIONS.items():
+            if not only or name in only:
+                with shown(Console(stderr=True), name) as say:
+                    rows += measure(world, sizes, say)
+    console.print(table(rows))
+    if json_file:
+        write_json(rows, machine, json_file)
+
+
+if __name__ == "__main__":  # worker processes import this module again
+    typer.run(main)

@@ -1,0 +1,69 @@
+"""What was measured: a spread of runs, and a row of the table that sets ours beside others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some runs, between the smallest and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the spread of at least one run."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        name: what was done.
+        size: to how much.
+        ours: how it went.
+        unit: of `ours` and of everything in `beside`.
+        beside: the same work done by others, in the same run of the bench.
+        more: further figures of ours, each named with its unit.
+        peak_mb: peak memory of the process that did it, by the operating system's account.
+        note: what a reader must know to read the figures.
+    """
+
+    name: str
+    size: str
+    ours: Spread
+    unit: str
+    beside: dict[str, Spread] = field(default_factory=dict)
+    more: dict[str, Spread] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours as a multiple of the first one beside it, in the row's unit."""
+        first = next(iter(self.beside.values()), None)
+        return self.ours.median / first.median if first else None
+
+    def record(self) -> dict[str, Any]:
+        """Return the row as it is kept in JSON: medians under their names, spreads apart."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "ours": self.ours.median,
+            "unit": self.unit,
+            "beside": {name: spread.median for name, spread in self.beside.items()},
+            "ratio": self.ratio,
+            "more": {name: spread.median for name, spread in self.more.items()},
+            "peak_mb": self.peak_mb,
+            "min_max": {
+                name: [spread.low, spread.high]
+                for name, spread in {"ours": self.ours, **self.beside, **self.more}.items()
+            },
+            "note": self.note,
+        }

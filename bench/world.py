@@ -1,0 +1,140 @@
+"""Where the bench works: a temporary folder with a Postgres, an MLflow server and an API of its own."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from churn.database import connect
+from churn.database.init import SERVICE_DATABASES, create_schema
+from churn.errors import ChurnError
+from churn.population.base import SIZE
+from churn.settings import Settings, get_settings
+from churn.stack.parts import make_parts, prepare_dagster_home
+from churn.stack.plan import make_plan
+from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.processes import spawn, stop
+from churn.stack.record import Record
+from feature_repo.store import apply_features
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured, and how often."""
+
+    months: int = 3
+    base_users: int = SIZE  # of the stages and the API
+    users: int = 100_000  # of ingest and training set
+    runs: int = 3
+    warm_ups: int = 1  # runs, and months, that are not counted
+    seconds: float = 2.0  # of each run of the load generator
+    seed: int = 42
+
+
+class World:
+    """One Postgres server; each state is a folder and a database of its own on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._server = EmbeddedPostgres(folder / "postgres")
+        self._made: set[str] = set()
+        self._started: dict[str, int] = {}
+        self._ports = {"MLFLOW_PORT": str(free_port()), "API_PORT": str(free_port())}
+
+    def __enter__(self) -> "World":
+        (self._folder / "postgres").mkdir(parents=True)
+        self._stack.enter_context(self._server)
+        with _environment(self._server.environment):
+            for database in SERVICE_DATABASES:
+                self._create(database)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def folder(self, name: str) -> Path:
+        """Return a folder for generated input."""
+        return self._folder / "input" / name
+
+    @contextmanager
+    def state(self, name: str, *, features: bool = False) -> Iterator[Settings]:
+        """Make the environment say: this state folder, this database; leave it as it was at the end.
+
+        Args:
+            name: of the folder and the database; both are made on first use, and stay.
+            features: register the Feast objects, too, when they are made.
+        """
+        home = self._folder / name
+        with _environment(
+            self._server.environment
+            | self._ports
+            | {
+                "CHURN_HOME": str(home),
+                "POSTGRES_DB": f"bench_{name}",
+                "DAGSTER_HOME": str(home / "dagster"),
+                "PGSSLMODE": "disable",
+                "MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{self._ports['MLFLOW_PORT']}",
+                "MLFLOW_EXPERIMENT": f"bench_{name}",
+                "CHURN_API_URL": f"http://{LOOPBACK}:{self._ports['API_PORT']}",
+            }
+        ):
+            if name not in self._made:
+                home.mkdir()
+                self._create(get_settings().postgres_db)
+                with connect() as connection:
+                    create_schema(connection)
+                if features:
+                    apply_features()
+                self._made.add(name)
+            yield get_settings()
+
+    @contextmanager
+    def served(self) -> Iterator[int]:
+        """Open the state that MLflow and the API serve from; yields the API's process id."""
+        with self.state("served", features=True) as settings:
+            prepare_dagster_home(settings.home)
+            self.start("mlflow")
+            yield self.start("api")
+
+    def _create(self, database: str) -> None:
+        with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+    def start(self, name: str) -> int:
+        """Start a part of the stack in the present state as `churn up` does, once; return its process id."""
+        if name not in self._started:
+            record = Record()
+            plan = make_plan(record)
+            part = next(part for part in make_parts(plan, record) if part.name == name)
+            process = spawn(part, plan.home, plan.environment)
+            self._stack.callback(stop, plan.home, (name,), signal.SIGTERM)
+            probe: Callable[[], str] = part.probe or str
+            deadline = time.monotonic() + part.patience
+            while problem := probe():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    tail = part.log.read_text(errors="replace")[-2000:]
+                    raise ChurnError(f"{name} did not start: {problem}\n{tail}")
+                time.sleep(0.1)
+            self._started[name] = process.pid
+        return self._started[name]
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        get_settings.cache_clear()

@@ -1,0 +1,66 @@
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from bench import ingest, reasons, serving, stages, training_set
+from bench.world import Sizes, World
+
+TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)
+OURS = ("CHURN_", "POSTGRES_", "MLFLOW_TRACKING", "DAGSTER_")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    before, running = ours(), servers()
+    with World(tmp_path_factory.mktemp("bench")) as made:
+        yield made
+    assert ours() == before
+    assert servers() <= running
+
+
+def servers() -> set[int]:
+    children = psutil.Process().children(recursive=True)
+    return {process.pid for process in children if process.name() == "postgres"}
+
+
+def ours() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+
+
+def quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def test_ingest_and_the_bare_copy_leave_the_same_rows(world: World) -> None:
+    [row] = ingest.measure(world, TINY, quiet)
+    assert row.size == "2,400 rows, 6 files"
+    assert row.ours.median > 0
+    assert row.beside[ingest.COPY].median > 0
+
+
+def test_both_joins_give_the_same_training_rows(world: World) -> None:
+    rows = training_set.measure(world, replace(TINY, months=2), quiet)
+    assert [list(row.beside) for row in rows] == [[training_set.ASOF]] * 2
+    assert all(row.peak_mb["ours"] > 0 for row in rows)
+
+
+def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
+    rows = reasons.measure(world, TINY, quiet)
+    assert [row.name for row in rows] == [f"reason codes, {kind}" for kind in reasons.USERS]
+    assert {row.unit for row in rows} == {"s per 10,000 users"}
+    assert all(row.ours.median > 0 < row.more["open_s"].median for row in rows)
+
+
+def test_a_month_by_stages_through_the_graph_and_over_http(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(stages.STAGES, "models")  # the graph fits them, too; once is enough here
+    rows = stages.measure(world, TINY, quiet)
+    assert [row.name for row in rows] == [*stages.STAGES, "whole month through Dagster"]
+    assert rows[-1].ratio is not None
+    served = serving.measure(world, TINY, quiet)
+    assert [row.name for row in served] == [serving.FEATURES] * 2 + [serving.PREDICT] * 2
+    assert all(row.more["p99_ms"].median > 0 for row in served)

@@ -1,0 +1,168 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster
+import mlflow
+import pytest
+import yaml
+
+import churn
+from churn.settings import CampaignSettings, GateSettings, Settings
+from tests.compose.files import ROOT, compose, resolved, stages
+from tests.variables import known_variables
+
+OURS = {"init", "mlflow", "code", "webserver", "daemon", "api"}
+# Variables that are not ours, and the program whose source names them.
+FOREIGN = {
+    "POSTGRES_INITDB_ARGS": None,  # the entry point of the postgres image
+    "PGPASSWORD": None,  # libpq
+    "PGSSLMODE": None,  # libpq
+    "DAGSTER_CODE_HOST": ROOT / "workspace.yaml",
+    "DAGSTER_CODE_PORT": ROOT / "workspace.yaml",
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": Path(dagster.__file__).parent / "_grpc",
+    "MLFLOW_BACKEND_STORE_URI": Path(mlflow.__file__).parent / "cli",
+    "MLFLOW_ARTIFACTS_DESTINATION": Path(mlflow.__file__).parent / "utils",
+    "MLFLOW_SERVER_ALLOWED_HOSTS": Path(mlflow.__file__).parent / "utils",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": Path(mlflow.__file__).parent / "environment_variables.py",
+}
+
+
+def names_it(place: Path | None, name: str) -> bool:
+    if place is None:
+        return True
+    files = place.rglob("*.py") if place.is_dir() else [place]
+    return any(name in file.read_text(encoding="utf-8") for file in files)
+
+
+def test_compose_accepts_the_file() -> None:
+    done = compose("config", "--quiet", POSTGRES_PASSWORD="x")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("given", [{}, {"POSTGRES_PASSWORD": ""}], ids=["missing", "empty"])
+def test_no_password_is_an_error_that_names_it(given: dict[str, str]) -> None:
+    done = compose("config", "--quiet", **given)
+    assert done.returncode != 0
+    assert "POSTGRES_PASSWORD" in done.stderr
+    assert ".env.example" in done.stderr
+
+
+def test_example_needs_a_password_and_nothing_else() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert compose("config", "--quiet", **example).returncode != 0
+    assert resolved(**example | {"POSTGRES_PASSWORD": "x"}) == resolved(POSTGRES_PASSWORD="x")
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert set(example) == set(re.findall(r"\$\{(\w+)", text))
+
+
+def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    uses = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*)([^}]*)\}", text)
+    assert uses
+    assert all(rest.startswith(":?") for _, rest in uses)
+    for service in config["services"].values():
+        given = service.get("environment") or {}
+        assert all("PASSWORD" in name for name, value in given.items() if "a:b/c@d%e" in value)
+
+
+def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
+    assert set(config["services"]) == OURS | {"postgres"}
+    published = {
+        (name, port["host_ip"], port["published"], port["target"])
+        for name, service in config["services"].items()
+        for port in service.get("ports", [])
+    }
+    assert published == {
+        ("webserver", "127.0.0.1", "3000", 3000),
+        ("mlflow", "127.0.0.1", "5000", 5000),
+        ("api", "127.0.0.1", "8000", 8000),
+    }
+
+
+def test_every_service_is_pinned_confined_and_watched(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        assert re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", service["image"]), name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert ("healthcheck" in service) is (name != "init"), name
+        assert service["restart"] == ("no" if name == "init" else "unless-stopped"), name
+        assert "docker.sock" not in str(service.get("volumes")), name
+        if "build" in service:
+            assert service["image"].startswith(f"streamflow-churn-{service['build']['target']}:")
+            assert service["image"].endswith(f":{version()}")
+
+
+def version() -> str:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r'^version = "(.+)"$', text, re.MULTILINE)[1]  # type: ignore[index]
+
+
+def test_nothing_runs_as_root(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        target = service.get("build", {}).get("target")
+        user = service.get("user") or stages()[target].user
+        assert user not in ("root", "0", "0:0"), name
+
+
+def test_dependencies_wait_for_health(config: dict[str, Any]) -> None:
+    for service in config["services"].values():
+        for name, need in service.get("depends_on", {}).items():
+            wanted = "completed_successfully" if name == "init" else "healthy"
+            assert need["condition"] == f"service_{wanted}"
+    users = {
+        name
+        for name, one in config["services"].items()
+        if "postgres" in str(one.get("environment"))
+    }
+    assert all(
+        "postgres" in config["services"][name]["depends_on"] for name in users - {"postgres"}
+    )
+
+
+def test_only_clients_of_postgres_can_reach_it(config: dict[str, Any]) -> None:
+    assert list(config["services"]["postgres"]["networks"]) == ["database"]
+    assert config["networks"]["database"]["internal"] is True
+
+
+def test_every_variable_is_known_to_somebody(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        for variable in service.get("environment") or {}:
+            known = variable in known_variables() or names_it(
+                FOREIGN.get(variable, Path()), variable
+            )
+            assert known, f"{name}: {variable}"
+
+
+def test_services_agree_on_what_they_share(config: dict[str, Any]) -> None:
+    seen: dict[str, set[str]] = {}
+    for service in config["services"].values():
+        for variable, value in (service.get("environment") or {}).items():
+            seen.setdefault(variable, set()).add(value)
+    assert {name for name, values in seen.items() if len(values) > 1} == set()
+
+
+def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
+    given = config["services"]["code"]["environment"]
+    fields = Settings.model_fields
+    for name in ("postgres_user", "postgres_db", "mlflow_experiment"):
+        assert given[name.upper()] == fields[name].default
+    assert given["CHURN_FIRST_MONTH"] == str(fields["first_month"].default)
+    assert given["CHURN_N_JOBS"] == str(fields["n_jobs"].default)
+    for rules in (CampaignSettings, GateSettings):
+        prefix = rules.model_config["env_prefix"]
+        for name, field in rules.model_fields.items():
+            assert given[f"{prefix}{name.upper()}"] == str(field.default)
+
+
+def test_workspace_reads_variables_that_its_readers_have(config: dict[str, Any]) -> None:
+    [entry] = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+    wanted = {entry["grpc_server"][key]["env"] for key in ("host", "port")}
+    for name in ("webserver", "daemon"):
+        assert wanted <= set(config["services"][name]["environment"])
+    command = config["services"]["code"]["command"]
+    assert command[command.index("--location-name") + 1] == entry["grpc_server"]["location_name"]
+    assert command[command.index("--port") + 1] == "4000"
+    assert Path(churn.__file__).parent.parent == ROOT
