@@ -35,8 +35,8 @@ lint: $(READY) ## ruff, both as linter and as formatter
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## seconds per stage, ingest, training set, latency; prints one table
-	$(BIN)/python -m bench $(ARGS)
+bench: $(READY) ## every row beside its peers, one table; FULL=1 at full size
+	$(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)
 
 lock: $(READY) ## resolve again and write the lock (hashes, no addresses)
 	$(BIN)/uv pip compile pyproject.toml --group dev --group base-population --universal --generate-hashes --no-annotate --no-header --quiet -o requirements.lock

@@ -15,6 +15,7 @@ from bench.report import header, shown, table, write_json
 from bench.rows import Row
 from bench.world import Sizes, World
 
+LATEST = Path(__file__).parent / "results" / "latest.json"
 SECTIONS = {
     "ingest": ingest.measure,
     "training-set": training_set.measure,
@@ -33,9 +34,12 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(SECTIONS)}; may be repeated.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every row at its full size; takes hours.")
+    ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here, one record per row.")
-    ] = None,
+        Path, typer.Option("--json", help="Write the figures here, one record per row.")
+    ] = LATEST,
 ) -> None:
     """Measure the pipeline stage by stage, and set it beside what one could use instead.
 
@@ -49,7 +53,7 @@ def main(
     machine = describe_machine()
     console = Console()
     console.print(header(machine))
-    sizes = Sizes(months=months, users=users, runs=runs)
+    sizes = Sizes(full=full, months=months, users=users, runs=runs)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="churn-bench-") as folder, World(Path(folder)) as world:
         for name, measure in SECTIONS.items():
@@ -57,8 +61,7 @@ def main(
                 with shown(Console(stderr=True), name) as say:
                     rows += measure(world, sizes, say)
     console.print(table(rows))
-    if json_file:
-        write_json(rows, machine, json_file)
+    write_json(rows, machine, json_file)
 
 
 if __name__ == "__main__":  # worker processes import this module again

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.rows import Row, Spread
+from bench.rows import Goal, Row, Spread
 from bench.worker import Say
 
 
@@ -43,7 +43,7 @@ def header(machine: dict[str, Any]) -> Panel:
 def table(rows: Sequence[Row]) -> Group:
     """Return the table, ratios first, with the notes below it."""
     shape = Table(title="medians (smallest-largest run)", show_lines=True)
-    for name in ("ratio", "what", "ours", "beside", "more of ours", "peak memory"):
+    for name in ("ratio", "what", "ours", "beside", "goal", "more of ours", "peak memory"):
         shape.add_column(name, justify="right" if name == "ratio" else "left")
     notes: list[str] = []
     for row in rows:
@@ -57,6 +57,9 @@ def table(rows: Sequence[Row]) -> Group:
             f"{row.name}{mark}\n[dim]{row.size}[/dim]",
             f"{_text(row.ours)} {row.unit}",
             "\n".join(f"{_text(spread)} {name}" for name, spread in row.beside.items()),
+            "\n".join(
+                [*map(_goal, row.goals), *(f"limit {_number(v)} {n}" for n, v in row.limit.items())]
+            ),
             "\n".join(f"{_text(spread)} {name}" for name, spread in row.more.items()),
             "\n".join(f"{mb:,.0f} MB {name}" for name, mb in row.peak_mb.items()),
         )
@@ -69,6 +72,10 @@ def write_json(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None
     records = [row.record() | {"machine": machine} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+def _goal(goal: Goal) -> str:
+    return f"[green]met[/green] {goal.text}" if goal.met else f"[red]not met[/red] {goal.text}"
 
 
 def _text(spread: Spread) -> str:

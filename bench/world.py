@@ -29,6 +29,7 @@ from feature_repo.store import apply_features
 class Sizes:
     """How much is measured, and how often."""
 
+    full: bool = False  # every row at its full size, peers that take minutes included
     months: int = 3
     base_users: int = SIZE  # of the stages and the API
     users: int = 100_000  # of ingest and training set
