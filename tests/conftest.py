@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(Path(nodeid.partition("::")[0]))
 
     return ByGroup(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _no_dagster_instance_of_another_test() -> Iterator[None]:
+    """Begin without one: contexts that end out of order leave a closed instance's storage behind."""
+    if "dagster" not in sys.modules:
+        yield
+        return
+    from dagster._core.storage.defs_state.base import set_defs_state_storage
+
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")
