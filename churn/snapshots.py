@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from churn.contract.tables import Table
-from churn.database import connect, lock
+from churn.database import connect, lock, refresh_statistics
 from churn.errors import ChurnError
 from churn.months import Month
 
@@ -42,9 +42,11 @@ def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
                 remedy=f"materialize {table.name} for {month.partition_key} first",
             )
         held = _held(connection, month, table)
-        for delivery_id, known_at, _ in versions:
-            if known_at not in held:
-                _add_version(connection, month, table, delivery_id, known_at)
+        missing = [version for version in versions if version[1] not in held]
+        for delivery_id, known_at, _ in missing:
+            _add_version(connection, month, table, delivery_id, known_at)
+        if missing:
+            refresh_statistics(connection, table.snapshot)
         rows, withdrawn = _counts(connection, month, table)
     digest = hashlib.sha256()
     for _, known_at, fingerprint in versions:

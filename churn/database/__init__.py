@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import sql
 
 from churn.errors import ChurnError
 from churn.settings import get_settings
@@ -36,3 +37,11 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
 def lock(connection: psycopg.Connection, name: str) -> None:
     """Wait for the advisory lock called `name`; it is free again when the transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
+def refresh_statistics(connection: psycopg.Connection, table: str) -> None:
+    """Tell the planner what has just come into `table`.
+
+    It takes a month that it has no statistics of for a single row, and joins it by nested loops.
+    """
+    connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))

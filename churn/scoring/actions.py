@@ -12,7 +12,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from churn.contract.features import SERVICE_BY_NAME
-from churn.database import connect, lock
+from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.fingerprint import fingerprint
 from churn.lake import TIMESTAMP
@@ -82,6 +82,7 @@ def list_actions(month: Month) -> ActionList:
         lock(connection, f"action_list {month}")
         connection.execute("DELETE FROM action_list WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("action_list"), table)
+        refresh_statistics(connection, "action_list")
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from churn.contract.features import SERVICE_BY_NAME, VIEWS, View
-from churn.database import connect, lock
+from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.evaluation.money import Campaign, expected_profit, within_budget
 from churn.fingerprint import fingerprint
@@ -147,6 +147,7 @@ def _keep(month: Month, rows: pa.Table, release: Release | None) -> None:
         )
         connection.execute("DELETE FROM churn_scores WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("churn_scores"), rows)
+        refresh_statistics(connection, "churn_scores")
 
 
 def _write(rows: pa.Table, path: Path) -> None:
