@@ -70,7 +70,7 @@ class FeastReader:
         """Return the as_of of the newest published month, or None before the first."""
         import psycopg
 
-        from churn.online import newest_publication
+        from churn.online_reads import newest_publication
 
         try:
             with self._pool.connection() as connection:

@@ -1,24 +1,34 @@
-"""Publishing a month online: all views in one transaction, and never backwards in time.
+"""Publishing a month online: the next table is built aside, then switched in, and never backwards in time.
 
-Each user has one published version (as_of, known_at); only a version that is not older replaces it, in
-every view at once. Readers see the state before or after a publication, and never wait for it.
+Each user is online with one version (as_of, known_at) of all views; only a version that is not older replaces
+it. Readers see the table before or after a publication; they wait for the moment of the switch at most.
 """
 
 import datetime as dt
 import hashlib
+import time
 from dataclasses import dataclass
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
-from churn.contract.features import VIEWS, View
+from churn.contract.features import VIEWS
 from churn.contract.tables import PROFILE_TABLES
-from churn.database import connect, lock
+from churn.database import connect, lock_until_closed
+from churn.database.copying import copy_batches_in
+from churn.database.online_tables import COLUMNS, USERS, users_columns
 from churn.errors import ChurnError
 from churn.lake import view_version
 from churn.months import Month
+from churn.online_month import SCHEMA, month_rows
+from churn.online_restore import restore_withdrawn
 
-_LOCK = "churn.online"
+LOCK = "churn.online"  # one writer at a time; readers are not held up
+NEXT = sql.Identifier("online", "next_users")
+_PATIENCE = dt.timedelta(minutes=5)
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -34,72 +44,27 @@ class Publication:
 
 
 def publish(month: Month) -> Publication:
-    """Publish every feature view of a month in one transaction.
+    """Publish every feature view of a month at once.
 
     Raises:
-        ChurnError: a view's file in the lake is older than its snapshot, or missing.
+        ChurnError: a view's file in the lake is older than its snapshot, or missing; or somebody holds the
+            online table so long that it cannot be switched.
     """
     with connect() as connection:
-        lock(connection, _LOCK)  # one publication at a time; readers are not held up
+        lock_until_closed(connection, LOCK)
         versions = _versions(connection, month)
         _require_views(month, versions)
         known_at = max(versions.values())
-        values = {"as_of": month.as_of, "known_at": known_at}
-        users = _stage_users(connection, values)
-        published = _count(connection, "publishable")
-        withdrawn = _withdraw(connection, values)
-        for view in VIEWS:
-            _replace_rows(connection, view, "publishable", month.as_of)
-        connection.execute(
-            "INSERT INTO online.users SELECT * FROM publishable ON CONFLICT (user_id)"
-            " DO UPDATE SET as_of = excluded.as_of, known_at = excluded.known_at"
-        )
+        _make_next(connection, month.as_of, known_at)
+        users, published = _copy_month(connection, month, versions, known_at)
+        withdrawn = _carry_over(connection, month.as_of, known_at)
         fingerprint = _fingerprint(versions)
-        connection.execute(
-            "INSERT INTO online.publications VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT (as_of, known_at) DO UPDATE"
-            " SET users = excluded.users, fingerprint = excluded.fingerprint",
-            [month.as_of, known_at, users, fingerprint],
-        )
+        if published + withdrawn:
+            _complete(connection)
+        connection.commit()  # the bulk is on the disk before readers are asked to wait
+        record = [month.as_of, known_at, users, fingerprint]
+        _switch(connection, record, changed=bool(published + withdrawn))
     return Publication(known_at, users, published, users - published, withdrawn, fingerprint)
-
-
-def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
-    """Return the as_of of the newest published month, or None before the first."""
-    row = connection.execute("SELECT max(as_of) FROM online.publications").fetchone()
-    return row[0] if row else None
-
-
-@dataclass(frozen=True)
-class OnlineState:
-    """What is online, seen from one month; `behind` and `mixed` must be 0 once it is published."""
-
-    behind: int  # users of the month who are online with an older month, or not at all
-    mixed: int  # view rows whose version is not their user's
-    users_newer: int  # users online with a newer month
-    newest: dt.datetime  # newest published as_of
-
-
-def online_state(month: Month) -> OnlineState:
-    """Count what is online, in one statement over one state of the database."""
-    mixed = sql.SQL(" + ").join(
-        sql.SQL(
-            "(SELECT count(*) FROM online.{} AS v LEFT JOIN online.users AS u USING (user_id)"
-            " WHERE (v.as_of, v.known_at) IS DISTINCT FROM (u.as_of, u.known_at))"
-        ).format(sql.Identifier(view.name))
-        for view in VIEWS
-    )
-    query = sql.SQL(
-        "SELECT (SELECT count(*) FROM users_snapshots_current AS c"
-        "  LEFT JOIN online.users AS u USING (user_id) WHERE c.as_of = %(as_of)s"
-        "  AND (u.user_id IS NULL OR u.as_of < %(as_of)s)),"
-        " {}, (SELECT count(*) FROM online.users WHERE as_of > %(as_of)s),"
-        " (SELECT max(as_of) FROM online.publications)"
-    ).format(mixed)
-    with connect() as connection:
-        row = connection.execute(query, {"as_of": month.as_of}).fetchone()
-    assert row is not None  # noqa: S101  (scalar sub-selects always make a row)
-    return OnlineState(*row)
 
 
 def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.datetime]:
@@ -132,119 +97,111 @@ def _require_views(month: Month, versions: dict[str, dt.datetime]) -> None:
             )
 
 
-def _stage_users(connection: psycopg.Connection, values: dict[str, dt.datetime]) -> int:
-    """Stage the month's users, and those of them whose online version is not newer; count the first."""
-    rows = sql.SQL(" UNION ").join(
-        sql.SQL("SELECT user_id FROM {} WHERE as_of = {}").format(
-            sql.Identifier(f"{table.snapshot}_current"), sql.Literal(values["as_of"])
+def _make_next(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> None:
+    """Make the next table, empty and without a key; what a killed publication left goes."""
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(NEXT))
+    # No autovacuum: it would only stand in the way of the switch, and the next publication starts afresh.
+    connection.execute(
+        sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = false)").format(
+            NEXT, users_columns()
         )
-        for table in PROFILE_TABLES
     )
-    connection.execute(sql.SQL("CREATE TEMP TABLE month_users ON COMMIT DROP AS {}").format(rows))
+    connection.execute(  # so that COPY need not carry the same two instants in every row
+        sql.SQL("ALTER TABLE {} ALTER as_of SET DEFAULT {}, ALTER known_at SET DEFAULT {}").format(
+            NEXT, sql.Literal(as_of), sql.Literal(known_at)
+        )
+    )
+
+
+def _copy_month(
+    connection: psycopg.Connection,
+    month: Month,
+    versions: dict[str, dt.datetime],
+    known_at: dt.datetime,
+) -> tuple[int, int]:
+    """Copy in the month's users who are not online with a newer version; count all, and those copied."""
+    found = connection.execute(
+        sql.SQL("SELECT user_id FROM {} WHERE (as_of, known_at) > (%s, %s)").format(USERS),
+        [month.as_of, known_at],
+    )
+    newer = pa.array([row[0] for row in found], pa.string())
+    users = 0
+
+    def publishable(rows: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal users
+        users += rows.num_rows
+        return rows.filter(pc.invert(pc.is_in(rows["user_id"], newer))) if len(newer) else rows
+
+    batches = (publishable(rows) for rows in month_rows(month, versions))
+    published = copy_batches_in(connection, NEXT, SCHEMA, batches)
+    return users, published
+
+
+def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> int:
+    """Add everybody else who stays online; return how many were withdrawn from the month."""
+    values = {"as_of": as_of, "known_at": known_at}
+    absent = sql.SQL("NOT EXISTS (SELECT FROM {} AS n WHERE n.user_id = o.user_id)").format(NEXT)
     connection.execute(
         sql.SQL(
-            "CREATE TEMP TABLE publishable ON COMMIT DROP AS"
-            " SELECT user_id, {as_of}::timestamptz AS as_of, {known_at}::timestamptz AS known_at"
-            " FROM month_users LEFT JOIN online.users AS o USING (user_id)"
-            " WHERE o.user_id IS NULL OR (o.as_of, o.known_at) <= ({as_of}, {known_at})"
-        ).format(as_of=sql.Literal(values["as_of"]), known_at=sql.Literal(values["known_at"]))
-    )
-    connection.execute("CREATE INDEX ON publishable (user_id)")
-    connection.execute("ANALYZE publishable")
-    return _count(connection, "month_users")
-
-
-def _withdraw(connection: psycopg.Connection, values: dict[str, dt.datetime]) -> int:
-    """Take back users online for this month whom its newest version no longer names.
-
-    Those who were there in an earlier month get their last version back; the others go.
-    """
-    connection.execute(
-        "CREATE TEMP TABLE withdrawn ON COMMIT DROP AS SELECT user_id FROM online.users AS o"
-        " WHERE as_of = %(as_of)s AND known_at <= %(known_at)s"
-        " AND NOT EXISTS (SELECT 1 FROM month_users AS m WHERE m.user_id = o.user_id)",
+            "INSERT INTO {next} ({columns}) SELECT {columns} FROM {users} AS o"
+            " WHERE (as_of < %(as_of)s OR (as_of, known_at) > (%(as_of)s, %(known_at)s)) AND {absent}"
+        ).format(next=NEXT, users=USERS, columns=_COLUMNS, absent=absent),
         values,
     )
-    count = _count(connection, "withdrawn")
-    if count == 0:
-        return 0
-    for name in ("users", *(view.name for view in VIEWS)):
-        connection.execute(
-            sql.SQL(
-                "DELETE FROM online.{} WHERE user_id IN (SELECT user_id FROM withdrawn)"
-            ).format(sql.Identifier(name))
-        )
-    _restore_earlier(connection, values["as_of"])
-    return count
-
-
-def _restore_earlier(connection: psycopg.Connection, before: dt.datetime) -> None:
-    rows = sql.SQL(" UNION ALL ").join(
-        sql.SQL(
-            "SELECT user_id, as_of, known_at FROM {} JOIN withdrawn USING (user_id)"
-            " WHERE as_of < {} AND as_of IN (SELECT as_of FROM online.publications)"
-        ).format(sql.Identifier(f"{table.snapshot}_current"), sql.Literal(before))
-        for table in PROFILE_TABLES
-    )
     connection.execute(
         sql.SQL(
-            "CREATE TEMP TABLE restored ON COMMIT DROP AS SELECT DISTINCT ON (user_id)"
-            " user_id, as_of, max(known_at) AS known_at FROM ({}) AS earlier"
-            " GROUP BY user_id, as_of ORDER BY user_id, as_of DESC"
-        ).format(rows)
+            "CREATE TEMP TABLE withdrawn ON COMMIT DROP AS SELECT user_id FROM {users} AS o"
+            " WHERE as_of = %(as_of)s AND known_at <= %(known_at)s AND {absent}"
+        ).format(users=USERS, absent=absent),
+        values,
     )
-    for view in VIEWS:
-        _replace_rows(connection, view, "restored")
-    connection.execute("INSERT INTO online.users SELECT * FROM restored")
+    row = connection.execute("SELECT count(*) FROM withdrawn").fetchone()
+    withdrawn = int(row[0]) if row else 0
+    if withdrawn:
+        restore_withdrawn(connection, NEXT, as_of)
+    return withdrawn
 
 
-def _replace_rows(
-    connection: psycopg.Connection, view: View, staged: str, as_of: dt.datetime | None = None
-) -> None:
-    """Give every staged user the view's row of the staged as_of, or none where the month has none.
+def _complete(connection: psycopg.Connection) -> None:
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (user_id)").format(NEXT))
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ALTER as_of DROP DEFAULT, ALTER known_at DROP DEFAULT").format(NEXT)
+    )
+    connection.execute(sql.SQL("ANALYZE {} (user_id, as_of)").format(NEXT))
 
-    Args:
-        connection: the publishing transaction.
-        view: the view to write.
-        staged: the temporary table of (user_id, as_of, known_at).
-        as_of: the one as_of of all staged users, if they share it: only that month is then read.
+
+def _switch(connection: psycopg.Connection, record: list[object], *, changed: bool) -> None:
+    """Put the next table in the place of the present one and record the publication, in one transaction.
+
+    Readers who come while the switch waits for others to finish wait, too; so it waits a moment, lets them
+    pass, and tries again.
     """
-    columns = [sql.Identifier(feature.name) for feature in view.features]
-    names = {
-        "online": sql.Identifier("online", view.name),
-        "current": sql.Identifier(f"{view.table.snapshot}_current"),
-        "staged": sql.Identifier(staged),
-        "columns": sql.SQL(", ").join(columns),
-        "one_month": sql.SQL("true" if as_of is None else "c.as_of = {}").format(
-            sql.Literal(as_of)
-        ),
-        "updates": sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(column) for column in columns
-        ),
-    }
-    connection.execute(
-        sql.SQL(
-            "INSERT INTO {online} (user_id, as_of, known_at, {columns})"
-            " SELECT s.user_id, s.as_of, s.known_at, {columns}"
-            " FROM {current} AS c JOIN {staged} AS s ON s.user_id = c.user_id AND s.as_of = c.as_of"
-            " WHERE {one_month}"
-            " ON CONFLICT (user_id) DO UPDATE"
-            " SET as_of = excluded.as_of, known_at = excluded.known_at, {updates}"
-        ).format(**names)
-    )
-    connection.execute(
-        sql.SQL(
-            "DELETE FROM {online} AS o USING {staged} AS s"
-            " WHERE o.user_id = s.user_id AND (o.as_of, o.known_at) <> (s.as_of, s.known_at)"
-        ).format(**names)
-    )
-
-
-def _count(connection: psycopg.Connection, table: str) -> int:
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101  (an aggregate always returns a row)
-    return int(row[0])
+    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    while True:
+        try:
+            with connection.transaction():
+                if changed:
+                    connection.execute("SET LOCAL lock_timeout = '100ms'")
+                    connection.execute(sql.SQL("DROP TABLE {}").format(USERS))
+                    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT))
+                else:
+                    connection.execute(sql.SQL("DROP TABLE {}").format(NEXT))
+                connection.execute(
+                    "INSERT INTO online.publications VALUES (%s, %s, %s, %s)"
+                    " ON CONFLICT (as_of, known_at) DO UPDATE"
+                    " SET users = excluded.users, fingerprint = excluded.fingerprint",
+                    record,
+                )
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise ChurnError(
+                    f"online.users has been read in one transaction for {_PATIENCE}, without a gap",
+                    where="online_features",
+                    remedy="end the transaction (pg_stat_activity names it) and publish again",
+                ) from None
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _fingerprint(versions: dict[str, dt.datetime]) -> str:

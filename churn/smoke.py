@@ -12,7 +12,7 @@ from churn.contract.features import DEFAULT_SERVICE, View
 from churn.database import connect
 from churn.lake import lake_file, read_current
 from churn.months import Month
-from churn.online import newest_publication
+from churn.online_reads import newest_publication
 from churn.settings import get_settings
 
 UNKNOWN_USER = "0000-NOBODY"

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from churn.contract.features import VIEWS
-from churn.online import online_state, publish
+from churn.online import publish
+from churn.online_state import online_state
 from churn.verification.parity import SAMPLE, parity
 from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset
 

@@ -1,48 +1,59 @@
-"""Feast's online store on our tables: one wide, typed row per user and view, guarded against older rows."""
+"""Feast's online store on our table: one wide, typed row per user, read by one statement."""
 
+import asyncio
 import datetime as dt
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import psycopg
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from psycopg import sql
-from psycopg_pool import ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from churn.contract.features import VIEW_BY_NAME
+from churn.online_reads import POOL, OnlineRow, read_rows, read_rows_async
 from churn.settings import get_settings
+from feature_repo.online_writes import clear_views, write_rows
 
 WriteRow = tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime | None]
-_Request = tuple[tuple[str, tuple[str, ...]], ...]
 ReadRow = tuple[dt.datetime | None, dict[str, Value] | None]
+Refs = list[tuple[FeatureView, list[str]]]
 
 _VALUE_FIELDS = {
-    "ValueType.INT64": "int64_val",
-    "ValueType.FLOAT": "float_val",
-    "ValueType.BOOL": "bool_val",
-    "ValueType.STRING": "string_val",
+    "Int64": "int64_val",
+    "Float32": "float_val",
+    "Bool": "bool_val",
+    "String": "string_val",
 }
 
 
 class WideRowOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Nothing to set: Postgres is the one of churn.settings, the tables those of its schema."""
+    """Nothing to set: Postgres is the one of churn.settings, the table that of its schema."""
 
     type: str = "feature_repo.online_store.WideRowOnlineStore"
 
 
 class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
-    """Reads and writes `online.<view>`; all views of one request are read in a single statement.
+    """Reads and writes `online.users`; all views of one request are read in a single statement.
 
-    A single statement sees a single state of the database, so one answer never mixes two publications.
+    A single statement sees a single state of the database, and a row is of one version: no answer mixes two
+    publications, whichever views it asks for.
     """
 
     def __init__(self) -> None:
         self._pool: ConnectionPool | None = None
+        self._async_pool: AsyncConnectionPool | None = None
         self._opening = threading.Lock()
-        self._statements: dict[_Request, tuple[sql.Composed, list[list[str]]]] = {}
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Say that reads and writes do not block."""
+        return SupportedAsyncMethods(read=True, write=True)
 
     def online_read(
         self,
@@ -53,7 +64,18 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[ReadRow]:
         """Return the as_of and the features of each user, (None, None) where the view has no row."""
         names = requested_features or [field.name for field in table.features]
-        return self._read([(table, names)], [_user_id(key) for key in entity_keys])[0]
+        return _of_view(table, names, self._read([table], _user_ids(entity_keys)))
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[ReadRow]:
+        """Do what `online_read` does without blocking."""
+        names = requested_features or [field.name for field in table.features]
+        return _of_view(table, names, await self._read_async([table], _user_ids(entity_keys)))
 
     def online_write_batch(
         self,
@@ -62,30 +84,27 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         data: list[WriteRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write rows as `feast materialize` does; a row older than the stored one is passed over."""
-        names = [field.name for field in table.features]
+        """Write rows of one view, as `feast materialize` does, where the stored row is not newer."""
+        view = VIEW_BY_NAME[table.name]
+        names = [feature.name for feature in view.features]
         rows = [
             [_user_id(key), as_of, known_at or as_of, *(_python(values.get(n)) for n in names)]
             for key, values, as_of, known_at in data
         ]
-        updates = sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n))
-            for n in ["as_of", "known_at", *names]
-        )
-        statement = sql.SQL(
-            "INSERT INTO {table} AS o (user_id, as_of, known_at, {columns}) VALUES ({marks})"
-            " ON CONFLICT (user_id) DO UPDATE SET {updates}"
-            " WHERE (o.as_of, o.known_at) <= (excluded.as_of, excluded.known_at)"
-        ).format(
-            table=sql.Identifier("online", table.name),
-            columns=sql.SQL(", ").join(map(sql.Identifier, names)),
-            marks=sql.SQL(", ").join([sql.Placeholder()] * (len(names) + 3)),
-            updates=updates,
-        )
-        with self._connections().connection() as connection, connection.cursor() as cursor:
-            cursor.executemany(statement, rows)
+        with self._connections().connection() as connection:
+            write_rows(connection, view, rows)
         if progress:
             progress(len(data))
+
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[WriteRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Do what `online_write_batch` does in a thread."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
     def update(
         self,
@@ -96,121 +115,139 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Do nothing: the tables are made by churn.database.schema, from the same contract."""
+        """Clear the views that are no longer; the table is made by churn.database.schema."""
+        if tables_to_delete:
+            self.teardown(config, tables_to_delete, entities_to_delete)
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
     ) -> None:
-        """Empty the views' tables; the history in the snapshots stays."""
+        """Clear the views' columns; the history in the snapshots stays."""
+        views = [VIEW_BY_NAME[table.name] for table in tables if table.name in VIEW_BY_NAME]
         with self._connections().connection() as connection:
-            for table in tables:
-                connection.execute(
-                    sql.SQL("TRUNCATE {}").format(sql.Identifier("online", table.name))
-                )
+            clear_views(connection, views)
 
     async def close(self) -> None:
         """Close the connections; Feast's own close awaits this."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+        if self._async_pool is not None:
+            await self._async_pool.close()
+            self._async_pool = None
 
     def _read_features_per_fv(
         self,
         config: RepoConfig,
-        grouped_refs: list[tuple[FeatureView, list[str]]],
+        grouped_refs: Refs,
         join_key_values: dict[str, Any],
         entity_name_to_join_key_map: dict[str, str],
-        online_features_response: Any,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
+        *into: Any,
     ) -> None:
         """Feast's hook for stores that read many views at once."""
-        from feast import utils
-
-        values, positions, length = utils._get_unique_entities(
-            grouped_refs[0][0], join_key_values, entity_name_to_join_key_map
+        users, positions, length = _asked(
+            grouped_refs, join_key_values, entity_name_to_join_key_map
         )
-        users = [_user_id(key) for key in utils._get_entity_key_protos(values)]
-        for (view, names), rows in zip(grouped_refs, self._read(grouped_refs, users), strict=True):
-            utils._populate_response_from_feature_data(
-                names,
-                rows,
-                positions,
-                online_features_response,
-                full_feature_names,
-                view,
-                length,
-                include_feature_view_version_metadata,
-            )
+        rows = self._read([view for view, _ in grouped_refs], users)
+        _answer(grouped_refs, rows, positions, length, *into)
 
-    def _read(
-        self, views: list[tuple[FeatureView, list[str]]], users: list[str]
-    ) -> list[list[ReadRow]]:
-        statement, kinds_of_views = self._statement(views)
-        with self._connections().connection() as connection:
-            found = {row[0]: row for row in connection.execute(statement, [users])}
-        read: list[list[ReadRow]] = []
-        start = 1
-        for (_, names), kinds in zip(views, kinds_of_views, strict=True):
-            rows = [found.get(user) for user in users]
-            read.append([_row(row, start, names, kinds) for row in rows])
-            start += 1 + len(names)
-        return read
+    async def _read_features_per_fv_async(
+        self,
+        config: RepoConfig,
+        grouped_refs: Refs,
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        *into: Any,
+    ) -> None:
+        """Do the same without blocking."""
+        users, positions, length = _asked(
+            grouped_refs, join_key_values, entity_name_to_join_key_map
+        )
+        rows = await self._read_async([view for view, _ in grouped_refs], users)
+        _answer(grouped_refs, rows, positions, length, *into)
 
-    def _statement(
-        self, views: list[tuple[FeatureView, list[str]]]
-    ) -> tuple[sql.Composed, list[list[str]]]:
-        """Return the statement that reads these views, and the value fields of their features."""
-        key = tuple((view.name, tuple(names)) for view, names in views)
-        if key not in self._statements:
-            kinds = []
-            for view, names in views:
-                fields = {
-                    f.name: _VALUE_FIELDS[str(f.dtype.to_value_type())] for f in view.features
-                }
-                kinds.append([fields[name] for name in names])
-            self._statements[key] = (_select(views), kinds)
-        return self._statements[key]
+    def _read(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
+        views = [VIEW_BY_NAME[table.name] for table in tables]
+        pool = self._connections()
+        try:
+            with pool.connection() as connection:
+                return read_rows(connection, users, views)[1]
+        except psycopg.OperationalError:
+            pool.check()  # Postgres came back: what the pool still holds is replaced
+            with pool.connection() as connection:
+                return read_rows(connection, users, views)[1]
+
+    async def _read_async(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
+        views = [VIEW_BY_NAME[table.name] for table in tables]
+        pool = await self._async_connections()
+        try:
+            async with pool.connection() as connection:
+                return (await read_rows_async(connection, users, views))[1]
+        except psycopg.OperationalError:
+            await pool.check()
+            async with pool.connection() as connection:
+                return (await read_rows_async(connection, users, views))[1]
 
     def _connections(self) -> ConnectionPool:
         with self._opening:
             if self._pool is None:
-                self._pool = ConnectionPool(
-                    get_settings().dsn(),
-                    min_size=1,
-                    max_size=8,
-                    open=True,
-                    check=ConnectionPool.check_connection,
-                    timeout=2,  # a request would rather be told than wait
-                    reconnect_timeout=2,
-                    kwargs={"autocommit": True, "connect_timeout": 2},
-                )
+                self._pool = ConnectionPool(get_settings().dsn(), open=True, **POOL)
             return self._pool
 
+    async def _async_connections(self) -> AsyncConnectionPool:
+        if self._async_pool is None:
+            self._async_pool = AsyncConnectionPool(get_settings().dsn(), open=False, **POOL)
+            await self._async_pool.open()
+        return self._async_pool
 
-def _select(views: list[tuple[FeatureView, list[str]]]) -> sql.Composed:
-    columns, joins = [], []
-    for number, (view, names) in enumerate(views):
-        alias = sql.Identifier(f"v{number}")
-        columns += [sql.SQL("{}.{}").format(alias, sql.Identifier(n)) for n in ["as_of", *names]]
-        joins.append(
-            sql.SQL("LEFT JOIN {} AS {} ON {}.user_id = u.user_id").format(
-                sql.Identifier("online", view.name), alias, alias
-            )
-        )
-    return sql.SQL("SELECT u.user_id, {} FROM unnest(%s::text[]) AS u (user_id) {}").format(
-        sql.SQL(", ").join(columns), sql.SQL(" ").join(joins)
+
+def _asked(
+    grouped_refs: Refs, join_key_values: dict[str, Any], join_keys: dict[str, str]
+) -> tuple[list[str], Any, int]:
+    """Return the users without repetition, where each stands in the answer, and the answer's length."""
+    from feast import utils
+
+    values, positions, length = utils._get_unique_entities(
+        grouped_refs[0][0], join_key_values, join_keys
     )
+    return _user_ids(utils._get_entity_key_protos(values)), positions, length
 
 
-def _row(row: Any, start: int, names: list[str], kinds: list[str]) -> ReadRow:
-    if row is None or row[start] is None:
-        return None, None
-    values = {}
-    for offset, (name, kind) in enumerate(zip(names, kinds, strict=True), start + 1):
-        found = row[offset]
-        values[name] = Value() if found is None else Value(**{kind: found})
-    return row[start], values
+def _answer(
+    grouped_refs: Refs,
+    rows: list[OnlineRow],
+    positions: Any,
+    length: int,
+    response: Any,
+    full_names: bool,
+    version_metadata: bool,
+) -> None:
+    """Fill Feast's response, view by view."""
+    from feast import utils
+
+    for view, names in grouped_refs:
+        utils._populate_response_from_feature_data(
+            names, _of_view(view, names, rows), positions, response, full_names, view, length,
+            version_metadata,
+        )  # fmt: skip
+
+
+def _of_view(table: FeatureView, names: list[str], rows: list[OnlineRow]) -> list[ReadRow]:
+    fields = {f.name: _VALUE_FIELDS[f.dtype] for f in VIEW_BY_NAME[table.name].features}
+    return [
+        (None, None)
+        if table.name in row.missing_views
+        else (row.as_of, {name: _value(fields[name], row.values[name]) for name in names})
+        for row in rows
+    ]
+
+
+def _value(field: str, found: Any) -> Value:
+    return Value() if found is None else Value(**{field: found})
+
+
+def _user_ids(keys: Sequence[EntityKey]) -> list[str]:
+    return [_user_id(key) for key in keys]
 
 
 def _user_id(key: EntityKey) -> str:

@@ -129,6 +129,7 @@ USERS_PROFILE = _view(
 )
 
 VIEWS = (SUBS_PROFILE, USAGE_AGG, PAYMENTS_AGG, SUPPORT_AGG, SUBS_CONTRACT, USERS_PROFILE)
+VIEW_BY_NAME = {view.name: view for view in VIEWS}
 BASELINE = Service("churn_baseline", VIEWS[:4], "The 14 features of the baseline.")
 RICH = Service("churn_rich", VIEWS, "The baseline's features, contract and household; the default.")
 SERVICES = (BASELINE, RICH)

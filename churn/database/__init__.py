@@ -45,3 +45,8 @@ def refresh_statistics(connection: psycopg.Connection, table: str) -> None:
     It takes a month that it has no statistics of for a single row, and joins it by nested loops.
     """
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+
+
+def lock_until_closed(connection: psycopg.Connection, name: str) -> None:
+    """Wait for the same advisory lock, and keep it over transactions until the connection is closed."""
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])

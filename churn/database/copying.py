@@ -1,6 +1,7 @@
 """Arrow tables in and out of Postgres by COPY, the fast path both ways."""
 
 import io
+from collections.abc import Iterable
 
 import psycopg
 import pyarrow as pa
@@ -20,6 +21,31 @@ def copy_in(
             buffer = io.BytesIO()
             pa_csv.write_csv(_quoted_blanks(rows.slice(start, chunk_rows)), buffer, options)
             copy.write(buffer.getbuffer())
+
+
+def copy_batches_in(
+    connection: psycopg.Connection,
+    table: sql.Composable,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> int:
+    """Append batches of `schema`, whose types must be the table's own, in binary; return how many rows.
+
+    Columns are matched by name. Values go as they are: an empty text stays one.
+    """
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        table, sql.SQL(", ").join(map(sql.Identifier, schema.names))
+    )
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            copy.write(encoder.write_header())
+            for rows in batches:
+                copy.write(encoder.write_batch(rows))
+            copy.write(encoder.finish())
+        return cursor.rowcount
 
 
 def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.Schema) -> pa.Table:

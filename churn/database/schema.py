@@ -4,9 +4,14 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from churn.contract.features import VIEWS, View
 from churn.contract.tables import TABLES, Kind, Table
-from churn.database import decision_tables, evaluation_tables, monitoring_tables, scoring_tables
+from churn.database import (
+    decision_tables,
+    evaluation_tables,
+    monitoring_tables,
+    online_tables,
+    scoring_tables,
+)
 
 SQL_TYPES: dict[Kind, str] = {
     "string": "text",
@@ -15,7 +20,6 @@ SQL_TYPES: dict[Kind, str] = {
     "float": "double precision",
     "bool": "boolean",
 }
-ONLINE_TYPES = {"Int64": "bigint", "Float32": "real", "Bool": "boolean", "String": "text"}
 
 _DELIVERIES = """
 CREATE TABLE IF NOT EXISTS raw.deliveries (
@@ -31,16 +35,6 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
     UNIQUE (month, file, known_at)
 )"""
 
-_ONLINE = """
-CREATE TABLE IF NOT EXISTS online.users (
-    user_id text PRIMARY KEY, as_of timestamptz NOT NULL, known_at timestamptz NOT NULL
-);
-CREATE INDEX IF NOT EXISTS users_as_of ON online.users (as_of);
-CREATE TABLE IF NOT EXISTS online.publications (
-    as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
-    users bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (as_of, known_at)
-)"""
-
 
 def statements() -> Iterator[sql.SQL | sql.Composed]:
     """Yield the whole schema, each statement safe to run again."""
@@ -51,9 +45,7 @@ def statements() -> Iterator[sql.SQL | sql.Composed]:
     for table in TABLES:
         yield _raw_table(table)
         yield from _snapshot_table(table)
-    yield sql.SQL(_ONLINE)
-    for view in VIEWS:
-        yield _online_table(view)
+    yield from online_tables.statements()
     for more in (decision_tables, monitoring_tables, scoring_tables, evaluation_tables):
         yield from map(sql.SQL, more.STATEMENTS)
 
@@ -94,14 +86,3 @@ def _snapshot_table(table: Table) -> Iterator[sql.Composed]:
         " SELECT DISTINCT ON (user_id, as_of) * FROM {snapshot}"
         " ORDER BY user_id, as_of, known_at DESC) AS newest WHERE NOT is_withdrawn"
     ).format(**names)
-
-
-def _online_table(view: View) -> sql.Composed:
-    features = sql.SQL(", ").join(
-        sql.SQL("{} " + ONLINE_TYPES[feature.dtype]).format(sql.Identifier(feature.name))
-        for feature in view.features
-    )
-    return sql.SQL(
-        "CREATE TABLE IF NOT EXISTS online.{view} (user_id text PRIMARY KEY,"
-        " as_of timestamptz NOT NULL, known_at timestamptz NOT NULL, {features})"
-    ).format(view=sql.Identifier(view.name), features=features)

@@ -8,6 +8,7 @@ from psycopg import sql
 from churn.contract.features import VIEWS
 from churn.contract.tables import TABLES
 from churn.database import connect
+from churn.database.online_tables import USERS
 from churn.months import Month
 
 
@@ -35,11 +36,11 @@ def row_counts(month: Month) -> list[Sequence[Any]]:
             row = connection.execute(query, [month.as_of]).fetchone()
             counts.append((name, f"{row[0]:,}" if row else 0))
         for view in VIEWS:
-            query = sql.SQL("SELECT count(*) FROM {} WHERE as_of = %s").format(
-                sql.Identifier("online", view.name)
+            query = sql.SQL("SELECT count(*) FROM {} WHERE as_of = %s AND {}").format(
+                USERS, sql.Identifier(view.name)
             )
             row = connection.execute(query, [month.as_of]).fetchone()
-            counts.append((f"online.{view.name} of this month", f"{row[0]:,}" if row else 0))
+            counts.append((f"{view.name} online with this month", f"{row[0]:,}" if row else 0))
     return counts
 
 

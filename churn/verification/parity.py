@@ -1,5 +1,6 @@
 """Train/serve parity: the vectors that are served against the offline rows that models are trained on."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
@@ -50,9 +51,12 @@ def served(users: Sequence[str]) -> dict[str, dict[str, Any]]:
     if not users:
         return {}
     store = open_store()
-    answer = store.get_online_features(
-        store.get_feature_service(DEFAULT_SERVICE.name), {"user_id": list(users)}
-    ).to_dict(include_event_timestamps=True)
+    try:
+        answer = store.get_online_features(
+            store.get_feature_service(DEFAULT_SERVICE.name), {"user_id": list(users)}
+        ).to_dict(include_event_timestamps=True)
+    finally:
+        asyncio.run(store.close())
     names = DEFAULT_SERVICE.feature_names
     found = {}
     for at, user in enumerate(users):

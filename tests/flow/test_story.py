@@ -11,11 +11,10 @@ import pandas as pd
 import pytest
 from psycopg import sql
 
-from churn.contract.features import VIEWS
 from churn.contract.tables import PROFILE_TABLES, TABLES
 from churn.database import connect
 from churn.deliveries import Outcome
-from churn.online import newest_publication
+from churn.online_reads import newest_publication
 from churn.promotion.ledger import entries, verify
 from churn.records import close_records
 from churn.training.dataset import read_training_set
@@ -64,7 +63,7 @@ class Story:
 
 def moment() -> Moment:
     tables = [f"raw.{t.name}" for t in TABLES] + [t.snapshot for t in TABLES]
-    tables += ["raw.deliveries", "online.users", *(f"online.{v.name}" for v in VIEWS)]
+    tables += ["raw.deliveries", "online.users"]
     with connect() as connection:
         rows = {
             name: connection.execute(
@@ -206,7 +205,7 @@ def test_a_correction_changes_what_is_served_and_reported(story: Story) -> None:
     assert story.jobs["close corrected"].succeeded
     changed = {f.delivery.file: f.state for f in story.delivered["correction"].files}
     assert changed == {table.name: "corrected" for table in PROFILE_TABLES}
-    fee = "SELECT monthly_fee FROM online.subs_profile_fv WHERE user_id = %s"
+    fee = "SELECT monthly_fee FROM online.users WHERE user_id = %s"
     with connect() as connection:
         [served] = connection.execute(fee, [story.corrected]).fetchall()
         assert connection.execute(fee, [story.withdrawn]).fetchall() == []

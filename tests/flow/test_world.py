@@ -94,9 +94,7 @@ def test_unknown_stays_unknown_from_the_file_to_the_training_set(world: World) -
     view = next(v for v in VIEWS if v.name == "subs_profile_fv")
     lake = pq.ParquetFile(lake_file(view, JANUARY)).read()
     trained = read_training_set(JANUARY).rows
-    nulls = (
-        "SELECT count(*) FROM online.subs_profile_fv WHERE plan_stream_tv IS NULL AND as_of = %s"
-    )
+    nulls = "SELECT count(*) FROM online.users WHERE plan_stream_tv IS NULL AND as_of = %s"
     assert lake["plan_stream_tv"].null_count == trained["plan_stream_tv"].null_count == blank
     assert 0 < scalar(nulls, MARCH.as_of) < blank * 2
     shown = world.state.materialization("subs_profile_fv", JANUARY).metadata["unknown_values"]

@@ -72,7 +72,7 @@ def test_a_missing_row_is_told_from_a_stored_null(store: FeatureStore) -> None:
     put_profile(JANUARY, ["a"], plan_stream_tv=None)
     publish(JANUARY)
     with connect() as connection:
-        connection.execute("DELETE FROM online.usage_agg_30d_fv")
+        connection.execute("UPDATE online.users SET usage_agg_30d_fv = false")
     service = store.get_feature_service(BASELINE.name)
     proto = store.get_online_features(features=service, entity_rows=[{"user_id": "a"}]).proto
     statuses = dict(

@@ -1,0 +1,58 @@
+"""DDL of the online tables: one wide row per user, and what was published when."""
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+from psycopg import sql
+
+from churn.contract.features import VIEWS
+
+USERS = sql.Identifier("online", "users")
+
+_TYPES: dict[str, LiteralString] = {
+    "Int64": "bigint",
+    "Float32": "real",
+    "Bool": "boolean",
+    "String": "text",
+}
+_PUBLICATIONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS online.publications (
+    as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
+    users bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (as_of, known_at)
+)"""
+
+
+def _features() -> dict[str, LiteralString]:
+    """Return the features and their types, the widest first, so that no row is padded."""
+    features = [feature for view in VIEWS for feature in view.features]
+    return {f.name: kind for dtype, kind in _TYPES.items() for f in features if f.dtype == dtype}
+
+
+# One row is one user in one version. The column called like a view says whether that view has a row for
+# the user; where it has none, its features are null.
+COLUMNS = ("user_id", "as_of", "known_at", *(view.name for view in VIEWS), *_features())
+
+
+def users_columns() -> sql.Composed:
+    """Return the columns of the wide row, for CREATE TABLE."""
+    columns = [sql.SQL("user_id text NOT NULL, as_of timestamptz NOT NULL")]
+    columns.append(sql.SQL("known_at timestamptz NOT NULL"))
+    views = [sql.Identifier(view.name) for view in VIEWS]
+    return sql.SQL(", ").join(
+        [
+            *columns,
+            *(sql.SQL("{} boolean NOT NULL DEFAULT false").format(view) for view in views),
+            *(
+                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
+                for name, kind in _features().items()
+            ),
+        ]
+    )
+
+
+def statements() -> Iterator[sql.SQL | sql.Composed]:
+    """Yield the DDL, each statement safe to run again."""
+    yield sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (user_id))").format(
+        USERS, users_columns()
+    )
+    yield sql.SQL(_PUBLICATIONS)

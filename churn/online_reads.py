@@ -1,0 +1,108 @@
+"""Reading online rows: one prepared statement, one state of the database, newest publication included."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from churn.contract.features import VIEW_BY_NAME, View
+from churn.database.online_tables import USERS
+
+# For the connections of readers. The one statement is planned once per connection and publication;
+# left to itself Postgres would plan it again for every read, which takes longer than the read.
+CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": 2,
+    "options": "-c plan_cache_mode=force_generic_plan -c timezone=UTC",
+}
+# For pools of them. A broken connection is found by the read that fails on it, not by asking before each.
+POOL: dict[str, Any] = {
+    "min_size": 1,
+    "max_size": 8,
+    "timeout": 2,  # a request would rather be told than wait
+    "reconnect_timeout": 2,
+    "kwargs": CONNECTION,
+}
+_KEYS = 4  # newest, user_id, as_of, known_at: what stands before the views' columns
+
+
+@dataclass(slots=True)
+class OnlineRow:
+    """What is online of one user, all of one version; as_of and known_at are None for an unknown one."""
+
+    user_id: str
+    as_of: dt.datetime | None
+    known_at: dt.datetime | None
+    values: dict[str, Any]  # by feature, in the order of the views; floats as their shortest text
+    missing_views: list[str]  # of the views asked for; their features are None
+
+
+def read_rows(
+    connection: psycopg.Connection, user_ids: Sequence[str], views: Sequence[View]
+) -> tuple[dt.datetime | None, list[OnlineRow]]:
+    """Return the newest published as_of (None before the first), and one row per user id, in order."""
+    statement, names = _statement(tuple(view.name for view in views))
+    cursor = connection.execute(statement, [list(user_ids)], prepare=True)
+    return _rows(cursor.fetchall(), user_ids, views, names)
+
+
+async def read_rows_async(
+    connection: psycopg.AsyncConnection, user_ids: Sequence[str], views: Sequence[View]
+) -> tuple[dt.datetime | None, list[OnlineRow]]:
+    """Do what `read_rows` does, by the same statement, without blocking."""
+    statement, names = _statement(tuple(view.name for view in views))
+    cursor = await connection.execute(statement, [list(user_ids)], prepare=True)
+    return _rows(await cursor.fetchall(), user_ids, views, names)
+
+
+def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
+    """Return the as_of of the newest published month, or None before the first."""
+    row = connection.execute("SELECT max(as_of) FROM online.publications").fetchone()
+    return row[0] if row else None
+
+
+@cache
+def _statement(views: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """Return the statement that reads these views, and the names of their features.
+
+    It returns a row even where no user is found: the newest publication stands in it.
+    """
+    names = tuple(feature.name for view in views for feature in VIEW_BY_NAME[view].features)
+    columns = [
+        sql.Identifier("o", name) for name in ("user_id", "as_of", "known_at", *views, *names)
+    ]
+    statement = sql.SQL(
+        "SELECT p.newest, {} FROM (SELECT max(as_of) AS newest FROM online.publications) AS p"
+        " LEFT JOIN {} AS o ON o.user_id = ANY(%s::text[])"
+    ).format(sql.SQL(", ").join(columns), USERS)
+    return statement.as_bytes(), names
+
+
+def _rows(
+    found: list[tuple[Any, ...]],
+    user_ids: Sequence[str],
+    views: Sequence[View],
+    names: tuple[str, ...],
+) -> tuple[dt.datetime | None, list[OnlineRow]]:
+    by_user = {cells[1]: cells for cells in found}
+    at = _KEYS + len(views)
+    rows = []
+    for user_id in user_ids:
+        cells = by_user.get(user_id)
+        if cells is None:
+            missing = [view.name for view in views]
+            rows.append(OnlineRow(user_id, None, None, dict.fromkeys(names), missing))
+            continue
+        present = cells[_KEYS:at]
+        missing = (
+            []
+            if all(present)
+            else [view.name for view, has_row in zip(views, present, strict=True) if not has_row]
+        )
+        values = dict(zip(names, cells[at:], strict=True))
+        rows.append(OnlineRow(user_id, cells[2], cells[3], values, missing))
+    return found[0][0], rows
