@@ -1,12 +1,14 @@
 """Drops through the whole graph: deliver, close, train, score; what `churn run` does."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import dagster as dg
 
 from churn.contract.tables import LABELS
 from churn.database import connect, lock
@@ -16,6 +18,7 @@ from churn.intake import BATCH_LOCK
 from churn.model.monthly import trained_models
 from churn.months import Month
 from churn.settings import get_settings
+from churn_assets.lane import Lane
 from churn_assets.run import JobResult, instance, run_job
 
 STAGES = ("deliver", "month_close", "train_month", "score_month")
@@ -30,7 +33,8 @@ class RunOutcome:
     jobs: list[JobResult] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
-    seconds: dict[str, float] = field(default_factory=dict)  # per stage
+    seconds: dict[str, float] = field(default_factory=dict)  # of work per stage; stages overlap
+    elapsed: float = 0.0  # seconds from the first delivery to the last score
 
     @property
     def succeeded(self) -> bool:
@@ -72,31 +76,61 @@ def run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunO
 
 def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunOutcome:
     outcome = RunOutcome(months=[month for month, _ in drops])
-    with _timed(outcome, "deliver"):
-        for done, (month, path) in enumerate(drops):
-            on_progress("deliver", done, len(drops), str(month))
-            deliver(path, settings=get_settings(), now=datetime.now(UTC), month=month)
-        on_progress("deliver", len(drops), len(drops), "")
+    started = time.perf_counter()
+    for done, (month, path) in enumerate(drops):
+        on_progress("deliver", done, len(drops), str(month))
+        deliver(path, settings=get_settings(), now=datetime.now(UTC), month=month)
+    on_progress("deliver", len(drops), len(drops), "")
+    outcome.seconds["deliver"] = time.perf_counter() - started
     trainable = [month for month in outcome.months if accepted(month, LABELS)]
     outcome.waiting = [month for month in outcome.months if month not in trainable]
-    with instance() as found:
-        for stage, months in (
-            ("month_close", outcome.months),
-            ("train_month", trainable),
-            ("score_month", outcome.months),
-        ):
-            with _timed(outcome, stage):
-                for done, month in enumerate(months):
-                    on_progress(stage, done, len(months), str(month))
-                    outcome.jobs.append(run_job(stage, month, found))
-                on_progress(stage, len(months), len(months), "")
+    with instance() as found, Lane() as lane:
+        outcome.jobs = _in_two_lanes(outcome.months, trainable, found, lane, on_progress)
+    for job in outcome.jobs:
+        outcome.seconds[job.job] = outcome.seconds.get(job.job, 0.0) + job.seconds
+    outcome.elapsed = time.perf_counter() - started
     outcome.models = [model.as_row() for month in trainable for model in trained_models(month)]
     return outcome
 
 
-@contextmanager
-def _timed(outcome: RunOutcome, stage: str) -> Iterator[None]:
-    """Add the seconds of a block to the outcome."""
-    started = time.perf_counter()
-    yield
-    outcome.seconds[stage] = time.perf_counter() - started
+def _in_two_lanes(
+    months: list[Month],
+    trainable: list[Month],
+    found: dg.DagsterInstance,
+    lane: Lane,
+    on_progress: OnProgress,
+) -> list[JobResult]:
+    """Train here, month after month, while the lane closes months ahead of it and scores those behind.
+
+    What depends on an order keeps it: a month is trained on once it is closed, and scored once every
+    earlier month has been decided on. Versions are numbered as if months ran one by one.
+    """
+    close, score = (
+        _Bar("month_close", months, on_progress),
+        _Bar("score_month", months, on_progress),
+    )
+    closing = {month: lane.submit("month_close", month, close.advance) for month in months}
+    scoring: list[Future[JobResult]] = []
+    training: list[JobResult] = []
+    bar = _Bar("train_month", trainable, on_progress)
+    for month in months:
+        closed = closing[month].result()
+        if month in trainable and closed.succeeded:
+            training.append(run_job("train_month", month, found))
+            bar.advance()
+        scoring.append(lane.submit("score_month", month, score.advance))
+    return [*(job.result() for job in closing.values()), *training, *(j.result() for j in scoring)]
+
+
+class _Bar:
+    """How many months of a stage are done; the next one is shown as at work."""
+
+    def __init__(self, stage: str, months: list[Month], on_progress: OnProgress) -> None:
+        self._stage, self._months, self._move = stage, months, on_progress
+        self._done = -1
+        self.advance()
+
+    def advance(self) -> None:
+        self._done += 1
+        at = str(self._months[self._done]) if self._done < len(self._months) else ""
+        self._move(self._stage, self._done, len(self._months), at)

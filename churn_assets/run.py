@@ -1,8 +1,9 @@
 """Months through the graph in one process, on the same Dagster instance: no queue, no poll, same history."""
 
 import os
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,6 +32,7 @@ class JobResult:
     succeeded: bool
     failures: tuple[str, ...]  # failed blocking checks and steps, in words
     checks: Mapping[str, CheckState]  # asset.check -> how it came out
+    seconds: float  # from its start to its records closed
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def run_job(
     """
     from churn_assets.definitions import defs
 
-    run_id = str(uuid.uuid4())
+    run_id, started = str(uuid.uuid4()), time.perf_counter()
     succeeded = False
     try:
         result = defs.resolve_job_def(job).execute_in_process(
@@ -82,10 +84,13 @@ def run_job(
         close_records(run_id, succeeded=succeeded)
     if any(_is_interruption(event) for event in result.all_events):
         raise KeyboardInterrupt  # Dagster kept it to itself, as the failure of one run
-    return _job_result(job, month, run_id, result.all_events, succeeded)
+    failures, checks = _said_by(result.all_events)
+    seconds = time.perf_counter() - started
+    return JobResult(job, month, run_id, succeeded, failures, checks, seconds)
 
 
-def _job_result(job: str, month: Month, run_id: str, events: Any, succeeded: bool) -> JobResult:
+def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[str, CheckState]]:
+    """Return what failed, in words, and how each check came out."""
     checks: dict[str, CheckState] = {}
     failures: list[str] = []
     for event in events:
@@ -98,7 +103,7 @@ def _job_result(job: str, month: Month, run_id: str, events: Any, succeeded: boo
                 failures.append(f"{name}: {found.description or 'failed'}")
         elif event.is_step_failure:
             failures.append(f"{event.step_key}: {_said(event.step_failure_data)}")
-    return JobResult(job, month, run_id, succeeded, tuple(failures), checks)
+    return tuple(failures), checks
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:

@@ -71,4 +71,4 @@ def _checks(outcome: RunOutcome, month: Month) -> str:
 
 def _caption(outcome: RunOutcome) -> str:
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
-    return f"{len(outcome.months)} months: {stages}"
+    return f"{len(outcome.months)} months in {outcome.elapsed:.1f} s, of work: {stages}"
