@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import ingest, reasons, serving, stages, training_set
+from bench import batch_scoring, ingest, reasons, serving, stages, training_set
 from bench.machine import describe_machine
 from bench.report import header, shown, table, write_json
 from bench.rows import Row
@@ -21,6 +21,7 @@ SECTIONS = {
     "training-set": training_set.measure,
     "stages": stages.measure,
     "serving": serving.measure,
+    "batch-scoring": batch_scoring.measure,
     "reasons": reasons.measure,
 }
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import numpy as np
+import pyarrow.compute as pc
 
 from churn.contract.features import VIEWS
 from churn.promotion.show import NO_RELEASE
@@ -65,7 +66,7 @@ def churn_scores(step: MonthStep) -> MonthResult:
         "release": made.release.release_id if made.release else NO_RELEASE,
         "version": made.release.version if made.release else NO_RELEASE,
         "active_users": made.active_users,
-        "actions": sum(made.rows["is_action"].to_pylist()),
+        "actions": pc.sum(made.rows["is_action"]).as_py() or 0,
         "preview": preview(made.rows.slice(0, _SHOWN)),
     }
     return MonthResult(made.rows.num_rows, made.fingerprint, metadata, outcomes(made))

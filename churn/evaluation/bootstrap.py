@@ -1,6 +1,10 @@
-"""How sure a figure is: percentile intervals of users drawn again, the same draws every time."""
+"""How sure a figure is: percentile intervals of users drawn again, the same draws every time.
 
-from collections.abc import Callable, Sequence
+Above DRAWN_USERS users a fixed sample of them is drawn again, and the bounds' distance from the estimate is
+scaled to all: it shrinks as the square root of the number of users. The estimate is always of all users.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,10 +17,13 @@ from churn.evaluation.ranking import average_precision, lift_10
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-_BLOCK = 250  # resamples at once: bounds the memory at some hundred thousand users
+DRAWN_USERS = 100_000
+_CELLS = 4_000_000  # users drawn at once, in all resamples of a block: bounds the memory
 
 # One figure per resample: of labels, probabilities and the resamples' counts of each user.
 Measure = Callable[[Labels, Floats, Floats], Floats]
+Figure = Callable[[Floats], Floats]  # of the counts alone
+Users = slice | npt.NDArray[np.int64]  # who is drawn again
 
 
 class Interval(NamedTuple):
@@ -90,11 +97,12 @@ def intervals(
         ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
     """
     require_judgeable(labels, probabilities)
-    sampling = (len(labels), confidence, resamples, seed)
-    return {
-        name: _interval(partial(MEASURES[name], labels, probabilities), *sampling)
-        for name in metrics
-    }
+
+    def figure(name: str, users: Users) -> Figure:
+        return partial(MEASURES[name], labels[users], probabilities[users])
+
+    figures = {name: partial(figure, name) for name in metrics}
+    return _intervals(figures, len(labels), confidence, resamples, seed)
 
 
 def paired_difference(
@@ -122,11 +130,15 @@ def paired_difference(
         ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
     """
     require_judgeable(labels, challenger, champion)
-    figure = MEASURES[measure] if isinstance(measure, str) else measure
-    return _interval(
-        lambda counts: figure(labels, challenger, counts) - figure(labels, champion, counts),
-        len(labels), confidence, resamples, seed,
-    )  # fmt: skip
+    of_one = MEASURES[measure] if isinstance(measure, str) else measure
+
+    def figure(users: Users) -> Figure:
+        more, less = (
+            partial(of_one, labels[users], each[users]) for each in (challenger, champion)
+        )
+        return lambda counts: more(counts) - less(counts)
+
+    return _intervals({"": figure}, len(labels), confidence, resamples, seed)[""]
 
 
 def mean_interval(
@@ -139,28 +151,69 @@ def mean_interval(
     """Return the mean of one value per user with its interval."""
     if len(values) == 0 or not np.isfinite(values).all():
         raise ChurnError("there is nothing to take the mean of, or a NaN in it", where="evaluation")
-    return _interval(
-        lambda counts: counts @ values / counts.sum(axis=1),
-        len(values), confidence, resamples, seed,
-    )  # fmt: skip
+
+    def figure(users: Users) -> Figure:
+        return lambda counts: counts @ values[users] / counts.sum(axis=1)
+
+    return _intervals({"": figure}, len(values), confidence, resamples, seed)[""]
 
 
-def _interval(
-    figure: Callable[[Floats], Floats], users: int, confidence: float, resamples: int, seed: int
+def drawn_users(users: int, seed: int) -> Users:
+    """Return who is drawn again: everybody, or DRAWN_USERS of them."""
+    if users <= DRAWN_USERS:
+        return slice(None)
+    chosen = np.random.default_rng([seed, users]).choice(users, DRAWN_USERS, replace=False)
+    chosen.sort()
+    return chosen
+
+
+def bounds(
+    seen: Floats, estimate: float, of_drawn: float, users: int, confidence: float
 ) -> Interval:
-    estimate = float(figure(np.ones((1, users)))[0])
-    rng = np.random.default_rng(seed)
-    drawn = [
-        figure(_counts(rng, min(_BLOCK, resamples - done), users))
-        for done in range(0, resamples, _BLOCK)
-    ]
-    # A resample of few users may miss a class; it then says nothing.
-    seen: npt.NDArray[np.float64] = np.concatenate(drawn)
-    seen = seen[np.isfinite(seen)]
-    if seen.size < resamples / 2:
-        raise ChurnError(f"{users} users are too few for an interval", where="evaluation")
+    """Return an estimate with its bounds.
+
+    Args:
+        seen: the figure in each resample.
+        estimate: the figure of all users.
+        of_drawn: the figure of those who are drawn again.
+        users: how many there are in all.
+        confidence: of the interval.
+    """
     low, high = np.quantile(seen, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if users > DRAWN_USERS:
+        scale = np.sqrt(DRAWN_USERS / users)
+        low, high = (estimate + (bound - of_drawn) * scale for bound in (low, high))
     return Interval(estimate, float(low), float(high))
+
+
+def _intervals(
+    figures: Mapping[str, Callable[[Users], Figure]],
+    users: int,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    part = drawn_users(users, seed)
+    count = min(users, DRAWN_USERS)
+    of_part = {name: figure(part) for name, figure in figures.items()}
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[Floats]] = {name: [] for name in figures}
+    block = max(1, _CELLS // count)
+    for done in range(0, resamples, block):
+        counts = _counts(rng, min(block, resamples - done), count)
+        for name, figure in of_part.items():
+            drawn[name].append(figure(counts))
+    found = {}
+    for name in figures:
+        # A resample of few users may miss a class; it then says nothing.
+        seen: Floats = np.concatenate(drawn[name])
+        seen = seen[np.isfinite(seen)]
+        if seen.size < resamples / 2:
+            raise ChurnError(f"{users} users are too few for an interval", where="evaluation")
+        estimate = float(figures[name](slice(None))(np.ones((1, users)))[0])
+        of_drawn = float(of_part[name](np.ones((1, count)))[0])
+        found[name] = bounds(seen, estimate, of_drawn, users, confidence)
+    return found
 
 
 def _counts(rng: np.random.Generator, resamples: int, users: int) -> Floats:

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from churn.errors import ChurnError
-from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval
+from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval, bounds, drawn_users
 from churn.evaluation.inputs import Floats
 from churn.evaluation.money import Campaign, contact_profit
 
 METRICS = ("auc", "log_loss", "brier", "churn_rate", "profit")
-_CELLS = 2_000_000  # labels drawn at once: bounds the memory at a million users
+_CELLS = 2_000_000  # labels drawn at once: bounds the memory
 _TINY = 1e-15
 
 
@@ -27,7 +27,8 @@ def estimates(
     """Return what to expect of these users if the probabilities hold, by the names of METRICS.
 
     The estimate is exact; its bounds are of labels drawn from the probabilities again and again: how far
-    realised figures stray although every probability is right.
+    realised figures stray although every probability is right. Above DRAWN_USERS users, labels are drawn
+    for a fixed sample, as in churn.evaluation.bootstrap.
 
     Args:
         probabilities: calibrated, of leaving.
@@ -48,16 +49,18 @@ def estimates(
             remedy="materialize churn_scores of the month again",
         )
     expected = _figures(probabilities[None, :], probabilities, contacted, campaign)
-    parts = [
-        _figures(labels, probabilities, contacted, campaign)
-        for labels in _drawn(probabilities, draws, seed)
-    ]
-    bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
+    part = drawn_users(probabilities.size, seed)
+    some, reached = probabilities[part], contacted[part]
+    of_drawn = _figures(some[None, :], some, reached, campaign)
+    parts = [_figures(labels, some, reached, campaign) for labels in _drawn(some, draws, seed)]
     found = {}
     for name in METRICS:
-        drawn: Floats = np.concatenate([part[name] for part in parts])
-        low, high = np.nanquantile(drawn, bounds) if np.isfinite(drawn).any() else (np.nan,) * 2
-        found[name] = Interval(float(expected[name][0]), float(low), float(high))
+        seen: Floats = np.concatenate([each[name] for each in parts])
+        seen = seen[np.isfinite(seen)] if np.isfinite(seen).any() else np.array([np.nan])
+        found[name] = bounds(
+            seen, float(expected[name][0]), float(of_drawn[name][0]),
+            probabilities.size, confidence,
+        )  # fmt: skip
     return found
 
 

@@ -13,6 +13,7 @@ from churn.errors import ChurnError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 THRESHOLD = 0.5
 UNKNOWN = ""  # what a null category is to the model
@@ -90,6 +91,24 @@ def onnx_inputs(frame: "pd.DataFrame", service: Service) -> Inputs:
         "categorical": encoded[service.categorical_cols].to_numpy(dtype=object),
         "numeric": numeric,
     }
+
+
+def onnx_inputs_of_table(rows: "pa.Table", columns: Columns) -> Inputs:
+    """Return the two inputs of the ONNX model for an Arrow table; quick for a million rows.
+
+    Each category is one Python text, however many rows have it.
+    """
+    categorical = np.empty((rows.num_rows, len(columns.categorical_cols)), dtype=object)
+    for at, name in enumerate(columns.categorical_cols):
+        coded = rows[name].combine_chunks().dictionary_encode()
+        texts = np.array([*coded.dictionary.to_pylist(), UNKNOWN], dtype=object)
+        categorical[:, at] = texts[coded.indices.fill_null(len(texts) - 1).to_numpy()]
+    numeric = np.empty((rows.num_rows, len(columns.numeric_cols)), dtype=np.float32)
+    for at, name in enumerate(columns.numeric_cols):
+        # not safe: an integer beyond 2^24 is rounded, as numpy does with the API's
+        numbers = rows[name].combine_chunks().cast("float32", safe=False)
+        numeric[:, at] = numbers.to_numpy(zero_copy_only=False)  # null is NaN
+    return {"categorical": categorical, "numeric": numeric}
 
 
 def onnx_inputs_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns) -> Inputs:

@@ -40,18 +40,22 @@ class Bins:
         return cls(np.unique([*deciles, np.nextafter(known.max(), np.inf)]))
 
     def sort(self, values: "pd.Series[Any]") -> "pd.Series[Any]":
-        """Return each value's bin, by a name that sorts as the bins do."""
+        """Return each value's bin as a category, by a name that sorts as the bins do."""
         import pandas as pd
 
         if self.edges is None:
-            known = values.notna().to_numpy()
-            names = np.where(known, values.astype(object).astype(str), UNKNOWN)
+            codes, own = pd.factorize(values)
+            names = [str(value) for value in own]
         else:
             numbers = _numbers(values)
             codes = np.searchsorted(self.edges, numbers, side="right")
-            codes[np.isnan(numbers)] = len(self.edges) + 1
-            names = np.array([*self._names(), UNKNOWN], dtype=object)[codes]
-        return pd.Series(names, index=values.index, dtype=object)
+            codes[np.isnan(numbers)] = -1
+            names = self._names()
+        names = [*names, UNKNOWN]  # code -1 is the last
+        bins = list(dict.fromkeys(names))  # somebody's own value may be the text "unknown"
+        at = np.array([bins.index(name) for name in names], dtype=np.int64)
+        found: npt.NDArray[np.int64] = at[codes]
+        return pd.Series(pd.Categorical.from_codes(found, pd.Index(bins)), index=values.index)
 
     def _names(self) -> list[str]:
         assert self.edges is not None  # noqa: S101  (asked before)

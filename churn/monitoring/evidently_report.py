@@ -1,4 +1,8 @@
-"""The drift report of a month as evidently's HTML: the same bins, the same distances, our thresholds."""
+"""The drift report of a month as evidently's HTML: the same bins, the same distances, our thresholds.
+
+Where users are many, the report draws a fixed sample of them, and says so in its title; what is decided,
+checked and kept is of all users.
+"""
 
 import os
 import warnings
@@ -12,6 +16,10 @@ from churn.settings import get_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+DRAWN_ROWS = 50_000  # of each side; beyond, evidently takes minutes and its pictures look the same
+_SEED = 0
 
 
 def drift_report_path(month: Month) -> Path:
@@ -36,7 +44,9 @@ def evidently_distances(drift: Drift) -> dict[str, float]:
 
 
 def _html(drift: Drift) -> str:
-    title = f"<title>Drift of {drift.month} against {drift.reference}</title>"
+    rows = max(len(part) for parts in (drift.before, drift.after) for part in parts.values())
+    drawn = f", a sample of {DRAWN_ROWS:,} of {rows:,} users" if rows > DRAWN_ROWS else ""
+    title = f"<title>Drift of {drift.month} against {drift.reference}{drawn}</title>"
     html: str = _run(drift).get_html_str(as_iframe=False)
     return html.replace("<head>", f"<head>{title}", 1)
 
@@ -63,4 +73,8 @@ def _side_by_side(parts: "dict[str, pd.DataFrame]") -> "pd.DataFrame":
     """Return one frame; the scores' rows are fewer, and evidently leaves the blanks below them out."""
     import pandas as pd
 
-    return pd.concat([part.reset_index(drop=True) for part in parts.values()], axis=1)
+    drawn = [
+        part.sample(min(len(part), DRAWN_ROWS), random_state=_SEED).astype(object)
+        for part in parts.values()
+    ]
+    return pd.concat([part.reset_index(drop=True) for part in drawn], axis=1)

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
 
 from churn.contract.features import RICH
 from churn.database import connect
+from churn.database.copying import copy_out
 from churn.errors import ChurnError
 from churn.evaluation.money import Campaign
 from churn.model.split import is_holdout
@@ -23,8 +26,9 @@ from churn.scoring.scores import features_of, scored_from
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path
 
-if TYPE_CHECKING:
-    import pandas as pd
+_SCORES = pa.schema(
+    [("user_id", pa.string()), ("probability", pa.float64()), ("is_action", pa.bool_())]
+)
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,24 @@ def read_scored(month: Month) -> Scored:
     Raises:
         ChurnError: the month has not been scored.
     """
-    if month not in scored_from():
+    runs = scored_from()
+    if month not in runs:
         raise ChurnError(
             "the month has not been scored",
             where=f"churn_scores {month}",
             remedy=f"materialize churn_scores for {month.partition_key}",
         )
+    query = sql.SQL(
+        "SELECT user_id, probability, is_action FROM churn_scores WHERE as_of = {}"
+        ' ORDER BY user_id COLLATE "C"'
+    ).format(sql.Literal(month.as_of))
     with connect() as connection:
-        rows = connection.execute(
-            "SELECT user_id, probability, is_action, release_id FROM churn_scores"
-            ' WHERE as_of = %s ORDER BY user_id COLLATE "C"',
-            [month.as_of],
-        ).fetchall()
-    users = np.array([row[0] for row in rows], dtype=object)
-    probabilities = np.array([row[1] for row in rows], dtype=np.float64)
-    contacted = np.array([row[2] for row in rows], dtype=bool)
-    release = releases()[rows[0][3]] if rows else None
+        rows = copy_out(connection, query, _SCORES)
+    users, probabilities, contacted = (
+        column.to_numpy(zero_copy_only=False) for column in rows.combine_chunks().columns
+    )
+    _, release_id = runs[month]
+    release = releases()[release_id] if release_id else None
     return Scored(release, Scores(users, probabilities, contacted))
 
 
@@ -101,7 +107,7 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
     held = is_holdout(users)
     current = Window(
         month,
-        features_of(month, RICH.views, users.tolist()),
+        features_of(month, RICH.views, pa.array(users, pa.string())).to_pandas(),
         pd.Series(scored.scores.probabilities[held]),
     )
     drift = compare(_training_window(scored.release, registry or MlflowRegistry()), current)
@@ -124,7 +130,7 @@ def watch_performance(month: Month) -> WatchedPerformance:
     scored = read_scored(month)
     waits_for = ""
     if training_set_path(month).exists():
-        labels = read_training_set(month).rows.select(["user_id", "churn_label"]).to_pandas()
+        labels = read_training_set(month).rows.select(["user_id", "churn_label"])
         scored = _with_labels(scored, labels, month) if scored.release else scored
     else:
         waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
@@ -138,21 +144,23 @@ def _measured(scored: Scored) -> list[Performance]:
     return measure_performance(scored.scores, Campaign.of(settings.campaign), settings.gate)
 
 
-def _with_labels(scored: Scored, labels: "pd.DataFrame", month: Month) -> Scored:
+def _with_labels(scored: Scored, labels: pa.Table, month: Month) -> Scored:
     """Return the scores of those who have a label, which is judged as it was known when it matured."""
-    known = labels.set_index("user_id")["churn_label"].reindex(scored.scores.user_ids)
-    has_label = known.notna().to_numpy()
+    users = pa.array(scored.scores.user_ids, pa.string())
+    at = pc.index_in(users, value_set=labels["user_id"].combine_chunks())
+    known = labels["churn_label"].combine_chunks().take(at)
+    has_label = known.is_valid().to_numpy(zero_copy_only=False)
     if not has_label.any():
         raise ChurnError("no scored user has a label", where=f"performance {month}")
     part = scored.scores.of(has_label)
-    left = known[has_label].to_numpy(dtype=np.int64)
+    left = known.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
     return Scored(scored.release, Scores(part.user_ids, part.probabilities, part.contacted, left))
 
 
 def _training_window(release: Release, registry: Registry) -> Window:
     import pandas as pd
 
-    rows = read_training_set(release.month).rows.to_pandas()
-    held = rows[is_holdout(rows["user_id"].to_numpy())]
+    rows = read_training_set(release.month).rows
+    held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
     scores = pd.Series(registry.probabilities(release, held))
-    return Window(release.month, rows[RICH.feature_names], scores)
+    return Window(release.month, rows.select(RICH.feature_names).to_pandas(), scores)

@@ -31,7 +31,8 @@ def distances(before: "pd.DataFrame", after: "pd.DataFrame") -> dict[str, Distan
 def _distance(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Distance:
     from scipy.spatial.distance import jensenshannon
 
-    counts = [column.value_counts() for column in (before, after)]
+    every = [column.value_counts() for column in (before, after)]
+    counts = [count[count > 0] for count in every]  # a category may be nobody's
     used = sorted(set(counts[0].index) | set(counts[1].index))
     shares = [count.reindex(used, fill_value=0).to_numpy() / count.sum() for count in counts]
     value = float(jensenshannon(*shares)) if len(used) > 1 else 0.0

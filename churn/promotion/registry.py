@@ -19,9 +19,11 @@ from churn.model.explainer import Explainer
 from churn.model.monthly import challenger
 from churn.months import Month
 from churn.promotion.release import Release
+from churn.settings import get_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from mlflow.entities.model_registry import ModelVersion
 
 _CHECKED = "checks_passed"
@@ -33,7 +35,9 @@ class Registry(Protocol):
     def challenger(self, month: Month) -> Release | None:
         """Return what a month's models put forward, once its checks have passed."""
 
-    def probabilities(self, release: Release, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
+    def probabilities(
+        self, release: Release, rows: "pd.DataFrame | pa.Table"
+    ) -> npt.NDArray[np.float64]:
         """Score raw feature rows with the file that would be served."""
 
     def serve(self, release: Release | None) -> None:
@@ -50,14 +54,19 @@ class MlflowRegistry:
             return None
         return release_of(version)
 
-    def probabilities(self, release: Release, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
+    def probabilities(
+        self, release: Release, rows: "pd.DataFrame | pa.Table"
+    ) -> npt.NDArray[np.float64]:
         """Score raw feature rows with the version's ONNX file."""
-        from churn.model.encode import onnx_inputs
-        from churn.model.onnx_graph import score
+        import pyarrow as pa
+
+        from churn.model.batch import score_in_blocks
+        from churn.model.encode import onnx_inputs, onnx_inputs_of_table
 
         session = _loaded(_run_id(release.version), release.version)[1]
-        inputs = onnx_inputs(frame, SERVICE_BY_NAME[release.service])
-        return np.asarray(score(session, inputs), dtype=np.float64)
+        encode = onnx_inputs_of_table if isinstance(rows, pa.Table) else onnx_inputs
+        inputs = encode(rows, SERVICE_BY_NAME[release.service])
+        return score_in_blocks(session, inputs, get_settings().n_jobs).astype(np.float64)
 
     def serve(self, release: Release | None) -> None:
         """Point the alias at the release, if it does not already."""

@@ -2,12 +2,13 @@
 
 import datetime as dt
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg import sql
 
@@ -23,9 +24,6 @@ from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import MlflowRegistry
 from churn.promotion.release import Release
 from churn.settings import get_settings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = pa.schema(
     [
@@ -63,8 +61,8 @@ def score_month(month: Month) -> Scored:
     if release is None:
         rows = SCHEMA.empty_table()
     else:
-        frame = features_of(month, SERVICE_BY_NAME[release.service].views, users)
-        probabilities = MlflowRegistry().probabilities(release, frame)
+        features = features_of(month, SERVICE_BY_NAME[release.service].views, users)
+        probabilities = MlflowRegistry().probabilities(release, features)
         rows = rank(
             month, release.release_id, users, probabilities, Campaign.of(get_settings().campaign)
         )
@@ -79,28 +77,33 @@ def scores_path(month: Month) -> Path:
     return get_settings().home / "scores" / f"as_of_date={month.as_of_date}" / "rows.parquet"
 
 
-def active_users(month: Month) -> list[str]:
+def active_users(month: Month) -> pa.Array:
     """Return everybody whom the month's newest version names, sorted."""
-    named = (read_current(view, month)["user_id"].to_pylist() for view in VIEWS)
-    return sorted(set().union(*named))
+    named = [read_current(view, month)["user_id"].combine_chunks() for view in VIEWS]
+    return pc.unique(pa.chunked_array(named)).sort()
 
 
-def features_of(month: Month, views: tuple[View, ...], users: list[str]) -> "pd.DataFrame":
-    """Return the month's features of users, in their order; unknown where a view has no row."""
-    import pandas as pd
+def features_of(month: Month, views: Sequence[View], users: pa.Array) -> pa.Table:
+    """Return the month's features of users, in their order; unknown where a view has no row.
 
-    index = pd.Index(users)
-    parts = []
+    Args:
+        month: whose newest version is read.
+        views: whose features become the columns.
+        users: their ids, text.
+    """
+    columns: dict[str, pa.ChunkedArray] = {}
     for view in views:
-        names = [feature.name for feature in view.features]
-        rows = read_current(view, month).select(["user_id", *names])
-        parts.append(rows.to_pandas().set_index("user_id").reindex(index))
-    frame: pd.DataFrame = pd.concat(parts, axis=1)
-    return frame
+        rows = read_current(view, month)
+        known = rows["user_id"].combine_chunks()
+        features = rows.select([feature.name for feature in view.features])
+        if not known.equals(users):
+            features = features.take(pc.index_in(users, value_set=known))
+        columns |= dict(zip(features.column_names, features.columns, strict=True))
+    return pa.table(columns)
 
 
 def rank(
-    month: Month, release_id: str, users: list[str], probabilities: np.ndarray, campaign: Campaign
+    month: Month, release_id: str, users: pa.Array, probabilities: np.ndarray, campaign: Campaign
 ) -> pa.Table:
     """Return the scores, the most probable leaver first; equals in an order that a hash decides.
 
@@ -111,13 +114,12 @@ def rank(
         probabilities: of leaving, in the order of `users`.
         campaign: the terms and the budget that decide who is due an action.
     """
-    ids = np.asarray(users, dtype=object)
-    order = np.lexsort((ids.astype(str), user_hashes(users, _RANK_SALT), -probabilities))
+    order = _ranked(users, probabilities)
     sorted_probabilities = probabilities[order].astype(np.float64)
     return pa.table(
         {
             "as_of": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
-            "user_id": pa.array(ids[order], pa.string()),
+            "user_id": users.take(pa.array(order)),
             "release_id": pa.repeat(release_id, len(users)),
             "probability": sorted_probabilities,
             "rank": np.arange(1, len(users) + 1),
@@ -126,6 +128,20 @@ def rank(
         },
         schema=SCHEMA,
     )
+
+
+def _ranked(users: pa.Array, probabilities: np.ndarray) -> np.ndarray:
+    """Return the rows by probability, highest first; only of equals the hashes are asked for."""
+    order = np.argsort(-probabilities, kind="stable")
+    is_next_equal = np.diff(probabilities[order]) == 0
+    is_tied = np.zeros(len(order), dtype=bool)
+    is_tied[1:] |= is_next_equal
+    is_tied[:-1] |= is_next_equal
+    tied = order[is_tied]
+    ids = users.take(pa.array(tied)).to_pylist()
+    hashes = user_hashes(ids, _RANK_SALT) if ids else np.empty(0)
+    order[is_tied] = tied[np.lexsort((np.array(ids, dtype=str), hashes, -probabilities[tied]))]
+    return order
 
 
 def scored_from() -> dict[Month, tuple[dt.datetime | None, str | None]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from bench import ingest, reasons, serving, stages, training_set
+from bench import batch_scoring, ingest, reasons, serving, stages, training_set
 from bench.world import Sizes, World
 
 TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)
@@ -45,6 +45,13 @@ def test_both_joins_give_the_same_training_rows(world: World) -> None:
     rows = training_set.measure(world, replace(TINY, months=2), quiet)
     assert [list(row.beside) for row in rows] == [[training_set.ASOF]] * 2
     assert all(row.peak_mb["ours"] > 0 for row in rows)
+
+
+def test_batch_scores_are_those_of_scikit_learn(world: World) -> None:
+    rows = batch_scoring.measure(world, replace(TINY, users=1_500), quiet)
+    assert [row.name for row in rows] == [f"batch scoring, {kind}" for kind in batch_scoring.KINDS]
+    assert {row.size for row in rows} == {"1,500 users, fitted on 300"}
+    assert all(row.ratio is not None and len(row.goals) == 3 for row in rows)
 
 
 def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:

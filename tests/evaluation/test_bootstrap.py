@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from churn.errors import ChurnError
+from churn.evaluation import bootstrap
 from churn.evaluation.bootstrap import (
     MEASURES,
     auc,
@@ -60,6 +61,25 @@ def test_95_percent_intervals_cover_the_truth_about_as_often() -> None:
         found = intervals(*drawn(400, seed + 10), resamples=200)["auc"]
         covered += found.low <= truth <= found.high
     assert 180 <= covered <= 199
+
+
+def test_many_users_have_the_bounds_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, scores = drawn(20_000)
+    worse = scores + np.random.default_rng(3).normal(0, 0.05, len(scores))
+    everybody = intervals(labels, scores, tuple(MEASURES))
+    difference = paired_difference(labels, scores, worse, "auc")
+    monkeypatch.setattr(bootstrap, "DRAWN_USERS", 5_000)
+    some = intervals(labels, scores, tuple(MEASURES))
+    for name, found in some.items():
+        assert found.estimate == everybody[name].estimate
+        width = everybody[name].high - everybody[name].low
+        assert found.low == pytest.approx(everybody[name].low, abs=0.1 * width)
+        assert found.high == pytest.approx(everybody[name].high, abs=0.1 * width)
+    paired = paired_difference(labels, scores, worse, "auc")
+    assert paired.estimate == difference.estimate
+    width = difference.high - difference.low
+    assert paired == pytest.approx(difference, abs=0.1 * width)
+    assert intervals(labels, scores) == {"auc": some["auc"]}
 
 
 def test_a_model_is_exactly_as_good_as_itself() -> None:

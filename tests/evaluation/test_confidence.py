@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.errors import ChurnError
+from churn.evaluation import bootstrap
 from churn.evaluation.confidence import METRICS, estimates
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, contact_profit
@@ -51,6 +52,16 @@ def test_labels_drawn_from_the_probabilities_are_what_was_expected() -> None:
 def test_the_same_probabilities_give_the_same_bounds() -> None:
     said = np.linspace(0.01, 0.9, 200)
     assert estimates(said, nobody(200), CAMPAIGN) == estimates(said, nobody(200), CAMPAIGN)
+
+
+def test_many_users_have_the_bounds_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = np.random.default_rng(3).beta(0.7, 2.0, 20_000)
+    everybody = estimates(said, said > 0.4, CAMPAIGN)
+    monkeypatch.setattr(bootstrap, "DRAWN_USERS", 5_000)
+    for name, found in estimates(said, said > 0.4, CAMPAIGN).items():
+        assert found.estimate == everybody[name].estimate
+        width = everybody[name].high - everybody[name].low
+        assert found == pytest.approx(everybody[name], abs=0.15 * width)
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.1, 1.2])

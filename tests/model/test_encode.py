@@ -1,12 +1,20 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.contract.features import BASELINE, RICH, SERVICES, Service
 from churn.errors import ChurnError
-from churn.model.encode import FeatureSchema, model_frame, onnx_inputs, onnx_inputs_of_rows
+from churn.lake import ARROW_TYPES
+from churn.model.encode import (
+    FeatureSchema,
+    model_frame,
+    onnx_inputs,
+    onnx_inputs_of_rows,
+    onnx_inputs_of_table,
+)
 
 VALUES = {
     "String": st.one_of(st.none(), st.text(max_size=5)),
@@ -39,6 +47,17 @@ def test_frames_and_rows_become_the_same_inputs(rows: list[dict[str, object]]) -
         assert of_frame["categorical"].tolist() == of_rows["categorical"].tolist()
         assert of_frame["numeric"].tobytes() == of_rows["numeric"].tobytes()
         assert of_frame["numeric"].dtype == of_rows["numeric"].dtype == np.float32
+
+
+@given(st.lists(ROW, max_size=5))
+def test_arrow_tables_and_rows_become_the_same_inputs(rows: list[dict[str, object]]) -> None:
+    of_rows = onnx_inputs_of_rows(rows, FeatureSchema.of(RICH))
+    schema = pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in RICH.features])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    for each in (table, pa.concat_tables([table.slice(0, 1), table.slice(1)])):
+        of_table = onnx_inputs_of_table(each, RICH)
+        assert of_table["categorical"].tolist() == of_rows["categorical"].tolist()
+        assert of_table["numeric"].tobytes() == of_rows["numeric"].tobytes()
 
 
 def test_unknown_is_neither_true_nor_zero(world: pd.DataFrame) -> None:

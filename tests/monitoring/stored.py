@@ -28,8 +28,8 @@ class FakeRegistry:
 
     model: Model
 
-    def probabilities(self, _: Release, frame: pd.DataFrame) -> np.ndarray:
-        return self.model.probabilities(frame)
+    def probabilities(self, _: Release, rows: pa.Table) -> np.ndarray:
+        return self.model.probabilities(rows.to_pandas())
 
     def challenger(self, month: Month) -> Release | None:
         raise NotImplementedError
@@ -71,7 +71,7 @@ def put_scores(month: Month, seen: SeenMonth, by: Release | None, model: Model) 
             [month.as_of, month.as_of, by.release_id if by else None],
         )
         if by:
-            users = seen.frame["user_id"].tolist()
+            users = pa.array(seen.frame["user_id"], pa.string())
             said = model.probabilities(seen.frame)
             rows = rank(month, by.release_id, users, said, CAMPAIGN)
             copy_in(connection, sql.Identifier("churn_scores"), rows)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from churn.monitoring import evidently_report
 from churn.monitoring.bins import UNKNOWN, Bins
 from churn.monitoring.evidently_report import (
     drift_report_path,
@@ -98,3 +99,23 @@ def test_evidently_finds_the_same_distances_and_writes_the_report(home: Path) ->
     assert "<title>Drift of 2024-03 against 2024-01</title>" in html
     assert "monthly_fee" in html
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_report_of_many_users_draws_a_sample_and_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidently_report, "DRAWN_ROWS", 600)
+    drift = drift_between(world(3, 1_000, 71), 0, 2, model_of(1_000, 71))
+    said = {column.feature: column.distance for column in drift.columns}
+    drawn = evidently_distances(drift)
+    assert drawn == evidently_distances(drift)
+    assert drawn != pytest.approx(said)
+    assert drawn == pytest.approx(said, abs=0.1)
+    html = write_drift_report(drift).read_text()
+    assert "<title>Drift of 2024-03 against 2024-01, a sample of 600 of 1,000 users</title>" in html
+
+
+def test_a_value_that_is_the_word_unknown_is_unknown() -> None:
+    column = pd.Series(["unknown", None, "DSL"])
+    sorted_into = Bins.of(column, is_number=False).sort(column)
+    assert sorted_into.tolist() == [UNKNOWN, UNKNOWN, "DSL"]

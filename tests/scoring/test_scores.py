@@ -22,7 +22,8 @@ USERS = [f"user-{n:03}" for n in range(60)]
 
 
 def scored(probabilities: list[float], users: list[str] = USERS) -> pa.Table:
-    return rank(MARCH, "r", users[: len(probabilities)], np.array(probabilities), CAMPAIGN)
+    ids = pa.array(users[: len(probabilities)])
+    return rank(MARCH, "r", ids, np.array(probabilities), CAMPAIGN)
 
 
 @given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60))

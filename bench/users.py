@@ -1,0 +1,36 @@
+"""Generated users with their features and labels as one table, and models fitted on them."""
+
+import numpy as np
+import pandas as pd
+
+from churn.contract.features import RICH, Service
+from churn.contract.tables import PROFILE_TABLES
+from churn.errors import ChurnError
+from churn.model.calibration import Calibration
+from churn.model.candidates import GRID, Candidate, fit_candidate
+from churn.model.fitted import Fitted, Kind
+from churn.model.rows import Rows
+from churn.months import Month
+from churn.population.simulate import play
+
+FIRST = Month.parse("2024-01")
+
+
+def labelled_users(users: int, seed: int) -> pd.DataFrame:
+    """Return one month of users: user_id, churn_label and every feature."""
+    [month] = play(first=FIRST, months=1, users=users, seed=seed)
+    labels = month.tables["labels"]
+    columns = {name: labels[name] for name in ("user_id", "churn_label")}
+    for table in PROFILE_TABLES:
+        frame = month.tables[table.name]
+        if not np.array_equal(frame["user_id"], labels["user_id"]):
+            raise ChurnError("is not of the labels' users", where=table.name)
+        columns |= {name: frame[name] for name in frame.columns}
+    return pd.DataFrame(columns)[["user_id", "churn_label", *RICH.feature_names]]
+
+
+def fit_uncalibrated(kind: Kind, rows: Rows, service: Service = RICH) -> Fitted:
+    """Fit a challenger with the larger parameters of its grid; its probabilities are scikit-learn's own."""
+    as_it_is = Calibration(1.0, 0.0)
+    chosen = Candidate(kind, service, GRID[kind][-1], as_it_is, 0.0, 0.0, 0.0, 0.0)
+    return fit_candidate(chosen, rows)

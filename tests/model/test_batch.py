@@ -1,0 +1,54 @@
+"""Scoring in blocks: the bits of each row alone, in whatever order, block or thread it is scored."""
+
+import numpy as np
+import pytest
+
+from churn.contract.features import RICH
+from churn.model import batch
+from churn.model.baseline import fit_baseline
+from churn.model.batch import score_in_blocks
+from churn.model.candidates import candidates, fit_challenger
+from churn.model.encode import Inputs, onnx_inputs
+from churn.model.fitted import to_onnx
+from churn.model.onnx_graph import open_session, score
+from tests.model.conftest import small_world
+
+USERS = 300
+
+
+@pytest.fixture(scope="module")
+def onnx_files() -> dict[str, bytes]:
+    """The file of each kind of challenger, and of the contract's baseline."""
+    baseline = fit_baseline(small_world(400), RICH, n_estimators=40)
+    made = {each.kind: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)}
+    return {"baseline": to_onnx(baseline), **made}
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return onnx_inputs(small_world(USERS, seed=5), RICH)
+
+
+def rows(inputs: Inputs, chosen: slice) -> Inputs:
+    return {name: values[chosen] for name, values in inputs.items()}
+
+
+@pytest.mark.parametrize("kind", ["baseline", "forest", "logistic", "boosting"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_row_has_the_bits_that_the_api_answers(
+    kind: str,
+    threads: int,
+    onnx_files: dict[str, bytes],
+    inputs: Inputs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "BLOCK_ROWS", 64)
+    session = open_session(onnx_files[kind])
+    found = score_in_blocks(session, inputs, threads)
+    alone = [score(session, rows(inputs, slice(at, at + 1)))[0] for at in range(USERS)]
+    np.testing.assert_array_equal(found, np.array(alone, dtype=np.float32))
+
+
+def test_no_rows_have_no_scores(onnx_files: dict[str, bytes], inputs: Inputs) -> None:
+    session = open_session(onnx_files["boosting"])
+    assert score_in_blocks(session, rows(inputs, slice(0)), 2).shape == (0,)
