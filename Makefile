@@ -39,7 +39,7 @@ bench: $(READY) ## every row beside its peers, one table; FULL=1 at full size
 	$(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)
 
 lock: $(READY) ## resolve again and write the lock (hashes, no addresses)
-	$(BIN)/uv pip compile pyproject.toml --group dev --group base-population --universal --generate-hashes --no-annotate --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --group bench --group base-population --universal --generate-hashes --no-annotate --no-header --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock --universal --generate-hashes --no-annotate --no-header --quiet -o requirements-runtime.lock
 
 clean: ## remove the virtual environment (the state in .churn/ stays)

@@ -1,85 +1,186 @@
-"""Reason codes: what naming the three strongest reasons of each user costs, by kind of challenger."""
+"""Reason codes: naming the three strongest reasons of each user, by kind of challenger, beside shap."""
 
+import dataclasses
+import pickle
 import time
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from bench.rows import Row, Spread
+import numpy as np
+import pandas as pd
+
+from bench.rows import Goal, Row, Spread, at_least, at_most
+from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.features import RICH
-from churn.model.encode import Inputs, onnx_inputs
+from churn.model.calibration import Calibration
+from churn.model.encode import model_frame, onnx_inputs
 from churn.model.explainer import Explainer, explainer_of
-from churn.months import Month
 
+SHAP = "shap TreeExplainer"
 PER = 10_000  # users: what the seconds are for
-USERS = {"logistic": 1_000, "boosting": 1_000, "forest": 50}  # a forest takes long for each
-FIRST = Month.parse("2024-01")
+LISTED = 50_000  # users of an action list: what a goal is for
+KINDS = ("logistic", "boosting", "forest")
+USERS = {"logistic": 10_000, "boosting": 10_000, "forest": 200}
+FULL_USERS = {"logistic": LISTED, "boosting": LISTED, "forest": 1_000}
+PEER_USERS = {"boosting": LISTED, "forest": 20}  # at most: shap takes long for a forest's
+TOLERANCE = 1e-5
+NOTE = (
+    "ours names reasons in words, shap gives values only; values compared, feature by feature. open_s: once"
+    " for each version and process. The forest explains fewer users than a list has"
+)
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    with world.state("reasons"), Worker() as worker:
-        say(f"fitting the challengers on {sizes.base_users:,} users")
-        explainers, inputs = worker.run(fit_challengers, sizes)
-        ways = {
-            kind: partial(worker.run, explain, explainers[kind], _first(inputs, users))
-            for kind, users in USERS.items()
-        }
+    wanted = FULL_USERS if sizes.full else USERS
+    users = {kind: min(count, sizes.users) for kind, count in wanted.items()}
+    with world.state("reasons") as settings:
+        folder = settings.home / "models"
+        with Worker() as worker:
+            say(f"fitting on {sizes.base_users:,} users")
+            worker.run(prepare, folder, sizes.base_users, max(users.values()), sizes.seed)
+        return [_row(kind, folder, users[kind], sizes, say) for kind in KINDS]
+
+
+def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
+    with Worker() as ours, Worker() as peer:
+        ours.run(open_ours, folder, kind, users)
+        ways = {"ours": partial(ours.run, explain)}
+        if kind in PEER_USERS:
+            peer.run(open_shap, folder, kind, min(users, PEER_USERS[kind]))
+            ways[SHAP] = partial(peer.run, explain_by_shap)
         found = take_turns(ways, sizes, say)
-    return [
-        Row(
-            f"reason codes, {kind}",
-            f"{found[kind][0].users:,} users, {len(RICH.features)} features",
-            Spread.of([run.seconds * PER / run.users for run in found[kind]]),
-            f"s per {PER:,} users",
-            more={"open_s": Spread.of([run.opened for run in found[kind]])},
-            note="exact for the served model; open_s: once for each version and process",
-        )
-        for kind in USERS
-    ]
+        peak_mb = {"ours": ours.peak_mb()}
+        if SHAP in found:
+            say(f"{kind}: comparing")
+            values = found[SHAP][0].added
+            differences = np.abs(ours.run(contributions, len(values)) - values)
+            if not differences.max() <= TOLERANCE:
+                raise AssertionError(f"{kind}: the values are {differences.max():g} apart")
+            peak_mb[SHAP] = peer.peak_mb()
+    seconds = {
+        way: Spread.of([run.seconds * PER / run.users for run in runs])
+        for way, runs in found.items()
+    }
+    return Row(
+        f"reason codes, {kind}",
+        f"{users:,} users, {len(RICH.features)} features",
+        seconds["ours"],
+        f"s per {PER:,} users",
+        beside={way: spread for way, spread in seconds.items() if way != "ours"},
+        more={"open_s": Spread.of([run.opened for run in found["ours"]])},
+        peak_mb=peak_mb,
+        goals=_goals(seconds),
+        note=NOTE,
+    )
 
 
-@dataclass(frozen=True)
+def _goals(seconds: dict[str, Spread]) -> list[Goal]:
+    ours = seconds["ours"].median
+    goals = [at_most(f"{LISTED:,} users", ours * LISTED / PER, 60, " s")]
+    if SHAP in seconds:
+        goals.append(at_least("times as fast as shap", seconds[SHAP].median / ours, 5))
+    return goals
+
+
+@dataclasses.dataclass(frozen=True)
 class Explained:
-    """How long it took to open an explainer, and to name the reasons of so many users."""
+    """How long it took to open an explainer, and to explain so many users."""
 
     users: int
     opened: float
     seconds: float
+    added: Any = None  # by shap, [users, features]
 
 
-def fit_challengers(sizes: Sizes) -> tuple[dict[str, bytes], Inputs]:
-    """Return the explainer of each kind of challenger, as it is stored, and users to explain."""
-    from churn.contract.tables import PROFILE_TABLES
+_opened: dict[str, Any] = {}  # what a worker holds between its runs
+
+
+def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
+    """Write each kind's explainer and pipeline, and users to explain."""
     from churn.model.baseline import fit_baseline
-    from churn.model.candidates import candidates, fit_challenger
-    from churn.population.simulate import play
 
-    [month] = play(first=FIRST, months=1, users=sizes.base_users, seed=sizes.seed)
-    frame = month.tables["labels"]
-    for table in PROFILE_TABLES:
-        frame = frame.merge(month.tables[table.name], on="user_id", validate="one_to_one")
-    baseline = fit_baseline(frame, RICH)
-    made = [fit_challenger(each, baseline) for each in candidates(baseline)]
-    stored = {str(each.kind): explainer_of(each).write() for each in made}
-    return stored, onnx_inputs(baseline.holdout, RICH)
+    folder.mkdir(parents=True, exist_ok=True)
+    model_frame(labelled_users(users, seed + 1), RICH).to_parquet(folder / "users.parquet")
+    baseline = fit_baseline(labelled_users(fit_on, seed), RICH)
+    fitted = {
+        "logistic": fit_uncalibrated("logistic", baseline.data),
+        "boosting": fit_uncalibrated("boosting", baseline.data),
+        "forest": dataclasses.replace(baseline, calibration=Calibration(1.0, 0.0)),
+    }
+    for kind, each in fitted.items():
+        (folder / f"{kind}.npz").write_bytes(explainer_of(each).write())
+        (folder / f"{kind}.pickle").write_bytes(pickle.dumps(each.pipeline))
 
 
-def explain(stored: bytes, inputs: Inputs) -> Explained:
-    """Open an explainer and name everybody's reasons; the libraries are loaded before."""
-    import xgboost  # noqa: F401  (seconds, once for a process)
+def open_ours(folder: Path, kind: str, users: int) -> None:
+    """Read a stored explainer and its users; the libraries are loaded before they are timed."""
+    from churn.scoring.reasons import Explaining
 
+    stored = (folder / f"{kind}.npz").read_bytes()
+    rows = read_users(folder, kind, users)
+    Explaining(Explainer.read(stored)).words(onnx_inputs(rows.iloc[:1], RICH))
+    _opened.update(stored=stored, inputs=onnx_inputs(rows, RICH))
+
+
+def explain() -> Explained:
+    """Open an explainer and name everybody's reasons."""
     from churn.scoring.reasons import Explaining
 
     begun = time.perf_counter()
-    explaining = Explaining(Explainer.read(stored))
+    explaining = Explaining(Explainer.read(_opened["stored"]))
     opened = time.perf_counter()
-    reasons = explaining.reasons(inputs)
+    words = explaining.words(_opened["inputs"])
     done = time.perf_counter()
-    if len(reasons) != len(inputs["numeric"]) or not any(reasons):
+    if len(words) != len(_opened["inputs"]["numeric"]) or not any(words):
         raise AssertionError("no reasons were named")
-    return Explained(len(reasons), opened - begun, done - opened)
+    return Explained(len(words), opened - begun, done - opened)
 
 
-def _first(inputs: Inputs, users: int) -> Inputs:
-    return {"categorical": inputs["categorical"][:users], "numeric": inputs["numeric"][:users]}
+def contributions(users: int) -> Any:
+    """Return what each feature adds to the first users' scores, [users, features]."""
+    from churn.scoring.reasons import Explaining
+
+    first = {name: values[:users] for name, values in _opened["inputs"].items()}
+    found = Explaining(Explainer.read(_opened["stored"])).contributions(first)
+    return found.values  # noqa: PD011  (of our own class)
+
+
+def open_shap(folder: Path, kind: str, users: int) -> None:
+    """Make shap's explainer of the fitted model; not timed."""
+    import shap
+
+    pipeline = pickle.loads((folder / f"{kind}.pickle").read_bytes())  # noqa: S301  (written above)
+    encoded = pipeline["encode"].transform(read_users(folder, kind, users))
+    explainer = shap.TreeExplainer(pipeline[-1], feature_perturbation="tree_path_dependent")
+    _opened.update(shap=explainer, encoded=np.asarray(encoded, dtype=np.float64), pipeline=pipeline)
+
+
+def explain_by_shap() -> Explained:
+    """Return shap's values, one-hot columns added up to their feature."""
+    begun = time.perf_counter()
+    found = _opened["shap"].shap_values(_opened["encoded"], check_additivity=False)
+    seconds = time.perf_counter() - begun
+    values = found[..., 1] if found.ndim == 3 else found  # a forest has values for both classes
+    return Explained(len(values), 0.0, seconds, _by_feature(values, _opened["pipeline"]))
+
+
+def _by_feature(values: Any, pipeline: Any) -> Any:
+    from churn.model.boosting import categories_of
+
+    known = zip(RICH.categorical_cols, categories_of(pipeline), strict=True)
+    one_hots = [name for name, categories in known for _ in categories]
+    columns = [*one_hots, *pipeline["encode"].transformers_[1][2]]
+    names = [*RICH.categorical_cols, *RICH.numeric_cols]
+    summed = np.zeros((len(values), len(names)))
+    for at, name in enumerate(columns):
+        summed[:, names.index(name)] += values[:, at]
+    return summed
+
+
+def read_users(folder: Path, kind: str, users: int) -> pd.DataFrame:
+    """Read users to explain; a forest's are those without unknown values, which shap sends left always."""
+    rows = pd.read_parquet(folder / "users.parquet")
+    return (rows.dropna() if kind == "forest" else rows).iloc[:users]

@@ -16,12 +16,12 @@ from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.fingerprint import fingerprint
 from churn.lake import TIMESTAMP
-from churn.model.encode import onnx_inputs
+from churn.model.encode import onnx_inputs_of_table
 from churn.model.split import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer
-from churn.scoring.reasons import Explaining, in_words
+from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
 
@@ -135,10 +135,10 @@ def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[n
 def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
     release = release_in_force(month.as_of)
     if release is None or not users:
-        return [[None] * 3 for _ in users]
+        return [[None] * TOP for _ in users]
     explainer = read_explainer(release.version)
     if explainer is None:  # a baseline, promoted by hand
-        return [[None] * 3 for _ in users]
+        return [[None] * TOP for _ in users]
     service = SERVICE_BY_NAME[release.service]
-    inputs = onnx_inputs(features_of(month, service.views, users), service)
-    return [in_words(reasons) for reasons in Explaining(explainer).reasons(inputs)]
+    features = features_of(month, service.views, pa.array(users, pa.string()))
+    return Explaining(explainer).words(onnx_inputs_of_table(features, service))

@@ -1,6 +1,5 @@
 """Why a user is at risk: what each feature adds to the served model's score, and the words for it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from churn.contract.features import RICH
 from churn.model.encode import Inputs
 from churn.model.explainer import Explainer
-from churn.scoring.treeshap import contributions, to_booster
+from churn.scoring.treeshap import open_tree_shap
 
 TOP = 3
 # what stands before a colon names the feature; behind it are its values
@@ -56,9 +55,10 @@ class Explaining:
     def __init__(self, explainer: Explainer) -> None:
         self.explainer = explainer
         self.names = [*explainer.categorical_cols, *explainer.numeric_cols]
-        trees = explainer.trees
         one_hots = sum(map(len, explainer.categories))
-        self._booster = trees and to_booster(trees, one_hots + len(explainer.numeric_cols))
+        columns = one_hots + len(explainer.numeric_cols)
+        self._tree_shap = open_tree_shap(explainer.trees, columns) if explainer.trees else None
+        self._sentences: dict[tuple[int, Any], str] = {}  # by feature and value
 
     def contributions(self, inputs: Inputs) -> Contributions:
         """Return what each feature adds to each row's score; exact for the served model."""
@@ -71,13 +71,27 @@ class Explaining:
                 self.names, curves * slope, base * slope + explainer.calibration.intercept
             )
         assert explainer.trees is not None  # noqa: S101  (an explainer is one or the other)
-        found = contributions(self._booster, _columns(explainer, inputs))
+        assert self._tree_shap is not None  # noqa: S101
+        found = self._tree_shap.contributions(_columns(explainer, inputs))
         per_feature = self._per_feature(found[:, :-1])
         base = explainer.trees.base + float(found[0, -1]) if len(found) else explainer.trees.base
         if explainer.is_share:
             return Contributions(self.names, per_feature, base)
         slope, intercept = explainer.calibration.slope, explainer.calibration.intercept
         return Contributions(self.names, per_feature * slope, base * slope + intercept)
+
+    def words(self, inputs: Inputs) -> list[list[str | None]]:
+        """Return for each row exactly TOP sentences, what raises the risk most first; None where fewer do.
+
+        Users share values, and so sentences: each is put together once.
+        """
+        found = self.contributions(inputs)
+        order = np.argsort(-found.values, axis=1, kind="stable")[:, :TOP]
+        raises = np.take_along_axis(found.values, order, axis=1) > 0
+        return [
+            [self._sentence(inputs, row, at) if raised else None for at, raised in columns]
+            for row, columns in enumerate(map(zip, order.tolist(), raises.tolist()))
+        ]
 
     def reasons(
         self, inputs: Inputs, *, top: int = TOP, raising: bool = True
@@ -100,6 +114,17 @@ class Explaining:
             ]
             for row, columns in enumerate(order)
         ]
+
+    def _sentence(self, inputs: Inputs, row: int, at: int) -> str:
+        categories = len(self.explainer.categorical_cols)
+        if at < categories:
+            value = inputs["categorical"][row, at]
+        else:
+            value = inputs["numeric"][row, at - categories].item()
+            value = None if value != value else value  # NaN is no key: it equals nothing
+        if (at, value) not in self._sentences:
+            self._sentences[at, value] = self._reason(inputs, row, at, 1.0).words
+        return self._sentences[at, value]
 
     def _reason(self, inputs: Inputs, row: int, at: int, contribution: float) -> Reason:
         name, categories = self.names[at], len(self.explainer.categorical_cols)
@@ -134,9 +159,3 @@ def _shown(feature: str, value: Any) -> str:
     if feature in _FLAGS:
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def in_words(reasons: Sequence[Reason]) -> list[str | None]:
-    """Return exactly three sentences; None where there are fewer reasons."""
-    words: list[str | None] = [reason.words for reason in reasons[:TOP]]
-    return words + [None] * (TOP - len(words))

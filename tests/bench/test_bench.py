@@ -56,9 +56,10 @@ def test_batch_scores_are_those_of_scikit_learn(world: World) -> None:
 
 def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
     rows = reasons.measure(world, TINY, quiet)
-    assert [row.name for row in rows] == [f"reason codes, {kind}" for kind in reasons.USERS]
+    assert [row.name for row in rows] == [f"reason codes, {kind}" for kind in reasons.KINDS]
     assert {row.unit for row in rows} == {"s per 10,000 users"}
     assert all(row.ours.median > 0 < row.more["open_s"].median for row in rows)
+    assert [list(row.beside) for row in rows] == [[], [reasons.SHAP], [reasons.SHAP]]
 
 
 def test_a_month_by_stages_through_the_graph_and_over_http(

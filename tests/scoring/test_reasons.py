@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from churn.model.encode import onnx_inputs
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted, log_odds
 from churn.model.trees import Trees
-from churn.scoring.reasons import Explaining, Reason, in_words
-from churn.scoring.treeshap import contributions, to_booster
+from churn.scoring import pattern_tables
+from churn.scoring.pattern_tables import PatternTables
+from churn.scoring.reasons import Explaining, Reason
+from churn.scoring.treeshap import Boosted, TreeShap, open_tree_shap
 from tests.model.conftest import small_world
 
 KINDS = ("forest", "logistic", "boosting")
@@ -80,17 +84,44 @@ def shapley(trees: Trees, row: np.ndarray) -> list[float]:
     return [*found, worth(frozenset())]
 
 
+def by_tables(trees: Trees) -> TreeShap:
+    return PatternTables(trees)
+
+
+def by_xgboost(trees: Trees) -> TreeShap:
+    return Boosted(trees, COLUMNS)
+
+
+@pytest.mark.parametrize("opened", [by_tables, by_xgboost])
 @pytest.mark.parametrize("seed", range(8))
-def test_tree_contributions_are_shapley_values_by_hand(seed: int) -> None:
+def test_tree_contributions_are_shapley_values_by_hand(
+    seed: int, opened: Callable[[Trees], TreeShap]
+) -> None:
     rng = np.random.default_rng(seed)
     trees = grow(rng, depth=4)
     rows = rng.normal(size=(12, COLUMNS)).astype(np.float32)
     rows[rng.random(rows.shape) < 0.15] = np.nan
     inner = trees.left >= 0
     rows[0, :] = np.float32(trees.threshold[inner][0])  # exactly at a threshold
-    found = contributions(to_booster(trees, COLUMNS), rows)
+    found = opened(trees).contributions(rows)
     by_hand = [shapley(_as_float32(trees), row) for row in rows]
     np.testing.assert_allclose(found, by_hand, atol=1e-5)
+
+
+def test_small_trees_are_looked_up_and_deep_ones_are_not(challengers: dict[str, Fitted]) -> None:
+    columns = len(RICH.features) + 20
+    for kind, way in (("boosting", PatternTables), ("forest", Boosted)):
+        trees = explainer_of(challengers[kind]).trees
+        assert trees is not None
+        assert isinstance(open_tree_shap(trees, columns), way)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    tables, rows = by_tables(grow(rng, depth=3)), rng.normal(size=(50, COLUMNS)).astype("f4")
+    whole = tables.contributions(rows)
+    monkeypatch.setattr(pattern_tables, "_BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(tables.contributions(rows), whole)
 
 
 def _as_float32(trees: Trees) -> Trees:
@@ -146,6 +177,18 @@ def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fi
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_words_of_a_list_are_those_of_its_reasons(
+    kind: str, challengers: dict[str, Fitted]
+) -> None:
+    made = challengers[kind]
+    explaining = Explaining(explainer_of(made))
+    inputs = onnx_inputs(made.holdout, RICH)
+    words = explaining.words(inputs)
+    for row, reasons in zip(words, explaining.reasons(inputs), strict=True):
+        assert row == [*(r.words for r in reasons), *[None] * (3 - len(reasons))]
+
+
 def test_words() -> None:
     fee = Reason("monthly_fee", 89.85, 64.76, 0.4)
     assert fee.words == ("fee of the month, in currency units: 89.85 (usual 64.76) raises the risk")
@@ -153,18 +196,20 @@ def test_words() -> None:
     contract = Reason("contract_type", "Month-to-month", "Two year", 0.2)
     assert contract.words == "contract: Month-to-month (usual Two year) raises the risk"
     assert "unknown (usual Fiber optic)" in Reason("net_service", None, "Fiber optic", 0.2).words
-    assert in_words([fee]) == [fee.words, None, None]
 
 
 def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
-    empty = onnx_inputs(challengers["boosting"].holdout[:0], RICH)
-    assert Explaining(explainer_of(challengers["boosting"])).reasons(empty) == []
+    for kind in KINDS:
+        empty = onnx_inputs(challengers[kind].holdout[:0], RICH)
+        explaining = Explaining(explainer_of(challengers[kind]))
+        assert explaining.reasons(empty) == explaining.words(empty) == []
 
 
-def test_a_single_leaf_explains_nothing() -> None:
+@pytest.mark.parametrize("opened", [PatternTables, partial(Boosted, columns=2)])
+def test_a_single_leaf_explains_nothing(opened: Callable[[Trees], TreeShap]) -> None:
     leaf = Trees(
         0.0, np.array([0]), np.array([0]), np.array([0.0]), np.array([-1]), np.array([-1]),
         np.array([False]), np.array([0.7]), np.array([10.0]),
     )  # fmt: skip
-    found = contributions(to_booster(leaf, 2), np.zeros((3, 2), np.float32))
+    found = opened(leaf).contributions(np.zeros((3, 2), np.float32))
     np.testing.assert_allclose(found, [[0, 0, 0.7]] * 3, atol=1e-6)
