@@ -68,6 +68,12 @@ def lake_file(view: View, month: Month, lake: Path | None = None) -> Path:
     return lake_folder(view, folder) / f"as_of_date={month.as_of_date}" / "rows.parquet"
 
 
+def months_of(folder: Path) -> dict[Month, Path]:
+    """Return the files of a view's folder by month, oldest first; empty where there is none."""
+    found = {path.parent.name.partition("=")[2]: path for path in folder.glob("*/rows.parquet")}
+    return {Month.parse(date[:7]): found[date] for date in sorted(found)}
+
+
 def write_view(month: Month, view: View) -> LakeMonth:
     """Write one month of a view from its snapshot table; the old file stays until the new is whole.
 
@@ -80,7 +86,7 @@ def write_view(month: Month, view: View) -> LakeMonth:
         "SELECT user_id, {as_of}, (extract(epoch FROM known_at) * 1000000)::bigint, is_withdrawn,"
         ' {features} FROM {snapshot} WHERE as_of = {month} ORDER BY user_id COLLATE "C", known_at'
     ).format(
-        as_of=sql.Literal(_microseconds(month.as_of)),
+        as_of=sql.Literal(microseconds(month.as_of)),
         features=features,
         snapshot=sql.Identifier(view.table.snapshot),
         month=sql.Literal(month.as_of),
@@ -94,7 +100,7 @@ def write_view(month: Month, view: View) -> LakeMonth:
             remedy=f"materialize {view.table.snapshot} for {month.partition_key} first",
         )
     path = lake_file(view, month)
-    _write(table, path)
+    write_file(table, path)
     content = fingerprint(table, key=["user_id", "known_at"])
     return LakeMonth(path, current_rows(table).num_rows, table, content)
 
@@ -108,13 +114,15 @@ def view_version(month: Month, view: View) -> dt.datetime | None:
     return dt.datetime.fromisoformat(metadata[_VERSION_KEY].decode())
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    newest = max(table["known_at"].unique().to_pylist())
-    stamped = table.replace_schema_metadata({_VERSION_KEY: newest.isoformat().encode()})
+def write_file(rows: pa.Table, path: Path) -> None:
+    """Write one month's rows, typed by `schema_of`, sorted by user_id and known_at: whole, or not at all."""
+    newest = max(rows["known_at"].unique().to_pylist())
+    stamped = rows.replace_schema_metadata({_VERSION_KEY: newest.isoformat().encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        pq.write_table(stamped, half, compression="zstd")
+        repeating = [name for name in rows.column_names if name != "user_id"]
+        pq.write_table(stamped, half, compression="zstd", use_dictionary=repeating)
         with half.open("rb") as file:
             os.fsync(file.fileno())
         half.replace(path)
@@ -152,6 +160,7 @@ def read_current(view: View, month: Month) -> pa.Table:
     return current_rows(pq.ParquetFile(path).read())
 
 
-def _microseconds(instant: dt.datetime) -> int:
+def microseconds(instant: dt.datetime) -> int:
+    """Return the microseconds since 1970, as the files hold an instant."""
     since: int = (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
     return since

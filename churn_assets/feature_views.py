@@ -33,7 +33,7 @@ def _description(view: View) -> str:
     features = "\n".join(f"- `{f.name}`: {f.description}" for f in view.features)
     return (
         f"Feast view over `{view.table.snapshot}`: plain Parquet in the lake, one file per month end, "
-        f"read in place by Feast's duckdb store.\n\n{features}"
+        f"read in place by Feast's offline store.\n\n{features}"
     )
 
 

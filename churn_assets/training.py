@@ -24,7 +24,7 @@ def training_assets() -> list[dg.AssetsDefinition]:
             "training_dataset",
             training_dataset,
             group="training",
-            kinds={"feast", "duckdb", "parquet"},
+            kinds={"feast", "parquet"},
             deps=[LABELS.snapshot, *(view.name for view in VIEWS)],
             checks=[BOTH_CLASSES, REPLAY],
             metadata=arrow_schema(schema()),

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from churn.contract.features import VIEWS
-from churn.lake import lake_file
-from churn.months import Month
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -46,22 +43,3 @@ def apply_features() -> None:
 
     objects = feast_objects(get_settings().lake)
     open_store().apply(list(objects.values()), partial=False)
-
-
-def open_month_store(month: Month, folder: Path) -> "FeatureStore":
-    """Open a store that sees one month of the lake and nothing of any other, at whatever time it is asked.
-
-    Args:
-        month: the month to see.
-        folder: an empty folder for the store's registry and its links to the month's files.
-    """
-    from feature_repo.streamflow import feast_objects
-
-    for view in VIEWS:
-        link = lake_file(view, month, folder)
-        link.parent.mkdir(parents=True)
-        link.symlink_to(lake_file(view, month))
-    registry = {"registry_type": "file", "path": str(folder / "registry.db")}
-    store = open_store(registry=registry, online_store=None)
-    store.apply(list(feast_objects(folder, ttl=None).values()), partial=False)
-    return store

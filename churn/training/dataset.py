@@ -2,8 +2,6 @@
 
 import datetime as dt
 import os
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +60,7 @@ def build_training_set(month: Month, as_known: dt.datetime | None = None) -> Tra
     """
     cut_offs = CutOffs.of(month, as_known)
     spine = read_spine(month, cut_offs)
-    joined = _features(month, spine, cut_offs.features, later=as_known is not None)
+    joined = _features(month, spine, cut_offs.features)
     rows = _assemble(month, spine, joined)
     path = training_set_path(month, as_known)
     _write(rows, path)
@@ -83,32 +81,33 @@ def read_training_set(month: Month, as_known: dt.datetime | None = None) -> Trai
     return TrainingSet(month, path, rows, fingerprint(rows, key=["user_id"]), 0)
 
 
-def _features(month: Month, spine: Spine, known_by: dt.datetime, *, later: bool) -> pa.Table:
-    """Ask Feast for the features of the spine's users, as known by `known_by`."""
-    from feature_repo.store import open_month_store, open_store
+def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
+    """Ask Feast for the features of the spine's users in this month, as known by `known_by`."""
+    from feature_repo.offline_store import KNOWN_BY
+    from feature_repo.store import open_store
 
-    entities = spine.rows.select(["user_id"]).to_pandas()
-    entities["event_timestamp"] = known_by
-    entities["event_timestamp"] = entities["event_timestamp"].astype("datetime64[us, UTC]")
-    with tempfile.TemporaryDirectory() as folder:
-        # Feast knows one time per entity row: the cut-off. Where that is later than the month's end,
-        # the newer months must be out of sight, so the join sees a lake of this month alone.
-        store = open_month_store(month, Path(folder)) if later else open_store()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # ibis uses what duckdb has renamed
-            job = store.get_historical_features(
-                entity_df=entities,
-                features=store.get_feature_service(RICH.name),
-                filter_by_created_timestamp=True,
-            )
-            return job.to_arrow()
+    users = spine.rows["user_id"]
+    entities = pa.table(
+        {
+            "user_id": users,
+            "event_timestamp": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
+            KNOWN_BY: pa.repeat(pa.scalar(known_by, TIMESTAMP), len(users)),
+        }
+    )
+    store = open_store()
+    return store.get_historical_features(
+        entity_df=entities,
+        features=store.get_feature_service(RICH.name),
+        filter_by_created_timestamp=True,
+    ).to_arrow()
 
 
 def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
-    """Bring the joined rows into the spine's order, by key: Feast keeps no order."""
+    """Bring the joined rows into the spine's order, by key: Feast promises no order."""
     labels = spine.rows
-    ordered = joined.sort_by("user_id")
-    if ordered["user_id"].to_pylist() != labels["user_id"].to_pylist():
+    in_order = joined["user_id"].equals(labels["user_id"])
+    ordered = joined if in_order else joined.sort_by("user_id")
+    if not ordered["user_id"].equals(labels["user_id"]):
         raise ChurnError(
             f"the join returned {ordered.num_rows:,} rows for {labels.num_rows:,} labels, or others",
             where=f"training set {month}",

@@ -18,16 +18,16 @@ _TYPES = {"Int64": Int64, "Float32": Float32, "Bool": Bool, "String": String}
 TTL = dt.timedelta(days=27)
 
 
-def feature_views(lake: Path, ttl: dt.timedelta | None = TTL) -> dict[str, FeatureView]:
+def feature_views(lake: Path) -> dict[str, FeatureView]:
     """Return the feature views by name, reading from `lake`."""
-    return {view.name: _feature_view(view, lake, ttl) for view in VIEWS}
+    return {view.name: _feature_view(view, lake) for view in VIEWS}
 
 
-def _feature_view(view: View, lake: Path, ttl: dt.timedelta | None) -> FeatureView:
+def _feature_view(view: View, lake: Path) -> FeatureView:
     return FeatureView(
         name=view.name,
         entities=[user],
-        ttl=ttl,
+        ttl=TTL,
         schema=[
             Field(name=feature.name, dtype=_TYPES[feature.dtype], description=feature.description)
             for feature in view.features

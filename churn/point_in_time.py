@@ -1,0 +1,166 @@
+"""The point-in-time join: entity rows to the newest rows of the lake's files that were known at their time.
+
+Every row of the lake is of a month end, and a file holds one month. So the entity rows fall into groups
+with the same newest month; each group opens that month's files alone and looks its users up in them.
+Nothing is sorted by time, and an older month is opened only where a row may still answer from it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn.errors import ChurnError
+from churn.lake import microseconds, months_of
+from churn.month_file import ABSENT, Instants, MonthFile, Numbers, instants
+from churn.months import Month
+
+_FOREVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of one view.
+
+    Attributes:
+        folder: of the view's files.
+        columns: the name that each column of the files gets in the answer.
+        user: the column of the entity rows that names the user.
+        life_us: for how long after its as_of a row answers, in microseconds; None for ever.
+    """
+
+    folder: Path
+    columns: Mapping[str, str]
+    user: str
+    life_us: int | None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Entity rows that see the same months."""
+
+    rows: pa.Table
+    at: Instants
+    known_by: Instants
+    months: Sequence[Month]  # those that had ended, newest first
+
+
+@dataclass(frozen=True)
+class _Located:
+    """Where a group's users are in a file."""
+
+    file: MonthFile
+    user: str
+    numbers: Numbers
+
+
+def join(entities: pa.Table, views: Sequence[Wanted], at: str, known_by: str | None) -> pa.Table:
+    """Return the entity rows, all their columns kept, with the columns of each view.
+
+    Rows come by newest month, then as they were given. A user without a row gets nulls.
+
+    Args:
+        entities: one row per answer, in any number per user.
+        views: what is asked.
+        at: the column of instants: a row answers if its as_of is not later, and within its life.
+        known_by: the column of instants up to which a version counts; None for all versions.
+
+    Raises:
+        ChurnError: a view has no file, or a file holds something else than its month.
+    """
+    lake = [_files(view) for view in views]
+    months = sorted(set[Month]().union(*lake))
+    times = instants(entities[at])
+    known = instants(entities[known_by]) if known_by else np.full(len(times), _FOREVER)
+    ended = np.searchsorted([microseconds(month.as_of) for month in months], times, side="right")
+
+    def answer(part: tuple[int, slice | Numbers]) -> pa.Table:
+        count, rows = part
+        if isinstance(rows, slice):
+            chosen = entities.slice(rows.start, rows.stop - rows.start)
+        else:
+            chosen = entities.take(pa.array(rows))
+        group = _Group(chosen, times[rows], known[rows], months[:count][::-1])
+        return _answer(group, views, lake)
+
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        return pa.concat_tables(pool.map(answer, _parts(ended)), promote_options="permissive")
+
+
+def _files(view: Wanted) -> dict[Month, Path]:
+    found = months_of(view.folder)
+    if not found:
+        raise ChurnError(
+            "there is no month of this view",
+            where=str(view.folder),
+            remedy="materialize the feature view for at least one month",
+        )
+    return found
+
+
+def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | Numbers]]:
+    """Yield each number with the rows that have it, in their order: a slice where they lie together."""
+    in_order = bool((numbers[1:] >= numbers[:-1]).all())
+    # numpy sorts small integers by radix, in one pass
+    order = None if in_order else np.argsort(numbers.astype(np.int16), kind="stable")
+    counts = np.bincount(numbers, minlength=1)
+    ends = np.cumsum(counts)
+    for number in np.flatnonzero(counts) if len(numbers) else [0]:
+        rows = slice(int(ends[number] - counts[number]), int(ends[number]))
+        yield int(number), rows if order is None else order[rows]
+
+
+def _answer(
+    group: _Group, views: Sequence[Wanted], lake: Sequence[Mapping[Month, Path]]
+) -> pa.Table:
+    located: list[_Located] = []
+    tables = [group.rows]
+    for view, files in zip(views, lake, strict=True):
+        tables.append(_columns(group, view, files, located))
+    names = [name for table in tables for name in table.column_names]
+    return pa.Table.from_arrays([c for table in tables for c in table.columns], names=names)
+
+
+def _columns(
+    group: _Group,
+    view: Wanted,
+    files: Mapping[Month, Path],
+    located: list[_Located],
+) -> pa.Table:
+    """Return a view's columns, a row for each of the group's; months are tried from the newest on."""
+    chosen = np.full(len(group.at), ABSENT)
+    parts: list[pa.Table] = []
+    for month in (month for month in group.months if month in files):
+        pending = chosen == ABSENT
+        if view.life_us is not None:
+            pending &= group.at <= microseconds(month.as_of) + view.life_us
+        if not pending.any():
+            break
+        file = MonthFile(files[month], month)
+        numbers = _locate(file, group, view.user, located)
+        found = pending & (numbers != ABSENT)
+        if found.any():
+            chosen[found] = numbers[found] + sum(part.num_rows for part in parts)
+            parts.append(file.read(list(view.columns)))
+    if not parts:
+        month, path = next(iter(files.items()))
+        parts.append(MonthFile(path, month).read(list(view.columns)).slice(0, 0))
+    table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
+    rows = pa.array(chosen, mask=chosen == ABSENT)
+    return pc.take(table, rows, boundscheck=False).rename_columns(list(view.columns.values()))
+
+
+def _locate(file: MonthFile, group: _Group, user: str, located: list[_Located]) -> Numbers:
+    """Find the group's users in a file; files of several views often have the same keys."""
+    for known in located:
+        if known.user == user and file.same_keys(known.file):
+            return known.numbers
+    users = group.rows[user].cast(pa.string()).combine_chunks()
+    found = _Located(file, user, file.locate(users, group.known_by))
+    located.append(found)
+    return found.numbers
