@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from churn.contract.features import RICH
 from churn.model.calibration import Calibration
 from churn.model.encode import model_frame, onnx_inputs
 from churn.model.explainer import Explainer, explainer_of
+from churn.settings import get_settings
 
 SHAP = "shap TreeExplainer"
 PER = 10_000  # users: what the seconds are for
@@ -27,6 +29,7 @@ USERS = {"logistic": 10_000, "boosting": 10_000, "forest": 200}
 FULL_USERS = {"logistic": LISTED, "boosting": LISTED, "forest": 1_000}
 PEER_USERS = {"boosting": LISTED, "forest": 20}  # at most: shap takes long for a forest's
 TOLERANCE = 1e-5
+MULTIPLIED = "one multiplication per edge and point"
 NOTE = (
     "ours names reasons in words, shap gives values only; values compared, feature by feature. open_s: once"
     " for each version and process. The forest explains fewer users than a list has"
@@ -60,6 +63,7 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
             if not differences.max() <= TOLERANCE:
                 raise AssertionError(f"{kind}: the values are {differences.max():g} apart")
             peak_mb[SHAP] = peer.peak_mb()
+        limit = {} if kind != "forest" else {MULTIPLIED: ours.run(multiply) * PER}
     seconds = {
         way: Spread.of([run.seconds * PER / run.users for run in runs])
         for way, runs in found.items()
@@ -73,6 +77,7 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
         more={"open_s": Spread.of([run.opened for run in found["ours"]])},
         peak_mb=peak_mb,
         goals=_goals(seconds),
+        limit=limit,
         note=NOTE,
     )
 
@@ -146,6 +151,27 @@ def contributions(users: int) -> Any:
     first = {name: values[:users] for name, values in _opened["inputs"].items()}
     found = Explaining(Explainer.read(_opened["stored"])).contributions(first)
     return found.values  # noqa: PD011  (of our own class)
+
+
+def multiply() -> float:
+    """Return the seconds per user of one multiplication for each edge and point, nothing fetched or added."""
+    from churn.scoring.quadrature_kernels import POINTS
+
+    trees = Explainer.read(_opened["stored"]).trees
+    assert trees is not None
+    edges = len(trees.left) - len(trees.roots)
+    threads, block, users = get_settings().n_jobs, 4_096, 20
+    factors = np.full(block, 0.999)  # stays in the nearest cache
+
+    def one_user(_: int) -> None:
+        product = np.empty(block)
+        for _ in range(0, edges * POINTS, block):
+            np.multiply(factors, factors, out=product)
+
+    with ThreadPoolExecutor(threads) as pool:
+        begun = time.perf_counter()
+        list(pool.map(one_user, range(users)))
+        return (time.perf_counter() - begun) / users
 
 
 def open_shap(folder: Path, kind: str, users: int) -> None:

@@ -55,9 +55,7 @@ class Explaining:
     def __init__(self, explainer: Explainer) -> None:
         self.explainer = explainer
         self.names = [*explainer.categorical_cols, *explainer.numeric_cols]
-        one_hots = sum(map(len, explainer.categories))
-        columns = one_hots + len(explainer.numeric_cols)
-        self._tree_shap = open_tree_shap(explainer.trees, columns) if explainer.trees else None
+        self._tree_shap = open_tree_shap(explainer.trees) if explainer.trees else None
         self._sentences: dict[tuple[int, Any], str] = {}  # by feature and value
 
     def contributions(self, inputs: Inputs) -> Contributions:

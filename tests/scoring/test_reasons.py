@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +16,9 @@ from churn.model.fitted import Fitted, log_odds
 from churn.model.trees import Trees
 from churn.scoring import pattern_tables
 from churn.scoring.pattern_tables import PatternTables
+from churn.scoring.quadrature import Quadrature
 from churn.scoring.reasons import Explaining, Reason
-from churn.scoring.treeshap import Boosted, TreeShap, open_tree_shap
+from churn.scoring.treeshap import TreeShap, open_tree_shap
 from tests.model.conftest import small_world
 
 KINDS = ("forest", "logistic", "boosting")
@@ -31,22 +31,30 @@ def challengers() -> dict[str, Fitted]:
     return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
 
 
-def grow(rng: np.random.Generator, depth: int) -> Trees:
-    """A random tree of three columns, with unknowns sent either way, and covers that add up."""
+def grow(
+    rng: np.random.Generator, depth: int, *, columns: int = COLUMNS, widest: int = 1_000
+) -> Trees:
+    """Three random trees, with unknowns sent either way, and covers that add up; `widest` bounds splits."""
     nodes: list[list[float]] = []
+    splits = 0
 
     def node(level: int, cover: float) -> int:
         at = len(nodes)
         nodes.append([])
-        if level == depth or (level and rng.random() < 0.2):
+        nonlocal splits
+        if level == depth or splits == widest or (level and rng.random() < 0.2):
             nodes[at] = [0, 0, -1, -1, 0, rng.normal(), cover]
             return at
+        splits += 1
         share = rng.uniform(0.1, 0.9)
         left, right = node(level + 1, cover * share), node(level + 1, cover * (1 - share))
-        nodes[at] = [rng.integers(COLUMNS), rng.normal(), left, right, rng.random() < 0.5, 0, cover]
+        nodes[at] = [rng.integers(columns), rng.normal(), left, right, rng.random() < 0.5, 0, cover]
         return at
 
-    roots = [node(0, 100.0) for _ in range(3)]
+    roots = []
+    for _ in range(3):
+        splits = 0
+        roots.append(node(0, 100.0))
     feature, threshold, left, right, missing, value, cover = map(np.array, zip(*nodes, strict=True))
     return Trees(
         0.0, np.array(roots), feature.astype(int), threshold, left.astype(int), right.astype(int),
@@ -84,15 +92,7 @@ def shapley(trees: Trees, row: np.ndarray) -> list[float]:
     return [*found, worth(frozenset())]
 
 
-def by_tables(trees: Trees) -> TreeShap:
-    return PatternTables(trees)
-
-
-def by_xgboost(trees: Trees) -> TreeShap:
-    return Boosted(trees, COLUMNS)
-
-
-@pytest.mark.parametrize("opened", [by_tables, by_xgboost])
+@pytest.mark.parametrize("opened", [PatternTables, Quadrature])
 @pytest.mark.parametrize("seed", range(8))
 def test_tree_contributions_are_shapley_values_by_hand(
     seed: int, opened: Callable[[Trees], TreeShap]
@@ -109,16 +109,27 @@ def test_tree_contributions_are_shapley_values_by_hand(
 
 
 def test_small_trees_are_looked_up_and_deep_ones_are_not(challengers: dict[str, Fitted]) -> None:
-    columns = len(RICH.features) + 20
-    for kind, way in (("boosting", PatternTables), ("forest", Boosted)):
+    for kind, way in (("boosting", PatternTables), ("forest", Quadrature)):
         trees = explainer_of(challengers[kind]).trees
         assert trees is not None
-        assert isinstance(open_tree_shap(trees, columns), way)
+        assert isinstance(open_tree_shap(trees), way)
+
+
+def test_deep_trees_of_many_columns_are_exact() -> None:
+    """Both ways agree on every row, whatever its block, where paths ask a column again and again."""
+    rng = np.random.default_rng(5)
+    chain = grow(rng, depth=9, columns=9, widest=pattern_tables.MOST_SPLITS)
+    rows = rng.normal(size=(45, 9)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    looked_up, summed = (way(chain).contributions(rows) for way in (PatternTables, Quadrature))
+    np.testing.assert_allclose(summed, looked_up, atol=1e-12)
+    one_by_one = [Quadrature(chain).contributions(rows[at : at + 1])[0] for at in range(45)]
+    np.testing.assert_array_equal(summed, one_by_one)
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
-    tables, rows = by_tables(grow(rng, depth=3)), rng.normal(size=(50, COLUMNS)).astype("f4")
+    tables, rows = PatternTables(grow(rng, depth=3)), rng.normal(size=(50, COLUMNS)).astype("f4")
     whole = tables.contributions(rows)
     monkeypatch.setattr(pattern_tables, "_BLOCK_ROWS", 7)
     np.testing.assert_array_equal(tables.contributions(rows), whole)
@@ -205,7 +216,7 @@ def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
         assert explaining.reasons(empty) == explaining.words(empty) == []
 
 
-@pytest.mark.parametrize("opened", [PatternTables, partial(Boosted, columns=2)])
+@pytest.mark.parametrize("opened", [PatternTables, Quadrature])
 def test_a_single_leaf_explains_nothing(opened: Callable[[Trees], TreeShap]) -> None:
     leaf = Trees(
         0.0, np.array([0]), np.array([0]), np.array([0.0]), np.array([-1]), np.array([-1]),
