@@ -11,7 +11,7 @@ import httpx
 from api.background import Repeater
 from api.errors import NotReadyError
 from api.explaining import Explanations
-from api.features import shortest_float32
+from api.numbers import shortest_float32
 from api.registry import ModelRegistry, ModelVersion
 from churn.contract.features import SERVICE_BY_NAME, Service
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH

@@ -95,6 +95,15 @@ class NotReadyError(ApiError):
         super().__init__(f"the {part} is not ready: {reason}", part=part, reason=reason)
 
 
+class OverloadedError(ApiError):
+    """More requests wait than can be answered soon; asking again later may work."""
+
+    status, code = 503, "overloaded"
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} requests are waiting already", waiting=waiting)
+
+
 def error_body(code: str, message: str, detail: Any = None) -> dict[str, Any]:
     """Return the `error` object of an answer."""
     return {"code": code, "message": message, "detail": detail}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from api.features import shortest_float32
+from api.numbers import shortest_float32
 from api.schemas import FeatureValue, ReasonOut
 from churn.contract.features import Service
 

@@ -1,23 +1,23 @@
-"""Reading the features of users through Feast: whose they are, as of when, and which views have no row."""
+"""Reading the features of users: whose they are, as of when, and which views have no row."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.errors import NotReadyError
-from churn.contract.features import DEFAULT_SERVICE, SERVICES, Service
+from churn.contract.features import SERVICES, Service
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
-    from psycopg_pool import ConnectionPool
+    from psycopg_pool import AsyncConnectionPool
+
+    from churn.online_reads import OnlineRow
 
 NOTHING_PUBLISHED = "no month has been published yet"
 _NO_USER = ""  # nobody's id: asking for it exercises the whole path
 
 
-@dataclass
+@dataclass(slots=True)
 class UserRow:
     """What the online store holds of one user; as_of is None for a user it does not know."""
 
@@ -27,9 +27,9 @@ class UserRow:
     missing_views: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """The rows of some users, and the newest published month as it was before they were read."""
+    """The rows of some users and the newest published month, of one state of the store."""
 
     newest: dt.date
     users: list[UserRow]
@@ -42,119 +42,64 @@ class Reading:
 class Reader(Protocol):
     """Where features come from."""
 
-    def newest(self) -> dt.date | None:
-        """Return the as_of of the newest published month, or None before the first."""
-
-    def read(self, user_ids: Sequence[str], service: Service) -> Reading:
+    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
         """Return one row per user id, in order.
 
         Raises:
             NotReadyError: the store does not answer, or nothing is published.
         """
 
-    def check(self) -> dt.date:
+    async def check(self) -> dt.date:
         """Read through every layer and return the newest as_of; NotReadyError where that fails."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give back the connections."""
 
 
-class FeastReader:
-    """The features of Feast's online store, and the publications behind them."""
+class StoreReader:
+    """The online store in Postgres, read by the statement of its Feast interface.
 
-    def __init__(self, store: "FeatureStore", pool: "ConnectionPool") -> None:
-        self._store, self._pool = store, pool
-        self._services = {s.name: store.get_feature_service(s.name) for s in SERVICES}
+    Feast's own `get_online_features` answers the same from the same rows; its way through registry and
+    protobuf takes many times as long as the read.
+    """
 
-    def newest(self) -> dt.date | None:
-        """Return the as_of of the newest published month, or None before the first."""
-        import psycopg
+    def __init__(self, pool: "AsyncConnectionPool[Any]") -> None:
+        self._pool = pool
 
-        from churn.online_reads import newest_publication
-
-        try:
-            with self._pool.connection() as connection:
-                newest = newest_publication(connection)
-        except psycopg.OperationalError as error:
-            raise _unreachable(error) from error
-        return newest.astimezone(dt.UTC).date() if newest else None
-
-    def read(self, user_ids: Sequence[str], service: Service) -> Reading:
+    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
         """Return one row per user id, in order."""
-        # Before the rows: a publication in between must not make its users look gone.
-        newest = self.newest()
+        newest, rows = await self._rows(user_ids, service)
         if newest is None:
             raise NotReadyError("store", NOTHING_PUBLISHED)
-        return Reading(newest, self._rows(user_ids, service))
+        return Reading(_day(newest), [_user_row(row) for row in rows])
 
-    def check(self) -> dt.date:
+    async def check(self) -> dt.date:
         """Read through every layer and return the newest as_of; NotReadyError where that fails."""
-        newest = self.newest()
-        for service in SERVICES:
-            self._rows([_NO_USER], service)
-        if newest is None:
-            raise NotReadyError("store", NOTHING_PUBLISHED)
-        return newest
+        readings = [await self.read([_NO_USER], service) for service in SERVICES]
+        return readings[-1].newest
 
-    def warm(self) -> None:
-        """Make the first request as quick as the next: connections, registry, statements."""
-        self._rows([_NO_USER], DEFAULT_SERVICE)
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._pool.close()
 
-    def close(self) -> None:
-        """Give back the connections, Feast's too."""
-        self._pool.close()
-        asyncio.run(self._store.close())
-
-    def _rows(self, user_ids: Sequence[str], service: Service) -> list[UserRow]:
+    async def _rows(
+        self, user_ids: Sequence[str], service: Service
+    ) -> "tuple[dt.datetime | None, list[OnlineRow]]":
         import psycopg
-        import sqlalchemy.exc
+
+        from churn.online_reads import read_pooled_async
 
         try:
-            answer = self._store.get_online_features(
-                self._services[service.name], {"user_id": list(user_ids)}
-            )
-        except (psycopg.OperationalError, sqlalchemy.exc.OperationalError) as error:
-            raise _unreachable(error) from error
-        return user_rows(answer.proto, user_ids, service)
+            return await read_pooled_async(self._pool, user_ids, service.views)
+        except psycopg.OperationalError as error:
+            reason = f"Postgres does not answer ({type(error).__name__})"
+            raise NotReadyError("store", reason) from error
 
 
-def user_rows(proto: Any, user_ids: Sequence[str], service: Service) -> list[UserRow]:
-    """Read Feast's answer: a view without a row has no feature found; a stored null is a value."""
-    from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
-
-    vectors = dict(zip(proto.metadata.feature_names.val, proto.results, strict=True))
-    rows = [UserRow(user_id) for user_id in user_ids]
-    newest = [0] * len(rows)  # seconds; 0 where no view has a row
-    for view in service.views:
-        found = vectors[view.features[0].name]
-        cells = zip(rows, found.statuses, found.event_timestamps, strict=True)
-        for at, (row, status, stamp) in enumerate(cells):
-            if status == FieldStatus.NOT_FOUND:
-                row.missing_views.append(view.name)
-            else:
-                newest[at] = max(newest[at], stamp.seconds)
-        for feature in view.features:
-            for row, value in zip(rows, vectors[feature.name].values, strict=True):
-                row.values[feature.name] = _python(value)
-    for row, seconds in zip(rows, newest, strict=True):
-        row.as_of = dt.datetime.fromtimestamp(seconds, dt.UTC).date() if seconds else None
-    return rows
+def _user_row(row: "OnlineRow") -> UserRow:
+    as_of = _day(row.as_of) if row.as_of else None
+    return UserRow(row.user_id, as_of, row.values, row.missing_views)
 
 
-def shortest_float32(value: float) -> float:
-    """Return the number with the shortest text that reads back as this float32: 29.85."""
-    import numpy as np
-
-    return float(str(np.float32(value)))
-
-
-def _python(value: Any) -> Any:
-    kind = value.WhichOneof("val")
-    if kind is None:
-        return None
-    read = getattr(value, kind)
-    return shortest_float32(read) if kind == "float_val" else read
-
-
-def _unreachable(error: Exception) -> NotReadyError:
-    return NotReadyError("store", f"Postgres does not answer ({type(error).__name__})")
+def _day(instant: dt.datetime) -> dt.date:
+    return instant.astimezone(dt.UTC).date()

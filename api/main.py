@@ -5,10 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from starlette.concurrency import run_in_threadpool
 
 from api.errors import install_handlers
-from api.metrics import RequestMetrics, ServedMetrics
+from api.metrics import RequestMetrics
 from api.parts import Parts
 from api.routes import explain, features, health, metrics, predict
 from api.routes.responses import errors
@@ -25,15 +24,12 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = make_parts()
-        served = ServedMetrics(parts)
         app.state.parts = parts
-        registry.register(served)
         parts.start()
         try:
             yield
         finally:
-            registry.unregister(served)
-            await run_in_threadpool(parts.stop)
+            await parts.stop()
 
     app = FastAPI(
         title="StreamFlow churn",

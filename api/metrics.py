@@ -1,14 +1,12 @@
 """Prometheus: requests by route template, and what is being served. Never a user id in a label."""
 
 import time
-from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.parts import Parts
+from api.champion import Champion
+from api.store import StoreState
 from churn.months import Month
 
 _BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -31,6 +29,7 @@ class RequestMetrics:
             registry=registry,
             buckets=_BUCKETS,
         )
+        self._labelled: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and note what came of it."""
@@ -49,37 +48,44 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, noting)
         finally:
+            seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", UNMATCHED)
-            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-            self._latency.labels(route, method).observe(time.perf_counter() - started)
-            self._total.labels(route, method, str(status)).inc()
+            latency, total = self._children(route, scope["method"], status)
+            latency.observe(seconds)
+            total.inc()
+
+    def _children(self, route: str, method: str, status: int) -> tuple[Histogram, Counter]:
+        """Look the labelled metrics up once: Prometheus' own look-up takes longer than the counting."""
+        key = (route, method, status)
+        if (found := self._labelled.get(key)) is None:
+            known = method if method in _METHODS else "OTHER"
+            total = self._total.labels(route, known, str(status))
+            found = self._latency.labels(route, known), total
+            if known == method:  # a client may make up any number of others
+                self._labelled[key] = found
+        return found
 
 
-class ServedMetrics(Collector):
-    """What is being served, looked up when Prometheus asks."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield readiness, the newest as_of and the model's version."""
-        store, champion = self._parts.store.state(), self._parts.champions.loaded
-        ready = GaugeMetricFamily("api_ready", "1 if this part can serve.", labels=["part"])
-        ready.add_metric(["store"], float(store.ready))
-        ready.add_metric(["model"], float(champion is not None))
-        yield ready
-        newest = GaugeMetricFamily(
-            "api_newest_as_of_timestamp_seconds", "as_of of the newest published month."
+def served_metrics(store: StoreState, champion: Champion | None) -> CollectorRegistry:
+    """Return what is being served now: readiness, the newest as_of and the model's version."""
+    registry = CollectorRegistry()
+    ready = Gauge("api_ready", "1 if this part can serve.", ["part"], registry=registry)
+    ready.labels("store").set(store.ready)
+    ready.labels("model").set(champion is not None)
+    if store.newest is not None:
+        newest = "api_newest_as_of_timestamp_seconds"
+        as_of = Month(store.newest.replace(day=1)).as_of
+        Gauge(newest, "as_of of the newest published month.", registry=registry).set(
+            as_of.timestamp()
         )
-        if store.newest is not None:
-            newest.add_metric([], Month(store.newest.replace(day=1)).as_of.timestamp())
-        yield newest
-        info = GaugeMetricFamily(
-            "api_model_info",
-            "1 for the version that serves.",
-            labels=["version", "service", "as_of"],
+    if champion is not None:
+        labels = {
+            "version": champion.version.version,
+            "service": champion.service.name,
+            "as_of": champion.version.as_of,
+        }
+        info = Gauge(
+            "api_model_info", "1 for the version that serves.", list(labels), registry=registry
         )
-        if champion is not None:
-            labels = [champion.version.version, champion.service.name, champion.version.as_of]
-            info.add_metric(labels, 1)
-        yield info
+        info.labels(**labels).set(1)
+    return registry

@@ -1,21 +1,60 @@
 """From user ids to predictions: one read of features, one run of the model, a verdict for each user."""
 
 from collections.abc import Sequence
+from functools import partial
+
+from starlette.concurrency import run_in_threadpool
 
 from api.champion import Champion
+from api.coalescing import MOST_KEYS, Coalescer
 from api.errors import ApiError, MissingFeaturesError, NotCurrentError, UnknownUserError
 from api.features import Reader, Reading, UserRow
 from api.schemas import Prediction
+from api.store import StorePart
 
 
-def predict(
+class Predictor:
+    """Predicts user by user; those who are asked about at the same time share one read and one run."""
+
+    def __init__(self, store: StorePart) -> None:
+        self._store = store
+        self._champion: Champion | None = None
+        self._together: Coalescer[str, Prediction | ApiError]
+
+    async def predict(self, user_id: str, champion: Champion) -> Prediction:
+        """Return the prediction of one user by this champion.
+
+        Raises:
+            ApiError: why there is none.
+        """
+        if champion is not self._champion:  # nobody shares a run of another version
+            self._champion = champion
+            self._together = Coalescer(partial(self._predict, champion))
+        found = await self._together.get(user_id)
+        if isinstance(found, ApiError):
+            raise found
+        return found
+
+    async def _predict(
+        self, champion: Champion, user_ids: Sequence[str]
+    ) -> list[Prediction | ApiError]:
+        return await predict(user_ids, self._store.reader, champion)
+
+
+async def predict(
     user_ids: Sequence[str], reader: Reader, champion: Champion
 ) -> list[Prediction | ApiError]:
     """Return for each user, in order, the prediction or the reason why there is none."""
-    reading = reader.read(user_ids, champion.service)
+    reading = await reader.read(user_ids, champion.service)
     refusals = [_refusal(user, reading) for user in reading.users]
     rows = [user.values for user, no in zip(reading.users, refusals, strict=True) if no is None]
-    probabilities = iter(champion.probabilities(rows) if rows else [])
+    if not rows:
+        found: list[float] = []
+    elif len(rows) > MOST_KEYS:  # a large batch must not hold up the others
+        found = await run_in_threadpool(champion.probabilities, rows)
+    else:
+        found = champion.probabilities(rows)
+    probabilities = iter(found)
     return [
         no or _prediction(user, next(probabilities), champion)
         for user, no in zip(reading.users, refusals, strict=True)

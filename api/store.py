@@ -1,15 +1,21 @@
 """The feature store as a part of the API: opened in the background, asked whether it can answer."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from api.background import Repeater
+from api.coalescing import Coalescer
 from api.errors import NotReadyError
-from api.features import FeastReader, Reader
+from api.features import Reader, Reading, StoreReader
+from churn.contract.features import DEFAULT_SERVICE, SERVICES
 from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
 
 LOG = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
@@ -30,23 +36,31 @@ class StoreState:
 
 
 class StorePart:
-    """Opens the reader in a thread of its own, trying again until Postgres and Feast are there."""
+    """Opens the reader in the background, trying again until Postgres and the features are there."""
 
-    def __init__(self, open_reader: Callable[[], Reader]) -> None:
-        self._open_reader = open_reader
+    def __init__(
+        self,
+        open_reader: Callable[[], Awaitable[Reader]],
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
+        self._open_reader, self._retry_seconds = open_reader, retry_seconds
         self._opened: Reader | None = None
         self._problem = "it is being opened"
-        self._opener = Repeater("open-store", self._open, _RETRY_SECONDS)
+        self._opening: asyncio.Task[None] | None = None
+        self._together = Coalescer(self._read)
 
     def start(self) -> None:
-        """Begin to open."""
-        self._opener.start()
+        """Begin to open; call it in the event loop that will read."""
+        self._opening = asyncio.create_task(self._open(), name="open-store")
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Close what is open."""
-        self._opener.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._opening
         if self._opened is not None:
-            self._opened.close()
+            await self._opened.close()
 
     @property
     def reader(self) -> Reader:
@@ -55,46 +69,52 @@ class StorePart:
             raise NotReadyError("store", self._problem)
         return self._opened
 
-    def state(self) -> StoreState:
+    async def read_one(self, user_id: str) -> Reading:
+        """Read one user's features of the default service, together with all who ask at the same time."""
+        return await self._together.get(user_id)
+
+    async def state(self) -> StoreState:
         """Read from the store, and say what came of it."""
         try:
-            return StoreState(self.reader.check(), None)
+            return StoreState(await self.reader.check(), None)
         except NotReadyError as error:
             return StoreState(None, str(error.detail["reason"]))
 
-    def _open(self) -> bool:
-        try:
-            self._opened = self._open_reader()
-        except Exception as error:  # whatever is wrong may be repaired while we wait
-            self._problem = f"it cannot be opened ({type(error).__name__})"
-            LOG.warning("the feature store cannot be opened yet: %s", error)
-            return False
-        return True
+    async def _read(self, user_ids: Sequence[str]) -> list[Reading]:
+        reading = await self.reader.read(user_ids, DEFAULT_SERVICE)
+        return [Reading(reading.newest, [user]) for user in reading.users]
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                self._opened = await self._open_reader()
+            except Exception as error:  # whatever is wrong may be repaired while we wait
+                self._problem = f"it cannot be opened ({type(error).__name__})"
+                LOG.warning("the feature store cannot be opened yet: %s", error)
+                await asyncio.sleep(self._retry_seconds)
+            else:
+                return
 
 
-def open_feast_reader() -> Reader:
-    """Open Feast and the pool for publications, as the settings say."""
-    from psycopg_pool import ConnectionPool
+async def open_store_reader() -> Reader:
+    """Open the pool of readers, as the settings say."""
+    from psycopg_pool import AsyncConnectionPool
 
-    from feature_repo.store import open_store
+    from churn.online_reads import POOL
 
-    store = open_store()
-    pool = ConnectionPool(
-        get_settings().dsn(),
-        min_size=1,
-        max_size=8,
-        timeout=_POSTGRES_SECONDS,
-        # Broken connections are found before they are used, and given up soon, not in 5 minutes:
-        # readiness must come back with Postgres.
-        check=ConnectionPool.check_connection,
-        reconnect_timeout=_POSTGRES_SECONDS,
-        open=True,
-        kwargs={"autocommit": True, "connect_timeout": _POSTGRES_SECONDS},
-    )
-    with contextlib.ExitStack() as undo:
-        undo.callback(pool.close)
-        reader = FeastReader(store, pool)
-        undo.callback(reader.close)
-        reader.warm()
+    pool = AsyncConnectionPool(get_settings().dsn(), open=False, **POOL)
+    async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(pool.close)
+        await pool.open(wait=True, timeout=_POSTGRES_SECONDS)
+        async with pool.connection() as connection:
+            await _require_registered(connection)
         undo.pop_all()
-    return reader
+    return StoreReader(pool)
+
+
+async def _require_registered(connection: "AsyncConnection[Any]") -> None:
+    """Raise LookupError unless the services that are served are those of Feast's registry."""
+    found = await connection.execute("SELECT feature_service_name FROM feast.feature_services")
+    missing = {service.name for service in SERVICES} - {row[0] for row in await found.fetchall()}
+    if missing:
+        raise LookupError(f"Feast's registry has no {', '.join(sorted(missing))}: run `churn init`")

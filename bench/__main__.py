@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import batch_scoring, ingest, reasons, serving, stages, training_set
+from bench import (
+    batch_scoring,
+    http_features,
+    http_predict,
+    ingest,
+    reasons,
+    stages,
+    training_set,
+)
 from bench.machine import describe_machine
 from bench.report import header, shown, table, write_json
 from bench.rows import Row
@@ -20,7 +28,8 @@ SECTIONS = {
     "ingest": ingest.measure,
     "training-set": training_set.measure,
     "stages": stages.measure,
-    "serving": serving.measure,
+    "http-features": http_features.measure,
+    "http-predict": http_predict.measure,
     "batch-scoring": batch_scoring.measure,
     "reasons": reasons.measure,
 }

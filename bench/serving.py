@@ -1,97 +1,62 @@
-"""GET /features and POST /predict of the real API, one uvicorn worker, beside a route that only answers."""
+"""What both HTTP rows need: a served month, the API ready on it, servers beside it, users to ask about."""
 
+import os
 import random
+import subprocess
 import time
-from functools import partial
-from urllib.parse import quote
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
-import orjson
 
-from bench.graph import month_through_graph
-from bench.load import Load, constant_server, load, request
-from bench.rows import Row, Spread
-from bench.stages import base_drops
-from bench.worker import Say, Worker, peak_mb, take_turns
+from bench.load import Load
+from bench.rows import Spread
+from bench.stages import STAGES, base_drops
+from bench.worker import Say, Worker
 from bench.world import Sizes, World
+from churn.contract.features import RICH
+from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.database import connect
 from churn.errors import ChurnError
+from churn.months import Month
 from churn.settings import get_settings
-from churn.stack.ports import free_port
+from churn.stack.ports import LOOPBACK
 
-MANY, SAMPLE, READY_SECONDS = 16, 1000, 60
-FEATURES, PREDICT = "GET /features", "POST /predict"
-CONSTANT, CEILING = "GET /health/live, a constant", "the load generator's ceiling"
-
-
-def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    with world.served() as api, Worker() as generator:
-        _make_ready(world, sizes, say, generator)
-        port, bare = get_settings().api_port, free_port()
-        users = _some_users(sizes.seed)
-        routes = {
-            FEATURES: (port, [request("GET", f"/features/{quote(user)}") for user in users]),
-            PREDICT: (
-                port,
-                [request("POST", "/predict", orjson.dumps({"user_id": user})) for user in users],
-            ),
-            CONSTANT: (port, [request("GET", "/health/live")]),
-            CEILING: (bare, [request("GET", "/")]),
-        }
-        with constant_server(bare):
-            found: dict[int, dict[str, list[Load]]] = {}
-            for clients in (1, MANY):
-                ways = {
-                    name: partial(generator.run, load, at, sent, clients, sizes.seconds)
-                    for name, (at, sent) in routes.items()
-                }
-                found[clients] = take_turns(ways, sizes, say)
-        api_peak = peak_mb(api)
-    _require_success(found)
-    return [
-        row
-        for route in (FEATURES, PREDICT)
-        for row in (_alone(route, found[1]), _crowded(route, found[MANY], api_peak))
-    ]
+CLIENTS, SAMPLE, READY_SECONDS = 16, 1000, 120
+CEILING = "the load generator's ceiling"
 
 
-def _alone(route: str, found: dict[str, list[Load]]) -> Row:
-    return Row(
-        route,
-        "1 client",
-        _p50(found[route]),
-        "ms, p50",
-        beside={CONSTANT: _p50(found[CONSTANT])},
-        more={"p99_ms": _p99(found[route]), "requests_per_s": _per_second(found[route])},
-    )
+def serve_a_month(world: World, sizes: Sizes, say: Say, worker: Worker) -> str:
+    """Publish a month, make its baseline champion, wait until the API serves it; return the version."""
+    month, drop = base_drops(world, sizes)[0]
+    for name, stage in STAGES.items():
+        if name != "models":
+            say(f"{month}: {name}")
+            worker.run(stage, month, drop)
+    say("fitting the baseline")
+    version = worker.run(promote_baseline, month)
+    say(f"waiting for version {version}")
+    url = f"{get_settings().smoke_url}/health"
+    _until(lambda: _serves(url, version), f"{url} does not serve version {version}")
+    return version
 
 
-def _crowded(route: str, found: dict[str, list[Load]], api_peak: float) -> Row:
-    return Row(
-        route,
-        f"{MANY} clients",
-        _per_second(found[route]),
-        "requests/s",
-        beside={name: _per_second(found[name]) for name in (CONSTANT, CEILING)},
-        more={"p50_ms": _p50(found[route]), "p99_ms": _p99(found[route])},
-        peak_mb={"ours": api_peak},
-        note="closed loop; one uvicorn worker, the generator in another process on the same cores",
-    )
+def promote_baseline(month: Month) -> str:
+    """Fit and register the baseline of the rich service, and give it the alias, without the gate."""
+    from churn.mlflow_client import mlflow_client
+    from churn.model.baseline import fit_baseline
+    from churn.model.tracking import log_model_run
+    from churn.training.dataset import read_training_set
+
+    made = read_training_set(month)
+    fitted = fit_baseline(made.rows.to_pandas(), RICH)
+    tracked = log_model_run(fitted, month=month, fingerprint=made.fingerprint, lineage={})
+    mlflow_client().set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, tracked.version)
+    return tracked.version
 
 
-def _make_ready(world: World, sizes: Sizes, say: Say, worker: Worker) -> None:
-    url = f"{get_settings().smoke_url}/health/ready"
-    if httpx.get(url).status_code != httpx.codes.OK:
-        say("putting a month through the graph")
-        worker.run(month_through_graph, *base_drops(world, sizes)[0])
-    deadline = time.monotonic() + READY_SECONDS
-    while (answer := httpx.get(url)).status_code != httpx.codes.OK:
-        if time.monotonic() > deadline:
-            raise ChurnError(f"the API does not become ready: {answer.text}", where=url)
-        time.sleep(0.2)
-
-
-def _some_users(seed: int) -> list[str]:
+def some_users(seed: int) -> list[str]:
     """Return users of the newest published month, in an order without meaning."""
     with connect() as connection:
         rows = connection.execute(
@@ -102,21 +67,79 @@ def _some_users(seed: int) -> list[str]:
     return random.Random(seed).sample(users, min(SAMPLE, len(users)))  # noqa: S311
 
 
-def _require_success(found: dict[int, dict[str, list[Load]]]) -> None:
-    for turns in found.values():
-        for route, runs in turns.items():
-            failed = [load.statuses for load in runs if set(load.statuses) != {200}]
-            if failed:
-                raise ChurnError(f"answers other than 200: {failed[0]}", where=route)
+@contextmanager
+def server(
+    name: str, command: Sequence[str], url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Run another server until the block ends; yields its process id once `url` answers 200."""
+    log = get_settings().home / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            cwd=Path(__file__).parents[1],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _until(
+            lambda: process.poll() is None and _answers(url),
+            f"{name} does not start; see {log}",
+            given_up=lambda: process.poll() is not None,
+        )
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def _p50(runs: list[Load]) -> Spread:
+def require_success(found: Mapping[str, Sequence[Load]]) -> None:
+    """Raise ChurnError where any answer was not a 200."""
+    for name, runs in found.items():
+        failed = [load.statuses for load in runs if set(load.statuses) != {httpx.codes.OK}]
+        if failed:
+            raise ChurnError(f"answers other than 200: {failed[0]}", where=name)
+
+
+def p50(runs: Sequence[Load]) -> Spread:
     return Spread.of([load.p50_ms for load in runs])
 
 
-def _p99(runs: list[Load]) -> Spread:
+def p99(runs: Sequence[Load]) -> Spread:
     return Spread.of([load.p99_ms for load in runs])
 
 
-def _per_second(runs: list[Load]) -> Spread:
+def per_second(runs: Sequence[Load]) -> Spread:
     return Spread.of([load.per_second for load in runs])
+
+
+def local(port: int, path: str) -> str:
+    """Return the address of a path of a server on this machine."""
+    return f"http://{LOOPBACK}:{port}{path}"
+
+
+def _serves(url: str, version: str) -> bool:
+    health = httpx.get(url).json()
+    return bool(health["ready"] and health["model"]["version"] == version)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _until(
+    condition: Callable[[], bool], what: str, given_up: Callable[[], bool] = lambda: False
+) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not condition():
+        if given_up() or time.monotonic() > deadline:
+            raise ChurnError(what)
+        time.sleep(0.2)

@@ -4,13 +4,16 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from churn.contract.features import VIEW_BY_NAME, View
 from churn.database.online_tables import USERS
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
 
 # For the connections of readers. The one statement is planned once per connection and publication;
 # left to itself Postgres would plan it again for every read, which takes longer than the read.
@@ -57,6 +60,25 @@ async def read_rows_async(
     statement, names = _statement(tuple(view.name for view in views))
     cursor = await connection.execute(statement, [list(user_ids)], prepare=True)
     return _rows(await cursor.fetchall(), user_ids, views, names)
+
+
+async def read_pooled_async(
+    pool: "AsyncConnectionPool[Any]", user_ids: Sequence[str], views: Sequence[View]
+) -> tuple[dt.datetime | None, list[OnlineRow]]:
+    """Do the same on a connection of a pool, and once more where Postgres has dropped that one.
+
+    Raises:
+        psycopg.OperationalError: Postgres does not answer.
+    """
+    async with pool.connection() as connection:
+        try:
+            return await read_rows_async(connection, user_ids, views)
+        except psycopg.OperationalError:
+            if not connection.closed:
+                raise
+    await pool.check()  # Postgres came back: what the pool still holds is replaced
+    async with pool.connection() as connection:
+        return await read_rows_async(connection, user_ids, views)
 
 
 def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:

@@ -16,7 +16,7 @@ from churn.online_reads import newest_publication
 from churn.settings import get_settings
 
 UNKNOWN_USER = "0000-NOBODY"
-OPENING_SECONDS = 60.0  # an API that is live needs seconds to open Feast, more on a busy machine
+OPENING_SECONDS = 60.0  # an API that is live may still open its store, on a busy machine for long
 
 
 @dataclass
@@ -80,7 +80,7 @@ def smoke_test(sample: int) -> SmokeResult:
 
 
 def _ask_health(api: httpx.Client, result: SmokeResult) -> None:
-    """Ask /health, and wait for an API that has just started to open its feature store."""
+    """Ask /health, and wait for an API that is still opening its feature store."""
     deadline = time.monotonic() + OPENING_SECONDS
     while True:
         answer = api.get("/health")

@@ -16,7 +16,7 @@ from feast.repo_config import FeastConfigBaseModel
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from churn.contract.features import VIEW_BY_NAME
-from churn.online_reads import POOL, OnlineRow, read_rows, read_rows_async
+from churn.online_reads import POOL, OnlineRow, read_pooled_async, read_rows
 from churn.settings import get_settings
 from feature_repo.online_writes import clear_views, write_rows
 
@@ -180,13 +180,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     async def _read_async(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
         views = [VIEW_BY_NAME[table.name] for table in tables]
         pool = await self._async_connections()
-        try:
-            async with pool.connection() as connection:
-                return (await read_rows_async(connection, users, views))[1]
-        except psycopg.OperationalError:
-            await pool.check()
-            async with pool.connection() as connection:
-                return (await read_rows_async(connection, users, views))[1]
+        return (await read_pooled_async(pool, users, views))[1]
 
     def _connections(self) -> ConnectionPool:
         with self._opening:

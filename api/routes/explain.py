@@ -1,10 +1,10 @@
 """POST /explain."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
-from api.errors import ApiError, NoExplainerError
-from api.parts import PartsDep
-from api.predictor import predict
+from api.errors import NoExplainerError
+from api.parts import parts_of
 from api.routes.responses import explain_errors
 from api.schemas import ExplainRequest, Explanation
 
@@ -12,19 +12,20 @@ router = APIRouter(tags=["predict"])
 
 
 @router.post("/explain", responses=explain_errors())
-def explain(request: ExplainRequest, parts: PartsDep) -> Explanation:
+async def explain(asked: ExplainRequest, request: Request) -> Explanation:
     """Say what moves a user's score most, exactly as the champion counts it.
 
     `base` and the contributions of all features (`top` 24) add up to `score`. The first answer after a
     start or a promotion takes a few seconds: the explainer is opened then.
     """
+    parts = parts_of(request)
     champion = parts.champions.champion
     if champion.explanations is None:
         raise NoExplainerError(champion.version.version)
-    found = predict([request.user_id], parts.store.reader, champion)[0]
-    if isinstance(found, ApiError):
-        raise found
-    explained = champion.explanations.explain(found.features_used, champion.service, request.top)
+    found = await parts.predictor.predict(asked.user_id, champion)
+    explained = await run_in_threadpool(
+        champion.explanations.explain, found.features_used, champion.service, asked.top
+    )
     return Explanation(
         user_id=found.user_id,
         probability=found.probability,

@@ -1,17 +1,16 @@
 """GET /health, /health/live and /health/ready."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Response
-
-from api.parts import Parts, PartsDep
+from api.parts import Parts, parts_of
 from api.schemas import Health, ModelHealth, StoreHealth
 
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-def _health(parts: PartsDep) -> Health:
-    store, model = parts.store.state(), _model_health(parts)
+async def _health(request: Request) -> Health:
+    parts = parts_of(request)
+    store, model = await parts.store.state(), _model_health(parts)
     return Health(
         ready=store.ready and model.ready,
         store=StoreHealth(ready=store.ready, problem=store.problem, newest_as_of=store.newest),
@@ -32,13 +31,10 @@ def _model_health(parts: Parts) -> ModelHealth:
     )
 
 
-HealthDep = Annotated[Health, Depends(_health)]
-
-
 @router.get("")
-def health(found: HealthDep) -> Health:
+async def health(request: Request) -> Health:
     """Say whether features and predictions can be served now, and why not; always 200 while it lives."""
-    return found
+    return await _health(request)
 
 
 @router.get("/live")
@@ -48,7 +44,8 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/ready", responses={503: {"model": Health, "description": "not ready"}})
-def ready(found: HealthDep, response: Response) -> Health:
+async def ready(request: Request, response: Response) -> Health:
     """Answer 200 when both the feature store and the model can serve, 503 otherwise."""
+    found = await _health(request)
     response.status_code = 200 if found.ready else 503
     return found

@@ -1,11 +1,11 @@
 """POST /predict and POST /predict/batch."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
 from api.errors import ApiError
-from api.parts import PartsDep
+from api.parts import parts_of
 from api.predictor import predict
-from api.routes.responses import errors
+from api.routes.responses import JsonResponse, errors
 from api.schemas import (
     BatchAnswer,
     BatchItem,
@@ -18,23 +18,22 @@ from api.schemas import (
 router = APIRouter(prefix="/predict", tags=["predict"])
 
 
-@router.post("", responses=errors(404, 409, 422, 503))
-def predict_one(request: PredictRequest, parts: PartsDep) -> Prediction:
+@router.post("", response_model=Prediction, responses=errors(404, 409, 422, 503))
+async def predict_one(asked: PredictRequest, request: Request) -> Response:
     """Say whether a user of the newest published month will leave within the following one."""
+    parts = parts_of(request)
     champion = parts.champions.champion
-    found = predict([request.user_id], parts.store.reader, champion)[0]
-    if isinstance(found, ApiError):
-        raise found
-    return found
+    return JsonResponse(await parts.predictor.predict(asked.user_id, champion))
 
 
-@router.post("/batch", responses=errors(422, 503))
-def predict_batch(request: BatchRequest, parts: PartsDep) -> BatchAnswer:
+@router.post("/batch", response_model=BatchAnswer, responses=errors(422, 503))
+async def predict_batch(asked: BatchRequest, request: Request) -> Response:
     """Do the same for many users: each has a status of its own, the one that /predict would answer."""
+    parts = parts_of(request)
     champion = parts.champions.champion
-    found = predict(request.user_ids, parts.store.reader, champion)
-    items = [_item(user, one) for user, one in zip(request.user_ids, found, strict=True)]
-    return BatchAnswer(model_version=champion.version.version, results=items)
+    found = await predict(asked.user_ids, parts.store.reader, champion)
+    items = [_item(user, one) for user, one in zip(asked.user_ids, found, strict=True)]
+    return JsonResponse(BatchAnswer(model_version=champion.version.version, results=items))
 
 
 def _item(user_id: str, found: Prediction | ApiError) -> BatchItem:

@@ -1,12 +1,16 @@
-"""The errors of a route, for its `responses=`: the OpenAPI page shows each code with its meaning."""
+"""What routes answer: bytes of JSON, and for the OpenAPI page each error code with its meaning."""
 
 from typing import Any
+
+import orjson
+from fastapi import Response
 
 from api.errors import (
     MissingFeaturesError,
     NoExplainerError,
     NotCurrentError,
     NotReadyError,
+    OverloadedError,
     UnknownUserError,
 )
 from api.schemas import ErrorAnswer
@@ -16,8 +20,19 @@ _MEANINGS = {
     409: f"{NotCurrentError.code}: the user is not in the newest published month",
     422: f"invalid_request, or {MissingFeaturesError.code}: a view has no row for this user",
     500: "internal_error: unexpected; the log has the details",
-    503: f"{NotReadyError.code}: the feature store or the model cannot answer now",
+    503: f"{NotReadyError.code}: the feature store or the model cannot answer now;"
+    f" or {OverloadedError.code}: too many requests wait",
 }
+
+
+class JsonResponse(Response):
+    """A dataclass of api.schemas as JSON. Its types hold by mypy, so nothing validates it once more."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes."""
+        return orjson.dumps(content)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -95,21 +95,26 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
     )  # fmt: skip
 
 
+def http_command(app: str, host: str, port: int) -> list[str]:
+    """Return the command that serves an ASGI application: one worker, no log of who asked about whom."""
+    return [
+        *_PYTHON, "uvicorn", app, "--host", host, "--port", str(port),
+        "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header",
+    ]  # fmt: skip
+
+
 def _api(plan: Plan, logs: Path) -> Part:
     url = f"http://{LOOPBACK}:{plan.api_port}"
     return Part(
         name="api",
-        command=lambda: [
-            *_PYTHON, "uvicorn", "api.main:app", "--host", plan.declared.api_host,
-            "--port", str(plan.api_port), "--no-server-header",
-        ],
+        command=lambda: http_command("api.main:app", plan.declared.api_host, plan.api_port),
         log=logs / "api.log",
         probe=functools.partial(probes.http, f"{url}/health/live"),
         after=("init",),
         port=plan.api_port,
         variable="API_PORT",
         url=f"{url}/docs",
-    )  # fmt: skip
+    )
 
 
 def _code(plan: Plan, logs: Path) -> Part:

@@ -25,8 +25,11 @@ def registry() -> MemoryRegistry:
 def unready(reader: MemoryReader, registry: MemoryRegistry) -> Iterator[TestClient]:
     """The application with its threads, on the stores in memory; nothing is promoted yet."""
 
+    async def open_reader() -> MemoryReader:
+        return reader
+
     def make_parts() -> Parts:
-        return Parts(StorePart(lambda: reader), ChampionWatcher(registry, interval=0.01))
+        return Parts(StorePart(open_reader), ChampionWatcher(registry, interval=0.01))
 
     app = create_app(make_parts)
     with TestClient(app, raise_server_exceptions=False) as client:

@@ -36,22 +36,18 @@ class MemoryReader:
     closed: bool = False
     reads: list[tuple[list[str], str]] = field(default_factory=list)
 
-    def newest(self) -> dt.date | None:
+    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
         if self.down:
             raise NotReadyError("store", "Postgres does not answer")
-        return self.newest_as_of
-
-    def read(self, user_ids: Sequence[str], service: Service) -> Reading:
-        newest = self.newest()
-        if newest is None:
+        if self.newest_as_of is None:
             raise NotReadyError("store", NOTHING_PUBLISHED)
         self.reads.append((list(user_ids), service.name))
-        return Reading(newest, [self._row(user_id, service) for user_id in user_ids])
+        return Reading(self.newest_as_of, [self._row(user_id, service) for user_id in user_ids])
 
-    def check(self) -> dt.date:
-        return self.read([], RICH).newest
+    async def check(self) -> dt.date:
+        return (await self.read([], RICH)).newest
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
     def _row(self, user_id: str, service: Service) -> UserRow:

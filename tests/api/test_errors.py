@@ -55,7 +55,7 @@ def test_the_first_problem_is_named_and_nothing_is_echoed(client: TestClient) ->
 def test_an_unexpected_error_is_a_500_that_tells_nothing(
     client: TestClient, reader: MemoryReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    async def fail(*_: object) -> None:
         raise ZeroDivisionError("postgresql://user:password@host")
 
     with monkeypatch.context() as patch:

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 
 from fastapi.testclient import TestClient
@@ -49,15 +50,15 @@ def test_nothing_published_is_not_ready(client: TestClient, reader: MemoryReader
 def test_it_is_live_while_the_store_is_being_opened(registry: MemoryRegistry) -> None:
     reader, may_open, attempts = MemoryReader(), threading.Event(), []
 
-    def open_reader() -> MemoryReader:
+    async def open_reader() -> MemoryReader:
         attempts.append(1)
         if len(attempts) == 1:
             raise OSError("not there yet")
-        may_open.wait()
+        while not may_open.is_set():
+            await asyncio.sleep(0.01)
         return reader
 
-    store = StorePart(open_reader)
-    store._opener._interval = 0.01
+    store = StorePart(open_reader, retry_seconds=0.01)
     app = create_app(lambda: Parts(store, ChampionWatcher(registry, 0.01)))
     with TestClient(app) as client:
         until(lambda: len(attempts) == 2)
@@ -69,6 +70,8 @@ def test_it_is_live_while_the_store_is_being_opened(registry: MemoryRegistry) ->
         until(lambda: client.get("/health").json()["store"]["ready"])
     assert reader.closed
     assert registry.closed
+    assert store._opening is not None
+    assert store._opening.done()
     assert threading.active_count() == 1 or not [
-        t for t in threading.enumerate() if t.name in {"open-store", "watch-champion"}
+        t for t in threading.enumerate() if t.name == "watch-champion"
     ]

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from math import exp
 from pathlib import Path
@@ -22,6 +21,7 @@ from churn.model.encode import model_frame
 from churn.model.tracking import log_model_run
 from churn.online import publish
 from churn.settings import get_settings
+from churn.stack.parts import http_command
 from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
 from feature_repo.store import apply_features
@@ -48,7 +48,7 @@ def own_postgres(
 @pytest.fixture
 def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client]:
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port)]
+    command = http_command("api.main:app", "127.0.0.1", port)
     with (tmp_path / "api.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
     try:
@@ -62,6 +62,7 @@ def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client
     assert code in {0, -signal.SIGTERM}, text
     assert "Application shutdown complete" in text
     assert "Traceback" not in text.rpartition("Shutting down")[2]
+    assert "/features" not in text  # who was asked about is nobody's business
 
 
 def live(client: httpx.Client) -> bool:

@@ -5,7 +5,15 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from bench import batch_scoring, ingest, reasons, serving, stages, training_set
+from bench import (
+    batch_scoring,
+    http_features,
+    http_predict,
+    ingest,
+    reasons,
+    stages,
+    training_set,
+)
 from bench.world import Sizes, World
 
 TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)
@@ -62,13 +70,28 @@ def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
     assert [list(row.beside) for row in rows] == [[], [reasons.SHAP], [reasons.SHAP]]
 
 
-def test_a_month_by_stages_through_the_graph_and_over_http(
+def test_a_month_by_stages_and_through_the_graph(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(stages.STAGES, "models")  # the graph fits them, too; once is enough here
     rows = stages.measure(world, TINY, quiet)
     assert [row.name for row in rows] == [*stages.STAGES, "whole month through Dagster"]
     assert rows[-1].ratio is not None
-    served = serving.measure(world, TINY, quiet)
-    assert [row.name for row in served] == [serving.FEATURES] * 2 + [serving.PREDICT] * 2
-    assert all(row.more["p99_ms"].median > 0 for row in served)
+
+
+def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:
+    [row] = http_features.measure(world, TINY, quiet)
+    assert list(row.beside) == [http_features.FEAST, http_features.CONSTANT]
+    assert row.ratio is not None
+    assert row.ratio > 1
+    assert row.more["generator_ceiling_per_s"].median > row.ours.median
+    assert len(row.goals) == 2
+
+
+def test_predictions_over_http_beside_the_usual_way(world: World) -> None:
+    [row] = http_predict.measure(world, TINY, quiet)
+    assert list(row.beside) == [http_predict.USUAL]
+    assert row.ratio is not None
+    assert row.ratio > 1
+    assert row.more["half_load_per_s"].median == pytest.approx(row.ours.median / 2, rel=0.1)
+    assert len(row.goals) == 3

@@ -105,6 +105,7 @@ def test_drop_in_the_folder_is_published(stack: Stack) -> None:
     [row, *_] = csv.DictReader((stack.world.folder / "drops/month_000/users.csv").open())
     features = ask(url(stack, "api", f"/features/{row['user_id']}"))
     assert features["as_of"].startswith("2024-01-31")
+    assert row["user_id"] not in stack["api"].log.read_text(errors="replace")
     volumes = stack.world.folder / "volumes"
     assert list((volumes / "state" / "lake").rglob("*.parquet"))
     assert list((volumes / "logs").rglob("*.err"))

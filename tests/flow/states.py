@@ -4,7 +4,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from churn.deliveries import Outcome, deliver
 from churn.mlflow_client import mlflow_client
 from churn.months import Month
 from churn.settings import get_settings
+from churn.stack.parts import http_command
 from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
 from churn_assets.run import JobResult, run_job
@@ -134,7 +134,7 @@ def running_api(state: State) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     state.environment["CHURN_API_URL"] = url
-    command = [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port)]
+    command = http_command("api.main:app", "127.0.0.1", port)
     with (state.home / "api.log").open("wb") as log:
         environment = {**os.environ, **state.environment}
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

@@ -2,27 +2,52 @@ import datetime as dt
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from api.errors import NotReadyError
-from api.features import NOTHING_PUBLISHED, Reader
-from api.store import StorePart, open_feast_reader
-from churn.contract.features import BASELINE, RICH, SERVICES
+from api.features import NOTHING_PUBLISHED, Reading
+from api.store import StorePart, StoreState, open_store_reader
+from churn.contract.features import BASELINE, RICH, SERVICES, Service
 from churn.contract.tables import SUPPORT, USAGE
 from churn.database import connect
 from churn.online import publish
 from churn.settings import Settings
-from feature_repo.store import apply_features
+from feature_repo.store import apply_features, open_store
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
 
 pytestmark = pytest.mark.usefixtures("settings")
 
 
+class StoreReader:
+    """The real reader, its event loop in a thread of its own; may be asked by many threads."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+        self._reader = portal.call(open_store_reader)
+
+    def read(self, user_ids: list[str], service: Service) -> Reading:
+        return self._portal.call(self._reader.read, user_ids, service)
+
+    def check(self) -> dt.date:
+        return self._portal.call(self._reader.check)
+
+    def close(self) -> None:
+        self._portal.call(self._reader.close)
+
+
 @pytest.fixture
-def reader(settings: Settings) -> Iterator[Reader]:
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as opened:
+        yield opened
+
+
+@pytest.fixture
+def reader(settings: Settings, portal: BlockingPortal) -> Iterator[StoreReader]:
     apply_features()
-    opened = open_feast_reader()
+    opened = StoreReader(portal)
     yield opened
     opened.close()
 
@@ -32,7 +57,7 @@ def publish_month(month, users: list[str], **values) -> None:
     publish(month)
 
 
-def test_values_are_those_of_the_month_in_the_contracts_order(reader: Reader) -> None:
+def test_values_are_those_of_the_month_in_the_contracts_order(reader: StoreReader) -> None:
     publish_month(
         JANUARY, ["a"], monthly_fee=29.85, total_paid=0.1, plan_stream_tv=None, net_service="No"
     )
@@ -58,12 +83,12 @@ def test_values_are_those_of_the_month_in_the_contracts_order(reader: Reader) ->
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
-def test_only_the_services_views_are_read(reader: Reader, service) -> None:
+def test_only_the_services_views_are_read(reader: StoreReader, service) -> None:
     publish_month(JANUARY, ["a"])
     assert list(reader.read(["a"], service).users[0].values) == service.feature_names
 
 
-def test_users_come_in_the_order_asked_unknown_and_repeated_ones_too(reader: Reader) -> None:
+def test_users_come_in_the_order_asked_unknown_and_repeated_ones_too(reader: StoreReader) -> None:
     publish_month(JANUARY, ["a", "b"])
     publish_month(FEBRUARY, ["a", "c"])
     reading = reader.read(["c", "nobody", "b", "a", "c"], BASELINE)
@@ -78,7 +103,7 @@ def test_users_come_in_the_order_asked_unknown_and_repeated_ones_too(reader: Rea
     assert [reading.is_current(u) for u in reading.users] == [True, False, False, True, True]
 
 
-def test_a_view_without_a_row_is_missing_a_row_of_nulls_is_not(reader: Reader) -> None:
+def test_a_view_without_a_row_is_missing_a_row_of_nulls_is_not(reader: StoreReader) -> None:
     publish_month(JANUARY, ["a"], **{column.name: None for column in USAGE.values})
     with connect() as connection:
         connection.execute("UPDATE online.users SET support_agg_90d_fv = false")
@@ -88,7 +113,7 @@ def test_a_view_without_a_row_is_missing_a_row_of_nulls_is_not(reader: Reader) -
     assert user.as_of == dt.date(2024, 1, 31)
 
 
-def test_a_correction_is_served(reader: Reader) -> None:
+def test_a_correction_is_served(reader: StoreReader) -> None:
     publish_month(JANUARY, ["a", "b"], monthly_fee=1.0)
     publish_month(JANUARY, ["a"], monthly_fee=2.0, known_at=LATER, withdrawn=["b"])
     a, b = reader.read(["a", "b"], BASELINE).users
@@ -96,15 +121,14 @@ def test_a_correction_is_served(reader: Reader) -> None:
     assert b.as_of is None
 
 
-def test_nothing_published_is_not_ready(reader: Reader) -> None:
-    assert reader.newest() is None
+def test_nothing_published_is_not_ready(reader: StoreReader) -> None:
     with pytest.raises(NotReadyError, match="no month has been published yet"):
         reader.check()
     publish_month(JANUARY, ["a"])
     assert reader.check() == dt.date(2024, 1, 31)
 
 
-def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: Reader) -> None:
+def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: StoreReader) -> None:
     publish_month(JANUARY, ["a"], monthly_fee=1.0, watch_hours_30d=1.0)
     put_profile(FEBRUARY, ["a"], monthly_fee=2.0, watch_hours_30d=2.0)
     put_profile(MARCH, ["a"], monthly_fee=3.0, watch_hours_30d=3.0)
@@ -138,13 +162,38 @@ def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: Reader) -> Non
     }
 
 
-def test_the_store_opens_once_the_features_are_registered() -> None:
-    part = StorePart(open_feast_reader)
-    part._opener._interval = 0.05
-    part.start()
+def test_the_store_opens_once_the_features_are_registered(portal: BlockingPortal) -> None:
+    part = StorePart(open_store_reader, retry_seconds=0.05)
+
+    async def start() -> None:
+        part.start()
+
+    def state() -> StoreState:
+        return portal.call(part.state)
+
+    portal.call(start)
     try:
-        until(lambda: "cannot be opened" in (part.state().problem or ""))
+        until(lambda: "cannot be opened" in (state().problem or ""))
         apply_features()
-        until(lambda: part.state().problem == NOTHING_PUBLISHED)
+        until(lambda: state().problem == NOTHING_PUBLISHED)
     finally:
-        part.stop()
+        portal.call(part.stop)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+def test_feast_answers_the_same(reader: StoreReader, service: Service) -> None:
+    publish_month(JANUARY, ["a", "b"], monthly_fee=29.85, plan_stream_tv=None)
+    publish_month(FEBRUARY, ["a"], monthly_fee=0.1, watch_hours_30d=16777217.0)
+    users = ["a", "b", "nobody"]
+    store = open_store()
+    feasts = store.get_online_features(
+        store.get_feature_service(service.name), {"user_id": users}
+    ).to_dict()
+    floats = {feature.name for feature in service.features if feature.dtype == "Float32"}
+    ours = reader.read(users, service).users
+    assert set(feasts) == {"user_id", *service.feature_names}
+    for name in service.feature_names:
+        for row, value in zip(ours, feasts[name], strict=True):
+            if name in floats and value is not None:
+                value = float(str(np.float32(value)))  # the same float32, by its shortest text
+            assert row.values[name] == value

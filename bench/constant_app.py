@@ -1,0 +1,23 @@
+"""What the server and the framework cost: the API's middleware, and a GET /features that reads nothing."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import FastAPI, Path, Request, Response
+from prometheus_client import CollectorRegistry
+
+from api.errors import install_handlers
+from api.examples import FEATURES
+from api.metrics import RequestMetrics
+from api.schemas import FeaturesAnswer, UserId
+
+_ANSWER = orjson.dumps(FEATURES)
+
+app = FastAPI(redirect_slashes=False)
+app.add_middleware(RequestMetrics, registry=CollectorRegistry())
+install_handlers(app)
+
+
+@app.get("/features/{user_id}", response_model=FeaturesAnswer)
+async def features(user_id: Annotated[UserId, Path()], request: Request) -> Response:
+    return Response(_ANSWER, media_type="application/json")

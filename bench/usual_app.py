@@ -1,0 +1,51 @@
+"""The usual way to serve a model: Feast's client, a pandas row, MLflow's pyfunc around scikit-learn, FastAPI.
+
+USUAL_VERSION names the registered version. The handlers are plain functions, which FastAPI runs in threads.
+"""
+
+import os
+from typing import Any
+
+import mlflow.pyfunc
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from churn.contract.features import RICH
+from churn.contract.model import REGISTERED_MODEL
+from feature_repo.store import open_store
+
+store = open_store()
+service = store.get_feature_service(RICH.name)
+model = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{os.environ['USUAL_VERSION']}")
+app = FastAPI()
+
+
+class Asked(BaseModel):
+    """One user."""
+
+    user_id: str
+
+
+class Answer(BaseModel):
+    """What the model says of them."""
+
+    user_id: str
+    probability: float
+    prediction: int
+    features_used: dict[str, Any]
+
+
+@app.post("/predict")
+def predict(asked: Asked) -> Answer:
+    found = store.get_online_features(service, [{"user_id": asked.user_id}])
+    frame = found.to_df()[RICH.feature_names]
+    features = frame.iloc[0].to_dict()
+    frame[RICH.categorical_cols] = frame[RICH.categorical_cols].fillna("")
+    frame[RICH.numeric_cols] = frame[RICH.numeric_cols].astype("float32")
+    probability = float(model.predict(frame)[0, 1])
+    return Answer(
+        user_id=asked.user_id,
+        probability=probability,
+        prediction=int(probability >= 0.5),
+        features_used=features,
+    )
