@@ -1,75 +1,98 @@
-"""A filled lake without deliveries: generated months and one correction, put straight into the snapshots."""
+"""A lake of made-up months, straight into files as churn.lake writes them, and entity rows to ask of it."""
 
-import datetime as dt
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-from psycopg import sql
+import pyarrow.parquet as pq
 
-from bench.world import Sizes
-from churn.contract.features import VIEWS
-from churn.contract.tables import LABELS, SUPPORT, TABLES, Table
-from churn.database import connect
-from churn.database.copying import copy_in
-from churn.deliveries.reading import ARROW_TYPES
-from churn.lake import TIMESTAMP, write_view
+from churn.contract.features import BASELINE, SUPPORT_AGG, Feature, View
+from churn.lake import TIMESTAMP, lake_file, microseconds, schema_of, write_file
 from churn.months import Month
-from churn.population.drops import write_drops
+
+FIRST = Month.parse("2021-01")
+_NET_SERVICES = ["DSL", "Fiber optic", "No"]
+_CORRECTED_EVERY = 3  # months
+_CORRECTION_AFTER_US = 10 * 86_400 * 1_000_000
 
 
-def fill_lake(folder: Path, first: Month, sizes: Sizes) -> pa.Table:
-    """Generate months, put them into snapshots and lake, and return the labels of all of them.
+def fill_lake(lake: Path, users: int, months: int, seed: int) -> pa.Array:
+    """Write the baseline's views for some months; return the ids of all users, sorted.
 
-    The support table of the first month is corrected later, after its training set's cut-off: a join
-    that takes the newest row known now, not then, gives other values.
+    Of the users, 2 % are not there in a month. Every third month the support file is corrected ten days
+    later, after the cut-off of its training set: all values change, and one user in a hundred is withdrawn.
     """
-    drops = write_drops(
-        folder, first=first, users=sizes.users, months=sizes.months, seed=sizes.seed,
-        label_last_month=True,
-    )  # fmt: skip
-    labels: list[pa.Table] = []
-    for number, drop in enumerate(drops):
-        month = first.shift(number)
-        for table in TABLES:
-            rows = _read(drop, table)
-            known_at = month.matures_at if table is LABELS else month.as_of
-            _put(table, rows, month, known_at)
-            if table is LABELS:
-                labels.append(rows.append_column("as_of", _instants(rows, month.as_of)))
-            if table is SUPPORT and number == 0:
-                _put(table, _corrected(rows), month, month.as_of + dt.timedelta(days=10))
-    for number in range(sizes.months):
-        for view in VIEWS:
-            write_view(first.shift(number), view)
-    return pa.concat_tables(labels)
+    rng = np.random.default_rng(seed)
+    ids = _user_ids(rng, users)
+    for number in range(months):
+        month = FIRST.shift(number)
+        present = ids.filter(pa.array(rng.random(users) < 0.98))
+        for view in BASELINE.views:
+            known_at = [0]
+            if view is SUPPORT_AGG and number % _CORRECTED_EVERY == 0:
+                known_at.append(_CORRECTION_AFTER_US)
+            write_file(_rows(rng, view, month, present, known_at), lake_file(view, month, lake))
+    return ids
 
 
-def _read(drop: Path, table: Table) -> pa.Table:
-    options = pa_csv.ConvertOptions(
-        column_types={column.name: ARROW_TYPES[column.kind] for column in table.columns},
-        strings_can_be_null=True,
-        null_values=[""],
+def write_entity_rows(path: Path, ids: pa.Array, months: int, rows: int, seed: int) -> None:
+    """Write so many different (user, month end) pairs, each with a label; shuffled unless they are all."""
+    rng = np.random.default_rng(seed)
+    every = len(ids) * months
+    chosen = np.arange(every) if rows == every else rng.choice(every, rows, replace=False)
+    as_of = np.array([microseconds(FIRST.shift(number).as_of) for number in range(months)])
+    pq.write_table(
+        pa.table(
+            {
+                "user_id": ids.take(pa.array(chosen % len(ids))),
+                "event_timestamp": pa.array(as_of[chosen // len(ids)]).cast(TIMESTAMP),
+                "churn_label": pa.array(rng.random(rows) < 0.27),
+            }
+        ),
+        path,
     )
-    return pa_csv.read_csv(drop / table.file, convert_options=options)
 
 
-def _corrected(rows: pa.Table) -> pa.Table:
-    name = "support_tickets_90d"
-    more = pa.compute.add(rows[name], 1)
-    return rows.set_column(rows.column_names.index(name), name, more)
+def _user_ids(rng: np.random.Generator, users: int) -> pa.Array:
+    """Return different ids like 7590-VHVEG."""
+    letters = rng.integers(ord("A"), ord("Z") + 1, (2 * users, 10), dtype=np.uint8)
+    letters[:, :4] = rng.integers(ord("0"), ord("9") + 1, (2 * users, 4))
+    letters[:, 4] = ord("-")
+    different = np.unique(letters.view("S10").ravel())
+    return pa.array(np.sort(rng.permutation(different)[:users])).cast(pa.string())
 
 
-def _put(table: Table, rows: pa.Table, month: Month, known_at: dt.datetime) -> None:
-    with connect() as connection:
-        copy_in(
-            connection,
-            sql.Identifier(table.snapshot),
-            rows.append_column("as_of", _instants(rows, month.as_of)).append_column(
-                "known_at", _instants(rows, known_at)
-            ),
-        )
+def _rows(
+    rng: np.random.Generator, view: View, month: Month, users: pa.Array, known_after_us: list[int]
+) -> pa.Table:
+    """Return one month of a view, sorted by user and version."""
+    versions, rows = len(known_after_us), len(users) * len(known_after_us)
+    as_of = np.full(rows, microseconds(month.as_of))
+    later = np.tile(known_after_us, len(users))
+    withdrawn = (later > 0) & (rng.random(rows) < 0.01)
+    return pa.table(
+        [
+            users.take(pa.array(np.repeat(np.arange(len(users)), versions))),
+            pa.array(as_of).cast(TIMESTAMP),
+            pa.array(as_of + later).cast(TIMESTAMP),
+            pa.array(withdrawn),
+            *(_values(rng, feature, withdrawn) for feature in view.features),
+        ],
+        schema=schema_of(view),
+    )
 
 
-def _instants(rows: pa.Table, instant: dt.datetime) -> pa.Array:
-    return pa.repeat(pa.scalar(instant, TIMESTAMP), rows.num_rows)
+def _values(
+    rng: np.random.Generator, feature: Feature, withdrawn: npt.NDArray[np.bool_]
+) -> pa.Array:
+    rows = len(withdrawn)
+    unknown = withdrawn | (rng.random(rows) < 0.05)
+    if feature.dtype == "Int64":
+        return pa.array(rng.integers(0, 72, rows), mask=unknown)
+    if feature.dtype == "Float32":
+        return pa.array(rng.integers(0, 12_000, rows).astype(np.float32) / 100, mask=unknown)
+    if feature.dtype == "Bool":
+        return pa.array(rng.random(rows) < 0.5, mask=unknown)
+    codes = pa.array(rng.integers(0, len(_NET_SERVICES), rows), mask=unknown)
+    return pa.array(_NET_SERVICES).take(codes)

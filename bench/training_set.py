@@ -1,122 +1,78 @@
-"""Training sets through Feast, as the pipeline builds them, beside plain DuckDB ASOF on the same Parquet."""
+"""Features for a training set, as known at each row's time: our store, Feast's own, and plain DuckDB ASOF."""
 
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from bench.lake import fill_lake
-from bench.rows import Row, Spread
+from bench import joins
+from bench.lake import fill_lake, write_entity_rows
+from bench.rows import Goal, Row, Spread, at_least, at_most
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import RICH, VIEWS, View
-from churn.fingerprint import fingerprint
-from churn.lake import ARROW_TYPES, lake_folder
-from churn.months import Month
-from churn.settings import get_settings
 
-FIRST = Month.parse("2024-01")
-ASOF = "plain DuckDB ASOF"
-Build = Callable[[Path], Path]  # from a file of labels to a file of labels and features
+OURS, ASOF = "ours", "plain DuckDB ASOF"
+DUCKDB, POSTGRES = "Feast duckdb store", "Feast postgres store"
+_WAYS = {
+    OURS: joins.through_our_store,
+    ASOF: joins.by_asof,
+    DUCKDB: joins.through_feast_duckdb,
+    POSTGRES: joins.through_feast_postgres,
+}
+_NOTE = (
+    "14 features of 4 views, from a Parquet file of entity rows to an Arrow table; corrections and"
+    " withdrawn users in the lake; all rows of all ways equal"
+)
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    with world.state("training", features=True) as settings:
-        say(f"making {sizes.users:,} users, {sizes.months} months and a correction")
-        labels = fill_lake(world.folder("training"), FIRST, sizes)
-        one, every = settings.home / "one_month.parquet", settings.home / "every_month.parquet"
-        pq.write_table(labels.filter(pc.equal(labels["as_of"], labels["as_of"][0])), one)
-        pq.write_table(labels, every)
-        return [
-            _row("training set of a month, whole build", build_training_set, one, sizes, say,
-                 "ours also reads the labels from Postgres, sorts, checks and fingerprints"),
-            _row("training rows of every month, join alone", join_through_feast, every, sizes, say,
-                 "point in time, as known then, 20 features of 6 views"),
-        ]  # fmt: skip
+    """Measure a third of all user months beside everything, and then every user month beside ASOF."""
+    users, months = (50_000, 36) if sizes.full else (max(sizes.users // 10, 100), 12 * sizes.months)
+    many = 1_000_000 if sizes.full else sizes.users
+    return [
+        _row(world, sizes, say, users, months, users * months // 3, (ASOF, DUCKDB, POSTGRES)),
+        _row(world, sizes, say, many, 12, many * 12, (ASOF,)),
+    ]
 
 
-def _row(name: str, ours: Build, labels: Path, sizes: Sizes, say: Say, note: str) -> Row:
-    with Worker() as feast, Worker() as plain:
-        ways = {
-            "Feast": lambda: feast.time(ours, labels),
-            ASOF: lambda: plain.time(join_by_asof, labels),
-        }
-        found = take_turns(ways, sizes, say)
-        peaks = {"ours": feast.peak_mb(), ASOF: plain.peak_mb()}
-    rows, others = (_content(found[way][-1].value) for way in ways)
-    if rows != others:
-        raise AssertionError(f"{name}: Feast and DuckDB gave different rows")
-    seconds = {way: Spread.of([timed.seconds for timed in found[way]]) for way in ways}
+def _row(
+    world: World, sizes: Sizes, say: Say, users: int, months: int, rows: int, peers: tuple[str, ...]
+) -> Row:
+    name = f"training_{len(peers)}"
+    with world.state(name, features=True) as settings, ExitStack() as stack:
+        say(f"making {months} months of {users:,} users")
+        entities = settings.home / "entities.parquet"
+        ids = fill_lake(settings.lake, users, months, sizes.seed)
+        write_entity_rows(entities, ids, months, rows, sizes.seed)
+        workers = {way: stack.enter_context(Worker()) for way in (OURS, *peers)}
+        turns = {way: partial(worker.time, _WAYS[way], entities) for way, worker in workers.items()}
+        slow = {way: turns.pop(way) for way in peers if way == POSTGRES}
+        found = take_turns(turns, sizes, say)
+        if slow:
+            say("loading Postgres")
+            workers[POSTGRES].run(joins.load_tables, settings.home)
+            found |= take_turns(slow, replace(sizes, runs=1, warm_ups=0), say)  # it takes minutes
+        peaks = {way: worker.peak_mb() for way, worker in workers.items()}
+        contents = {way: worker.run(joins.content) for way, worker in workers.items()}
+    if len(set(contents.values())) > 1:
+        raise AssertionError(f"the ways gave different rows: {contents}")
+    seconds = {way: Spread.of([timed.seconds for timed in runs]) for way, runs in found.items()}
     return Row(
-        name,
-        f"{rows[0]:,} rows, lake of {sizes.months} months x {sizes.users:,} users",
-        seconds["Feast"],
+        "training set" if POSTGRES in peers else "training set, every user and month",
+        f"{rows:,} rows of {months} months x {users:,} users",
+        seconds[OURS],
         "s",
-        beside={ASOF: seconds[ASOF]},
+        beside={way: seconds[way] for way in peers},
         peak_mb=peaks,
-        note=f"{note}; Parquet to Parquet, results equal",
+        goals=_goals(seconds, peaks[OURS]),
+        note=_NOTE,
     )
 
 
-def build_training_set(labels: Path) -> Path:
-    from churn.training import dataset
-
-    [as_of] = pq.read_table(labels, columns=["as_of"])["as_of"].unique().to_pylist()
-    return dataset.build_training_set(Month.of_as_of(as_of)).path
-
-
-def join_through_feast(labels: Path) -> Path:
-    from feature_repo.store import open_store
-
-    entities = pq.read_table(labels).rename_columns({"as_of": "event_timestamp"}).to_pandas()
-    store = open_store()
-    job = store.get_historical_features(
-        entity_df=entities,
-        features=store.get_feature_service(RICH.name),
-        filter_by_created_timestamp=True,
-    )
-    joined = job.to_arrow().rename_columns({"event_timestamp": "as_of"})
-    out = labels.with_name("feast.parquet")
-    pq.write_table(joined, out, compression="zstd")
-    return out
-
-
-def join_by_asof(labels: Path) -> Path:
-    import duckdb
-
-    out = labels.with_name("asof.parquet")
-    views = " ".join(_asof_join(view) for view in VIEWS)
-    # The newest row known by then may be of an earlier month: that is no answer for this one.
-    features = ", ".join(
-        f"CASE WHEN {view.name}.as_of = l.as_of THEN {view.name}.{feature.name} END AS {feature.name}"
-        for view in VIEWS
-        for feature in view.features
-    )
-    with duckdb.connect() as connection:
-        connection.execute(
-            f"COPY (SELECT l.user_id, l.as_of, {features}, l.churn_label FROM '{labels}' AS l {views})"  # noqa: S608
-            f" TO '{out}' (FORMAT parquet, COMPRESSION zstd)"
-        )
-    return out
-
-
-def _asof_join(view: View) -> str:
-    files = lake_folder(view, get_settings().lake) / "*" / "*.parquet"
-    return (
-        f"ASOF LEFT JOIN read_parquet('{files}') AS {view.name}"
-        f" ON {view.name}.user_id = l.user_id AND l.as_of >= {view.name}.known_at"
-    )
-
-
-def _content(path: Path) -> tuple[int, str]:
-    """Return how many rows a result has, and the fingerprint of its values."""
-    rows = pq.read_table(path)
-    types = {f.name: ARROW_TYPES[f.dtype] for f in RICH.features}
-    columns = ["user_id", *types, "churn_label"]
-    values = pa.table(
-        {name: rows[name].cast(types.get(name, rows[name].type)) for name in columns}
-        | {"as_of": rows["as_of"].cast(pa.timestamp("us", tz="UTC"))}
-    )
-    return rows.num_rows, fingerprint(values, key=["user_id", "as_of"])
+def _goals(seconds: dict[str, Spread], peak_mb: float) -> list[Goal]:
+    ours = seconds[OURS].median
+    goals = [at_most("ratio", ours / seconds[ASOF].median, 1.0)]
+    for peer, times in ((DUCKDB, 2.5), (POSTGRES, 15)):
+        if peer in seconds:
+            goals.append(at_least(f"times faster than {peer}", seconds[peer].median / ours, times))
+    most = 1_000 if DUCKDB in seconds else 6_000
+    return [*goals, at_most("peak memory", peak_mb, most, " MB")]

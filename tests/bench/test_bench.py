@@ -49,10 +49,14 @@ def test_ingest_and_the_bare_copy_leave_the_same_rows(world: World) -> None:
     assert row.beside[ingest.COPY].median > 0
 
 
-def test_both_joins_give_the_same_training_rows(world: World) -> None:
-    rows = training_set.measure(world, replace(TINY, months=2), quiet)
-    assert [list(row.beside) for row in rows] == [[training_set.ASOF]] * 2
-    assert all(row.peak_mb["ours"] > 0 for row in rows)
+def test_every_join_gives_the_same_training_rows(world: World) -> None:
+    some, every = training_set.measure(world, TINY, quiet)
+    assert some.size == "400 rows of 12 months x 100 users"
+    assert every.size == "4,800 rows of 12 months x 400 users"
+    assert [*some.beside] == [training_set.ASOF, training_set.DUCKDB, training_set.POSTGRES]
+    assert [*every.beside] == [training_set.ASOF]
+    assert some.peak_mb[training_set.OURS] > 0
+    assert (len(some.goals), len(every.goals)) == (4, 2)
 
 
 def test_batch_scores_are_those_of_scikit_learn(world: World) -> None:
