@@ -78,7 +78,7 @@ def trees_to_onnx(
     nodes, encoded = one_hot(categories)
     nodes += [
         helper.make_node("Concat", [*encoded, "numeric"], ["features"], axis=1),
-        ensemble(trees, "features", "sum"),
+        *ensemble(trees, "features", "sum"),
         helper.make_node("Cast", ["sum"], ["sum_double"], to=TensorProto.DOUBLE),
         helper.make_node("Add", ["sum_double", "base"], ["raw"]),
     ]

@@ -42,7 +42,7 @@ def to_onnx(pipeline: Any) -> bytes:
     nodes, encoded = one_hot([list(known) for known in encoder.categories_] if categorical else [])
     nodes += [
         helper.make_node("Concat", [*encoded, "numeric"], ["features"], axis=1),
-        ensemble(trees_of_forest(pipeline["forest"]), "features", "sum"),
+        *ensemble(trees_of_forest(pipeline["forest"]), "features", "sum"),
         # 300 rounded weights may add up to a hair more than 1.
         helper.make_node("Clip", ["sum", "zero", "one"], ["probability"]),
     ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _OPSETS = {"": 20, "ai.onnx.ml": 5}
 _IR_VERSION = 10
 _ML = "ai.onnx.ml"
+ENSEMBLE_NODES = 300_000  # of the trees in one operator, unless a single tree has more
 
 
 def write_model(
@@ -89,8 +90,23 @@ def one_hot(categories: Sequence[Sequence[str]]) -> "tuple[list[NodeProto], list
     return nodes, [f"one_hot_{at}" for at in range(len(categories))]
 
 
-def ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
-    """Return the node that adds up the leaves of all trees; `base` is not in it."""
+def ensemble(trees: Trees, features: str, output: str) -> "list[NodeProto]":
+    """Return the nodes that add up the leaves of all trees; `base` is not in it.
+
+    A large forest is several ensembles, which are added up at the end: each stays in the processor's cache
+    while a block of rows goes through it, and opening the model needs room for one at a time.
+    """
+    from onnx import helper
+
+    parts = trees.parts(ENSEMBLE_NODES)
+    if len(parts) == 1:
+        return [_ensemble(trees, features, output)]
+    sums = [f"{output}_{at}" for at in range(len(parts))]
+    nodes = [_ensemble(part, features, name) for part, name in zip(parts, sums, strict=True)]
+    return [*nodes, helper.make_node("Sum", sums, [output])]
+
+
+def _ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
     from onnx import AttributeProto, helper, numpy_helper
 
     forest = _splits_and_leaves(trees)

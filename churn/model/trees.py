@@ -34,6 +34,36 @@ class Trees:
         """Which nodes are leaves."""
         return self.left < 0
 
+    def parts(self, most: int) -> "list[Trees]":
+        """Return the trees in groups of up to `most` nodes, at least one tree each; the base is in none."""
+        ends = [*self.roots[1:].tolist(), len(self.left)]
+        groups: list[list[int]] = []
+        begun = 0
+        for tree, end in enumerate(ends):
+            if not groups or end - begun > most:
+                groups.append([])
+                begun = int(self.roots[tree])
+            groups[-1].append(tree)
+        return [self._of(group[0], ends[group[-1]], group) for group in groups]
+
+    def _of(self, first: int, end: int, group: list[int]) -> "Trees":
+        start = int(self.roots[first])
+        span = slice(start, end)
+        left, right = (
+            np.where(side < 0, -1, side - start) for side in (self.left[span], self.right[span])
+        )
+        return Trees(
+            base=0.0,
+            roots=self.roots[group] - start,
+            feature=self.feature[span],
+            threshold=self.threshold[span],
+            left=left,
+            right=right,
+            missing_left=self.missing_left[span],
+            value=self.value[span],
+            cover=self.cover[span],
+        )
+
 
 def trees_of_forest(forest: Any) -> Trees:
     """Return a fitted RandomForestClassifier's trees; the score is P(churn)."""

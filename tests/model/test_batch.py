@@ -1,15 +1,17 @@
 """Scoring in blocks: the bits of each row alone, in whatever order, block or thread it is scored."""
 
 import numpy as np
+import onnx
 import pytest
 
 from churn.contract.features import RICH
-from churn.model import batch
+from churn.model import batch, onnx_graph
 from churn.model.baseline import fit_baseline
 from churn.model.batch import score_in_blocks
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import Inputs, onnx_inputs
 from churn.model.fitted import to_onnx
+from churn.model.onnx_forest import TOLERANCE
 from churn.model.onnx_graph import open_session, score
 from tests.model.conftest import small_world
 
@@ -47,6 +49,21 @@ def test_every_row_has_the_bits_that_the_api_answers(
     found = score_in_blocks(session, inputs, threads)
     alone = [score(session, rows(inputs, slice(at, at + 1)))[0] for at in range(USERS)]
     np.testing.assert_array_equal(found, np.array(alone, dtype=np.float32))
+
+
+def test_a_large_forest_is_several_ensembles_and_gives_the_same(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = fit_baseline(small_world(400), RICH, n_estimators=40)
+    whole = score(open_session(to_onnx(baseline)), inputs)
+    monkeypatch.setattr(onnx_graph, "ENSEMBLE_NODES", 500)
+    written = to_onnx(baseline)
+    operators = [node.op_type for node in onnx.load_from_string(written).graph.node]
+    assert operators.count("TreeEnsemble") > 3
+    session = open_session(written)
+    np.testing.assert_allclose(score(session, inputs), whole, atol=TOLERANCE / 5)
+    alone = [score(session, rows(inputs, slice(at, at + 1)))[0] for at in range(USERS)]
+    np.testing.assert_array_equal(score_in_blocks(session, inputs, 2), np.float32(alone))
 
 
 def test_no_rows_have_no_scores(onnx_files: dict[str, bytes], inputs: Inputs) -> None:
