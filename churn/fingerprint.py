@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.errors import ChurnError
+from churn.row_order import Order, order_by
 
 _FORMAT = b"churn fingerprint 1\n"
 # Arrow's own type names may change between versions, so the canonical ones are written here.
@@ -26,39 +27,33 @@ _NUMBERS: dict[pa.DataType, tuple[str, str]] = {
 }
 
 
-def fingerprint(table: pa.Table, key: Sequence[str] = ("user_id",)) -> str:
+def fingerprint(
+    table: pa.Table, key: Sequence[str] = ("user_id",), order: Order | None = None
+) -> str:
     """Return the sha256 (hex) of the table's content, sorted by `key`.
+
+    Columns are sorted and read one at a time, so that memory holds one of them twice, not all.
 
     Args:
         table: columns of text, boolean, integer, float, date or timestamp type; nulls are content.
         key: the columns that tell the rows apart; without that, "sorted" would mean nothing.
+        order: the rows' order by `key`, where it is known already.
 
     Raises:
         ChurnError: two rows share a key, or a key is null.
     """
-    ordered = _sorted(table, list(key))
-    digest = hashlib.sha256(_FORMAT)
-    digest.update(f"{ordered.num_rows} rows, {ordered.num_columns} columns\n".encode())
-    for name in sorted(ordered.column_names):
-        _add(digest, name, ordered[name].combine_chunks())
-    return digest.hexdigest()
-
-
-def _sorted(table: pa.Table, key: list[str]) -> pa.Table:
-    widest = pa.schema([field.with_type(_widest(field.type)) for field in table.schema])
-    table = table.cast(widest).combine_chunks()
-    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in key])
-    ordered = table.take(order)
-    repeated: pa.ChunkedArray | pa.Array | None = None
     for name in key:
-        column = ordered[name]
-        if column.null_count:
-            raise ChurnError(f"{column.null_count} rows have no {name}", where="fingerprint")
-        same = pc.equal(column.slice(0, max(len(column) - 1, 0)), column.slice(1))
-        repeated = same if repeated is None else pc.and_(repeated, same)
-    if pc.any(repeated).as_py():
+        if table[name].null_count:
+            raise ChurnError(f"{table[name].null_count} rows have no {name}", where="fingerprint")
+    order = order or order_by(table, key)
+    if order.has_repeats:
         raise ChurnError(f"two rows share one key ({', '.join(key)})", where="fingerprint")
-    return ordered
+    digest = hashlib.sha256(_FORMAT)
+    digest.update(f"{table.num_rows} rows, {table.num_columns} columns\n".encode())
+    for name in sorted(table.column_names):
+        column = order.sort(table[name])
+        _add(digest, name, column.cast(_widest(column.type)).combine_chunks())
+    return digest.hexdigest()
 
 
 def _widest(kind: pa.DataType) -> pa.DataType:
@@ -66,7 +61,7 @@ def _widest(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _widest(kind.value_type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.large_string()  # 64-bit offsets: joining chunks cannot overflow
+        return pa.large_string()
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", tz=kind.tz and "UTC")
     return kind

@@ -22,6 +22,7 @@ from churn.database.copying import copy_out
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.months import Month
+from churn.row_order import order_by
 from churn.settings import get_settings
 
 ARROW_TYPES = {
@@ -32,6 +33,7 @@ ARROW_TYPES = {
 }
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _VERSION_KEY = b"churn.known_at"
+_KEY = ["user_id", "known_at"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def write_view(month: Month, view: View) -> LakeMonth:
     features = sql.SQL(", ").join(sql.Identifier(f.name) for f in view.features)
     query = sql.SQL(
         "SELECT user_id, {as_of}, (extract(epoch FROM known_at) * 1000000)::bigint, is_withdrawn,"
-        ' {features} FROM {snapshot} WHERE as_of = {month} ORDER BY user_id COLLATE "C", known_at'
+        " {features} FROM {snapshot} WHERE as_of = {month}"
     ).format(
         as_of=sql.Literal(microseconds(month.as_of)),
         features=features,
@@ -92,7 +94,9 @@ def write_view(month: Month, view: View) -> LakeMonth:
         month=sql.Literal(month.as_of),
     )
     with connect() as connection:
-        table = copy_out(connection, query, schema)
+        found = copy_out(connection, query, schema)
+    # Sorted here, bytewise whatever the database's collation; a month as it came in is sorted already.
+    table = order_by(found, _KEY).sort_table(found)
     if table.num_rows == 0:
         raise ChurnError(
             f"{view.table.snapshot} holds no rows of this month",
@@ -101,8 +105,8 @@ def write_view(month: Month, view: View) -> LakeMonth:
         )
     path = lake_file(view, month)
     write_file(table, path)
-    content = fingerprint(table, key=["user_id", "known_at"])
-    return LakeMonth(path, current_rows(table).num_rows, table, content)
+    content = fingerprint(table, key=_KEY)
+    return LakeMonth(path, pc.sum(_is_current(table)).as_py() or 0, table, content)
 
 
 def view_version(month: Month, view: View) -> dt.datetime | None:
@@ -136,11 +140,14 @@ def current_rows(rows: pa.Table) -> pa.Table:
     Args:
         rows: a file of the lake, as written: sorted by user_id, known_at.
     """
+    return rows.filter(_is_current(rows))
+
+
+def _is_current(rows: pa.Table) -> pa.Array:
     users = rows["user_id"].combine_chunks()
     is_newest = np.ones(rows.num_rows, dtype=bool)
     is_newest[:-1] = pc.not_equal(users[:-1], users[1:]).to_numpy(zero_copy_only=False)
-    kept = pc.and_(pa.array(is_newest), pc.invert(rows["is_withdrawn"].combine_chunks()))
-    return rows.filter(kept)
+    return pc.and_(pa.array(is_newest), pc.invert(rows["is_withdrawn"].combine_chunks()))
 
 
 def read_current(view: View, month: Month) -> pa.Table:

@@ -1,5 +1,6 @@
 """Raw tables: the rows of each accepted delivery, typed, as delivered, in Postgres."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -8,10 +9,15 @@ from psycopg import sql
 
 from churn.contract.tables import USERS, Table
 from churn.database import connect, lock
-from churn.database.copying import copy_in
+from churn.database.copying import copy_batches_in
+from churn.database.partitions import exists, new_partition, raw_partition
 from churn.deliveries import Delivery, accepted, read_accepted
+from churn.deliveries.reading import plain_schema
 from churn.errors import ChurnError
 from churn.months import Month
+from churn.row_order import ByUser
+
+_BATCH = 65_536  # rows
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class RawMonth:
     newest: Delivery
     versions: int
     loaded: int  # versions that this load added
-    rows: pa.Table  # the newest version's rows
+    by_user: ByUser  # the newest version's rows
 
 
 class UnknownUsers(ChurnError):
@@ -31,7 +37,8 @@ class UnknownUsers(ChurnError):
 def load_raw(month: Month, table: Table) -> RawMonth:
     """Load the accepted deliveries of one file and month that Postgres does not hold yet.
 
-    One transaction: either every missing version is in, or none. Loading again changes nothing.
+    Each is a partition of its own. One transaction: either every missing version is in, or none.
+    Loading again changes nothing.
 
     Raises:
         ChurnError: no delivery was accepted, or a stored file no longer passes its rules.
@@ -44,23 +51,21 @@ def load_raw(month: Month, table: Table) -> RawMonth:
             where=f"{table.name} {month}",
             remedy=f"deliver the drop: churn deliver DIR (a folder with {table.file})",
         )
-    # Read and validate before anything is written.
-    contents = {delivery.delivery_id: read_accepted(delivery) for delivery in deliveries}
+    newest = deliveries[-1]
     with connect() as connection:
         lock(connection, f"raw.{table.name}.{month}")
-        if table is not USERS:
-            _refuse_strangers(connection, month, table, contents[deliveries[-1].delivery_id])
-        missing = [d for d in deliveries if not _is_loaded(connection, table, d)]
+        missing = [
+            d for d in deliveries if not exists(connection, raw_partition(table, d.delivery_id))
+        ]
         for delivery in missing:
-            rows = contents[delivery.delivery_id]
-            ids = pa.repeat(pa.scalar(delivery.delivery_id), rows.num_rows)
-            copy_in(
-                connection,
-                sql.Identifier("raw", table.name),
-                rows.add_column(0, "delivery_id", ids),
-            )
-    newest = deliveries[-1]
-    return RawMonth(newest, len(deliveries), len(missing), contents[newest.delivery_id])
+            if delivery != newest:
+                _load(connection, delivery, ByUser(read_accepted(delivery)))
+        by_user = ByUser(read_accepted(newest))
+        if newest in missing:
+            _load(connection, newest, by_user)
+        if table is not USERS:
+            _refuse_strangers(connection, newest)
+    return RawMonth(newest, len(deliveries), len(missing), by_user)
 
 
 def newest_rows(month: Month, table: Table) -> int:
@@ -76,30 +81,48 @@ def newest_rows(month: Month, table: Table) -> int:
     return int(row[0]) if row else 0
 
 
-def _refuse_strangers(
-    connection: psycopg.Connection, month: Month, table: Table, rows: pa.Table
-) -> None:
-    known = {
-        row[0]
-        for row in connection.execute(
-            "SELECT DISTINCT user_id FROM raw.users JOIN raw.deliveries USING (delivery_id)"
-            " WHERE month = %s AND file = %s",
-            [month.first_day, USERS.name],
+def _load(connection: psycopg.Connection, delivery: Delivery, by_user: ByUser) -> None:
+    """Write one version, in the order of its key: everything that reads it later finds it sorted."""
+    partition = raw_partition(delivery.table, delivery.delivery_id)
+    parent = sql.Identifier("raw", delivery.file)
+    first = pa.field("delivery_id", pa.int64())
+    schema = pa.schema([first, *plain_schema(delivery.table)])
+    with new_partition(connection, partition, parent, delivery.delivery_id):
+        copy_batches_in(
+            connection, partition, schema, _batches(by_user, schema, delivery), freeze=True
         )
-    }
-    strangers = sorted(set(rows["user_id"].to_pylist()) - known)
+
+
+def _batches(by_user: ByUser, schema: pa.Schema, delivery: Delivery) -> Iterator[pa.RecordBatch]:
+    rows, indices = by_user.rows.combine_chunks(), by_user.order.indices
+    for start in range(0, rows.num_rows, _BATCH):
+        part = rows.slice(start, _BATCH)
+        if indices is not None:
+            part = rows.take(indices.slice(start, _BATCH))
+        ids = pa.repeat(pa.scalar(delivery.delivery_id), part.num_rows)
+        yield from part.add_column(0, "delivery_id", ids).cast(schema).to_batches()
+
+
+def _refuse_strangers(connection: psycopg.Connection, delivery: Delivery) -> None:
+    users = connection.execute(
+        "SELECT delivery_id FROM raw.deliveries WHERE month = %s AND file = %s",
+        [delivery.month.first_day, USERS.name],
+    ).fetchall()
+    query = sql.SQL(
+        "SELECT user_id FROM raw.{} AS r WHERE delivery_id = {} AND NOT EXISTS ("
+        " SELECT 1 FROM raw.users AS u WHERE u.user_id = r.user_id AND u.delivery_id IN ({}))"
+        ' ORDER BY user_id COLLATE "C"'
+    ).format(
+        sql.Identifier(delivery.file),
+        sql.Literal(delivery.delivery_id),
+        sql.SQL(", ").join(sql.Literal(row[0]) for row in users or [(None,)]),
+    )
+    strangers = [row[0] for row in connection.execute(query)]
     if strangers:
         shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
+        month = delivery.month
         raise UnknownUsers(
             f"{len(strangers):,} users are not in {USERS.file} of this month: {shown}",
-            where=f"{table.file} {month}, column user_id",
+            where=f"{delivery.table.file} {month}, column user_id",
             remedy=f"materialize {USERS.name} for {month.partition_key}, or deliver a corrected drop",
         )
-
-
-def _is_loaded(connection: psycopg.Connection, table: Table, delivery: Delivery) -> bool:
-    query = sql.SQL("SELECT 1 FROM raw.{} WHERE delivery_id = %s LIMIT 1")
-    found = connection.execute(
-        query.format(sql.Identifier(table.name)), [delivery.delivery_id]
-    ).fetchone()
-    return found is not None

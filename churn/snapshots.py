@@ -9,6 +9,7 @@ from psycopg import sql
 
 from churn.contract.tables import Table
 from churn.database import connect, lock, refresh_statistics
+from churn.database.partitions import exists, new_partition, snapshot_partition
 from churn.errors import ChurnError
 from churn.months import Month
 
@@ -41,12 +42,9 @@ def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
                 where=f"{table.snapshot} {month}",
                 remedy=f"materialize {table.name} for {month.partition_key} first",
             )
-        held = _held(connection, month, table)
-        missing = [version for version in versions if version[1] not in held]
-        for delivery_id, known_at, _ in missing:
-            _add_version(connection, month, table, delivery_id, known_at)
-        if missing:
-            refresh_statistics(connection, table.snapshot)
+        for delivery_id, known_at, _ in versions:
+            if not _holds(connection, month, table, known_at):
+                _add_version(connection, month, table, delivery_id, known_at)
         rows, withdrawn = _counts(connection, month, table)
     digest = hashlib.sha256()
     for _, known_at, fingerprint in versions:
@@ -72,10 +70,14 @@ def _raw_versions(
     return connection.execute(query, [month.first_day, table.name]).fetchall()
 
 
-def _held(connection: psycopg.Connection, month: Month, table: Table) -> set[dt.datetime]:
-    query = sql.SQL("SELECT DISTINCT known_at FROM {} WHERE as_of = %s")
-    found = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
-    return {row[0] for row in found}
+def _holds(
+    connection: psycopg.Connection, month: Month, table: Table, known_at: dt.datetime
+) -> bool:
+    query = sql.SQL("SELECT 1 FROM {} WHERE as_of = %s AND known_at = %s LIMIT 1")
+    found = connection.execute(
+        query.format(sql.Identifier(table.snapshot)), [month.as_of, known_at]
+    )
+    return found.fetchone() is not None
 
 
 def _add_version(
@@ -85,39 +87,55 @@ def _add_version(
     delivery_id: int,
     known_at: dt.datetime,
 ) -> None:
-    names = {
-        "snapshot": sql.Identifier(table.snapshot),
-        "raw": sql.Identifier("raw", table.name),
-        "columns": sql.SQL(", ").join(sql.Identifier(c.name) for c in table.values),
-    }
+    partition, parent = snapshot_partition(table, month), sql.Identifier(table.snapshot)
+    insert = sql.SQL(
+        "INSERT INTO {partition} (user_id, as_of, known_at, {columns})"
+        " SELECT user_id, %(as_of)s, %(known_at)s, {columns} FROM {raw}"
+        " WHERE delivery_id = %(delivery_id)s"
+    ).format(
+        partition=partition,
+        raw=sql.Identifier("raw", table.name),
+        columns=sql.SQL(", ").join(sql.Identifier(c.name) for c in table.values),
+    )
     values = {"as_of": month.as_of, "known_at": known_at, "delivery_id": delivery_id}
+    if not exists(connection, partition):
+        with new_partition(connection, partition, parent, month.as_of):
+            connection.execute(insert, values)
+        return
+    connection.execute(insert, values)
     connection.execute(
         sql.SQL(
-            "INSERT INTO {snapshot} (user_id, as_of, known_at, {columns})"
-            " SELECT user_id, %(as_of)s, %(known_at)s, {columns} FROM {raw}"
-            " WHERE delivery_id = %(delivery_id)s"
-        ).format(**names),
-        values,
-    )
-    connection.execute(
-        sql.SQL(
-            "INSERT INTO {snapshot} (user_id, as_of, known_at, is_withdrawn)"
+            "INSERT INTO {partition} (user_id, as_of, known_at, is_withdrawn)"
             " SELECT user_id, %(as_of)s, %(known_at)s, true FROM ("
-            "  SELECT DISTINCT ON (user_id) user_id, known_at, is_withdrawn FROM {snapshot}"
-            "  WHERE as_of = %(as_of)s AND known_at <= %(known_at)s"
-            "  ORDER BY user_id, known_at DESC) AS latest"
+            "  SELECT DISTINCT ON (user_id) user_id, known_at, is_withdrawn FROM {partition}"
+            "  WHERE known_at <= %(known_at)s ORDER BY user_id, known_at DESC) AS latest"
             " WHERE known_at < %(known_at)s AND NOT is_withdrawn"
-        ).format(**names),
+        ).format(partition=partition),
         values,
     )
+    refresh_statistics(connection, partition)
 
 
 def _counts(connection: psycopg.Connection, month: Month, table: Table) -> tuple[int, int]:
+    latest = sql.SQL("SELECT is_withdrawn FROM {} WHERE as_of = %(as_of)s").format(
+        sql.Identifier(table.snapshot)
+    )
+    if _has_versions(connection, month, table):
+        latest = sql.SQL(
+            "SELECT DISTINCT ON (user_id) is_withdrawn FROM {}"
+            " WHERE as_of = %(as_of)s ORDER BY user_id, known_at DESC"
+        ).format(sql.Identifier(table.snapshot))
     query = sql.SQL(
         "SELECT count(*) FILTER (WHERE NOT is_withdrawn), count(*) FILTER (WHERE is_withdrawn)"
-        " FROM (SELECT DISTINCT ON (user_id) is_withdrawn FROM {}"
-        "  WHERE as_of = %s ORDER BY user_id, known_at DESC) AS latest"
-    ).format(sql.Identifier(table.snapshot))
-    found = connection.execute(query, [month.as_of]).fetchone()
+        " FROM ({}) AS latest"
+    ).format(latest)
+    found = connection.execute(query, {"as_of": month.as_of}).fetchone()
     assert found is not None  # noqa: S101  (an aggregate always returns a row)
     return int(found[0]), int(found[1])
+
+
+def _has_versions(connection: psycopg.Connection, month: Month, table: Table) -> bool:
+    """Return whether the month has more than one version; with one, every row is its user's latest."""
+    query = sql.SQL("SELECT min(known_at) < max(known_at) FROM {} WHERE as_of = %s")
+    found = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
+    return bool((found.fetchone() or [False])[0])

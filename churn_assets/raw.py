@@ -1,12 +1,16 @@
 """Group `raw`: the six files of a drop, as delivered, in Postgres."""
 
+import functools
+
 import dagster as dg
 
 from churn.contract.tables import TABLES, USERS, Table
-from churn.deliveries import Oddity, RefusedDrop, in_force, read_accepted
-from churn.deliveries.oddities import oddities
+from churn.deliveries import Delivery, Oddity, RefusedDrop, in_force, read_accepted
+from churn.deliveries.agreement import Users
+from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.report import markdown, oddities_markdown, summary
 from churn.raw import RawMonth, UnknownUsers, load_raw
+from churn.row_order import ByUser
 from churn_assets.describe import null_counts, preview, table_schema
 from churn_assets.monthly import (
     Check,
@@ -71,8 +75,8 @@ def _raw(table: Table) -> Work:
             "sha256": loaded.newest.sha256,
             "versions": loaded.versions,
             "versions_loaded_now": loaded.loaded,
-            "unknown_values": null_counts(loaded.rows),
-            "preview": preview(loaded.rows),
+            "unknown_values": null_counts(loaded.by_user.rows),
+            "preview": preview(loaded.by_user.rows),
         }
         return MonthResult(loaded.newest.rows, loaded.newest.fingerprint, metadata, outcomes)
 
@@ -81,13 +85,16 @@ def _raw(table: Table) -> Work:
 
 def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:
     """Return what is odd about the file, by itself and beside the month's users."""
+    found = oddities(table, loaded.by_user.rows, step.month)
     users = in_force(step.month, USERS)
-    if table is USERS or users is None:
-        return oddities({table.name: loaded.rows}, step.month)
-    beside = {USERS.name: read_accepted(users)}
-    of_users = oddities(beside, step.month)
-    both = oddities({**beside, table.name: loaded.rows}, step.month)
-    return [oddity for oddity in both if oddity not in of_users]
+    if table is not USERS and users is not None:
+        found += oddities_beside(_users(users), table, loaded.by_user, step.month)
+    return found
+
+
+@functools.lru_cache(maxsize=1)  # a month's other files ask for the same one, which never changes
+def _users(delivery: Delivery) -> Users:
+    return Users.of(ByUser(read_accepted(delivery)))
 
 
 def _load(step: MonthStep, table: Table) -> RawMonth:

@@ -39,12 +39,12 @@ def lock(connection: psycopg.Connection, name: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
-def refresh_statistics(connection: psycopg.Connection, table: str) -> None:
+def refresh_statistics(connection: psycopg.Connection, table: sql.Identifier) -> None:
     """Tell the planner what has just come into `table`.
 
     It takes a month that it has no statistics of for a single row, and joins it by nested loops.
     """
-    connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+    connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 
 def lock_until_closed(connection: psycopg.Connection, name: str) -> None:

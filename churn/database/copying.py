@@ -28,16 +28,19 @@ def copy_batches_in(
     table: sql.Composable,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
+    *,
+    freeze: bool = False,
 ) -> int:
     """Append batches of `schema`, whose types must be the table's own, in binary; return how many rows.
 
-    Columns are matched by name. Values go as they are: an empty text stays one.
+    Columns are matched by name. Values go as they are: an empty text stays one. `freeze` is for a table
+    that was made in this transaction: no vacuum need come by its rows again.
     """
     from pgpq import ArrowToPostgresBinaryEncoder
 
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        table, sql.SQL(", ").join(map(sql.Identifier, schema.names))
-    )
+    columns = sql.SQL(", ").join(map(sql.Identifier, schema.names))
+    options = sql.SQL("FORMAT binary, FREEZE" if freeze else "FORMAT binary")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(table, columns, options)
     encoder = ArrowToPostgresBinaryEncoder(schema)
     with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
@@ -49,11 +52,15 @@ def copy_batches_in(
 
 
 def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.Schema) -> pa.Table:
-    """Return the rows of `query` as an Arrow table of `schema` (columns in the query's order).
+    """Return the rows of `query` as an Arrow table of `schema`: its columns in the same order.
 
-    Timestamps must be selected as microseconds since the epoch (bigint).
+    Text must be selected under its name in the schema, timestamps as microseconds since the epoch (bigint).
     """
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)").format(query)
+    # Quotes tell an empty text from a null; nothing else needs them.
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    quoted = sql.SQL(", ").join(map(sql.Identifier, texts))
+    options = sql.SQL("FORMAT csv, FORCE_QUOTE ({})" if texts else "FORMAT csv").format(quoted)
+    statement = sql.SQL("COPY ({}) TO STDOUT ({})").format(query, options)
     buffer = io.BytesIO()
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for block in copy:

@@ -12,6 +12,7 @@ from churn.database import (
     online_tables,
     scoring_tables,
 )
+from churn.database.partitions import SCHEMA as PARTITIONS
 
 SQL_TYPES: dict[Kind, str] = {
     "string": "text",
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
 def statements() -> Iterator[sql.SQL | sql.Composed]:
     """Yield the whole schema, each statement safe to run again."""
     # feast: the registry's own tables; decisions: releases and the ledger
-    for schema in ("raw", "online", "feast", "decisions", "monitoring"):
+    for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
     for table in TABLES:
@@ -61,7 +62,7 @@ def _raw_table(table: Table) -> sql.Composed:
     return sql.SQL(
         "CREATE TABLE IF NOT EXISTS raw.{table} ("
         " delivery_id bigint NOT NULL REFERENCES raw.deliveries, user_id text NOT NULL, {columns},"
-        " PRIMARY KEY (delivery_id, user_id))"
+        " PRIMARY KEY (delivery_id, user_id)) PARTITION BY LIST (delivery_id)"
     ).format(table=sql.Identifier(table.name), columns=_columns(table))
 
 
@@ -77,6 +78,7 @@ def _snapshot_table(table: Table) -> Iterator[sql.Composed]:
         " user_id text NOT NULL, as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,"
         " is_withdrawn boolean NOT NULL DEFAULT false, {columns},"
         " PRIMARY KEY (user_id, as_of, known_at), CHECK (known_at >= as_of))"
+        " PARTITION BY LIST (as_of)"
     ).format(**names)
     yield sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {snapshot} (as_of, known_at)").format(
         **names

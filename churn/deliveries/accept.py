@@ -118,13 +118,13 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
         _restore(file, newest, store)
         return FileOutcome("unchanged", newest)
     path = stored_path(when.month, file.table, file.sha256)
-    keep(file.data, store / path)  # before the row: a row always has its file
+    keep(file.path, store / path, file.sha256)  # before the row: a row always has its file
     row = {
         "month": when.month.first_day,
         "file": file.table.name,
         "sha256": file.sha256,
         "fingerprint": file.fingerprint,
-        "rows": file.rows.num_rows,
+        "rows": file.rows,
         "accepted_at": when.now,
         "known_at": plan.known_at,
         "stored_path": path,
@@ -136,7 +136,7 @@ def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:
     """The original came again: if the stored copy was lost or altered since, write it anew."""
     path = store / delivery.stored_path
     if file.sha256 == delivery.sha256 and not holds(path, delivery.sha256):
-        keep(file.data, path)
+        keep(file.path, path, file.sha256)
 
 
 def _known_users(month: Month, settings: Settings) -> pa.Array | None:

@@ -1,50 +1,54 @@
 """How the files of one drop agree with each other: every user of every file is in users.csv."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import BY_NAME, USERS
-from churn.deliveries.problems import Problem, cells
+from churn.contract.tables import Table
+from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.reading import Reading
+from churn.row_order import ByUser
 
 _WHAT = "is not a user of this month's users.csv"
 _REMEDY = "add the user there, or remove the row here"
 
 
-def disagreements(readings: Mapping[str, Reading], users: pa.Array | None = None) -> list[Problem]:
-    """Return the users of any file whom users.csv does not know.
+@dataclass(frozen=True)
+class Users:
+    """The users that a month's files are held against.
 
     Args:
-        readings: table name to what was read of it; files that could not be read are passed over.
-        users: the users known from accepted deliveries, where the drop has no users.csv of its own.
+        ids: their user_ids; sorted where they come from one file.
+        signup_date: of each, where they come from one file.
     """
-    if USERS.name in readings:
-        rows = readings[USERS.name].rows
-        users = None if rows is None else rows["user_id"]
-    if users is None:
+
+    ids: pa.ChunkedArray
+    signup_date: pa.ChunkedArray | None = None
+
+    @classmethod
+    def of(cls, users: ByUser) -> "Users":
+        """Return the users of one users.csv."""
+        return cls(users.ids, users.sorted("signup_date"))
+
+    def are_those_of(self, file: ByUser | None) -> bool:
+        """Return whether the file has exactly these users: the usual case, and a quick look."""
+        return file is not None and bool(file.ids.equals(self.ids))
+
+
+def strangers(reading: Reading, table: Table, users: Users) -> list[Problem]:
+    """Return the users of a file whom users.csv does not know."""
+    if reading.rows is None or users.are_those_of(reading.by_user):
         return []
-    problems: list[Problem] = []
-    for name, reading in readings.items():
-        if name == USERS.name or reading.rows is None:
-            continue
-        strangers = _strangers(reading.rows["user_id"], users)
-        if strangers:
-            lines = reading.line_numbers()
-            ids = reading.rows["user_id"]
-            shown = ((lines[row], ids[row].as_py()) for row in strangers)
-            template = Problem(BY_NAME[name].file, _WHAT, _REMEDY, column="user_id")
-            problems += cells(template, shown, len(strangers))
-    return problems
+    ids = reading.rows["user_id"]
+    rows = missing(ids, users.ids)
+    shown = rows[:SHOWN_PER_KIND].to_pylist()
+    lines = reading.line_numbers(shown)
+    template = Problem(table.file, _WHAT, _REMEDY, column="user_id")
+    return cells(template, ((lines[row], ids[row].as_py()) for row in shown), len(rows))
 
 
-def absent(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> int:
-    """Return how many of the `users` are not among the `ids`."""
-    return len(_strangers(users, ids))
-
-
-def _strangers(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> list[int]:
+def missing(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> pa.Array:
+    """Return where the `ids` stand, nulls aside, that are not among the `users`."""
     known = pc.is_in(ids, value_set=users)
-    found = pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))
-    return list(found.to_pylist())
+    return pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))

@@ -1,10 +1,15 @@
 """The second read of a file that could not be read at once: which cell, row or byte is wrong."""
 
+import codecs
 import csv
 import datetime as dt
 import re
-from collections.abc import Callable
-from typing import Any
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -12,59 +17,129 @@ import pyarrow.compute as pc
 
 from churn.contract.tables import Column, Kind, Table
 from churn.deliveries.lines import records
-from churn.deliveries.problems import Problem, cells
-from churn.deliveries.reading import ARROW_TYPES, Reading
+from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
+from churn.deliveries.reading import ARROW_TYPES, Reading, Source, open_source, sha256_of
 
 _SAVE_AS = "save the file as UTF-8, values separated by commas"
+_BLOCK = 8 << 20
+_SLICE = 100_000  # rows
 _BOMS_16 = (b"\xff\xfe", b"\xfe\xff")
 _WHOLE = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def diagnose(data: bytes, table: Table, reader_said: str = "") -> Reading:
+def diagnose(source: Source, table: Table, reader_said: str = "") -> Reading:
     """Read the file cell by cell and list what is wrong.
 
     Args:
-        data: the file's bytes.
+        source: the file, or its bytes.
         table: the file of the contract that it should be.
         reader_said: why the fast read gave up; it is the problem where none is found here.
     """
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+    sha256 = sha256_of(source)
+    if _is_empty(source):
         empty = Problem(table.file, "the file is empty", "export it again")
-        return Reading(table.file, data, None, (empty,))
-    undecodable = _undecodable(data, table)
+        return Reading(table.file, source, sha256, None, (empty,))
+    undecodable = _undecodable(source, table)
     if undecodable:
-        return Reading(table.file, data, None, tuple(undecodable))
-    problems: list[Problem] = []
+        return Reading(table.file, source, sha256, None, tuple(undecodable))
+    cells_ = _Cells(table)
     try:
-        header, rows, lines = _split(data, table, problems)
+        with open_source(source) as file:
+            everything = records(file)
+            header = next(everything)[1]
+            wrong = header_problems(header, table)
+            if not wrong:
+                cells_.read(header, everything)
     except csv.Error as error:
-        return Reading(table.file, data, None, (_broken_quote(data, table, error),))
-    wrong = header_problems(header, table)
+        return Reading(table.file, source, sha256, None, (_broken_quote(source, table, error),))
     if wrong:
-        return Reading(table.file, data, None, tuple(wrong))
-    if not rows:
+        return Reading(table.file, source, sha256, None, tuple(wrong))
+    problems = cells_.problems()
+    if not cells_.lines:
         remedy = "export it again" if not problems else "correct the rows above"
         problems.append(Problem(table.file, "the file has a header but no rows to read", remedy))
-        return Reading(table.file, data, None, tuple(problems))
-    columns: dict[str, pa.Array] = {}
-    unreadable: dict[str, set[int]] = {}
-    for column in table.columns:
-        if column.name not in header:
-            columns[column.name] = pa.nulls(len(rows), ARROW_TYPES[column.kind])
-            continue
-        index = header.index(column.name)
-        texts = [row[index] for row in rows]
-        columns[column.name], refused = _parse(column, texts)
-        for said, at in refused.items():
-            unreadable.setdefault(column.name, set()).update(at)
-            what, _, remedy = said.partition("; ")
-            found = ((lines[row], texts[row]) for row in at)
-            kind = Problem(table.file, what, remedy, column=column.name)
-            problems += cells(kind, found, len(at))
+        return Reading(table.file, source, sha256, None, tuple(problems))
     if reader_said and not problems:
         problems.append(Problem(table.file, f"the file cannot be read: {reader_said}", _SAVE_AS))
-    return Reading(table.file, data, pa.table(columns), tuple(problems), lines, unreadable)
+    return Reading(
+        table.file,
+        source,
+        sha256,
+        pa.concat_tables(cells_.parts),
+        tuple(problems),
+        cells_.lines,
+        cells_.unreadable,
+    )
+
+
+class _Cells:
+    """The rows of a file, read and judged a slice at a time: the texts of one slice are held, no more."""
+
+    def __init__(self, table: Table) -> None:
+        self.parts: list[pa.Table] = []
+        self.lines = array("q")
+        self.unreadable: dict[str, array[int]] = defaultdict(lambda: array("q"))
+        self._table = table
+        self._ragged: dict[str, _Kind] = defaultdict(_Kind)
+        self._refused: dict[tuple[str, str], _Kind] = defaultdict(_Kind)
+
+    def read(self, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> None:
+        while part := list(islice(rows, _SLICE)):
+            whole = []
+            for line, values in part:
+                if len(values) == len(header):
+                    whole.append((line, values))
+                else:
+                    what = f"the row has {len(values)} values where the header has {len(header)}"
+                    self._ragged[what].add(line, "")
+            if whole:
+                self._judge(header, whole)
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong: rows first, then cell by cell in the order of the columns."""
+        remedy = "give it one value per column; a value with a comma stands in quotes"
+        found: list[Problem] = []
+        for what, kind in self._ragged.items():
+            found += cells(Problem(self._table.file, what, remedy), kind.first, kind.count)
+        names = [column.name for column in self._table.columns]
+        for (name, said), kind in sorted(
+            self._refused.items(), key=lambda item: names.index(item[0][0])
+        ):
+            what, _, remedy = said.partition("; ")
+            template = Problem(self._table.file, what, remedy, column=name)
+            found += cells(template, kind.first, kind.count)
+        return found
+
+    def _judge(self, header: list[str], rows: list[tuple[int, list[str]]]) -> None:
+        begin = len(self.lines)
+        self.lines.extend(line for line, _ in rows)
+        columns: dict[str, pa.Array] = {}
+        for column in self._table.columns:
+            if column.name not in header:
+                columns[column.name] = pa.nulls(len(rows), ARROW_TYPES[column.kind])
+                continue
+            index = header.index(column.name)
+            texts = [values[index] for _, values in rows]
+            columns[column.name], refused = _parse(column, texts)
+            for said, at in refused.items():
+                self.unreadable[column.name].extend(begin + row for row in at)
+                for row in at:
+                    self._refused[column.name, said].add(rows[row][0], texts[row])
+        self.parts.append(pa.table(columns))
+
+
+@dataclass
+class _Kind:
+    """What is wrong in one way: how often, and the first few places."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)  # line, value
+
+    def add(self, line: int, value: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN_PER_KIND:
+            self.first.append((line, value))
 
 
 def header_problems(header: list[str], table: Table) -> list[Problem]:
@@ -87,54 +162,59 @@ def header_problems(header: list[str], table: Table) -> list[Problem]:
     return found
 
 
-def _undecodable(data: bytes, table: Table) -> list[Problem]:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
-        return []
-    if data.startswith(_BOMS_16):
-        return [Problem(table.file, "the file is UTF-16, not UTF-8", _SAVE_AS, row=1)]
-    found = []
-    for line, content in enumerate(re.split(rb"\r\n|\r|\n", data), start=1):
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def _is_empty(source: Source) -> bool:
+    with open_source(source) as file:
+        return not any(block.strip(b"\xef\xbb\xbf \t\r\n") for block in _blocks(file))
+
+
+def _undecodable(source: Source, table: Table) -> list[Problem]:
+    with open_source(source) as file:
+        decoder = codecs.getincrementaldecoder("utf-8")()
         try:
-            content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            found.append((line, f"byte 0x{content[error.start]:02x} at {error.start + 1}"))
-    return cells(Problem(table.file, "is not UTF-8", _SAVE_AS), found, len(found))
+            for block in _blocks(file):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            pass
+        else:
+            return []
+        file.seek(0)
+        if file.read(2) in _BOMS_16:
+            return [Problem(table.file, "the file is UTF-16, not UTF-8", _SAVE_AS, row=1)]
+        file.seek(0)
+        kind = _Kind()
+        for line, content in enumerate(_byte_lines(file), start=1):
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                kind.add(line, f"byte 0x{content[error.start]:02x} at {error.start + 1}")
+    return cells(Problem(table.file, "is not UTF-8", _SAVE_AS), kind.first, kind.count)
 
 
-def _broken_quote(data: bytes, table: Table, error: csv.Error) -> Problem:
+def _byte_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file whatever ends them."""
+    rest = b""
+    for block in _blocks(file):
+        *whole, rest = re.split(rb"\r\n|\r(?!\Z)|\n", rest + block)  # \r\n may lie across blocks
+        yield from whole
+    yield from re.split(rb"\r", rest)
+
+
+def _broken_quote(source: Source, table: Table, error: csv.Error) -> Problem:
     line = 1
     try:
-        for number, values in records(data):
-            line = number + 1 + sum(value.count("\n") for value in values)
+        with open_source(source) as file:
+            for number, values in records(file):
+                line = number + 1 + sum(value.count("\n") for value in values)
     except csv.Error:
         pass
     remedy = 'close the quote, or write a quote inside a value as ""'
     return Problem(table.file, f"the quoting is broken ({error})", remedy, row=line)
-
-
-def _split(
-    data: bytes, table: Table, problems: list[Problem]
-) -> tuple[list[str], list[list[str]], list[int]]:
-    everything = records(data)
-    header = next(everything)[1]
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    ragged: dict[int, list[int]] = {}
-    for line, values in everything:
-        if len(values) == len(header):
-            rows.append(values)
-            lines.append(line)
-        else:
-            ragged.setdefault(len(values), []).append(line)
-    for count, at in ragged.items():
-        what = f"the row has {count} values where the header has {len(header)}"
-        remedy = "give it one value per column; a value with a comma stands in quotes"
-        problems += cells(Problem(table.file, what, remedy), ((line, "") for line in at), len(at))
-    return header, rows, lines
 
 
 def _parse(column: Column, texts: list[str]) -> tuple[pa.Array, dict[str, list[int]]]:

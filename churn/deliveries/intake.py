@@ -1,18 +1,15 @@
 """One drop, read and validated as a whole before anything is written."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from churn.contract.tables import LABELS, TABLES, USERS, Table
-from churn.deliveries.agreement import disagreements
-from churn.deliveries.oddities import oddities
+from churn.deliveries.agreement import Users, strangers
+from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity, Problem, RefusedDrop
-from churn.deliveries.read import read_csv
-from churn.deliveries.reading import Reading
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.months import Month
@@ -23,8 +20,8 @@ class DropFile:
     """One sound file of a drop."""
 
     table: Table
-    data: bytes
-    rows: pa.Table
+    path: Path
+    rows: int
     sha256: str
     fingerprint: str
 
@@ -37,8 +34,19 @@ class Drop:
     oddities: tuple[Oddity, ...]
 
 
+@dataclass
+class _Findings:
+    """What reading the files one after the other has brought so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+    strangers: list[Problem] = field(default_factory=list)
+    oddities: list[Oddity] = field(default_factory=list)
+    files: list[DropFile] = field(default_factory=list)
+    users: Users | None = None
+
+
 def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | None]) -> Drop:
-    """Read a drop and hold it against all rules.
+    """Read a drop and hold it against all rules; the rows of one file are in memory at a time.
 
     Args:
         folder: the folder of CSV files.
@@ -50,35 +58,53 @@ def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | N
         RefusedDrop: a file is missing or breaks a rule, or the files contradict each other.
         ChurnError: the folder holds no drop.
     """
-    from churn.deliveries.rules import broken_rules  # brings pandas and pandera
-
     present = [table for table in TABLES if (folder / table.file).is_file()]
     if not present:
         expected = ", ".join(table.file for table in TABLES)
         raise ChurnError(
             "no file of a drop is here", where=str(folder), remedy=f"expected: {expected}"
         )
-    problems = [] if present == [LABELS] else _missing(present)
-    readings: dict[str, Reading] = {}
+    found = _Findings()
+    if present == [LABELS]:
+        ids = known_users()
+        found.users = None if ids is None else Users(ids)
+        if ids is None:
+            what = f"no {USERS.file} of {month} has been accepted, which labels alone need"
+            found.problems.append(Problem(LABELS.file, what, "deliver the whole drop"))
+    else:
+        found.problems += _missing(present)
     for table in present:
-        try:
-            readings[table.name] = read_csv((folder / table.file).read_bytes(), table)
-        except OSError as error:
-            said = f"the file cannot be read: {error.strerror}"
-            problems.append(Problem(table.file, said, "make it readable"))
-            continue
-        problems += [*readings[table.name].problems, *broken_rules(readings[table.name], table)]
-    users = known_users() if present == [LABELS] else None
-    if present == [LABELS] and users is None:
-        what = f"no {USERS.file} of {month} has been accepted, which labels alone need"
-        problems.append(Problem(LABELS.file, what, "deliver the whole drop"))
-    problems += disagreements(readings, users)
-    if problems:
-        raise RefusedDrop(problems, where=f"{folder} ({month})")
-    rows = {name: reading.rows for name, reading in readings.items() if reading.rows is not None}
-    found = [*oddities(rows, month), *_strange_files(folder)]
-    files = [_sound(table, readings[table.name].data, rows[table.name]) for table in present]
-    return Drop(tuple(files), tuple(found))
+        _read_file(folder / table.file, table, month, found)
+    if found.problems or found.strangers:
+        raise RefusedDrop([*found.problems, *found.strangers], where=f"{folder} ({month})")
+    return Drop(tuple(found.files), (*found.oddities, *_strange_files(folder)))
+
+
+def _read_file(path: Path, table: Table, month: Month, found: _Findings) -> None:
+    from churn.deliveries.rules import load  # brings pandas and pandera
+
+    try:
+        reading, broken = load(path, table)
+    except OSError as error:
+        said = f"the file cannot be read: {error.strerror}"
+        found.problems.append(Problem(table.file, said, "make it readable"))
+        return
+    found.problems += broken
+    rows = reading.rows
+    if rows is None:
+        return
+    by_user = reading.by_user
+    if table is USERS:
+        found.users = Users(rows["user_id"]) if by_user is None else Users.of(by_user)
+    elif found.users is not None:
+        found.strangers += strangers(reading, table, found.users)
+    if found.problems or found.strangers or by_user is None:
+        return  # the drop is refused by now; what follows would be for nothing
+    found.oddities += oddities(table, rows, month)
+    if table is not USERS and found.users is not None:
+        found.oddities += oddities_beside(found.users, table, by_user, month)
+    content = fingerprint(rows, order=by_user.order)
+    found.files.append(DropFile(table, path, rows.num_rows, reading.sha256, content))
 
 
 def _missing(present: list[Table]) -> list[Problem]:
@@ -87,10 +113,6 @@ def _missing(present: list[Table]) -> list[Problem]:
         for table in TABLES
         if table not in present and table != LABELS
     ]
-
-
-def _sound(table: Table, data: bytes, rows: pa.Table) -> DropFile:
-    return DropFile(table, data, rows, hashlib.sha256(data).hexdigest(), fingerprint(rows))
 
 
 def _strange_files(folder: Path) -> list[Oddity]:

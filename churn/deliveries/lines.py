@@ -2,21 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
 
 
-def records(data: bytes, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+def records(file: BinaryIO, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, values) of every record, the header first; blank lines are passed over.
 
     Args:
-        data: the file's bytes.
+        file: the file, open at its beginning.
         strict: whether a quote that is not closed, or closes inside a value, is an error.
 
     Raises:
         csv.Error: the quoting is broken.
         UnicodeDecodeError: the bytes are not UTF-8.
     """
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     reader = csv.reader(text, strict=strict)
     line = 1
     for values in reader:
@@ -25,14 +26,25 @@ def records(data: bytes, strict: bool = True) -> Iterator[tuple[int, list[str]]]
         line = reader.line_num + 1
 
 
-def read_header(data: bytes) -> list[str]:
+def read_header(file: BinaryIO) -> list[str]:
     """Return the column names: the first record, empty where none can be read."""
     try:
-        return next((values for _, values in records(data)), [])
+        return next((values for _, values in records(file)), [])
     except (csv.Error, UnicodeDecodeError):
         return []
 
 
-def line_numbers(data: bytes) -> list[int]:
-    """Return the line on which each row begins, in the order of the rows."""
-    return [line for line, _ in records(data, strict=False)][1:]
+def line_numbers(file: BinaryIO, rows: Collection[int]) -> dict[int, int]:
+    """Return the line on which each of these rows (counted from 0) begins; reads no further than needed."""
+    found: dict[int, int] = {}
+    if not rows:
+        return found
+    wanted, last = set(rows), max(rows)
+    for row, (line, _) in enumerate(
+        records(file, strict=False), start=-1
+    ):  # the header comes first
+        if row in wanted:
+            found[row] = line
+        if row == last:
+            break
+    return found

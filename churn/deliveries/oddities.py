@@ -1,35 +1,52 @@
 """What is odd about a drop: warnings with counts, never blocking."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import BY_NAME, SUBSCRIPTIONS, SUPPORT, USERS, Column, Table
-from churn.deliveries.agreement import absent
+from churn.contract.tables import SUBSCRIPTIONS, SUPPORT, USERS, Column, Table
+from churn.deliveries.agreement import Users, missing
 from churn.deliveries.problems import Oddity
 from churn.months import Month
+from churn.row_order import ByUser
 
 _STREAMS = ("plan_stream_tv", "plan_stream_movies")
 
 
-def oddities(tables: Mapping[str, pa.Table], month: Month) -> list[Oddity]:
-    """Return what is odd about the typed rows of a month.
-
-    Args:
-        tables: table name to its rows; any of the six may be absent, and what needs it is passed over.
-        month: the month that the rows describe.
-    """
+def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
+    """Return what is odd about the typed rows of one file by itself."""
     found: list[Oddity] = []
-    for name, rows in tables.items():
-        for column in BY_NAME[name].values:
-            found += _of_column(BY_NAME[name], column, rows)
-    if SUBSCRIPTIONS.name in tables:
-        found += _of_subscriptions(tables[SUBSCRIPTIONS.name])
-    if SUPPORT.name in tables:
-        found += _of_support(tables[SUPPORT.name])
-    if USERS.name in tables:
-        found += _of_users(tables, month)
+    for column in table.values:
+        found += _of_column(table, column, rows)
+    if table is SUBSCRIPTIONS:
+        found += _of_subscriptions(rows)
+    if table is SUPPORT:
+        found += _of_support(rows)
+    if table is USERS:
+        late = _count(pc.greater(rows["signup_date"], pa.scalar(month.as_of_date)))
+        what = f"after {month.as_of_date}"
+        found.append(Oddity(USERS.file, "signup_date", what, late, rows.num_rows))
+    return [oddity for oddity in found if oddity.count]
+
+
+def oddities_beside(users: Users, table: Table, file: ByUser, month: Month) -> list[Oddity]:
+    """Return what is odd about one file beside the month's users, where these come from one file."""
+    if users.signup_date is None:
+        return []
+    alike = users.are_those_of(file)
+    absent = 0 if alike else len(missing(users.ids, file.ids))
+    what = "users of users.csv without a row here"
+    found = [Oddity(table.file, "user_id", what, absent, len(users.ids))]
+    if table is SUBSCRIPTIONS:
+        months_active, signed = file.sorted("months_active"), users.signup_date
+        if not alike:
+            signed = signed.take(pc.index_in(file.ids, value_set=users.ids))
+        wrong = _count(_contradicts_tenure(signed, months_active, month))
+        what = "contradicts months_active by more than a month"
+        both = len(users.ids) - absent
+        found.append(Oddity(USERS.file, "signup_date", what, wrong, both))
     return [oddity for oddity in found if oddity.count]
 
 
@@ -44,14 +61,22 @@ def _of_column(table: Table, column: Column, rows: pa.Table) -> Iterator[Oddity]
     if column.name in _STREAMS:
         blank = _count(pc.and_(pc.is_null(values), pc.invert(_without_internet(rows))))
     yield Oddity(table.file, column.name, "blank", blank, count)
-    if count > 1 and pc.count_distinct(values).as_py() == 1:
-        what = f"one constant value ({pc.drop_null(values)[0].as_py()})"
+    smallest, largest = _bounds(values)
+    if count > 1 and smallest == largest:
+        what = f"one constant value ({smallest})"
         yield Oddity(table.file, column.name, what, count - values.null_count, count)
     if column.expected:
         for entry in pc.value_counts(values).to_pylist():
             if entry["values"] not in (None, *column.expected):
                 what = f"unexpected value {entry['values']!r}"
                 yield Oddity(table.file, column.name, what, entry["counts"], count)
+
+
+def _bounds(values: pa.ChunkedArray) -> tuple[Any, Any]:
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    bounds = pc.min_max(values).as_py()
+    return bounds["min"], bounds["max"]
 
 
 def _of_subscriptions(rows: pa.Table) -> Iterator[Oddity]:
@@ -69,33 +94,15 @@ def _of_support(rows: pa.Table) -> Iterator[Oddity]:
     yield Oddity(SUPPORT.file, hours, "filled for users without tickets", _count(idle), len(rows))
 
 
-def _of_users(tables: Mapping[str, pa.Table], month: Month) -> Iterator[Oddity]:
-    users = tables[USERS.name]
-    for name, rows in tables.items():
-        if name != USERS.name:
-            missing = absent(rows["user_id"], users["user_id"])
-            what = "users of users.csv without a row here"
-            yield Oddity(BY_NAME[name].file, "user_id", what, missing, users.num_rows)
-    late = _count(pc.greater(users["signup_date"], pa.scalar(month.as_of_date)))
-    yield Oddity(USERS.file, "signup_date", f"after {month.as_of_date}", late, users.num_rows)
-    if SUBSCRIPTIONS.name in tables:
-        subscriptions = tables[SUBSCRIPTIONS.name].select(["user_id", "months_active"])
-        both = users.select(["user_id", "signup_date"]).join(
-            subscriptions, "user_id", join_type="inner"
-        )
-        what = "contradicts months_active by more than a month"
-        wrong = _count(_contradicts_tenure(both, month))
-        yield Oddity(USERS.file, "signup_date", what, wrong, both.num_rows)
-
-
-def _contradicts_tenure(rows: pa.Table, month: Month) -> pa.ChunkedArray:
+def _contradicts_tenure(
+    signed: pa.ChunkedArray, months_active: pa.ChunkedArray, month: Month
+) -> pa.ChunkedArray:
     end = month.as_of_date
-    signed = rows["signup_date"]
     years = pc.subtract(pa.scalar(end.year, pa.int64()), pc.year(signed))
     months = pc.add(
         pc.multiply(years, 12), pc.subtract(pa.scalar(end.month, pa.int64()), pc.month(signed))
     )
-    return pc.greater(pc.abs(pc.subtract(months, rows["months_active"])), 1)
+    return pc.greater(pc.abs(pc.subtract(months, months_active)), 1)
 
 
 def _without_internet(rows: pa.Table) -> pa.ChunkedArray:

@@ -1,7 +1,9 @@
-"""CSV bytes to a typed Arrow table: the fast path. What it cannot read is explained in diagnose.py."""
+"""A CSV file to a typed Arrow table: the fast path. What it cannot read is explained in diagnose.py."""
 
 import datetime as dt
+import hashlib
 import re
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,32 +12,66 @@ import pyarrow.csv as pa_csv
 from churn.contract.tables import Table
 from churn.deliveries.diagnose import diagnose, header_problems
 from churn.deliveries.lines import read_header
-from churn.deliveries.reading import Reading, arrow_schema
+from churn.deliveries.reading import Reading, Source, arrow_schema, open_source
 
 _BLOCK = 8 << 20
 _FIRST_DAY = (dt.date.min - dt.date(1970, 1, 1)).days
 _HEX = re.compile(rb"""(?:^|,)[ \t"]*-?0[xX]""", re.MULTILINE)
 
 
-def read_csv(data: bytes, table: Table) -> Reading:
-    """Read one file of a drop; columns come out in the contract's order, blanks as nulls."""
-    header = read_header(data)
+def read_csv(source: Source, table: Table) -> Reading:
+    """Read one file of a drop; columns come out in the contract's order, blanks as nulls.
+
+    The file passes by in blocks; only the rows are held.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open_source(source) as file:
+        header = read_header(file)
     if not header or header_problems(header, table):
-        return diagnose(data, table)
-    try:
-        rows = _read_fast(data, arrow_schema(table))
-    except pa.ArrowInvalid as error:
-        return diagnose(data, table, reader_said=str(error))
-    if rows.num_rows == 0 or _may_be_misread(data, rows):
-        reading = diagnose(data, table)
+        return diagnose(source, table)
+    with open_source(source) as file:
+        watched = _Watched(file)
+        try:
+            rows = _read_fast(watched, arrow_schema(table))
+        except pa.ArrowInvalid as error:
+            return diagnose(source, table, reader_said=str(error))
+    if rows.num_rows == 0 or _may_be_misread(watched, rows):
+        reading = diagnose(source, table)
         if reading.problems:
             return reading
-    return Reading(table.file, data, rows)
+    return Reading(table.file, source, watched.sha256.hexdigest(), rows)
 
 
-def _read_fast(data: bytes, schema: pa.Schema) -> pa.Table:
-    rows = pa_csv.read_csv(
-        pa.BufferReader(data),
+class _Watched:
+    """A file that notes, while Arrow reads it, its sha256 and what Arrow may misread."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.sha256 = hashlib.sha256()
+        self.quotes = 0
+        self.has_hex = False
+        self._file = file
+        self._tail = b""  # of the block before: a value may begin there
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self.sha256.update(block)
+        self.quotes += block.count(b'"')
+        if not self.has_hex and (b"0x" in block or b"0X" in block or self._tail.endswith(b"0")):
+            self.has_hex = _HEX.search(self._tail + block) is not None
+        self._tail = block[-64:]
+        return block
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _read_fast(file: _Watched, schema: pa.Schema) -> pa.Table:
+    reader = pa_csv.open_csv(
+        pa.PythonFile(file, mode="r"),
         read_options=pa_csv.ReadOptions(block_size=_BLOCK),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
@@ -48,25 +84,29 @@ def _read_fast(data: bytes, schema: pa.Schema) -> pa.Table:
             false_values=["False"],
         ),
     )
-    return rows.combine_chunks()
+    rows = pa.Table.from_batches(reader, schema)
+    while file.read(_BLOCK):  # its sha256 is of all of it, whatever Arrow had no use for
+        pass
+    return rows.unify_dictionaries()
 
 
-def _may_be_misread(data: bytes, rows: pa.Table) -> bool:
+def _may_be_misread(file: _Watched, rows: pa.Table) -> bool:
     """Say whether Arrow may have read what is not there; the diagnosing read then decides.
 
     It reads 0x1F as a whole number, 0000-01-01 as a date, which neither Python nor Postgres has, and a
     quote that never closes as a text that goes on to the end of the file.
     """
-    quotes = data.count(b'"')
     return (
-        quotes % 2 == 1
-        or (quotes > 0 and any(_has_breaks(column) for column in rows.itercolumns()))
-        or ((b"0x" in data or b"0X" in data) and _HEX.search(data) is not None)
+        file.quotes % 2 == 1
+        or (file.quotes > 0 and any(_has_breaks(column) for column in rows.itercolumns()))
+        or file.has_hex
         or any(_has_year_zero(column) for column in rows.itercolumns())
     )
 
 
 def _has_breaks(column: pa.ChunkedArray) -> bool:
+    if pa.types.is_dictionary(column.type):
+        return any(_has_breaks(pa.chunked_array([c.dictionary])) for c in column.chunks)
     if not pa.types.is_string(column.type):
         return False
     return bool(pc.any(pc.match_substring_regex(column, r"[\r\n]")).as_py())

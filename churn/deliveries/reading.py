@@ -1,13 +1,20 @@
 """What reading a file gives: typed rows, what could not be read, and where each row stands."""
 
+import functools
+import hashlib
+import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
-from churn.contract.tables import Kind, Table
+from churn.contract.tables import Column, Kind, Table
 from churn.deliveries.lines import line_numbers
 from churn.deliveries.problems import Problem
+from churn.row_order import ByUser
+
+Source = Path | bytes  # a file, or the content of one
 
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "string": pa.string(),
@@ -16,6 +23,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "float": pa.float64(),
     "bool": pa.bool_(),
 }
+_CODES = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,8 @@ class Reading:
 
     Args:
         file: its name in the drop.
-        data: the file's bytes.
+        source: the file, or its bytes.
+        sha256: of the bytes that were read.
         rows: its typed rows; None where no row could be told. Where `problems` are given, unreadable
             cells are null here and rows with a wrong number of values are left out.
         problems: what could not be read.
@@ -33,17 +42,48 @@ class Reading:
     """
 
     file: str
-    data: bytes
+    source: Source
+    sha256: str
     rows: pa.Table | None
     problems: tuple[Problem, ...] = ()
     lines: Sequence[int] | None = None
     unreadable: Mapping[str, Collection[int]] = field(default_factory=dict)
 
-    def line_numbers(self) -> Sequence[int]:
-        """Return the line of each row as an editor numbers it (costs a second read)."""
-        return self.lines if self.lines is not None else line_numbers(self.data)
+    @functools.cached_property
+    def by_user(self) -> ByUser | None:
+        """The rows by user_id; None where some have none."""
+        if self.rows is None or self.rows["user_id"].null_count:
+            return None
+        return ByUser(self.rows)
+
+    def line_numbers(self, rows: Collection[int]) -> Mapping[int, int]:
+        """Return the line of each of these rows as an editor numbers it (costs a second read)."""
+        if self.lines is not None:
+            return {row: self.lines[row] for row in rows}
+        with open_source(self.source) as file:
+            return line_numbers(file, rows)
+
+
+def open_source(source: Source) -> io.BytesIO | io.BufferedReader:
+    """Open a file, or the content of one, for reading."""
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def sha256_of(source: Source) -> str:
+    """Return the sha256 of a file's bytes."""
+    with open_source(source) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain_schema(table: Table) -> pa.Schema:
+    """Return the types of the file's rows without codes."""
+    return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in table.columns])
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Return the types of the file's rows, in the contract's order."""
-    return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in table.columns])
+    """Return the types of the file's rows, in the contract's order; texts of few values as codes."""
+    return pa.schema([(column.name, _arrow_type(column)) for column in table.columns])
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    return _CODES if column.expected else ARROW_TYPES[column.kind]

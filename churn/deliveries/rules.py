@@ -2,15 +2,20 @@
 
 import functools
 import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from churn.contract.tables import USER_ID, Column, Table
-from churn.deliveries.problems import Problem, cells
+from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.read import read_csv
-from churn.deliveries.reading import ARROW_TYPES, Reading
+from churn.deliveries.reading import ARROW_TYPES, Reading, Source, plain_schema
 
 if TYPE_CHECKING:
     from pandera.pandas import Check, DataFrameSchema
@@ -18,36 +23,84 @@ if TYPE_CHECKING:
 _DATES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2200-01-01").date())
 _CONTROL = r"[\x00-\x1f\x7f]"
 _PADDED = r"^\s|\s$"
-_WORDS = {
-    "not_nullable": ("is blank", "fill it in: every row needs a {column}"),
-    "field_uniqueness": ("stands in several rows", "keep one row per user"),
-}
+_BLANK = ("is blank", "fill it in: every row needs a {column}")
+_REPEATED = ("stands in several rows", "keep one row per user")
+_SLICE = 1 << 20  # rows that pandera sees at a time: memory stays bounded, however bad a file is
 
 
-def load(data: bytes, table: Table) -> tuple[pa.Table | None, list[Problem]]:
+@dataclass
+class _Breaches:
+    """The cells that break one rule: how many there are, and the first few."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)  # row counted from 0, value
+
+    def add(self, count: int, cells_: Iterable[tuple[int, str]]) -> None:
+        self.count += count
+        self.first += islice(cells_, SHOWN_PER_KIND - len(self.first))
+
+
+def load(source: Source, table: Table) -> tuple[Reading, list[Problem]]:
     """Read one file and hold it against its rules; the rows are sound where no problem is named."""
-    reading = read_csv(data, table)
-    if reading.rows is None:
-        return None, list(reading.problems)
-    problems = [*reading.problems, *broken_rules(reading, table)]
-    return reading.rows, problems
+    reading = read_csv(source, table)
+    return reading, [*reading.problems, *broken_rules(reading, table)]
 
 
 def broken_rules(reading: Reading, table: Table) -> list[Problem]:
     """Return the cells that break a rule of the file: keys, blanks, impossible values."""
-    from pandera.errors import SchemaErrors
-
     if reading.rows is None:
         return []
-    frame = reading.rows.to_pandas(types_mapper=pd.ArrowDtype)
+    found: dict[tuple[str, str], _Breaches] = defaultdict(_Breaches)
+    for start in range(0, reading.rows.num_rows, _SLICE):
+        _hold(reading, table, start, found)
+    _find_repeats(reading, found[USER_ID.name, _REPEATED[0]])
+    shown = [row for breaches in found.values() for row, _ in breaches.first]
+    lines = reading.line_numbers(shown) if shown else {}
+    names = [column.name for column in table.columns]
+    problems: list[Problem] = []
+    for (name, check), breaches in sorted(found.items(), key=lambda item: names.index(item[0][0])):
+        what, remedy = _said(check)
+        template = Problem(reading.file, what, remedy.format(column=name), column=name)
+        at = ((lines[row], value) for row, value in breaches.first)
+        problems += cells(template, at, breaches.count)
+    return problems
+
+
+def _hold(
+    reading: Reading, table: Table, start: int, found: dict[tuple[str, str], _Breaches]
+) -> None:
+    """Hold one slice of the rows against the schema."""
+    from pandera.errors import SchemaErrors
+
+    assert reading.rows is not None  # noqa: S101
+    rows = reading.rows.slice(start, _SLICE).cast(plain_schema(table))
+    frame = rows.to_pandas(types_mapper=pd.ArrowDtype)
     try:
         with warnings.catch_warnings():
             # pandera joins its lists of failures in a way that pandas warns of.
             warnings.simplefilter("ignore", FutureWarning)
             schema_of(table).validate(frame, lazy=True)
     except SchemaErrors as error:
-        return _problems(error.failure_cases, reading, reading.rows)
-    return []
+        for key, group in error.failure_cases.groupby(["column", "check"], sort=False):
+            name, check = map(str, key)
+            named_already = reading.unreadable.get(name, ()) if check == "not_nullable" else ()
+            at = np.unique(group["index"].to_numpy(np.int64))
+            at = at[~np.isin(at + start, list(named_already))]
+            shown = ((start + row, _shown(rows[name][row])) for row in at.tolist())
+            found[name, check].add(len(at), shown)
+
+
+def _find_repeats(reading: Reading, breaches: _Breaches) -> None:
+    """Find the rows of users who have more than one; blanks are no users."""
+    by_user = reading.by_user
+    if reading.rows is None or (by_user is not None and not by_user.order.has_repeats):
+        return
+    ids = reading.rows["user_id"].combine_chunks().dictionary_encode()
+    codes = ids.indices.fill_null(len(ids.dictionary)).to_numpy()
+    counts = np.bincount(codes, minlength=len(ids.dictionary) + 1)
+    counts[-1] = 0
+    rows = np.flatnonzero(counts[codes] > 1)
+    breaches.add(len(rows), ((row, ids[row].as_py()) for row in rows.tolist()))
 
 
 @functools.cache
@@ -61,7 +114,6 @@ def schema_of(table: Table) -> "DataFrameSchema":
             pd.ArrowDtype(ARROW_TYPES[column.kind]),
             checks=_checks(column),
             nullable=not column.required,
-            unique=column == USER_ID,
             description=column.kind,
         )
         for column in table.columns
@@ -92,18 +144,13 @@ def _checks(column: Column) -> "list[Check]":
     return checks
 
 
-def _problems(failures: pd.DataFrame, reading: Reading, rows: pa.Table) -> list[Problem]:
-    lines = reading.line_numbers()
-    found: list[Problem] = []
-    for key, group in failures.groupby(["column", "check"], sort=False):
-        name, check = map(str, key)
-        named_already = reading.unreadable.get(name, ()) if check == "not_nullable" else ()
-        what, remedy = _WORDS.get(check) or check.split("; ", 1)
-        template = Problem(reading.file, what, remedy.format(column=name), column=name)
-        at = sorted(set(group["index"].astype("int64")).difference(named_already))
-        shown = ((lines[index], _shown(rows[name][index])) for index in at)
-        found += cells(template, shown, len(at))
-    return found
+def _said(check: str) -> tuple[str, str]:
+    if check == "not_nullable":
+        return _BLANK
+    if check == _REPEATED[0]:
+        return _REPEATED
+    what, remedy = check.split("; ", 1)
+    return what, remedy
 
 
 def _shown(cell: pa.Scalar) -> str:

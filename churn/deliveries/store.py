@@ -9,8 +9,12 @@ import pyarrow as pa
 from churn.contract.tables import Table
 from churn.deliveries.ledger import Delivery
 from churn.deliveries.problems import Problem, RefusedDrop
+from churn.deliveries.reading import sha256_of
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings, get_settings
+
+_BLOCK = 8 << 20
 
 
 def stored_path(month: Month, table: Table, sha256: str) -> str:
@@ -18,19 +22,32 @@ def stored_path(month: Month, table: Table, sha256: str) -> str:
     return f"{month}/{table.name}/{sha256}.csv"
 
 
-def keep(data: bytes, path: Path) -> None:
-    """Write the bytes durably: whole or not at all, even if the machine stops meanwhile.
+def keep(source: Path, path: Path, sha256: str) -> None:
+    """Copy a file durably: whole or not at all, even if the machine stops meanwhile.
 
     Deliveries are serial, so the name of the unfinished file is free to be fixed: what a killed
     delivery leaves behind, the next one overwrites.
+
+    Raises:
+        ChurnError: the file is no longer the one that was validated.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
-    with unfinished.open("wb") as file:
-        file.write(data)
+    copied = hashlib.sha256()
+    with source.open("rb") as original, unfinished.open("wb") as file:
+        while block := original.read(_BLOCK):
+            copied.update(block)
+            file.write(block)
         file.flush()
         os.fsync(file.fileno())
+    if copied.hexdigest() != sha256:
+        unfinished.unlink()
+        raise ChurnError(
+            "the file changed while it was being delivered",
+            where=str(source),
+            remedy="deliver the folder again once it is complete; nothing was taken in",
+        )
     unfinished.chmod(0o444)
     unfinished.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -42,7 +59,7 @@ def keep(data: bytes, path: Path) -> None:
 
 def holds(path: Path, sha256: str) -> bool:
     """Return whether the file is there and has this content."""
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Table:
@@ -60,17 +77,16 @@ def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Ta
         "deliver the original file again, which restores it, or restore the store from a backup"
     )
     try:
-        data = path.read_bytes()
+        reading, broken = load(path, delivery.table)
     except FileNotFoundError:
         gone = Problem(file, "the stored file is missing", remedy)
         raise RefusedDrop([gone], where=where, remedy=remedy) from None
     problems: list[Problem] = []
-    found = hashlib.sha256(data).hexdigest()
-    if found != delivery.sha256:
-        what = f"the stored file was altered: its sha256 is {found[:12]}…, not the accepted one"
+    if reading.sha256 != delivery.sha256:
+        found = f"the stored file was altered: its sha256 is {reading.sha256[:12]}…"
+        what = f"{found}, not the accepted one"
         problems.append(Problem(file, what, remedy, value=f"{delivery.sha256[:12]}…"))
-    rows, broken = load(data, delivery.table)
     problems += broken
-    if problems or rows is None:
+    if problems or reading.rows is None:
         raise RefusedDrop(problems, where=where, remedy=remedy)
-    return rows
+    return reading.rows

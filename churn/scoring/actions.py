@@ -82,7 +82,7 @@ def list_actions(month: Month) -> ActionList:
         lock(connection, f"action_list {month}")
         connection.execute("DELETE FROM action_list WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("action_list"), table)
-        refresh_statistics(connection, "action_list")
+        refresh_statistics(connection, sql.Identifier("action_list"))
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)

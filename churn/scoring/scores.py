@@ -163,7 +163,7 @@ def _keep(month: Month, rows: pa.Table, release: Release | None) -> None:
         )
         connection.execute("DELETE FROM churn_scores WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("churn_scores"), rows)
-        refresh_statistics(connection, "churn_scores")
+        refresh_statistics(connection, sql.Identifier("churn_scores"))
 
 
 def _write(rows: pa.Table, path: Path) -> None:

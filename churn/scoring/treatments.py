@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from churn.contract.tables import USER_ID, Column, Table
 from churn.database import connect, lock
-from churn.deliveries.problems import Problem, RefusedDrop, cells
+from churn.deliveries.problems import SHOWN_PER_KIND, Problem, RefusedDrop, cells
 from churn.deliveries.reading import Reading
 from churn.errors import ChurnError
 from churn.months import Month
@@ -89,16 +89,14 @@ def read_treatments(
 
 
 def _read(path: Path) -> Reading:
-    from churn.deliveries.read import read_csv
-    from churn.deliveries.rules import broken_rules
+    from churn.deliveries.rules import load
 
+    table = Table(path.stem, "treatments", COLUMNS)
     try:
-        data = path.read_bytes()
+        reading, problems = load(path, table)
     except OSError as error:
         raise ChurnError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    table = Table(path.stem, "treatments", COLUMNS)
-    reading = read_csv(data, table)
-    _refuse(path, reading, [*reading.problems, *broken_rules(reading, table)])
+    _refuse(path, reading, problems)
     return reading
 
 
@@ -149,8 +147,9 @@ def _cells(
     if not at:
         return []
     assert reading.rows is not None  # noqa: S101
-    lines, values = reading.line_numbers(), reading.rows[column]
-    found = ((lines[row], _text(values[row])) for row in at)
+    shown, values = at[:SHOWN_PER_KIND], reading.rows[column]
+    lines = reading.line_numbers(shown)
+    found = ((lines[row], _text(values[row])) for row in shown)
     return cells(Problem(reading.file, what, remedy, column=column), found, len(at))
 
 

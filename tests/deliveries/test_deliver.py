@@ -1,12 +1,13 @@
 import datetime as dt
 import hashlib
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.database import connect
-from churn.deliveries import RefusedDrop, accepted, deliver, in_force, read_accepted
+from churn.deliveries import RefusedDrop, accept, accepted, deliver, in_force, read_accepted
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
@@ -203,16 +204,35 @@ def test_a_file_that_is_a_folder(settings: Settings, drop: Path):
 def test_a_file_that_the_disk_refuses(
     settings: Settings, drop: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    read_bytes = Path.read_bytes
+    open_path = Path.open
 
-    def refuse_users(path: Path) -> bytes:
+    def refuse_users(path: Path, *how: Any) -> IO[Any]:
         if path.name == "users.csv":
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return open_path(path, *how)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse_users)
+    monkeypatch.setattr(Path, "open", refuse_users)
     with pytest.raises(RefusedDrop, match=r"users.csv: the file cannot be read: Permission denied"):
         deliver(drop, settings=settings, now=NOW)
+
+
+def test_a_file_that_changes_while_it_is_delivered(
+    settings: Settings, drop: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep = accept.keep
+
+    def keep_late(source: Path, path: Path, sha256: str) -> None:
+        if source.name == "labels.csv":
+            source.write_text(source.read_text() + "d,True\n")
+        keep(source, path, sha256)
+
+    monkeypatch.setattr(accept, "keep", keep_late)
+    with pytest.raises(
+        ChurnError, match=r"labels.csv: the file changed while it was being delivered"
+    ):
+        deliver(drop, settings=settings, now=NOW)
+    assert ledger() == []
+    assert not any("labels" in name for name in stored(settings))
 
 
 def test_an_empty_users_file_does_not_blame_the_other_files(settings: Settings, drop: Path):

@@ -1,7 +1,8 @@
 import pytest
 
-from churn.contract.tables import BY_NAME
-from churn.deliveries.oddities import oddities
+from churn.contract.tables import TABLES, USERS
+from churn.deliveries.agreement import Users
+from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity
 from churn.deliveries.read import read_csv
 from tests.deliveries.small import FILES, JANUARY
@@ -12,11 +13,13 @@ def odd(*changes: tuple[str, str, str]) -> dict[tuple[str, str], int]:
     for name, old, new in changes:
         assert old in files[name]
         files[name] = files[name].replace(old, new)
-    tables = {
-        name.removesuffix(".csv"): read_csv(text.encode(), BY_NAME[name.removesuffix(".csv")]).rows
-        for name, text in files.items()
-    }
-    found: list[Oddity] = oddities(tables, JANUARY)
+    found: list[Oddity] = []
+    readings = {table: read_csv(files[table.file].encode(), table) for table in TABLES}
+    users = Users.of(readings[USERS].by_user)
+    for table, reading in readings.items():
+        found += oddities(table, reading.rows, JANUARY)
+        if table is not USERS:
+            found += oddities_beside(users, table, reading.by_user, JANUARY)
     return {(f"{o.file} {o.column}", o.what): o.count for o in found}
 
 

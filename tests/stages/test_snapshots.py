@@ -1,9 +1,11 @@
 import datetime as dt
 
 import pytest
+from psycopg import sql
 
 from churn.contract.tables import PAYMENTS
 from churn.database import connect
+from churn.database.partitions import new_partition, raw_partition
 from churn.errors import ChurnError
 from churn.snapshots import build_snapshot, current_rows
 from tests.stages.world import FEBRUARY, JANUARY, LATER
@@ -21,9 +23,11 @@ def raw(users: dict[str, int], known_at: dt.datetime, month=JANUARY) -> None:
             " RETURNING delivery_id",
             [month.first_day, "0" * 64, str(sorted(users.items())), len(users), known_at, known_at],
         ).fetchone()
-        with connection.cursor() as cursor:
+        partition = raw_partition(PAYMENTS, row[0])
+        parent = sql.Identifier("raw", PAYMENTS.name)
+        with new_partition(connection, partition, parent, row[0]), connection.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO raw.payments_agg_90d VALUES (%s, %s, %s)",
+                sql.SQL("INSERT INTO {} VALUES (%s, %s, %s)").format(partition),
                 [(row[0], user, count) for user, count in users.items()],
             )
 

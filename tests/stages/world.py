@@ -9,6 +9,7 @@ from psycopg import sql
 from churn.contract.features import VIEWS
 from churn.contract.tables import LABELS, PROFILE_TABLES, Column, Table
 from churn.database import connect
+from churn.database.partitions import ensure_month
 from churn.lake import write_view
 from churn.months import Month
 
@@ -41,6 +42,7 @@ def put(
     )
     instant = known_at or (month.matures_at if table is LABELS else month.as_of)
     with connect() as connection, connection.cursor() as cursor:
+        ensure_month(connection, table, month)
         for gone, ids in ((False, users), (True, withdrawn)):
             cells = [None if gone else _cell(c, values) for c in table.values]
             rows = [[user, month.as_of, instant, gone, *cells] for user in ids]
