@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from api.errors import NotReadyError, OverloadedError
 
 MOST_KEYS = 64  # of one call: it must not hold up the others for long
-CALLS_AT_ONCE = 2  # one can be on its way while the answers of the other are written
+CALLS_AT_ONCE = 1  # a second one would only share the same questions out among two round trips
 MOST_WAITING = 2_000  # keys; who comes then is told so at once
 
 K = TypeVar("K")

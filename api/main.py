@@ -42,7 +42,7 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     app.state.metrics = registry
     app.add_middleware(RequestMetrics, registry=registry)
     install_handlers(app)
-    for module in (health, features, predict, explain, metrics):
+    for module in (features, predict, explain, health, metrics):  # tried in this order
         app.include_router(module.router)
     return app
 

@@ -100,9 +100,12 @@ async def open_store_reader() -> Reader:
     """Open the pool of readers, as the settings say."""
     from psycopg_pool import AsyncConnectionPool
 
-    from churn.online_reads import POOL
+    from churn.online_reads import CONNECTION, POOL
 
-    pool = AsyncConnectionPool(get_settings().dsn(), open=False, **POOL)
+    # One call waits for the one before it, so none may take for ever.
+    options = f"{CONNECTION['options']} -c statement_timeout={_POSTGRES_SECONDS}s"
+    settings = POOL | {"kwargs": CONNECTION | {"options": options}}
+    pool = AsyncConnectionPool(get_settings().dsn(), open=False, **settings)
     async with contextlib.AsyncExitStack() as undo:
         undo.push_async_callback(pool.close)
         await pool.open(wait=True, timeout=_POSTGRES_SECONDS)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import orjson
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 from prometheus_client import CollectorRegistry
 
 from api.errors import install_handlers
@@ -13,11 +13,15 @@ from api.schemas import FeaturesAnswer, UserId
 
 _ANSWER = orjson.dumps(FEATURES)
 
+router = APIRouter()
+
+
+@router.get("/features/{user_id}", response_model=FeaturesAnswer)
+async def features(user_id: Annotated[UserId, Path()], request: Request) -> Response:
+    return Response(_ANSWER, media_type="application/json")
+
+
 app = FastAPI(redirect_slashes=False)
 app.add_middleware(RequestMetrics, registry=CollectorRegistry())
 install_handlers(app)
-
-
-@app.get("/features/{user_id}", response_model=FeaturesAnswer)
-async def features(user_id: Annotated[UserId, Path()], request: Request) -> Response:
-    return Response(_ANSWER, media_type="application/json")
+app.include_router(router)

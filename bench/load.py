@@ -53,6 +53,8 @@ async def _load(port: int, requests: Sequence[bytes], connections: int, seconds:
         ends.append(client.ended)
     async with asyncio.timeout(WARM_UP_SECONDS + seconds + ANSWER_SECONDS):
         await asyncio.gather(*ends)
+    if not run.latencies:
+        raise TimeoutError(f"port {port} answered nothing in {seconds} s")
     p50, p99 = map(float, np.percentile(run.latencies, [50, 99]) * 1000)
     return Load(p50, p99, len(run.latencies) / seconds, dict(run.statuses))
 
@@ -80,7 +82,9 @@ class _Client(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         now = time.perf_counter()
-        if self._run.begin <= self._sent and now < self._run.end:
+        if (
+            self._run.begin <= now < self._run.end
+        ):  # whenever it was sent: slow answers count in full
             self._run.latencies.append(now - self._sent)
             self._run.statuses[self._parser.get_status_code()] += 1
         if now < self._run.end:

@@ -128,6 +128,15 @@ def test_nothing_published_is_not_ready(reader: StoreReader) -> None:
     assert reader.check() == dt.date(2024, 1, 31)
 
 
+def test_a_statement_that_hangs_is_given_up(reader: StoreReader) -> None:
+    publish_month(JANUARY, ["a"])
+    with connect() as connection:
+        connection.execute("LOCK TABLE online.publications IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(NotReadyError, match="Postgres does not answer"):
+            reader.read(["a"], RICH)
+    assert reader.read(["a"], RICH).users[0].as_of == dt.date(2024, 1, 31)
+
+
 def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: StoreReader) -> None:
     publish_month(JANUARY, ["a"], monthly_fee=1.0, watch_hours_30d=1.0)
     put_profile(FEBRUARY, ["a"], monthly_fee=2.0, watch_hours_30d=2.0)

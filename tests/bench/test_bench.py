@@ -16,6 +16,7 @@ from bench import (
 )
 from bench.world import Sizes, World
 
+HTTP = Sizes(base_users=400, runs=1, warm_ups=0, months=1, seconds=2.0)  # peers are slow
 TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)
 OURS = ("CHURN_", "POSTGRES_", "MLFLOW_TRACKING", "DAGSTER_")
 
@@ -84,7 +85,7 @@ def test_a_month_by_stages_and_through_the_graph(
 
 
 def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:
-    [row] = http_features.measure(world, TINY, quiet)
+    [row] = http_features.measure(world, HTTP, quiet)
     assert list(row.beside) == [http_features.FEAST, http_features.CONSTANT]
     assert row.ratio is not None
     assert row.ratio > 1
@@ -93,7 +94,7 @@ def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:
 
 
 def test_predictions_over_http_beside_the_usual_way(world: World) -> None:
-    [row] = http_predict.measure(world, TINY, quiet)
+    [row] = http_predict.measure(world, HTTP, quiet)
     assert list(row.beside) == [http_predict.USUAL]
     assert row.ratio is not None
     assert row.ratio > 1
