@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench import (
     batch_scoring,
+    growth,
     http_features,
     http_predict,
     ingest,
@@ -28,6 +29,7 @@ SECTIONS = {
     "ingest": ingest.measure,
     "training-set": training_set.measure,
     "stages": stages.measure,
+    "growth": growth.measure,
     "http-features": http_features.measure,
     "http-predict": http_predict.measure,
     "batch-scoring": batch_scoring.measure,

@@ -7,6 +7,7 @@ import pytest
 
 from bench import (
     batch_scoring,
+    growth,
     http_features,
     http_predict,
     ingest,
@@ -100,3 +101,10 @@ def test_predictions_over_http_beside_the_usual_way(world: World) -> None:
     assert row.ratio > 1
     assert row.more["half_load_per_s"].median == pytest.approx(row.ours.median / 2, rel=0.1)
     assert len(row.goals) == 3
+
+
+def test_growth_has_an_exponent_for_each_stage(world: World) -> None:
+    rows = growth.measure(world, replace(TINY, users=10_000), quiet)
+    stages_ = [name for name in stages.STAGES if name not in growth.LEFT_OUT]
+    assert [row.name for row in rows] == [f"growth: {name}" for name in stages_]
+    assert {row.size for row in rows} == {"700 to 7,000 users"}
