@@ -20,7 +20,9 @@ from churn.errors import ChurnError
 from churn.settings import get_settings
 
 IMAGES = Path(__file__).parent / "images"
-GROUPS = ("raw", "snapshots", "feature_views", "online", "training", "model", "reports")
+GROUPS = (
+    "raw", "snapshots", "feature_views", "online", "training", "model", "scores", "monitoring", "reports",
+)  # fmt: skip
 _PATIENCE_MS = 60_000
 _DAGSTER = {"dagster-nav-collapsed": True, "asset-graph-direction": "horizontal"}
 _MLFLOW = {
