@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -17,6 +18,9 @@ from tests.servers import mlflow_server
 _NUMBERS = itertools.count()
 # Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
 _ONE_WORKER = ("e2e", "flow", "simulation", "compose")
+# How long one example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("churn")
+hypothesis.settings.load_profile("churn")
 REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
 
 

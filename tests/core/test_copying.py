@@ -32,9 +32,7 @@ ROW = st.tuples(
 )
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROW, min_size=1, max_size=6))
 def test_what_is_copied_in_comes_out_the_same(settings: Settings, rows: list) -> None:
     columns = [list(values) for values in zip(*rows, strict=True)]

@@ -5,7 +5,7 @@ import struct
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.contract.tables import SUBSCRIPTIONS
@@ -51,7 +51,6 @@ def of(table: pa.Table) -> str:
     return fingerprint(table, key=["user_id", "at"])
 
 
-@settings(deadline=None)
 @given(tables(), st.data())
 def test_order_of_rows_and_columns_and_chunks_do_not_matter(table: pa.Table, data: st.DataObject):
     order = data.draw(st.permutations(range(table.num_rows)))
@@ -62,7 +61,6 @@ def test_order_of_rows_and_columns_and_chunks_do_not_matter(table: pa.Table, dat
     assert of(chunked) == of(table)
 
 
-@settings(deadline=None)
 @given(tables(), st.data())
 def test_any_other_cell_changes_it(table: pa.Table, data: st.DataObject):
     rows = table.to_pylist()
@@ -73,7 +71,6 @@ def test_any_other_cell_changes_it(table: pa.Table, data: st.DataObject):
     assert of(pa.Table.from_pylist(rows, schema=SCHEMA)) != of(table)
 
 
-@settings(deadline=None)
 @given(tables())
 def test_arrow_types_of_the_same_content_do_not_matter(table: pa.Table):
     large = table.set_column(7, "text", table["text"].cast(pa.large_string()))
@@ -81,7 +78,6 @@ def test_arrow_types_of_the_same_content_do_not_matter(table: pa.Table):
     assert of(large) == of(encoded) == of(table)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=5), st.data())
 def test_the_spelling_of_numbers_does_not_matter(fees: list[float], data: st.DataObject):
     header = FILES["subscriptions.csv"].splitlines()[0]

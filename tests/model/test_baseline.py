@@ -38,7 +38,7 @@ def test_nobody_held_out_is_trained_on(fitted: Fitted, world: pd.DataFrame) -> N
     assert fitted.train_time_sec > 0
 
 
-@hypothesis_settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(order=st.integers(0, 2**32 - 1), n_jobs=st.integers(1, 3))
 def test_order_and_threads_do_not_change_a_bit(
     order: int, n_jobs: int, fitted: Fitted, world: pd.DataFrame

@@ -66,7 +66,7 @@ def test_what_is_served_is_what_was_fitted(
     assert off_by(challengers[kind], pd.concat([world.astype(object), odd, blank])) < 2e-6
 
 
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20)
 @given(
     hnp.arrays(
         np.float32,

@@ -76,7 +76,7 @@ def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFram
     assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), rows, RICH) < 1e-6
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60)
 @given(
     hnp.arrays(
         np.float32,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.monitoring import evidently_report
@@ -29,7 +29,6 @@ def distance(before: pd.Series, after: pd.Series, *, is_number: bool = True) -> 
     return distances(*frames)["x"].value
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
 def test_a_column_is_no_distance_from_itself(values: list[float | None]) -> None:
     column = pd.Series(values, dtype="float64")

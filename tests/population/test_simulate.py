@@ -55,7 +55,7 @@ def test_the_worked_example_stays_at_its_fee(played: list[PlayedMonth]) -> None:
         assert EXAMPLE not in leavers(month)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32), users=st.integers(1, 60))
 def test_any_seed_and_size_keep_the_rules(seed: int, users: int) -> None:
     months = list(play(first=FIRST, months=4, users=users, seed=seed))

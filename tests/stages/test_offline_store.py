@@ -68,7 +68,7 @@ def january(user: str) -> Asked:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ibis uses what duckdb has renamed
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     lakes(),
     ASKED,

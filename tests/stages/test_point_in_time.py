@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.errors import ChurnError
@@ -63,7 +63,6 @@ def lake_of(*rows: list[LakeRow]) -> Lake:
     return dict(zip((view.name for view in VIEWS), (payments, support), strict=True))
 
 
-@settings(deadline=None)
 @given(
     lakes(),
     ASKED,
