@@ -19,7 +19,7 @@ _NUMBERS = itertools.count()
 # Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
 _ONE_WORKER = ("e2e", "flow", "simulation", "compose")
 # How long one example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("churn")
+hypothesis.settings.register_profile("churn", deadline=None)
 hypothesis.settings.load_profile("churn")
 REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
 
