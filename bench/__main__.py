@@ -15,6 +15,8 @@ from bench import (
     http_features,
     http_predict,
     ingest,
+    online_reads,
+    publish,
     reasons,
     stages,
     training_set,
@@ -28,6 +30,8 @@ LATEST = Path(__file__).parent / "results" / "latest.json"
 SECTIONS = {
     "ingest": ingest.measure,
     "training-set": training_set.measure,
+    "publish": publish.measure,
+    "online-reads": online_reads.measure,
     "stages": stages.measure,
     "growth": growth.measure,
     "http-features": http_features.measure,

@@ -1,16 +1,17 @@
-"""One month's wide rows: the views' files in the lake, joined by user."""
+"""One month's wide rows: the views' files in the lake, side by side."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from churn.contract.features import VIEWS, View
 from churn.database.online_tables import COLUMNS
 from churn.lake import ARROW_TYPES, lake_file
 from churn.months import Month
 
-ROWS_AT_ONCE = 50_000
 _VIEWS = {view.name for view in VIEWS}
 _DTYPES = {feature.name: feature.dtype for view in VIEWS for feature in view.features}
 # The wide row without its version, which all rows of a month share.
@@ -23,36 +24,38 @@ SCHEMA = pa.schema(
 )
 
 
-def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> Iterator[pa.RecordBatch]:
-    """Yield the wide rows of a month's users (SCHEMA), in no order: who is in any view has a row.
+def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> pa.Table:
+    """Return the wide rows of a month's users (SCHEMA), sorted by user_id: who is in any view has a row.
 
     Args:
         month: a month of which every view is in the lake.
         versions: the newest known_at of each view's table; a version holds its month whole.
     """
-    import duckdb
-
-    joins = " FULL JOIN ".join(
-        f"{_newest(view)} AS {view.name}" + (" USING (user_id)" if number else "")
-        for number, view in enumerate(VIEWS)
-    )
-    columns = ", ".join(
-        f"coalesce({name}.has_row, false) AS {name}" if name in _VIEWS else name
-        for name in SCHEMA.names
-    )
-    values = [
-        value
-        for view in VIEWS
-        for value in (str(lake_file(view, month)), versions[view.table.name])
-    ]
-    with duckdb.connect() as connection:
-        found = connection.sql(f"SELECT {columns} FROM {joins}", params=values)  # noqa: S608
-        yield from found.to_arrow_reader(ROWS_AT_ONCE)
+    parts = {view: _newest(view, month, versions[view.table.name]) for view in VIEWS}
+    users = _everybody([rows["user_id"].combine_chunks() for rows in parts.values()])
+    columns = {"user_id": users}
+    for view, rows in parts.items():
+        of_view = rows["user_id"].combine_chunks()
+        if of_view.equals(users):
+            columns[view.name] = pa.repeat(True, len(users))
+        else:
+            at = pc.index_in(users, of_view)
+            columns[view.name] = pc.is_valid(at)
+            rows = rows.take(at)
+        columns |= {feature.name: rows[feature.name] for feature in view.features}
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _newest(view: View) -> str:
-    features = ", ".join(feature.name for feature in view.features)
-    return (
-        f"(SELECT user_id, true AS has_row, {features} FROM read_parquet(?)"  # noqa: S608
-        " WHERE known_at = ? AND NOT is_withdrawn)"
-    )
+def _newest(view: View, month: Month, known_at: dt.datetime) -> pa.Table:
+    names = ["user_id", "known_at", "is_withdrawn", *(feature.name for feature in view.features)]
+    rows = pq.ParquetFile(lake_file(view, month)).read(names)
+    is_newest = pc.equal(rows["known_at"], pa.scalar(known_at, rows["known_at"].type))
+    kept = pc.and_(is_newest, pc.invert(rows["is_withdrawn"]))
+    return rows if pc.all(kept).as_py() else rows.filter(kept)
+
+
+def _everybody(parts: list[pa.Array]) -> pa.Array:
+    first, *others = parts
+    if all(users.equals(first) for users in others):
+        return first  # as in most months
+    return pc.unique(pa.concat_arrays(parts)).sort()

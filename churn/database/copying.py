@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pyarrow as pa
@@ -34,7 +35,8 @@ def copy_batches_in(
     """Append batches of `schema`, whose types must be the table's own, in binary; return how many rows.
 
     Columns are matched by name. Values go as they are: an empty text stays one. `freeze` is for a table
-    that was made in this transaction: no vacuum need come by its rows again.
+    that was made in this transaction: no vacuum need come by its rows again. The next batch is made, in
+    another thread, while Postgres takes in the one before.
     """
     from pgpq import ArrowToPostgresBinaryEncoder
 
@@ -42,11 +44,15 @@ def copy_batches_in(
     options = sql.SQL("FORMAT binary, FREEZE" if freeze else "FORMAT binary")
     statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(table, columns, options)
     encoder = ArrowToPostgresBinaryEncoder(schema)
+    header = encoder.write_header()
+    blocks = map(encoder.write_batch, batches)
     with connection.cursor() as cursor:
-        with cursor.copy(statement) as copy:
-            copy.write(encoder.write_header())
-            for rows in batches:
-                copy.write(encoder.write_batch(rows))
+        with cursor.copy(statement) as copy, ThreadPoolExecutor(1) as ahead:
+            copy.write(header)
+            coming = ahead.submit(next, blocks, None)
+            while (block := coming.result()) is not None:
+                coming = ahead.submit(next, blocks, None)
+                copy.write(block)
             copy.write(encoder.finish())
         return cursor.rowcount
 

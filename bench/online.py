@@ -1,0 +1,76 @@
+"""Where publishing and online reads are measured: two months in the lake, and Feast's own Postgres store."""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.lake import fill_lake
+from bench.worker import Say
+from bench.world import Sizes, World
+from churn.contract.features import BASELINE
+from churn.months import Month
+from churn.online import publish
+from churn.settings import Settings, get_settings
+
+OLD, NEW = Month.parse("2024-01"), Month.parse("2024-02")
+FULL_USERS = 1_000_000
+FEAST = "Feast's Postgres store"
+
+
+@contextmanager
+def filled(world: World, sizes: Sizes, say: Say) -> Iterator[Settings]:
+    """Open the state of both rows, made on first use: two months in snapshots and lake, the first online."""
+    users = FULL_USERS if sizes.full else sizes.users
+    with world.state("online", features=True) as settings:
+        marker = settings.home / "filled"
+        if not marker.exists():
+            say(f"making {users:,} users and two months")
+            fill_lake(world.folder("online"), OLD, replace(sizes, users=users, months=2))
+            marker.touch()
+        yield settings
+
+
+def back_to_the_old_month() -> None:
+    """Put the first month online and nothing else; write it off, so that no run pays for the one before."""
+    with psycopg.connect(get_settings().dsn(), autocommit=True) as connection:
+        connection.execute("TRUNCATE online.users, online.publications")
+        publish(OLD)
+        connection.execute("CHECKPOINT")
+
+
+def open_feasts_own() -> Any:
+    """Open the same features on Feast's own Postgres store, in a schema of its own."""
+    from feature_repo.store import open_store
+    from feature_repo.streamflow import feast_objects
+
+    settings = get_settings()
+    store = open_store(
+        registry={"registry_type": "file", "path": str(settings.home / "peer.db"), "cache_ttl_seconds": 0},
+        online_store={
+            "type": "postgres",
+            "host": settings.postgres_host,
+            "port": settings.postgres_port,
+            "user": settings.postgres_user,
+            "password": settings.postgres_password.get_secret_value(),
+            "database": settings.postgres_db,
+            "db_schema": "feast_online",
+            "sslmode": settings.postgres_sslmode,
+        },
+    )  # fmt: skip
+    if not Path(settings.home / "peer.db").exists():
+        with psycopg.connect(settings.dsn(), autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS feast_online")
+        store.apply(list(feast_objects(settings.lake).values()), partial=False)
+    return store
+
+
+def materialize_feasts_own() -> None:
+    """Put the second month into Feast's own store as `feast materialize` does: the baseline's features."""
+    hour = dt.timedelta(hours=1)
+    views = [view.name for view in BASELINE.views]
+    open_feasts_own().materialize(NEW.as_of - hour, NEW.as_of + hour, feature_views=views)
