@@ -11,6 +11,9 @@ from bench import (
     http_features,
     http_predict,
     ingest,
+    online,
+    online_reads,
+    publish,
     reasons,
     stages,
     training_set,
@@ -42,6 +45,18 @@ def ours() -> dict[str, str]:
 
 def quiet(text: str) -> None:
     """Say nothing."""
+
+
+def test_a_publication_and_its_peers_leave_the_same_rows_and_read_alike(world: World) -> None:
+    [published] = publish.measure(world, TINY, quiet)
+    assert list(published.beside) == [publish.COPY, online.FEAST]
+    assert published.more["reads_meanwhile"].median > 0
+    for count in ("failed_reads", "reads_back_in_time"):
+        assert published.more[count].median == 0
+    rows = online_reads.measure(world, TINY, quiet)
+    assert [list(row.beside) for row in rows] == [
+        [online_reads.SELECT, online.FEAST, online_reads.OURS_IN_FEAST]
+    ] * 2
 
 
 def test_ingest_and_the_bare_copy_leave_the_same_rows(world: World) -> None:

@@ -126,11 +126,7 @@ def test_everyone_is_online_with_the_newest_month_that_names_them(
     settings: Settings, present: list[set[str]], order: list[int]
 ) -> None:
     months = [JANUARY, FEBRUARY, MARCH]
-    with connect() as connection:
-        for table in ("users", "publications"):
-            connection.execute(f"TRUNCATE online.{table}")
-        for view in VIEWS:
-            connection.execute(f"TRUNCATE {view.table.snapshot}")
+    forget_everything()
     for month, users in zip(months, present, strict=True):
         put_profile(month, sorted(users))
     for index in order:
@@ -140,6 +136,49 @@ def test_everyone_is_online_with_the_newest_month_that_names_them(
         for user in set().union(*present)
     }
     assert {user: as_of for user, (_, as_of) in fees().items()} == expected
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    present=st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=2, max_size=2),
+    corrected=st.sets(st.sampled_from("abcd"), min_size=1),
+    which=st.sampled_from([0, 1]),
+    order=st.permutations([0, 1, 0, 1]),
+)
+def test_after_a_correction_everyone_is_where_the_newest_versions_put_them(
+    settings: Settings,
+    present: list[set[str]],
+    corrected: set[str],
+    which: int,
+    order: list[int],
+) -> None:
+    months = [JANUARY, FEBRUARY]
+    forget_everything()
+    for month, users in zip(months, present, strict=True):
+        put_profile(month, sorted(users), monthly_fee=1.0)
+        publish(month)
+    withdrawn = sorted(present[which] - corrected)
+    put_profile(
+        months[which], sorted(corrected), known_at=LATER, withdrawn=withdrawn, monthly_fee=2.0
+    )
+    for index in order:
+        publish(months[index])
+    now = [corrected if index == which else users for index, users in enumerate(present)]
+    newest = {user: max(i for i in (0, 1) if user in now[i]) for user in set().union(*now)}
+    assert fees() == {
+        user: (2.0 if index == which else 1.0, str(months[index].as_of_date))
+        for user, index in newest.items()
+    }
+    assert all(online_state(month).behind == online_state(month).mixed == 0 for month in months)
+
+
+def forget_everything() -> None:
+    with connect() as connection:
+        connection.execute("TRUNCATE online.users, online.publications")
+        for view in VIEWS:
+            connection.execute(f"TRUNCATE {view.table.snapshot}")
 
 
 def test_as_of_is_the_last_microsecond_of_the_month() -> None:
