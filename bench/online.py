@@ -3,21 +3,22 @@
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from bench.lake import fill_lake
+from bench.stages import STAGES
 from bench.worker import Say
 from bench.world import Sizes, World
 from churn.contract.features import BASELINE
 from churn.months import Month
 from churn.online import publish
+from churn.population.drops import write_drops
 from churn.settings import Settings, get_settings
 
 OLD, NEW = Month.parse("2024-01"), Month.parse("2024-02")
+STAGES_BEFORE = ("deliver", "raw tables", "snapshots", "feature views")
 FULL_USERS = 1_000_000
 FEAST = "Feast's Postgres store"
 
@@ -30,7 +31,17 @@ def filled(world: World, sizes: Sizes, say: Say) -> Iterator[Settings]:
         marker = settings.home / "filled"
         if not marker.exists():
             say(f"making {users:,} users and two months")
-            fill_lake(world.folder("online"), OLD, replace(sizes, users=users, months=2))
+            drops = write_drops(
+                world.folder("online"),
+                first=OLD,
+                users=users,
+                months=2,
+                seed=sizes.seed,
+                label_last_month=True,
+            )
+            for month, drop in zip((OLD, NEW), drops, strict=True):
+                for stage in STAGES_BEFORE:
+                    STAGES[stage](month, drop)
             marker.touch()
         yield settings
 
