@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from bench import (
+    backfill,
     batch_scoring,
     growth,
     http_features,
@@ -18,26 +19,29 @@ from bench import (
     online_reads,
     publish,
     reasons,
-    stages,
+    startup,
     training_set,
+    whole_month,
 )
+from bench.document import LATEST
 from bench.machine import describe_machine
 from bench.report import header, shown, table, write_json
 from bench.rows import Row
 from bench.world import Sizes, World
 
-LATEST = Path(__file__).parent / "results" / "latest.json"
 SECTIONS = {
     "ingest": ingest.measure,
     "training-set": training_set.measure,
     "publish": publish.measure,
     "online-reads": online_reads.measure,
-    "stages": stages.measure,
     "growth": growth.measure,
     "http-features": http_features.measure,
     "http-predict": http_predict.measure,
     "batch-scoring": batch_scoring.measure,
     "reasons": reasons.measure,
+    "backfill": backfill.measure,
+    "whole-month": whole_month.measure,
+    "startup": startup.measure,
 }
 
 

@@ -4,27 +4,26 @@ import datetime as dt
 import logging
 from pathlib import Path
 
-from churn.deliveries import deliver
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.settings import get_settings
 
 
-def month_through_graph(month: Month, drop: Path) -> None:
-    """Deliver one month, close it, train on it and score it.
+def through_graph(drops: list[tuple[Month, Path]]) -> tuple[float, dict[str, float]]:
+    """Put months through the whole graph at once; return the seconds it took, and those of each job.
 
     Raises:
         ChurnError: a step or a blocking check failed.
     """
-    from churn_assets.run import instance, run_job
+    from churn_assets.batch import run_months
 
     logging.disable(logging.INFO)  # the bench has its own progress
-    deliver(drop, settings=get_settings(), now=arrival(month), month=month)
-    with instance() as found:
-        for job in ("month_close", "train_month", "score_month"):
-            result = run_job(job, month, found)
-            if not result.succeeded:
-                raise ChurnError("; ".join(result.failures), where=f"{job} {month}")
+    outcome = run_months(drops, lambda *_: None)
+    if not outcome.succeeded:
+        failures = [
+            f"{job.job} {job.month}: {said}" for job in outcome.jobs for said in job.failures
+        ]
+        raise ChurnError("; ".join(failures), where="the graph")
+    return outcome.elapsed, outcome.seconds
 
 
 def arrival(month: Month) -> dt.datetime:

@@ -58,13 +58,13 @@ def table(rows: Sequence[Row]) -> Group:
             f"{_text(row.ours)} {row.unit}",
             "\n".join(f"{_text(spread)} {name}" for name, spread in row.beside.items()),
             "\n".join(
-                [*map(_goal, row.goals), *(f"limit {_number(v)} {n}" for n, v in row.limit.items())]
+                [*map(_goal, row.goals), *(f"limit {number(v)} {n}" for n, v in row.limit.items())]
             ),
             "\n".join(f"{_text(spread)} {name}" for name, spread in row.more.items()),
             "\n".join(f"{mb:,.0f} MB {name}" for name, mb in row.peak_mb.items()),
         )
     shape.caption = "ratio: ours as a multiple of the first one beside it"
-    return Group(shape, *(f"[{number}] {note}" for number, note in enumerate(notes, 1)))
+    return Group(shape, *(f"[{at}] {note}" for at, note in enumerate(notes, 1)))
 
 
 def write_json(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
@@ -79,11 +79,12 @@ def _goal(goal: Goal) -> str:
 
 
 def _text(spread: Spread) -> str:
-    median, low, high = map(_number, (spread.median, spread.low, spread.high))
+    median, low, high = map(number, (spread.median, spread.low, spread.high))
     return f"[bold]{median}[/bold]" + ("" if low == high else f" ({low}-{high})")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a figure with as many digits as it is worth."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

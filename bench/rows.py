@@ -1,7 +1,7 @@
 """What was measured: a spread of runs, and a row of the table that sets ours beside others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -26,16 +26,18 @@ class Goal:
 
     text: str
     met: bool
+    value: float | None = None  # what was reached, where it is a number
+    bound: float | None = None
 
 
 def at_most(what: str, value: float, bound: float, unit: str = "") -> Goal:
     """Return the goal that `value` is no more than `bound`."""
-    return Goal(f"{what} <= {bound:g}{unit}", value <= bound)
+    return Goal(f"{what} <= {bound:g}{unit}", value <= bound, value, bound)
 
 
 def at_least(what: str, value: float, bound: float, unit: str = "") -> Goal:
     """Return the goal that `value` is no less than `bound`."""
-    return Goal(f"{what} >= {bound:g}{unit}", value >= bound)
+    return Goal(f"{what} >= {bound:g}{unit}", value >= bound, value, bound)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Row:
             "beside": {name: spread.median for name, spread in self.beside.items()},
             "ratio": self.ratio,
             "goal": self.goal,
+            "goals": [asdict(goal) for goal in self.goals],
             "met": self.met,
             "limit": self.limit,
             "more": {name: spread.median for name, spread in self.more.items()},

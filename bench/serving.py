@@ -10,9 +10,10 @@ from pathlib import Path
 
 import httpx
 
+from bench.core import TO_TRAINING_SET
+from bench.drops import base_drops
 from bench.load import Load
 from bench.rows import Spread
-from bench.stages import STAGES, base_drops
 from bench.worker import Say, Worker
 from bench.world import Sizes, World
 from churn.contract.features import RICH
@@ -30,10 +31,9 @@ CEILING = "the load generator's ceiling"
 def serve_a_month(world: World, sizes: Sizes, say: Say, worker: Worker) -> str:
     """Publish a month, make its baseline champion, wait until the API serves it; return the version."""
     month, drop = base_drops(world, sizes)[0]
-    for name, stage in STAGES.items():
-        if name != "models":
-            say(f"{month}: {name}")
-            worker.run(stage, month, drop)
+    for name, stage in TO_TRAINING_SET.items():
+        say(f"{month}: {name}")
+        worker.run(stage, month, drop)
     say("fitting the baseline")
     version = worker.run(promote_baseline, month)
     say(f"waiting for version {version}")

@@ -15,7 +15,6 @@ from bench import (
     online_reads,
     publish,
     reasons,
-    stages,
     training_set,
 )
 from bench.world import Sizes, World
@@ -89,15 +88,6 @@ def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
     assert {row.unit for row in rows} == {"s per 10,000 users"}
     assert all(row.ours.median > 0 < row.more["open_s"].median for row in rows)
     assert [list(row.beside) for row in rows] == [[], [reasons.SHAP], [reasons.SHAP]]
-
-
-def test_a_month_by_stages_and_through_the_graph(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(stages.STAGES, "models")  # the graph fits them, too; once is enough here
-    rows = stages.measure(world, TINY, quiet)
-    assert [row.name for row in rows] == [*stages.STAGES, "whole month through Dagster"]
-    assert rows[-1].ratio is not None
 
 
 def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:

@@ -1,0 +1,87 @@
+"""`python -m bench.document`: puts the kept results into docs/performance.md, as a table and a picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.plot import performance_png
+from bench.report import number
+
+ROOT = Path(__file__).parents[1]
+LATEST = Path(__file__).parent / "results" / "latest.json"
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "images" / "performance.png"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+_HEAD = ("what", "ours", "beside", "ratio", "goal", "measured limit", "peak memory")
+_MET = {True: "met", False: "**not met**"}
+
+
+def read_results(path: Path = LATEST) -> list[dict[str, Any]]:
+    """Return the kept results, a record per row."""
+    return list(json.loads(path.read_text(encoding="utf-8")))
+
+
+def results_markdown(records: Sequence[dict[str, Any]]) -> str:
+    """Return the machine, the table and the notes."""
+    notes = list(dict.fromkeys(record["note"] for record in records if record["note"]))
+    lines = [_machine(records[0]["machine"]), "", _line(_HEAD), "|---" * len(_HEAD) + "|"]
+    lines += [_line(_cells(record, notes)) for record in records]
+    lines += ["", *(f"{at}. {note}" for at, note in enumerate(notes, 1))]
+    return "\n".join(lines)
+
+
+def filled(page: str, records: Sequence[dict[str, Any]]) -> str:
+    """Return a page with the results between its two marks, instead of what stood there."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{results_markdown(records)}\n{END}{after}"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']},"
+        f" load before {machine['load_before']}; Python {machine['python']}, {versions}."
+    )
+
+
+def _cells(record: dict[str, Any], notes: list[str]) -> list[str]:
+    mark = f" ({notes.index(record['note']) + 1})" if record["note"] else ""
+    spreads, unit = record["min_max"], record["unit"]
+    beside = [f"{_spread(v, spreads[n])} {n}" for n, v in record["beside"].items()]
+    ratios = [f"{record['ours'] / value:.3g}" for value in record["beside"].values()]
+    goals = [f"{goal['text']}: {_reached(goal)}{_MET[goal['met']]}" for goal in record["goals"]]
+    return [
+        f"{record['name']}{mark}<br>{record['size']}",
+        f"{_spread(record['ours'], spreads['ours'])} {unit}",
+        "<br>".join(beside),
+        "<br>".join(ratios),
+        "<br>".join(goals),
+        "<br>".join(f"{number(value)} {unit}, {name}" for name, value in record["limit"].items()),
+        "<br>".join(f"{mb:,.0f} MB {name}" for name, mb in record["peak_mb"].items()),
+    ]
+
+
+def _reached(goal: dict[str, Any]) -> str:
+    return "" if goal["value"] is None else f"{number(goal['value'])}, "
+
+
+def _spread(median: float, ends: Sequence[float]) -> str:
+    low, high = map(number, ends)
+    return number(median) if low == high else f"{number(median)} ({low}-{high})"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    records = read_results()
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), records), encoding="utf-8")
+    PICTURE.write_bytes(performance_png(records))
+
+
+if __name__ == "__main__":
+    main()

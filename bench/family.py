@@ -1,0 +1,48 @@
+"""What a process and those that it started cost: processor seconds and memory, by the system's account."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+
+import psutil
+
+from bench.worker import peak_mb
+
+_POLL_SECONDS = 0.1
+
+
+def processor_seconds() -> float:
+    """Return the processor time so far of everything that this process started, the ended included."""
+    seconds = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            # children_...: of those that have ended and were waited for; the living have their own turn.
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+@contextlib.contextmanager
+def peaks_of(pid: int) -> Iterator[dict[int, float]]:
+    """Watch a process and all that it starts; the peak of each in MB is filled in meanwhile, by its id."""
+    peaks: dict[int, float] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL_SECONDS):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                head = psutil.Process(pid)
+                for process in (head, *head.children(recursive=True)):
+                    with contextlib.suppress(OSError, StopIteration):  # it has ended meanwhile
+                        peak = peak_mb(process.pid)
+                        if not math.isnan(peak):
+                            peaks[process.pid] = peak
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
