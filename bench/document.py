@@ -1,10 +1,11 @@
-"""`python -m bench.document`: puts the kept results into docs/performance.md, as a table and a picture."""
+"""`python -m bench.document`: puts the kept results into docs/performance.md, as a table and two pictures."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.growth import growth_png
 from bench.plot import performance_png
 from bench.report import number
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
+GROWTH = ROOT / "docs" / "images" / "growth.png"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 _HEAD = ("what", "ours", "beside", "ratio", "goal", "measured limit", "peak memory")
 _MET = {True: "met", False: "**not met**"}
@@ -77,10 +79,11 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page and the pictures."""
     records = read_results()
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), records), encoding="utf-8")
     PICTURE.write_bytes(performance_png(records))
+    GROWTH.write_bytes(growth_png(records))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,31 @@
 """Growth: seconds of each stage at populations ten times apart, the exponent of each, and their plot."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.core import TO_TRAINING_SET
+from bench.drops import FIRST
 from bench.rows import Row, Spread, at_most
-from bench.stages import FIRST, STAGES
 from bench.worker import Say, Worker
 from bench.world import Sizes, World
 from churn.population.drops import write_drops
 
+NAME = "growth: "  # of the rows, before the stage's
 SMALL, FULL = (7_000, 21_000, 70_000), (7_000, 70_000, 700_000, 7_000_000)
 LEAST_USERS = 1_000  # of the warm-up, whose imports and first connections are not counted
-LEFT_OUT = ("models",)  # a forest is fitted on a sample of fixed size
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    """Play one month at each size; each has a state and a process of its own."""
+    """Play one month at each size, up to its training set; a model is fitted on a sample of fixed size.
+
+    Each size has a state and a process of its own.
+    """
     populations = FULL if sizes.full else tuple(n * sizes.users // 100_000 or 1 for n in SMALL)
-    stages = {name: stage for name, stage in STAGES.items() if name not in LEFT_OUT}
-    seconds: dict[str, list[float]] = {name: [] for name in stages}
+    seconds: dict[str, list[float]] = {name: [] for name in TO_TRAINING_SET}
     peaks: dict[str, float] = {}
     for users in populations:
         with world.state(f"growth_{users}", features=True), Worker() as worker:
@@ -28,7 +33,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
                 month = FIRST.shift(number)
                 say(f"{size:,} users: making them")
                 drop = _drop(world.folder(f"growth_{users}_{number}"), number, size, sizes.seed)
-                for name, stage in stages.items():
+                for name, stage in TO_TRAINING_SET.items():
                     say(f"{size:,} users: {name}")
                     taken = worker.time(stage, month, drop).seconds
                     if number:
@@ -42,22 +47,30 @@ def exponent(users: Sequence[int], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(users), np.log(seconds), 1)[0])
 
 
-def plot(path: Path, users: Sequence[int], seconds: Mapping[str, Sequence[float]]) -> None:
-    """Draw the seconds of each stage over the users, both logarithmic, beside a straight line."""
+def growth_png(records: Sequence[dict[str, Any]]) -> bytes:
+    """Draw the kept seconds of each stage over the users, both logarithmic, beside a straight line."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for name, taken in seconds.items():
-        axes.loglog(users, taken, marker="o", label=f"{name}: {exponent(users, taken):.2f}")
-    start = max(taken[0] for taken in seconds.values())
-    axes.loglog(users, [start * n / users[0] for n in users], "k--", label="a straight line: 1.00")
+    most, users = 0.0, [0]
+    for record in records:
+        if not record["name"].startswith(NAME):
+            continue
+        taken = {int(name.split("_")[1]): seconds for name, seconds in record["more"].items()}
+        users, most = list(taken), max(most, *taken.values())
+        stage = record["name"].removeprefix(NAME)
+        axes.loglog(users, list(taken.values()), "o-", label=f"{stage}: {record['ours']:.2f}")
+    axes.loglog(users, [most * n / users[-1] for n in users], "k--", label="a straight line: 1.00")
     axes.set(
         xlabel="users", ylabel="seconds", title="A month by stage, and the exponent of its growth"
     )
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _drop(folder: Path, number: int, users: int, seed: int) -> Path:
@@ -70,7 +83,7 @@ def _drop(folder: Path, number: int, users: int, seed: int) -> Path:
 def _row(name: str, users: Sequence[int], seconds: Sequence[float], peaks: dict[str, float]) -> Row:
     found = exponent(users, seconds)
     return Row(
-        f"growth: {name}",
+        f"{NAME}{name}",
         f"{users[0]:,} to {users[-1]:,} users",
         Spread.of([found]),
         "exponent",
