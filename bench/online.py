@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from bench.stages import STAGES
+from bench.core import TO_TRAINING_SET
 from bench.worker import Say
 from bench.world import Sizes, World
 from churn.contract.features import BASELINE
@@ -41,7 +41,7 @@ def filled(world: World, sizes: Sizes, say: Say) -> Iterator[Settings]:
             )
             for month, drop in zip((OLD, NEW), drops, strict=True):
                 for stage in STAGES_BEFORE:
-                    STAGES[stage](month, drop)
+                    TO_TRAINING_SET[stage](month, drop)
             marker.touch()
         yield settings
 
