@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import backfill, whole_month
+from bench import backfill
 from bench.core import STAGES
 from bench.family import peaks_of, processor_seconds
 from bench.worker import Worker
@@ -36,17 +36,8 @@ def test_the_graph_and_its_stages_alone_come_to_the_same(world: World) -> None:
     assert row.beside[backfill.ALONE].median == pytest.approx(2 * stages.ours.median)
 
 
-def test_one_month_of_other_users_goes_through_the_graph(world: World) -> None:
-    [row] = whole_month.measure(world, TINY, quiet)
-    assert row.size == "600 users, training included"
-    assert row.met is None  # the goal is one of the full size
-    jobs = ["deliver", "month_close", "train_month", "score_month"]
-    assert list(row.more) == [f"s {job}" for job in jobs]
-    assert sum(spread.median for spread in row.more.values()) <= 1.2 * row.ours.median
-
-
-def test_what_a_process_and_its_own_cost_is_counted() -> None:
-    with Worker() as worker:
+def test_what_a_process_and_its_own_cost_is_counted(world: World) -> None:
+    with world.state("counted"), Worker() as worker:
         before = processor_seconds()
         with peaks_of(worker.run(backfill.pid)) as peaks:
             worker.run(burn_and_hold)
