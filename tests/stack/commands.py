@@ -42,8 +42,9 @@ def postgres_held(told: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
         from churn.cli.main import app
         from churn.stack.supervisor import running_stack
 
-        # A test run in the background of a script would pass its deafness on.
+        # A test run in the background of a script, or under nohup, would pass its deafness on.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         @app.command()
         def hold() -> None:
