@@ -80,8 +80,8 @@ def main(
             if not only or name in only:
                 with shown(Console(stderr=True), name) as say:
                     rows += measure(world, sizes, say)
+                write_json(rows, machine, json_file)  # what is measured stays, whatever comes next
     console.print(table(rows))
-    write_json(rows, machine, json_file)
 
 
 if __name__ == "__main__":  # worker processes import this module again
