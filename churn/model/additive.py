@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from churn.model.piecewise import PiecewiseLinear  # brings scikit-learn
 
 Floats = npt.NDArray[np.float64]
-RANDOM_STATE = 42
+PIECES = 6  # of a number's line, at most
 
 
-def new_logistic(service: Service, *, pieces: int, strength: float) -> Any:
+def new_logistic(service: Service, *, strength: float) -> Any:
     """Return the unfitted pipeline: one-hot categories, numbers in pieces, logistic regression.
 
     Args:
         service: the features.
-        pieces: the most pieces of a number's line.
         strength: inverse of the regularisation (scikit-learn's C).
     """
     from sklearn.compose import ColumnTransformer
@@ -38,7 +37,7 @@ def new_logistic(service: Service, *, pieces: int, strength: float) -> Any:
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     parts = [
         ("categorical", encoder, service.categorical_cols),
-        ("numeric", PiecewiseLinear(pieces), service.numeric_cols),
+        ("numeric", PiecewiseLinear(PIECES), service.numeric_cols),
     ]
     # Newton's steps are exact on a few hundred columns, and alike whatever the threads.
     regression = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)

@@ -29,7 +29,7 @@ _SINGLE_THREADED = 20_000  # rows
 _TREES = {"min_samples_leaf": 50, "max_features": 0.4}
 # Small on purpose: a month of a few thousand users tells no finer grid apart.
 GRID: dict[Kind, tuple[dict[str, Any], ...]] = {
-    "logistic": ({"pieces": 6, "strength": 0.1}, {"pieces": 6, "strength": 1.0}),
+    "logistic": ({"strength": 0.1}, {"strength": 1.0}),
     "boosting": (
         {"learning_rate": 0.1, "max_iter": 80, "max_leaf_nodes": 4, **_TREES},
         {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 8, **_TREES},
@@ -94,7 +94,8 @@ def fit_candidate(chosen: Candidate, rows: Rows) -> Fitted:
     pipeline = new_candidate(chosen.kind, rows, chosen.parameters)
     with steady(rows):
         pipeline.fit(rows.features, rows.labels)
-    return _calibrated(chosen, rows, pipeline, time.perf_counter() - started)
+        took = time.perf_counter() - started
+        return _calibrated(chosen, rows, pipeline, took)
 
 
 def _calibrated(chosen: Candidate, rows: Rows, pipeline: Any, took: float) -> Fitted:
@@ -115,17 +116,25 @@ def _calibrated(chosen: Candidate, rows: Rows, pipeline: Any, took: float) -> Fi
 
 
 def steady(rows: Rows) -> threadpool_limits:
-    """Return a context for fitting: the same bits on any machine, and no thread that waits by spinning.
+    """Return a context for fitting and judging: the same bits on any machine, no thread that spins.
 
     BLAS adds up in an order that depends on its threads, boosting does not; and a few thousand rows
-    gain nothing from more than one.
+    gain nothing from more than one, which would wait for the other after every single tree.
     """
     threads = get_settings().n_jobs if len(rows.labels) > _SINGLE_THREADED else 1
     return threadpool_limits({"blas": 1, "openmp": threads})
 
 
-def out_of_fold(kind: Kind, rows: Rows, parameters: dict[str, Any], folds: int = FOLDS) -> Floats:
+def out_of_fold(
+    kind: Kind, rows: Rows, grid: Sequence[dict[str, Any]], folds: int = FOLDS
+) -> list[Floats]:
     """Return each training row's log odds, by a model that was not fitted on that row's user.
+
+    Args:
+        kind: of model.
+        rows: those to fit on and to judge.
+        grid: parameters; the log odds are in their order. A fold is encoded once for all of them.
+        folds: the most of them.
 
     Raises:
         ChurnError: fewer than two users of a class.
@@ -137,14 +146,18 @@ def out_of_fold(kind: Kind, rows: Rows, parameters: dict[str, Any], folds: int =
             where=rows.service.name,
             remedy="take more users, or a longer period",
         )
-    found = np.empty(len(rows.labels))
-    for fit_on, judged in _parts(rows, min(folds, int(fewest))):
-        inside = dataclasses.replace(
-            rows, features=rows.features.iloc[fit_on], labels=rows.labels[fit_on]
-        )
-        with steady(rows):
-            pipeline = new_candidate(kind, inside, parameters).fit(inside.features, inside.labels)
-        found[judged] = log_odds(kind, pipeline, rows.features.iloc[judged])
+    found = [np.empty(len(rows.labels)) for _ in grid]
+    with steady(rows):
+        for fit_on, judged in _parts(rows, min(folds, int(fewest))):
+            inside = dataclasses.replace(
+                rows, features=rows.features.iloc[fit_on], labels=rows.labels[fit_on]
+            )
+            pipelines = [new_candidate(kind, inside, parameters) for parameters in grid]
+            encode = pipelines[0]["encode"]  # no parameter of a grid changes the encoding
+            encoded = encode.fit_transform(inside.features)
+            beside = encode.transform(rows.features.iloc[judged])
+            for raw, pipeline in zip(found, pipelines, strict=True):
+                raw[judged] = log_odds(kind, pipeline[-1].fit(encoded, inside.labels), beside)
     return found
 
 
@@ -163,7 +176,7 @@ def _parts(rows: Rows, folds: int) -> Iterable[tuple[Any, Any]]:
 def tuned(kind: Kind, rows: Rows) -> Candidate:
     """Return the parameters of a kind that do best out of fold, with their calibration."""
     started = time.perf_counter()
-    tried = [(parameters, out_of_fold(kind, rows, parameters)) for parameters in GRID[kind]]
+    tried = zip(GRID[kind], out_of_fold(kind, rows, GRID[kind]), strict=True)
     judged = [_judged(kind, rows, each, raw, rows.labels) for each, raw in tried]
     return dataclasses.replace(best(judged), seconds=time.perf_counter() - started)
 

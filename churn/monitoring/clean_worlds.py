@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FIRST = Month.parse("2024-01")
 _NUMBERS = {feature.name: is_number(feature) for feature in FEATURES}
-_PARAMETERS = {"pieces": 6, "strength": 0.1}  # of the challenger that wins most months
+_PARAMETERS = {"strength": 0.1}  # of the challenger that wins most months
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Model:
         from churn.model.rows import prepare
 
         rows = prepare(month.frame.assign(churn_label=month.labels), RICH)
-        raw = out_of_fold("logistic", rows, _PARAMETERS, folds=3)
+        [raw] = out_of_fold("logistic", rows, [_PARAMETERS], folds=3)
         pipeline = new_candidate("logistic", rows, _PARAMETERS).fit(rows.features, rows.labels)
         return cls(pipeline, fit_calibration(raw, rows.labels))
 

@@ -148,8 +148,8 @@ def test_a_user_of_several_months_is_judged_by_no_fold_that_knows_them(world) ->
         labels=(own < 0.5).astype(np.int64),
         features=rows.features.assign(monthly_fee=np.round(own * 1e6) % 997),
     )
-    raw = out_of_fold("boosting", told, {"learning_rate": 0.3, "max_iter": 60, "max_leaf_nodes": 64,
-                                         "min_samples_leaf": 1, "max_features": 1.0})  # fmt: skip
+    [raw] = out_of_fold("boosting", told, [{"learning_rate": 0.3, "max_iter": 60, "max_leaf_nodes": 64,
+                                            "min_samples_leaf": 1, "max_features": 1.0}])  # fmt: skip
     assert intervals(told.labels, raw)["auc"].low < 0.5
 
 

@@ -1,6 +1,7 @@
 """The candidates: judged on users they have not seen, calibrated, served as they were fitted, explained."""
 
 import dataclasses
+from typing import Any
 
 import mlflow as mlflow_package
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from churn.contract.features import BASELINE, RICH, SUPPORT_AGG, Service
 from churn.errors import ChurnError
@@ -30,7 +32,7 @@ from churn.model.candidates import (
 )
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import EXPLAINER_PATH, Explainer, explainer_of
-from churn.model.fitted import Fitted, log_odds, to_onnx
+from churn.model.fitted import Fitted, Floats, Kind, log_odds, to_onnx
 from churn.model.importances import importances
 from churn.model.onnx_graph import open_session, score
 from churn.model.plots import model_report_png
@@ -118,7 +120,7 @@ def test_the_candidates_are_judged_on_training_users_they_have_not_seen(fitted: 
 def test_noise_is_not_learned_out_of_fold(kind, world: pd.DataFrame) -> None:
     shuffled = world.assign(churn_label=world["churn_label"].sample(frac=1, random_state=1).values)
     rows = prepare(shuffled, RICH)
-    raw = out_of_fold(kind, rows, GRID[kind][0])
+    [raw] = out_of_fold(kind, rows, GRID[kind][:1])
     assert evaluate(rows.labels, 1 / (1 + np.exp(-raw)), 0.5)["auc"] == pytest.approx(0.5, abs=0.12)
 
 
@@ -162,11 +164,34 @@ def test_what_cannot_be_calibrated_is_refused(raw: list[float], labels: list[int
         fit_calibration(np.array(raw), np.array(labels))
 
 
+def test_a_few_thousand_rows_are_fitted_and_judged_by_one_thread(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def watched(kind: Kind, pipeline: Any, features: Any) -> Floats:
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return log_odds(kind, pipeline, features)
+
+    monkeypatch.setattr(module, "log_odds", watched)
+    with threadpool_limits(2):  # as many as the machine would take
+        fit_challenger(module.tuned("boosting", fitted.data), fitted)
+    assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("kind", ["logistic", "boosting"])
+def test_a_grid_is_judged_as_each_of_its_parameters_alone(kind, fitted: Fitted) -> None:
+    together = out_of_fold(kind, fitted.data, GRID[kind])
+    alone = [raw for each in GRID[kind] for raw in out_of_fold(kind, fitted.data, [each])]
+    assert [raw.tobytes() for raw in together] == [raw.tobytes() for raw in alone]
+    assert len({raw.tobytes() for raw in together}) == len(GRID[kind])
+
+
 def test_too_few_for_folds_is_said(world: pd.DataFrame) -> None:
     rows = prepare(world, BASELINE)
     one = dataclasses.replace(rows, labels=np.array([1, *np.zeros(len(rows.labels) - 1, int)]))
     with pytest.raises(ChurnError, match="folds need two"):
-        out_of_fold("logistic", one, GRID["logistic"][0])
+        out_of_fold("logistic", one, GRID["logistic"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
