@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from churn.online_reads import OnlineRow
 
 NOTHING_PUBLISHED = "no month has been published yet"
+NO_RIGHT = "its role may not read the features: run `churn init`"
 _NO_USER = ""  # nobody's id: asking for it exercises the whole path
 
 
@@ -94,6 +95,8 @@ class StoreReader:
         except psycopg.OperationalError as error:
             reason = f"Postgres does not answer ({type(error).__name__})"
             raise NotReadyError("store", reason) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise NotReadyError("store", NO_RIGHT) from error
 
 
 def _user_row(row: "OnlineRow") -> UserRow:

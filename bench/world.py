@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from churn.database import connect
-from churn.database.init import SERVICE_DATABASES, create_schema
+from churn.database.init import SERVICE_DATABASES, admit_api, create_schema
 from churn.errors import ChurnError
 from churn.population.base import SIZE
 from churn.settings import Settings, get_settings
@@ -94,6 +94,7 @@ class World:
                     create_schema(connection)
                 if features:
                     apply_features()
+                    admit_api()
                 self._made.add(name)
             yield get_settings()
 

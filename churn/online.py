@@ -18,14 +18,13 @@ from churn.contract.features import VIEWS
 from churn.contract.tables import PROFILE_TABLES
 from churn.database import connect, lock_until_closed
 from churn.database.copying import copy_batches_in
-from churn.database.online_tables import COLUMNS, USERS, users_columns
+from churn.database.online_tables import COLUMNS, LOCK, USERS, users_columns
 from churn.errors import ChurnError
 from churn.lake import view_version
 from churn.months import Month
 from churn.online_month import month_rows
 from churn.online_restore import restore_withdrawn
 
-LOCK = "churn.online"  # one writer at a time; readers are not held up
 NEXT = sql.Identifier("online", "next_users")
 _ROWS_AT_ONCE = 25_000
 _PATIENCE = dt.timedelta(minutes=5)

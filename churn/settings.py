@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str = "streamflow"
     postgres_sslmode: str = "prefer"
+    api_postgres_user: str = Field(default="churn_api", min_length=1)  # made if it has a password
+    api_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = "streamflow"

@@ -8,8 +8,7 @@ from psycopg import sql
 
 from churn.contract.features import VIEWS, View
 from churn.database import lock
-from churn.database.online_tables import USERS
-from churn.online import LOCK
+from churn.database.online_tables import LOCK, USERS
 
 # A row is of one version, so a newer month begins a new row, in which only this view is there until the
 # others follow. Within a month a view may come in an older version than another: corrections are by file.

@@ -19,7 +19,8 @@ def init(
     """Create or migrate every database and table that is missing; safe to run again.
 
     `churn up` does this by itself. On a server it is the step before the services, since three of
-    them starting at once on an empty database would spoil each other's migrations.
+    them starting at once on an empty database would spoil each other's migrations. Where
+    API_POSTGRES_PASSWORD is set, the API's role is made, too: it may read what the API serves.
 
     **Example**
 

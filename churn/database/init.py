@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from churn.database import connect, lock
+from churn.database.api_role import ensure_api_role
 from churn.database.schema import statements
 from churn.errors import ChurnError
 from churn.settings import get_settings
@@ -16,7 +17,7 @@ SERVICE_DATABASES = ("dagster", "mlflow")
 
 
 def initialise(services: Collection[str] = SERVICES) -> None:
-    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast.
+    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
     each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
@@ -26,7 +27,7 @@ def initialise(services: Collection[str] = SERVICES) -> None:
         services: what to make ready; the others are left as they are.
     """
     make_ready = {
-        "streamflow": _apply_features,
+        "streamflow": _make_own,
         "dagster": _migrate_dagster,
         "mlflow": _migrate_mlflow,
     }
@@ -36,9 +37,6 @@ def initialise(services: Collection[str] = SERVICES) -> None:
         )
     for service in services:
         with _making(service):
-            if service == "streamflow":
-                with connect() as connection:
-                    create_schema(connection)
             make_ready[service]()
 
 
@@ -62,11 +60,35 @@ def create_schema(connection: psycopg.Connection) -> None:
         connection.execute(statement)
 
 
+def admit_api() -> None:
+    """Make the API's role where a password is set for it; without one the API connects as we do."""
+    settings = get_settings()
+    if password := settings.api_postgres_password.get_secret_value():
+        with connect() as connection:
+            ensure_api_role(connection, settings.api_postgres_user, password)
+
+
 def _create_database(name: str) -> None:
     with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        if name in SERVICE_DATABASES and get_settings().api_postgres_password:
+            # Who may log in may connect, unless told otherwise.
+            connection.execute(
+                sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(
+                    sql.Identifier(name)
+                )
+            )
+
+
+def _make_own() -> None:
+    from feature_repo.store import apply_features
+
+    with connect() as connection:
+        create_schema(connection)
+    apply_features()
+    admit_api()
 
 
 def _migrate_dagster() -> None:
@@ -81,9 +103,3 @@ def _migrate_mlflow() -> None:
     from mlflow.db import upgrade
 
     upgrade.callback(get_settings().sqlalchemy_url("mlflow"))
-
-
-def _apply_features() -> None:
-    from feature_repo.store import apply_features
-
-    apply_features()

@@ -8,6 +8,7 @@ from psycopg import sql
 from churn.contract.features import VIEWS
 
 USERS = sql.Identifier("online", "users")
+LOCK = "churn.online"  # one writer at a time; readers are not held up
 
 _TYPES: dict[str, LiteralString] = {
     "Int64": "bigint",

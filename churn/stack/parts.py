@@ -108,6 +108,7 @@ def _api(plan: Plan, logs: Path) -> Part:
     return Part(
         name="api",
         command=lambda: http_command("api.main:app", plan.declared.api_host, plan.api_port),
+        environment=plan.api_login,
         log=logs / "api.log",
         probe=functools.partial(probes.http, f"{url}/health/live"),
         after=("init",),

@@ -36,6 +36,13 @@ class Plan:
         """The state folder."""
         return self.declared.home
 
+    @property
+    def api_login(self) -> dict[str, str]:
+        """What makes the API connect as its own role; nothing where that has no password."""
+        told = self.environment
+        login = {name: told[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        return login if login["POSTGRES_PASSWORD"] else {}
+
 
 def make_plan(record: Record) -> Plan:
     """Plan a stack: what runs keeps its place, the environment decides on the rest."""
@@ -57,6 +64,7 @@ def make_plan(record: Record) -> Plan:
         **postgres,
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
         "POSTGRES_DB": declared.postgres_db,
+        "API_POSTGRES_USER": declared.api_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
@@ -89,7 +97,7 @@ def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
     given = declared.model_fields_set
     if "postgres_host" in given:
         return None
-    if stray := {"postgres_user", "postgres_password"} & given:
+    if stray := {"postgres_user", "postgres_password", "api_postgres_password"} & given:
         raise ChurnError(
             f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
             where="environment",
@@ -112,6 +120,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_USER": declared.postgres_user,
         "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
+        "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
     }
 
 

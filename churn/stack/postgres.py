@@ -52,7 +52,7 @@ class EmbeddedPostgres:
     """One server in one folder: made on first use, listening on the loopback with a password.
 
     Args:
-        folder: holds `data/`, `password` (0600) and the server's log.
+        folder: holds `data/`, `password` and `api_password` (0600) and the server's log.
         port: where to listen; a free port if not given.
         durable: False gives up crash safety for speed; for tests.
     """
@@ -66,12 +66,7 @@ class EmbeddedPostgres:
     @property
     def password(self) -> str:
         """The superuser's password, made up on first use."""
-        secret = self.folder / "password"
-        if not secret.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            secret.touch(mode=0o600)
-            secret.write_text(secrets.token_urlsafe(24))
-        return secret.read_text()
+        return self._secret("password")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,6 +77,7 @@ class EmbeddedPostgres:
             "POSTGRES_USER": USER,
             "POSTGRES_PASSWORD": self.password,
             "POSTGRES_SSLMODE": "disable",  # the wheel's server is built without TLS
+            "API_POSTGRES_PASSWORD": self._secret("api_password"),
         }
 
     def command(self) -> list[str]:
@@ -152,6 +148,14 @@ class EmbeddedPostgres:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _secret(self, name: str) -> str:
+        secret = self.folder / name
+        if not secret.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            secret.touch(mode=0o600)
+            secret.write_text(secrets.token_urlsafe(24))
+        return secret.read_text()
 
     def _initialise(self, data: Path) -> None:
         unfinished = data.with_name("data.unfinished")  # renamed when whole: a kill leaves no half

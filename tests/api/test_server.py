@@ -13,8 +13,7 @@ import pytest
 
 from churn.contract.features import RICH
 from churn.contract.model import REGISTERED_MODEL
-from churn.database import connect
-from churn.database.init import create_schema
+from churn.database.init import initialise
 from churn.model.baseline import Fitted, fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import model_frame
@@ -22,12 +21,13 @@ from churn.model.tracking import log_model_run
 from churn.online import publish
 from churn.settings import get_settings
 from churn.stack.parts import http_command
+from churn.stack.plan import make_plan
 from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
-from feature_repo.store import apply_features
+from churn.stack.record import Record
 from tests.api.waiting import until
 from tests.model.conftest import small_world
-from tests.stages.world import FEBRUARY, JANUARY, put_profile
+from tests.stages.world import FEBRUARY, JANUARY, MARCH, put_profile
 
 
 @pytest.fixture
@@ -49,8 +49,10 @@ def own_postgres(
 def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client]:
     port = free_port()
     command = http_command("api.main:app", "127.0.0.1", port)
+    told = {**os.environ, **make_plan(Record()).api_login}
+    assert told["POSTGRES_USER"] == "churn_api"
     with (tmp_path / "api.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=told)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             until(lambda: live(client))
@@ -63,6 +65,7 @@ def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client
     assert "Application shutdown complete" in text
     assert "Traceback" not in text.rpartition("Shutting down")[2]
     assert "/features" not in text  # who was asked about is nobody's business
+    assert told["POSTGRES_PASSWORD"] not in text
 
 
 def live(client: httpx.Client) -> bool:
@@ -108,9 +111,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     assert api.get("/features/a").status_code == 503
     until(lambda: "alias champion" in (api.get("/health").json()["model"]["problem"] or ""))
 
-    with connect() as connection:
-        create_schema(connection)
-    apply_features()
+    initialise(["streamflow"])
     until(lambda: "published" in (api.get("/health").json()["store"]["problem"] or ""))
     put_profile(JANUARY, ["a", "gone"], monthly_fee=29.85, plan_stream_tv=None)
     put_profile(FEBRUARY, ["a"], monthly_fee=29.85, plan_stream_tv=None)
@@ -136,6 +137,10 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     own_postgres.start()
     until(lambda: is_ready(api))
     assert {predict(api).status_code for _ in range(20)} == {200}
+
+    put_profile(MARCH, ["a"], monthly_fee=19.99)
+    publish(MARCH)
+    assert {predict(api).json()["as_of"] for _ in range(20)} == {"2024-03-31"}
 
     second = fit_baseline(small_world(seed=1), RICH, n_estimators=5)
     promote(two := registered(second, "two"))

@@ -7,13 +7,16 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from api.errors import NotReadyError
-from api.features import NOTHING_PUBLISHED, Reading
+from api.features import NO_RIGHT, NOTHING_PUBLISHED, Reading
 from api.store import StorePart, StoreState, open_store_reader
 from churn.contract.features import BASELINE, RICH, SERVICES, Service
 from churn.contract.tables import SUPPORT, USAGE
 from churn.database import connect
+from churn.database.init import admit_api
 from churn.online import publish
-from churn.settings import Settings
+from churn.settings import Settings, get_settings
+from churn.stack.plan import make_plan
+from churn.stack.record import Record
 from feature_repo.store import apply_features, open_store
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
@@ -45,9 +48,19 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture
-def reader(settings: Settings, portal: BlockingPortal) -> Iterator[StoreReader]:
+def reader(
+    settings: Settings, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StoreReader]:
+    """A reader that connects as the API does, which is not as those who publish."""
     apply_features()
-    opened = StoreReader(portal)
+    admit_api()
+    with monkeypatch.context() as patch:
+        for name, value in make_plan(Record()).api_login.items():
+            patch.setenv(name, value)
+        get_settings.cache_clear()
+        assert get_settings().postgres_user == "churn_api"
+        opened = StoreReader(portal)
+    get_settings.cache_clear()
     yield opened
     opened.close()
 
@@ -125,6 +138,17 @@ def test_nothing_published_is_not_ready(reader: StoreReader) -> None:
     with pytest.raises(NotReadyError, match="no month has been published yet"):
         reader.check()
     publish_month(JANUARY, ["a"])
+    assert reader.check() == dt.date(2024, 1, 31)
+
+
+def test_a_right_that_is_missing_is_named_until_it_is_granted(reader: StoreReader) -> None:
+    publish_month(JANUARY, ["a"])
+    with connect() as connection:
+        connection.execute("REVOKE SELECT ON online.users FROM churn_api")
+    with pytest.raises(NotReadyError) as refused:
+        reader.check()
+    assert refused.value.detail["reason"] == NO_RIGHT
+    admit_api()
     assert reader.check() == dt.date(2024, 1, 31)
 
 

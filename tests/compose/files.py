@@ -16,6 +16,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.prefix) / "bin"
 SECRET = "a:b/c@d%e"  # every character that a URL would take for something else
+API_SECRET = "f'g\"h\\i@j%k"  # or that SQL would
+PASSWORDS = {"POSTGRES_PASSWORD": SECRET, "API_POSTGRES_PASSWORD": API_SECRET}
 
 
 def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +34,7 @@ def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def resolved(**variables: str) -> dict[str, Any]:
-    done = compose("config", "--format", "json", **{"POSTGRES_PASSWORD": SECRET} | variables)
+    done = compose("config", "--format", "json", **PASSWORDS | variables)
     assert done.returncode == 0, done.stderr
     config: dict[str, Any] = json.loads(done.stdout)
     return config

@@ -9,7 +9,7 @@ import yaml
 
 import churn
 from churn.settings import CampaignSettings, GateSettings, Settings
-from tests.compose.files import ROOT, compose, resolved, stages
+from tests.compose.files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
 from tests.variables import known_variables
 
 OURS = {"init", "mlflow", "code", "webserver", "daemon", "api"}
@@ -36,23 +36,29 @@ def names_it(place: Path | None, name: str) -> bool:
 
 
 def test_compose_accepts_the_file() -> None:
-    done = compose("config", "--quiet", POSTGRES_PASSWORD="x")
+    done = compose("config", "--quiet", **PASSWORDS)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("given", [{}, {"POSTGRES_PASSWORD": ""}], ids=["missing", "empty"])
-def test_no_password_is_an_error_that_names_it(given: dict[str, str]) -> None:
-    done = compose("config", "--quiet", **given)
+@pytest.mark.parametrize("name", PASSWORDS)
+@pytest.mark.parametrize("given", [None, ""], ids=["missing", "empty"])
+def test_no_password_is_an_error_that_names_it(name: str, given: str | None) -> None:
+    others = {other: value for other, value in PASSWORDS.items() if other != name}
+    done = compose("config", "--quiet", **others, **({} if given is None else {name: given}))
     assert done.returncode != 0
-    assert "POSTGRES_PASSWORD" in done.stderr
+    assert f'"{name}"' in done.stderr or f" {name} " in done.stderr
     assert ".env.example" in done.stderr
 
 
-def test_example_needs_a_password_and_nothing_else() -> None:
+def test_example_needs_passwords_and_nothing_else() -> None:
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert compose("config", "--quiet", **example).returncode != 0
-    assert resolved(**example | {"POSTGRES_PASSWORD": "x"}) == resolved(POSTGRES_PASSWORD="x")
+    assert {name for name, value in example.items() if not value} == {
+        *PASSWORDS,
+        "CHURN_LAST_MONTH",
+    }
+    assert resolved(**example | PASSWORDS) == resolved()
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     assert set(example) == set(re.findall(r"\$\{(\w+)", text))
 
@@ -64,7 +70,21 @@ def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -
     assert all(rest.startswith(":?") for _, rest in uses)
     for service in config["services"].values():
         given = service.get("environment") or {}
-        assert all("PASSWORD" in name for name, value in given.items() if "a:b/c@d%e" in value)
+        for secret in (SECRET, API_SECRET):
+            assert all("PASSWORD" in name for name, value in given.items() if secret in value)
+
+
+def test_api_is_told_its_own_role_and_not_the_owner(config: dict[str, Any]) -> None:
+    api, init = (config["services"][name]["environment"] for name in ("api", "init"))
+    assert SECRET not in api.values()
+    for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"):
+        assert api[name] == init[f"API_{name}"] != init[name]
+    knowing = {
+        name
+        for name, service in config["services"].items()
+        if API_SECRET in (service.get("environment") or {}).values()
+    }
+    assert knowing == {"api", "init"}
 
 
 def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
@@ -138,15 +158,18 @@ def test_every_variable_is_known_to_somebody(config: dict[str, Any]) -> None:
 
 def test_services_agree_on_what_they_share(config: dict[str, Any]) -> None:
     seen: dict[str, set[str]] = {}
-    for service in config["services"].values():
+    for name, service in config["services"].items():
         for variable, value in (service.get("environment") or {}).items():
-            seen.setdefault(variable, set()).add(value)
+            own = name == "api" and variable in ("POSTGRES_USER", "POSTGRES_PASSWORD")
+            seen.setdefault(f"API_{variable}" if own else variable, set()).add(value)
     assert {name for name, values in seen.items() if len(values) > 1} == set()
 
 
 def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
     given = config["services"]["code"]["environment"]
     fields = Settings.model_fields
+    init = config["services"]["init"]["environment"]
+    assert init["API_POSTGRES_USER"] == fields["api_postgres_user"].default
     for name in ("postgres_user", "postgres_db", "mlflow_experiment"):
         assert given[name.upper()] == fields[name].default
     assert given["CHURN_FIRST_MONTH"] == str(fields["first_month"].default)

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.compose.files import SECRET
+from tests.compose.files import API_SECRET, PASSWORDS, SECRET
 from tests.compose.stack import Stack
 
 WATCHED = ("postgres", "mlflow", "code", "webserver", "daemon", "api")
@@ -118,8 +118,30 @@ def test_nothing_is_written_outside_of_the_volumes(stack: Stack) -> None:
 
 def test_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
     for container in stack.containers.values():
-        assert SECRET not in " ".join(container.command(container.spec["command"]))
-        assert SECRET not in container.log.read_text(errors="replace")
+        for secret in PASSWORDS.values():
+            assert secret not in " ".join(container.command(container.spec["command"]))
+            assert secret not in container.log.read_text(errors="replace")
+
+
+def test_api_connects_as_a_role_that_reads_what_it_serves(stack: Stack) -> None:
+    where = {"host": "127.0.0.1", "port": stack.world.port("postgres", 5432)}
+    query = (
+        "SELECT usename, count(*) > 0 FROM pg_stat_activity WHERE datname = 'streamflow'"
+        " AND query LIKE '%online.publications%' AND pid <> pg_backend_pid() GROUP BY usename"
+    )
+    with psycopg.connect(
+        **where, dbname="postgres", user="streamflow", password=SECRET
+    ) as connection:
+        ask(url(stack, "api", "/health"))
+        assert connection.execute(query).fetchall() == [("churn_api", True)]
+    login = {"user": "churn_api", "password": API_SECRET}
+    with psycopg.connect(**where, **login, dbname="streamflow", autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM online.users").fetchone() == (200,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM raw.users")
+    for database in ("dagster", "mlflow"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(**where, **login, dbname=database)
 
 
 def test_stopped_services_end_in_time_and_are_unhealthy(stack: Stack) -> None:

@@ -98,10 +98,11 @@ def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     assert not living(tmp_path)
 
 
-def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path) -> None:
-    up = churn(environment(tmp_path, POSTGRES_PASSWORD="secret"), "up")
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD"])
+def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path, name: str) -> None:
+    up = churn(environment(tmp_path, **{name: "secret"}), "up")
     assert up.returncode == 1
-    assert "POSTGRES_PASSWORD without POSTGRES_HOST" in up.stderr
+    assert f"environment: {name} without POSTGRES_HOST" in up.stderr
 
 
 def test_status_of_nothing(tmp_path: Path) -> None:

@@ -34,6 +34,27 @@ def test_defaults_are_the_contract(home: Path) -> None:
     assert set(PARTS) < set(names)
 
 
+def test_the_api_comes_as_its_own_role(home: Path) -> None:
+    plan = make_plan(Record())
+    assert plan.api_login["POSTGRES_USER"] == "churn_api"
+    assert plan.api_login["POSTGRES_PASSWORD"] != plan.environment["POSTGRES_PASSWORD"]
+    parts = {part.name: part for part in make_parts(plan, Record())}
+    assert dict(parts["api"].environment) == plan.api_login
+    assert make_plan(Record()).api_login == plan.api_login
+
+
+def test_the_api_of_another_postgres_comes_as_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "db.example")
+    assert make_plan(Record()).api_login == {}
+    monkeypatch.setenv("API_POSTGRES_PASSWORD", "secret")
+    login = {"POSTGRES_USER": "churn_api", "POSTGRES_PASSWORD": "secret"}
+    assert make_plan(Record()).api_login == login
+    monkeypatch.setenv("API_POSTGRES_USER", "reader")
+    assert make_plan(Record()).api_login == login | {"POSTGRES_USER": "reader"}
+
+
 def test_every_process_is_told_of_the_oracle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_plan(Record()).environment["CHURN_ORACLE"] == ""
     monkeypatch.setenv("CHURN_ORACLE", str(home / "oracle"))

@@ -60,7 +60,7 @@ def test_password_is_wanted_and_private(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert server.password not in " ".join(_process_on(server.port).cmdline())
         assert {path.name for path in secret.parent.iterdir()} == {
-            "data", "password", "postgres.log",
+            "data", "password", "api_password", "postgres.log",
         }  # fmt: skip
 
 

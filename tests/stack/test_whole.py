@@ -62,12 +62,26 @@ def test_only_the_loopback_is_served(home: Path) -> None:
 
 
 def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:
-    password = (home / "postgres" / "password").read_text()
+    secrets = [home / "postgres" / name for name in ("password", "api_password")]
     for process in (p for family in living(home).values() for p in family):
         with contextlib.suppress(psutil.NoSuchProcess):  # Postgres' own workers come and go
-            assert password not in " ".join(process.cmdline())
-    for name in ("stack.env", "stack.json"):
-        assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
+            line = " ".join(process.cmdline())
+            assert all(secret.read_text() not in line for secret in secrets)
+    for log in (home / "logs").iterdir():
+        text = log.read_text(errors="replace")
+        assert all(secret.read_text() not in text for secret in secrets)
+    for path in (home / "stack.env", home / "stack.json", *secrets):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_api_knows_its_own_password_alone(told: Told, home: Path) -> None:
+    owners, apis = ((home / "postgres" / name).read_text() for name in ("password", "api_password"))
+    (api,) = living(home)["api"]
+    assert api.environ()["POSTGRES_USER"] == "churn_api"
+    assert api.environ()["POSTGRES_PASSWORD"] == apis
+    assert owners not in api.environ().values()
+    answer = httpx.get(f"http://127.0.0.1:{told['API_PORT']}/health").json()
+    assert answer["store"]["problem"] == "no month has been published yet"  # it could ask
 
 
 def test_a_second_up_says_what_runs(told: Told) -> None:
