@@ -44,10 +44,9 @@ def pack_pipeline(
     """Write the fitted pipeline as an MLflow model into `folder`, which must not exist yet.
 
     MLflow writes its own files around an unfitted twin; the fitted pipeline then takes its place,
-    compressed: a fifth of the size that MLflow would write, in half of the time.
+    compressed: a quarter of the size that MLflow would write.
     """
     import mlflow.sklearn
-    import skops.io
     from mlflow.models import Model
     from sklearn.base import clone
 
@@ -61,11 +60,28 @@ def pack_pipeline(
         pyfunc_predict_fn="predict_proba",
         skops_trusted_types=TRUSTED_TYPES,
     )
-    stored = folder / "model.skops"
-    skops.io.dump(pipeline, stored, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    _write_skops(pipeline, folder / "model.skops")
     described = Model.load(str(folder))
     described.model_size_bytes = sum(file.stat().st_size for file in folder.iterdir())
     described.save(str(folder / "MLmodel"))
+
+
+def _write_skops(pipeline: Any, file: Path) -> None:
+    """Do what `skops.io.dump` does, but for the indentation of its schema.
+
+    A forest's schema is long, and the standard library indents in Python: that takes as long as all the
+    rest of a dump.
+    """
+    import orjson
+    import skops
+    from skops.io._utils import SaveContext, get_state
+
+    with zipfile.ZipFile(file, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        context = SaveContext(zip_file=archive)
+        state = get_state(pipeline, context)
+        context.clear_memo()
+        state |= {"protocol": context.protocol, "_skops_version": skops.__version__}
+        archive.writestr("schema.json", orjson.dumps(state))
 
 
 def pack_onnx(onnx: bytes, columns: Columns, folder: Path, run_id: str, model_id: str) -> None:

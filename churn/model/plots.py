@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _BLUE, _GREY = "#1f5fa8", "#9a9a9a"
 _BINS = 10
+# Ticks are most of what a picture costs: few, and placed by hand.
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def model_report_png(fitted: "Fitted", title: str) -> bytes:
@@ -45,6 +47,13 @@ def _named(axes: "Axes", title: str, x: str, y: str) -> None:
     axes.tick_params(labelsize=8)
 
 
+def _square(axes: "Axes", title: str, x: str, y: str) -> None:
+    """Name axes on which both directions are shares."""
+    axes.set_xticks(_SHARES)
+    axes.set_yticks(_SHARES)
+    _named(axes, title, x, y)
+
+
 def _roc(axes: "Axes", fitted: "Fitted") -> None:
     from sklearn.metrics import roc_curve
 
@@ -52,7 +61,7 @@ def _roc(axes: "Axes", fitted: "Fitted") -> None:
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
     axes.plot(false_rate, true_rate, color=_BLUE)
     auc = fitted.metrics["auc"]
-    _named(axes, f"ROC, AUC {auc:.4f}", "false positive rate", "true positive rate")
+    _square(axes, f"ROC, AUC {auc:.4f}", "false positive rate", "true positive rate")
 
 
 def _precision_recall(axes: "Axes", fitted: "Fitted") -> None:
@@ -62,7 +71,7 @@ def _precision_recall(axes: "Axes", fitted: "Fitted") -> None:
     axes.axhline(fitted.metrics["holdout_churn_rate"], color=_GREY, linewidth=0.8, linestyle="--")
     axes.plot(recall, precision, color=_BLUE)
     average = fitted.metrics["average_precision"]
-    _named(axes, f"Precision-recall, average {average:.4f}", "recall", "precision")
+    _square(axes, f"Precision-recall, average {average:.4f}", "recall", "precision")
 
 
 def _calibration(axes: "Axes", fitted: "Fitted") -> None:
@@ -72,7 +81,7 @@ def _calibration(axes: "Axes", fitted: "Fitted") -> None:
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
     axes.plot(said, left, color=_BLUE, marker="o", markersize=4)
     brier = fitted.metrics["brier"]
-    _named(axes, f"Calibration, Brier {brier:.4f}", "predicted probability", "share that left")
+    _square(axes, f"Calibration, Brier {brier:.4f}", "predicted probability", "share that left")
 
 
 def _confusion(axes: "Axes", fitted: "Fitted") -> None:
