@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from churn.stack.parts import GUNICORN
 from churn.stack.ports import free_port
 
 
@@ -20,7 +21,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    command += ["--gunicorn-opts", GUNICORN, "--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("COVERAGE_PROCESS_CONFIG", None)  # its lines are nobody's coverage
     with (folder / "log").open("wb") as log:
