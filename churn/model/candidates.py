@@ -25,7 +25,7 @@ from churn.settings import get_settings
 FOLDS = 5
 RANDOM_STATE = 42
 _FOLD_SALT = "streamflow-fold-1:"  # another one than the hold-out's, or a fold would be empty
-_SINGLE_THREADED = 20_000  # rows
+_FEW_ROWS = 20_000  # up to which one thread is quickest, and small trees are as good as larger ones
 _TREES = {"min_samples_leaf": 50, "max_features": 0.4}
 # Small on purpose: a month of a few thousand users tells no finer grid apart.
 GRID: dict[Kind, tuple[dict[str, Any], ...]] = {
@@ -121,7 +121,7 @@ def steady(rows: Rows) -> threadpool_limits:
     BLAS adds up in an order that depends on its threads, boosting does not; and a few thousand rows
     gain nothing from more than one, which would wait for the other after every single tree.
     """
-    threads = get_settings().n_jobs if len(rows.labels) > _SINGLE_THREADED else 1
+    threads = get_settings().n_jobs if len(rows.labels) > _FEW_ROWS else 1
     return threadpool_limits({"blas": 1, "openmp": threads})
 
 
@@ -173,10 +173,17 @@ def _parts(rows: Rows, folds: int) -> Iterable[tuple[Any, Any]]:
     return PredefinedSplit(fold.astype(np.int64)).split()  # type: ignore[no-any-return]
 
 
+def grid(kind: Kind, rows: Rows) -> Sequence[dict[str, Any]]:
+    """Return the parameters to try: larger trees only where there are rows enough to grow them on."""
+    few = kind == "boosting" and len(rows.labels) <= _FEW_ROWS
+    return GRID[kind][:1] if few else GRID[kind]
+
+
 def tuned(kind: Kind, rows: Rows) -> Candidate:
     """Return the parameters of a kind that do best out of fold, with their calibration."""
     started = time.perf_counter()
-    tried = zip(GRID[kind], out_of_fold(kind, rows, GRID[kind]), strict=True)
+    parameters = grid(kind, rows)
+    tried = zip(parameters, out_of_fold(kind, rows, parameters), strict=True)
     judged = [_judged(kind, rows, each, raw, rows.labels) for each, raw in tried]
     return dataclasses.replace(best(judged), seconds=time.perf_counter() - started)
 

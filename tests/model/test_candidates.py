@@ -187,6 +187,17 @@ def test_a_grid_is_judged_as_each_of_its_parameters_alone(kind, fitted: Fitted) 
     assert len({raw.tobytes() for raw in together}) == len(GRID[kind])
 
 
+def test_larger_trees_are_tried_where_rows_are_many(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = module.grid("boosting", fitted.data)
+    monkeypatch.setattr(module, "_FEW_ROWS", len(fitted.data.labels) - 1)
+    many = module.grid("boosting", fitted.data)
+    leaves = [[each["max_leaf_nodes"] for each in grid] for grid in (few, many)]
+    assert leaves == [[4], [4, 8]]
+    assert module.grid("logistic", fitted.data) == GRID["logistic"]
+
+
 def test_too_few_for_folds_is_said(world: pd.DataFrame) -> None:
     rows = prepare(world, BASELINE)
     one = dataclasses.replace(rows, labels=np.array([1, *np.zeros(len(rows.labels) - 1, int)]))
