@@ -79,9 +79,9 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
         command=lambda: [
             *_PYTHON, "mlflow", "server", "--host", LOOPBACK, "--port", str(plan.mlflow_port),
             "--workers", "1", "--gunicorn-opts", GUNICORN,
-            "--allowed-hosts", "localhost:*,127.0.0.1:*",
         ],
         environment={
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost:*,127.0.0.1:*",
             # The password goes by libpq's own variable: a command line is there for all to read.
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{told['POSTGRES_USER']}"
             f"@{told['POSTGRES_HOST']}:{told['POSTGRES_PORT']}/mlflow",

@@ -2,6 +2,8 @@
 
 import json
 
+import httpx
+
 from churn.stack.parts import PARTS
 from tests.e2e.conftest import Up
 from tests.e2e.system import System
@@ -20,6 +22,12 @@ def test_every_part_is_healthy(system: System) -> None:
     answer = json.loads(system.churn("status", "--json").stdout)
     assert answer["healthy"] is True
     assert {p["name"]: p["health"] for p in answer["parts"]} == dict.fromkeys(PARTS, "healthy")
+
+
+def test_mlflow_answers_to_this_machine_s_names_only(system: System) -> None:
+    url = f"http://127.0.0.1:{system.told['MLFLOW_PORT']}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert httpx.get(url, headers={"Host": "localhost:5000"}, timeout=60).status_code == 200
+    assert httpx.get(url, headers={"Host": "evil.example"}, timeout=60).status_code == 403
 
 
 def test_a_second_up_says_what_runs(system: System) -> None:
