@@ -24,6 +24,15 @@ GROUPS = (
     "raw", "snapshots", "feature_views", "online", "training", "model", "scores", "monitoring", "reports",
 )  # fmt: skip
 _PATIENCE_MS = 60_000
+_TOP, _MARGIN = 125, 30  # pixels: where the graph is to begin, and what is left around it
+_EXTENT = """() => {
+  const boxes = [...document.querySelectorAll("svg foreignObject")].map(b => b.getBoundingClientRect());
+  return {
+    top: Math.min(...boxes.map(b => b.top)),
+    right: Math.max(...boxes.map(b => b.right)),
+    bottom: Math.max(...boxes.map(b => b.bottom)),
+  };
+}"""
 _DAGSTER = {"dagster-nav-collapsed": True, "asset-graph-direction": "horizontal"}
 _MLFLOW = {
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
@@ -47,8 +56,8 @@ def main(
     with sync_playwright() as playwright:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium's own does not run as root
         browser = playwright.chromium.launch(executable_path=program, args=sandbox)
-        take_graph(browser, dagster, GROUPS[2:], out / "graph.png", (2000, 1300), (1660, 1200))
-        take_graph(browser, dagster, GROUPS, out / "graph-all.png", (1500, 1900), (1180, 1740))
+        take_graph(browser, dagster, GROUPS[2:], out / "graph.png", 1500)
+        take_graph(browser, dagster, GROUPS, out / "graph-all.png", 1700)
         with page(browser, (1500, 960), _DAGSTER) as tab:
             tab.goto(f"{dagster}/assets/churn_model?view=partitions&partition={month}")
             tab.get_by_text("plots_churn_rich").wait_for()
@@ -60,31 +69,34 @@ def main(
 
 
 def take_graph(
-    browser: Browser,
-    dagster: str,
-    groups: tuple[str, ...],
-    path: Path,
-    size: tuple[int, int],
-    cut: tuple[int, int],
+    browser: Browser, dagster: str, groups: tuple[str, ...], path: Path, width: int
 ) -> None:
-    """Take the asset graph with these groups opened, once every asset's status is there."""
+    """Take the asset graph with these groups opened, once every asset's status is there.
+
+    The UI fits the graph to the window's width, and leaves out what the boxes say where that is narrow.
+    """
     opened = ",".join(f"global@global:{group}" for group in groups)
-    with page(browser, size, _DAGSTER) as tab:
+    with page(browser, (width, width * 3 // 2), _DAGSTER) as tab:
         tab.goto(f"{dagster}/asset-groups?expanded={opened}")
         tab.locator("button:has([aria-label=panel_show_right])").first.click()
         tab.get_by_text("monthly_report").first.wait_for()
         tab.get_by_text("fetching statuses").first.wait_for(state="detached")
         tab.get_by_text("Loading…").first.wait_for(state="detached")
         tab.wait_for_load_state("networkidle")
+        corner = width - 100, 150  # nothing is there to be dragged instead
+        tab.mouse.move(*corner)
+        tab.mouse.down()
+        tab.mouse.move(corner[0], corner[1] + _TOP - tab.evaluate(_EXTENT)["top"], steps=5)
+        tab.mouse.up()
         tab.mouse.move(0, 0)
-        tab.wait_for_timeout(3_000)  # nodes fade from grey to their colour
-        tab.screenshot(
-            path=path, clip={"x": 0, "y": 0, "width": min(cut[0], size[0]), "height": cut[1]}
-        )
+        tab.wait_for_timeout(5_000)  # nodes fade from grey to their colour
+        extent = tab.evaluate(_EXTENT)
+        cut = {"width": extent["right"] + _MARGIN, "height": extent["bottom"] + _MARGIN}
+        tab.screenshot(path=path, clip={"x": 0, "y": 0, **cut})
 
 
 def take_records(browser: Browser, mlflow: str, path: Path) -> None:
-    """Take MLflow's list of runs with the newest two Dagster runs opened."""
+    """Take MLflow's list of runs with the newest training opened."""
     name = get_settings().mlflow_experiment
     found = httpx.get(
         f"{mlflow}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name}
@@ -100,7 +112,7 @@ def take_records(browser: Browser, mlflow: str, path: Path) -> None:
     ) as tab:
         tab.goto(f"{mlflow}/#/experiments/{experiment}/runs?compareRunsMode=TABLE")
         tab.get_by_text("train_month").first.wait_for()
-        tab.locator(".ag-row[row-index='0'] button").first.click()
+        tab.locator(".ag-row").filter(has_text="train_month").first.locator("button").first.click()
         tab.get_by_text("churn_model").first.wait_for()
         tab.wait_for_timeout(2_000)
         tab.screenshot(path=path)
