@@ -1,4 +1,4 @@
-"""`python -m bench.document`: puts the kept results into docs/performance.md, as a table and two pictures."""
+"""`python -m bench.document`: puts what is kept into docs/performance.md, as two tables and two pictures."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.growth import growth_png
 from bench.plot import performance_png
+from bench.profile import KEPT, markdown
 from bench.report import number
 
 ROOT = Path(__file__).parents[1]
@@ -14,7 +15,10 @@ LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 GROWTH = ROOT / "docs" / "images" / "growth.png"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+RESULTS, PROFILE = (
+    "results",
+    "profile",
+)  # what is generated on the page, each between marks of its own
 _HEAD = ("what", "ours", "beside", "ratio", "goal", "measured limit", "peak memory")
 _MET = {True: "met", False: "**not met**"}
 
@@ -33,11 +37,23 @@ def results_markdown(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def filled(page: str, records: Sequence[dict[str, Any]]) -> str:
-    """Return a page with the results between its two marks, instead of what stood there."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{results_markdown(records)}\n{END}{after}"
+def marks(name: str) -> tuple[str, str]:
+    """Return the comments between which a generated part of the page stands."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """Return a page with a text between the marks of its part, instead of what stood there."""
+    begin, end = marks(name)
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def page_text(page: str) -> str:
+    """Return the page with what is kept now: the results, and where a month's seconds go."""
+    page = filled(page, RESULTS, results_markdown(read_results()))
+    return filled(page, PROFILE, markdown(json.loads(KEPT.read_text(encoding="utf-8"))))
 
 
 def _machine(machine: dict[str, Any]) -> str:
@@ -81,7 +97,7 @@ def _line(cells: Sequence[str]) -> str:
 def main() -> None:
     """Write the page and the pictures."""
     records = read_results()
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), records), encoding="utf-8")
+    PAGE.write_text(page_text(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     PICTURE.write_bytes(performance_png(records))
     GROWTH.write_bytes(growth_png(records))
 

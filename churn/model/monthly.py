@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -87,11 +88,15 @@ def train_models(
     )
     frame = made.rows.to_pandas()
     baselines = {service.name: fit_baseline(frame, service) for service in SERVICES}
-    judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
-    chosen = best(judged)
-    challenger = fit_challenger(chosen, baselines[chosen.service.name])
+    # Much of recording is to wait for MLflow. The challenger comes after: versions keep their order.
+    with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
+        recording = beside.submit(lambda: [record(fitted) for fitted in baselines.values()])
+        judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
+        chosen = best(judged)
+        challenger = fit_challenger(chosen, baselines[chosen.service.name])
+        recorded = recording.result()
     return MonthModels(
-        [record(fitted) for fitted in baselines.values()],
+        recorded,
         record(challenger, files={CANDIDATES_PATH: _table(judged)}),
         judged,
         [*baselines.values(), challenger],

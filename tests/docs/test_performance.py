@@ -4,14 +4,14 @@ import re
 
 from PIL import Image
 
-from bench.document import BEGIN, END, PAGE, PICTURE, filled, read_results
+from bench.document import PAGE, PICTURE, PROFILE, RESULTS, marks, page_text, read_results
 from bench.plot import SOURCE, bars, digest, performance_png
 
 
-def test_the_table_is_that_of_the_kept_results() -> None:
+def test_the_tables_are_those_of_what_is_kept() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page.count(BEGIN) == page.count(END) == 1
-    assert page == filled(page, read_results())
+    assert [page.count(mark) for name in (RESULTS, PROFILE) for mark in marks(name)] == [1] * 4
+    assert page == page_text(page)
 
 
 def test_the_picture_shows_the_kept_results() -> None:

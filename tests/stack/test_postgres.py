@@ -58,6 +58,13 @@ def test_password_is_wanted_and_private(tmp_path: Path) -> None:
         with pytest.raises(psycopg.OperationalError, match="authentication failed"):
             connect(server, password="wrong")
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert len(server.password) >= 32
+        with connect(server) as connection:
+            [stored] = (
+                connection.execute("SELECT rolpassword FROM pg_authid WHERE rolcanlogin").fetchone()
+                or ""
+            )
+        assert stored.startswith("SCRAM-SHA-256$1:")  # what is made up needs no stretching
         assert server.password not in " ".join(_process_on(server.port).cmdline())
         assert {path.name for path in secret.parent.iterdir()} == {
             "data", "password", "api_password", "postgres.log",

@@ -1,0 +1,189 @@
+"""`python -m bench.profile`: where a month's seconds go, by stage of the graph and by library, sampled."""
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Console
+
+from bench.drops import base_drops
+from bench.graph import arrival
+from bench.machine import describe_machine
+from bench.report import shown
+from bench.worker import Say
+from bench.world import Sizes, World
+from churn.months import Month
+
+KEPT = Path(__file__).parent / "results" / "profile.json"
+JOBS = ("month_close", "train_month", "score_month")
+AROUND = "Dagster and records"  # whatever is not inside an asset's own function
+_OURS = ("churn", "churn_assets", "feature_repo", "api")
+_ROOT = Path(__file__).parents[1]
+_SHELL = "monthly.py"  # of churn_assets: what an asset calls below it is a stage's own
+_PERIOD_SECONDS = 0.004
+Where = tuple[str, str, str]  # job, stage, library
+
+
+class Sampler(threading.Thread):
+    """Looks at one thread's stack every few milliseconds, and adds up the time since the last look.
+
+    Calls into native code and waits for a server count for the library that called.
+    """
+
+    def __init__(self, watched: int) -> None:
+        super().__init__(name="sampler", daemon=True)
+        self.watched, self.job = watched, ""
+        self.seconds: dict[Where, float] = defaultdict(float)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look until the end."""
+        last = time.perf_counter()
+        while not self._ended.wait(_PERIOD_SECONDS):
+            frame = sys._current_frames().get(self.watched)  # the standard library's only way
+            now = time.perf_counter()
+            if frame is not None and self.job:
+                self.seconds[(self.job, *where(frame))] += now - last
+            last = now
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self.join()
+
+
+def where(innermost: FrameType) -> tuple[str, str]:
+    """Return the stage that a stack is in, and the library that works, which is the innermost one.
+
+    A stage is the module of churn_assets whose function makes the asset. The standard library works
+    for whoever calls it.
+    """
+    stage, library = AROUND, ""
+    frame: FrameType | None = innermost
+    inner: Path | None = None
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        library = library or _library(file)
+        if file.name == _SHELL and file.parent.name == "churn_assets":
+            if inner is not None and inner.parent.name == "churn_assets":
+                stage = inner.stem
+            break
+        inner = file
+        frame = frame.f_back
+    return stage, library or "Python"
+
+
+def _library(file: Path) -> str:
+    parts = file.parts
+    if "site-packages" in parts:
+        name = parts[len(parts) - parts[::-1].index("site-packages")]
+        return name.removesuffix(".py").removeprefix("_")
+    if file.is_relative_to(_ROOT):
+        package = file.relative_to(_ROOT).parts[0]
+        return "ours" if package in _OURS else package
+    return ""
+
+
+def profile(world: World, sizes: Sizes, say: Say) -> dict[Where, float]:
+    """Play months one by one in this process, as the command line does; return seconds of those counted."""
+    drops = base_drops(world, sizes)
+    with world.served(), Sampler(threading.get_ident()) as sampler:
+        for number, (month, drop) in enumerate(drops):
+            say(str(month))
+            _play(month, drop, sampler, counted=number >= sizes.warm_ups)
+    return sampler.seconds
+
+
+def _play(month: Month, drop: Path, sampler: Sampler, *, counted: bool) -> None:
+    from churn.deliveries import deliver
+    from churn.settings import get_settings
+    from churn_assets.run import instance, run_job
+
+    deliver(drop, settings=get_settings(), now=arrival(month), month=month)
+    with instance() as found:
+        for job in JOBS:
+            sampler.job = job if counted else ""
+            result = run_job(job, month, found)
+            sampler.job = ""
+            if not result.succeeded or result.failures:
+                raise AssertionError(f"{job} of {month}: {'; '.join(result.failures)}")
+
+
+def records(seconds: dict[Where, float], months: int) -> list[dict[str, Any]]:
+    """Return seconds a month by job, stage and library; jobs in their order, the dearest stage first."""
+    stages: dict[tuple[str, str], float] = defaultdict(float)
+    for (job, stage, _), spent in seconds.items():
+        stages[job, stage] += spent
+    dearest = sorted(seconds.items(), key=lambda item: -item[1])
+    ordered = sorted(stages, key=lambda key: (JOBS.index(key[0]), -stages[key]))
+    return [
+        {
+            "job": job,
+            "stage": stage,
+            "seconds": round(stages[job, stage] / months, 3),
+            "libraries": {
+                library: round(spent / months, 3)
+                for (at_job, at_stage, library), spent in dearest
+                if (at_job, at_stage) == (job, stage)
+            },
+        }
+        for job, stage in ordered
+    ]
+
+
+def markdown(kept: dict[str, Any], shown_libraries: int = 4, least: float = 0.01) -> str:
+    """Return the table of the docs: stages of at least a hundredth of the whole, their dearest libraries."""
+    rows: Sequence[dict[str, Any]] = kept["stages"]
+    whole = sum(row["seconds"] for row in rows)
+    lines = [
+        f"A month of {kept['users']:,} users, alone in one process: {whole:.1f} s; load before"
+        f" {kept['machine']['load_before']}.",
+        "",
+        "| job | stage | share | most of it |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        if row["seconds"] < least * whole:
+            continue
+        dearest = list(row["libraries"].items())[:shown_libraries]
+        inside = ", ".join(f"{name} {spent / row['seconds']:.0%}" for name, spent in dearest)
+        lines.append(f"| {row['job']} | {row['stage']} | {row['seconds'] / whole:.1%} | {inside} |")
+    return "\n".join(lines)
+
+
+def main(
+    months: Annotated[int, typer.Option(min=1, help="Months sampled, after two to warm up.")] = 2,
+    json_file: Annotated[Path, typer.Option("--json", help="Write the seconds here.")] = KEPT,
+) -> None:
+    """Sample where the months' seconds go, in a world of its own; `bench.document` puts it into the docs."""
+    sizes = Sizes(months=months, warm_ups=2)  # the second month is the first with a release
+    machine = describe_machine()
+    with (
+        tempfile.TemporaryDirectory(prefix="churn-profile-") as folder,
+        World(Path(folder)) as world,
+        shown(Console(stderr=True), "profile") as say,
+    ):
+        found = records(profile(world, sizes, say), months)
+    kept = {"machine": machine, "users": sizes.base_users, "months": months, "stages": found}
+    json_file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    Console().print(markdown(kept))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""The profile: whose seconds a stack's are, and that a busy thread is seen."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.profile import AROUND, Sampler, markdown, records, where
+
+ROOT = Path(__file__).parents[2]
+SITE = "/somewhere/.venv/lib/python3.11/site-packages"
+ASSETS = ROOT / "churn_assets"
+SHELL = ASSETS / "monthly.py"
+
+
+def _through(files: list[Any], last: Callable[[], Any]) -> Any:
+    """Call `last` through functions that stand in the files, the outermost first."""
+    for file in reversed(files):
+        names: dict[str, Any] = {"inner": last}
+        exec(compile("def call():\n    return inner()", str(file), "exec"), names)  # noqa: S102
+        last = names["call"]
+    return last()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            [SHELL, ASSETS / "model.py", ROOT / "churn/model/monthly.py", f"{SITE}/sklearn/a.py"],
+            ("model", "sklearn"),
+        ),
+        ([SHELL, ASSETS / "champion.py", "/usr/lib/python3.11/json/encoder.py"], ("champion", "ours")),
+        ([f"{SITE}/dagster/a.py", SHELL, ROOT / "churn/a.py", f"{SITE}/mlflow/b.py"], (AROUND, "mlflow")),
+        ([f"{SITE}/dagster/a.py", f"{SITE}/_psycopg.py"], (AROUND, "psycopg")),
+    ],
+)  # fmt: skip
+def test_a_stack_is_of_a_stage_and_a_library(files: list[Any], expected: tuple[str, str]) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def look() -> None:
+        frame = sys._getframe(1)  # the caller's: this file is no library's
+        seen.append(where(frame))
+
+    _through(files, look)
+    assert seen == [expected]
+
+
+def test_a_busy_thread_is_seen_for_as_long_as_its_job_lasts() -> None:
+    def work(sampler: Sampler) -> float:
+        sampler.job = "train_month"
+        begun, enough = time.perf_counter(), 50
+        while sum(sampler.seconds.values()) < 0.2 and enough:
+            enough -= 1
+            sum(range(200_000))
+        sampler.job = ""
+        return time.perf_counter() - begun
+
+    with Sampler(threading.get_ident()) as sampler:
+        took = work(sampler)
+    assert {job for job, _, _ in sampler.seconds} == {"train_month"}
+    assert 0 < sum(sampler.seconds.values()) <= took + 0.1
+
+
+def test_stages_are_told_in_the_order_of_the_jobs_and_of_their_seconds() -> None:
+    seconds = {
+        ("train_month", "model", "sklearn"): 6.0,
+        ("train_month", "model", "ours"): 2.0,
+        ("train_month", "champion", "ours"): 1.96,
+        ("month_close", "raw", "psycopg"): 10.0,
+        ("month_close", "training", "ours"): 0.04,
+    }
+    made = records(seconds, months=2)
+    assert [(row["job"], row["stage"], row["seconds"]) for row in made] == [
+        ("month_close", "raw", 5.0),
+        ("month_close", "training", 0.02),
+        ("train_month", "model", 4.0),
+        ("train_month", "champion", 0.98),
+    ]
+    assert made[2]["libraries"] == {"sklearn": 3.0, "ours": 1.0}
+    text = markdown({"machine": {"load_before": 0.1}, "users": 7_043, "months": 2, "stages": made})
+    assert "| train_month | model | 40.0% | sklearn 75%, ours 25% |" in text
+    assert "training" not in text  # less than a hundredth
