@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,12 @@ _ONE_WORKER = ("e2e", "flow", "simulation", "compose")
 hypothesis.settings.register_profile("churn", deadline=None)
 hypothesis.settings.load_profile("churn")
 REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
+
+
+def pytest_configure() -> None:
+    """Hear what ends a process: a run begun by a shell that is deaf to it would hand that on to all it starts."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _group(file: Path) -> str:
