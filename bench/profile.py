@@ -182,7 +182,7 @@ def main(
         found = records(profile(world, sizes, say), months)
     kept = {"machine": machine, "users": sizes.base_users, "months": months, "stages": found}
     json_file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    Console().print(markdown(kept))
+    Console().print(markdown(kept), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
 
 
 def pytest_configure() -> None:
-    """Hear what ends a process: a run begun by a shell that is deaf to it would hand that on to all it starts."""
+    """Hear what ends a process; a run begun deaf to it would hand that on to all that it starts."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
