@@ -17,7 +17,7 @@ PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
 INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
 # The order in which they go: who writes before what is written to.
 STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
-# MLflow's application without the ASGI shell that it stands in otherwise: a request costs a third less.
+# MLflow's application without the ASGI shell that it stands in otherwise: a request costs less.
 GUNICORN = "--threads=8 --timeout=120 --graceful-timeout=2 --log-level=warning"
 # -P: no folder of the person's may shadow ours.
 _PYTHON = (sys.executable, "-P", "-m")
