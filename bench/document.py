@@ -15,10 +15,8 @@ LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 GROWTH = ROOT / "docs" / "images" / "growth.png"
-RESULTS, PROFILE = (
-    "results",
-    "profile",
-)  # what is generated on the page, each between marks of its own
+# What is generated on the page, each part between marks of its own.
+RESULTS, PROFILE = "results", "profile"
 _HEAD = ("what", "ours", "beside", "ratio", "goal", "measured limit", "peak memory")
 _MET = {True: "met", False: "**not met**"}
 

@@ -6,10 +6,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Annotated, Any, Self
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -42,30 +43,29 @@ class Sampler(threading.Thread):
         super().__init__(name="sampler", daemon=True)
         self.watched, self.job = watched, ""
         self.seconds: dict[Where, float] = defaultdict(float)
-        self._ended = threading.Event()
+        self.ended = threading.Event()
 
     def run(self) -> None:
         """Look until the end."""
         last = time.perf_counter()
-        while not self._ended.wait(_PERIOD_SECONDS):
+        while not self.ended.wait(_PERIOD_SECONDS):
             frame = sys._current_frames().get(self.watched)  # the standard library's only way
             now = time.perf_counter()
             if frame is not None and self.job:
                 self.seconds[(self.job, *where(frame))] += now - last
             last = now
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self.join()
+@contextmanager
+def sampling() -> Iterator[Sampler]:
+    """Watch the thread that asks, until the block ends."""
+    sampler = Sampler(threading.get_ident())
+    sampler.start()
+    try:
+        yield sampler
+    finally:
+        sampler.ended.set()
+        sampler.join()
 
 
 def where(innermost: FrameType) -> tuple[str, str]:
@@ -103,7 +103,7 @@ def _library(file: Path) -> str:
 def profile(world: World, sizes: Sizes, say: Say) -> dict[Where, float]:
     """Play months one by one in this process, as the command line does; return seconds of those counted."""
     drops = base_drops(world, sizes)
-    with world.served(), Sampler(threading.get_ident()) as sampler:
+    with world.served(), sampling() as sampler:
         for number, (month, drop) in enumerate(drops):
             say(str(month))
             _play(month, drop, sampler, counted=number >= sizes.warm_ups)

@@ -1,7 +1,6 @@
 """The profile: whose seconds a stack's are, and that a busy thread is seen."""
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.profile import AROUND, Sampler, markdown, records, where
+from bench.profile import AROUND, Sampler, markdown, records, sampling, where
 
 ROOT = Path(__file__).parents[2]
 SITE = "/somewhere/.venv/lib/python3.11/site-packages"
@@ -59,7 +58,7 @@ def test_a_busy_thread_is_seen_for_as_long_as_its_job_lasts() -> None:
         sampler.job = ""
         return time.perf_counter() - begun
 
-    with Sampler(threading.get_ident()) as sampler:
+    with sampling() as sampler:
         took = work(sampler)
     assert {job for job, _, _ in sampler.seconds} == {"train_month"}
     assert 0 < sum(sampler.seconds.values()) <= took + 0.1

@@ -9,6 +9,7 @@ import yaml
 
 import churn
 from churn.settings import CampaignSettings, GateSettings, Settings
+from churn.stack.parts import GUNICORN
 from tests.compose.files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
 from tests.variables import known_variables
 
@@ -38,6 +39,11 @@ def names_it(place: Path | None, name: str) -> bool:
 def test_compose_accepts_the_file() -> None:
     done = compose("config", "--quiet", **PASSWORDS)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_mlflow_is_served_as_by_churn_up() -> None:
+    command = resolved()["services"]["mlflow"]["command"]
+    assert command[command.index("--gunicorn-opts") + 1] == GUNICORN
 
 
 @pytest.mark.parametrize("name", PASSWORDS)
