@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test check lint types lock bench clean
+.PHONY: help demo test coverage check lint types lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -22,7 +22,10 @@ demo: $(READY) ## the whole system on the public population; ARGS=--exit stops i
 	$(BIN)/churn demo $(ARGS)
 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(ARGS)
+
+coverage: COVERAGE := --cov --cov-report=term
+coverage: test ## the same, with the lines that no test reached, slower
 
 check: lint types ## lint, types, layers, definitions
 	$(BIN)/lint-imports
