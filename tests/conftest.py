@@ -26,7 +26,12 @@ REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
 
 
 def pytest_configure() -> None:
-    """Hear what ends a process; a run begun deaf to it would hand that on to all that it starts."""
+    """Hear what ends a process; a run begun deaf to it would hand that on to all that it starts.
+
+    A job in the background of a script is deaf to SIGINT, and Dagster, run in a process, makes it hear
+    SIGTERM as it hears SIGINT.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -118,11 +123,25 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def no_champion(mlflow_url: str) -> str:
+    """The MLflow server, where no version has the alias that an earlier test gave."""
+    import mlflow
+
+    from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+
+    client = mlflow.MlflowClient(mlflow_url, mlflow_url)
+    for model in client.search_registered_models(f"name = '{REGISTERED_MODEL}'"):
+        if CHAMPION_ALIAS in model.aliases:
+            client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
+    return mlflow_url
+
+
+@pytest.fixture
 def mlflow_settings(
-    settings: Settings, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, no_champion: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
     """`settings`, with the MLflow server and an experiment of the test's own."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", no_champion)
     monkeypatch.setenv("MLFLOW_EXPERIMENT", settings.postgres_db)
     get_settings.cache_clear()
     yield get_settings()

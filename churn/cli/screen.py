@@ -33,13 +33,15 @@ def err() -> Console:
 
 
 class ChurnGroup(TyperGroup):
-    """All commands: a ChurnError is printed and ends with 1; SIGTERM cleans up like Ctrl-C."""
+    """All commands: a ChurnError is printed and ends with 1; SIGTERM and SIGINT clean up alike."""
 
     def invoke(self, ctx: Any) -> object:
         """Run the command that was asked for."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(ValueError):  # not the main thread: a test
-                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                # In the background of a script SIGINT is ignored. Every service would inherit that,
+                # and Dagster hear SIGTERM as it hears SIGINT; nohup's SIGHUP harms nobody.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     signal.signal(number, _interrupt)
         try:
             return super().invoke(ctx)

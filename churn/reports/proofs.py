@@ -27,25 +27,16 @@ def proofs(user_id: str) -> Iterator[Proof]:
         row = connection.execute(statement).fetchone()
     yield Proof(f'psql -Atc "{statement}"', str(row[0]) if row else "")
     api, mlflow = settings.smoke_url, settings.mlflow_tracking_uri
-    yield _get(f"{mlflow}/health")
-    yield _get(f"{api}/health")
-    yield _get(f"{api}/features/{user_id}")
-    yield _ask(
-        f"curl -s -X POST {api}/predict -H 'content-type: application/json'"
-        f" -d '{json.dumps({'user_id': user_id})}'",
-        "POST",
-        f"{api}/predict",
-        {"user_id": user_id},
-    )
+    with httpx.Client(timeout=10) as client:
+        for url in (f"{mlflow}/health", f"{api}/health", f"{api}/features/{user_id}"):
+            yield Proof(f"curl -s {url}", _ask(client, "GET", url))
+        url, body = f"{api}/predict", {"user_id": user_id}
+        said = f"-H 'content-type: application/json' -d '{json.dumps(body)}'"
+        yield Proof(f"curl -s -X POST {url} {said}", _ask(client, "POST", url, body))
 
 
-def _get(url: str) -> Proof:
-    return _ask(f"curl -s {url}", "GET", url)
-
-
-def _ask(command: str, method: str, url: str, body: dict[str, Any] | None = None) -> Proof:
+def _ask(client: httpx.Client, method: str, url: str, body: dict[str, Any] | None = None) -> str:
     try:
-        answer = httpx.request(method, url, json=body, timeout=10)
+        return client.request(method, url, json=body).text.strip()
     except httpx.HTTPError as error:
-        return Proof(command, f"(no answer: {type(error).__name__})")
-    return Proof(command, answer.text.strip())
+        return f"(no answer: {type(error).__name__})"

@@ -32,12 +32,12 @@ from tests.stages.world import FEBRUARY, JANUARY, MARCH, put_profile
 
 @pytest.fixture
 def own_postgres(
-    tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, no_champion: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[EmbeddedPostgres]:
     """A server that this test may stop; the environment names it and the MLflow server."""
     with EmbeddedPostgres(tmp_path / "postgres") as server:
         chosen = {**server.environment, "POSTGRES_DB": "postgres", "CHURN_HOME": str(tmp_path)}
-        chosen |= {"MLFLOW_TRACKING_URI": mlflow_url, "MLFLOW_EXPERIMENT": "api-server"}
+        chosen |= {"MLFLOW_TRACKING_URI": no_champion, "MLFLOW_EXPERIMENT": "api-server"}
         for name, value in chosen.items():
             monkeypatch.setenv(name, value)
         get_settings.cache_clear()
@@ -106,7 +106,6 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     from churn.mlflow_client import ensure_registered_model, mlflow_client
 
     ensure_registered_model(mlflow_client(), REGISTERED_MODEL, "")
-    mlflow_client().delete_registered_model_alias(REGISTERED_MODEL, "champion")
     assert api.get("/health/ready").status_code == 503  # nothing is there yet
     assert api.get("/features/a").status_code == 503
     until(lambda: "alias champion" in (api.get("/health").json()["model"]["problem"] or ""))

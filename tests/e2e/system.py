@@ -15,12 +15,6 @@ import psutil
 Seen = TypeVar("Seen")
 PATIENCE = 400.0  # other work may share the machine; every wait ends as soon as it can
 
-# A test run in the background of a script would pass its deafness to Ctrl-C on.
-_CHURN = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from churn.cli.main import app; app()"
-)
-
 
 @dataclass(frozen=True)
 class System:
@@ -39,7 +33,7 @@ class System:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a churn command in a process group of its own, as a terminal does."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHURN, *arguments],
+            [sys.executable, "-P", "-m", "churn.cli.main", *arguments],
             env=self.told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
@@ -47,7 +41,7 @@ class System:
     def churn(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a churn command to its end."""
         return subprocess.run(
-            [sys.executable, "-P", "-c", _CHURN, *arguments],
+            [sys.executable, "-P", "-m", "churn.cli.main", *arguments],
             env=self.told, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
 

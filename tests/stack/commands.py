@@ -35,16 +35,17 @@ def churn(told: Mapping[str, str], *arguments: str) -> subprocess.CompletedProce
 
 
 @contextlib.contextmanager
-def postgres_held(told: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a command that uses a Postgres of its own until it is told to stop, as `churn demo` does."""
+def postgres_held(told: Mapping[str, str], deaf: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Run a command that uses a Postgres of its own until it is told to stop, as `churn demo` does.
+
+    Args:
+        told: its environment.
+        deaf: names of signals that are ignored where it is started, as in the background of a script.
+    """
     script = textwrap.dedent("""
         import signal
         from churn.cli.main import app
         from churn.stack.supervisor import running_stack
-
-        # A test run in the background of a script, or under nohup, would pass its deafness on.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
         @app.command()
         def hold() -> None:
@@ -55,7 +56,7 @@ def postgres_held(told: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
         app(["hold"])
     """)
     with subprocess.Popen(
-        [sys.executable, "-c", script],
+        ["/bin/sh", "-c", f"trap '' {deaf or 'USR2'}; exec \"$@\"", "sh", sys.executable, "-c", script],
         env=dict(told), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:

@@ -15,9 +15,17 @@ from churn.stack.unprivileged import ways
 from tests.stack.commands import as_another_user, churn, environment, postgres_held, until
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    with postgres_held(environment(tmp_path)) as command:
+@pytest.mark.parametrize(
+    ("number", "deaf"),
+    [
+        (signal.SIGINT, ""),
+        (signal.SIGTERM, ""),
+        (signal.SIGHUP, ""),
+        (signal.SIGTERM, "INT TERM"),  # as Dagster makes what a script started in its background
+    ],
+)
+def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, deaf: str) -> None:
+    with postgres_held(environment(tmp_path), deaf) as command:
         assert living(tmp_path).keys() == {"postgres"}
         command.send_signal(number)
         assert command.wait(30) == 130
