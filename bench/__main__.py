@@ -34,7 +34,6 @@ SECTIONS = {
     "training-set": training_set.measure,
     "publish": publish.measure,
     "online-reads": online_reads.measure,
-    "growth": growth.measure,
     "http-features": http_features.measure,
     "http-predict": http_predict.measure,
     "batch-scoring": batch_scoring.measure,
@@ -42,6 +41,7 @@ SECTIONS = {
     "backfill": backfill.measure,
     "whole-month": whole_month.measure,
     "startup": startup.measure,
+    "growth": growth.measure,
 }
 
 
@@ -75,13 +75,21 @@ def main(
     console.print(header(machine))
     sizes = Sizes(full=full, months=months, users=users, runs=runs)
     rows: list[Row] = []
+    failed = []
     with tempfile.TemporaryDirectory(prefix="churn-bench-") as folder, World(Path(folder)) as world:
         for name, measure in SECTIONS.items():
             if not only or name in only:
-                with shown(Console(stderr=True), name) as say:
-                    rows += measure(world, sizes, say)
+                try:
+                    with shown(Console(stderr=True), name) as say:
+                        rows += measure(world, sizes, say)
+                except Exception:  # hours of others' figures are not lost with it
+                    Console(stderr=True).print_exception()
+                    failed.append(name)
                 write_json(rows, machine, json_file)  # what is measured stays, whatever comes next
     console.print(table(rows))
+    if failed:
+        console.print(f"not measured: {', '.join(failed)}")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":  # worker processes import this module again

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from bench.graph import arrival
-from bench.rows import Row, Spread, at_least
+from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.tables import TABLES, Table
@@ -21,14 +21,42 @@ from churn.settings import get_settings
 MONTH = Month.parse("2024-01")
 COPY = "bare COPY"
 KEYS_LAST = "bare COPY, keys built last"
+FULL_USERS = 1_000_000
+MANY_USERS, MANY_MB = 1_700_000, 1_500  # ten million rows, and what they may take
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    say(f"making {sizes.users:,} users")
-    out = world.folder("ingest")
-    [drop] = write_drops(
-        out, first=MONTH, users=sizes.users, months=1, seed=sizes.seed, label_last_month=True
+    rows = [_beside_copy(world, sizes, say)]
+    return [*rows, _memory(world, sizes, say)] if sizes.full else rows
+
+
+def _memory(world: World, sizes: Sizes, say: Say) -> Row:
+    drop = _drop(world, MANY_USERS, sizes.seed, say)
+    with world.state("ingest_many"), Worker() as ours:
+        say("ingest, once")
+        rows = ours.run(deliver_and_load, drop)
+        peak = ours.peak_mb()
+    return Row(
+        "ingest of ten million rows, memory",
+        f"{rows:,} rows, 6 files",
+        Spread.of([peak]),
+        "MB",
+        goals=[at_most("peak memory", peak, MANY_MB, " MB")],
+        note="once; Postgres is not in it",
     )
+
+
+def _drop(world: World, users: int, seed: int, say: Say) -> Path:
+    say(f"making {users:,} users")
+    [drop] = write_drops(
+        world.folder(f"ingest_{users}"), first=MONTH, users=users, months=1, seed=seed,
+        label_last_month=True,
+    )  # fmt: skip
+    return drop
+
+
+def _beside_copy(world: World, sizes: Sizes, say: Say) -> Row:
+    drop = _drop(world, FULL_USERS if sizes.full else sizes.users, sizes.seed, say)
     with (
         world.state("ingest"),
         Worker() as ours,
@@ -61,19 +89,17 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
         for name, runs in found.items()
     }
     rows = found["ingest"][0].value
-    return [
-        Row(
-            "ingest of a month",
-            f"{rows:,} rows, 6 files",
-            speed["ingest"],
-            "rows/s",
-            beside={COPY: speed[COPY], KEYS_LAST: speed[KEYS_LAST]},
-            peak_mb=peaks,
-            goals=[at_least("ratio to COPY", speed["ingest"].median / speed[COPY].median, 0.5)],
-            note="six CSV files to raw tables: parsed, validated, kept, fingerprinted, loaded;"
-            " rows compared afterwards",
-        )
-    ]
+    return Row(
+        "ingest of a month",
+        f"{rows:,} rows, 6 files",
+        speed["ingest"],
+        "rows/s",
+        beside={COPY: speed[COPY], KEYS_LAST: speed[KEYS_LAST]},
+        peak_mb=peaks,
+        goals=[at_least("ratio to COPY", speed["ingest"].median / speed[COPY].median, 0.5)],
+        note="six CSV files to raw tables: parsed, validated, kept, fingerprinted, loaded;"
+        " rows compared afterwards",
+    )
 
 
 def deliver_and_load(drop: Path) -> int:

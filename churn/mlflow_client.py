@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import httpx
-
 from churn.errors import ChurnError
 from churn.settings import get_settings
 
@@ -17,6 +15,7 @@ def mlflow_client() -> "MlflowClient":
     Raises:
         ChurnError: MLflow does not answer (its own client would try again for minutes).
     """
+    import httpx
     from mlflow import MlflowClient
     from mlflow.environment_variables import (
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,

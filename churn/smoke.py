@@ -2,9 +2,9 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +14,9 @@ from churn.lake import lake_file, read_current
 from churn.months import Month
 from churn.online_reads import newest_publication
 from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    import httpx
 
 UNKNOWN_USER = "0000-NOBODY"
 OPENING_SECONDS = 60.0  # an API that is live may still open its store, on a busy machine for long
@@ -50,6 +53,8 @@ def smoke_test(sample: int) -> SmokeResult:
     Args:
         sample: how many users, evenly spread over the sorted user ids.
     """
+    import httpx
+
     settings = get_settings()
     result = SmokeResult(settings.smoke_url)
     with connect() as connection:
@@ -79,12 +84,12 @@ def smoke_test(sample: int) -> SmokeResult:
     return result
 
 
-def _ask_health(api: httpx.Client, result: SmokeResult) -> None:
+def _ask_health(api: "httpx.Client", result: SmokeResult) -> None:
     """Ask /health, and wait for an API that is still opening its feature store."""
     deadline = time.monotonic() + OPENING_SECONDS
     while True:
         answer = api.get("/health")
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != HTTPStatus.OK:
             result.problems.append(
                 f"GET /health answered {answer.status_code}: {answer.text[:200]}"
             )
@@ -100,18 +105,18 @@ def _ask_health(api: httpx.Client, result: SmokeResult) -> None:
         time.sleep(0.2)
 
 
-def _ask_unknown(api: httpx.Client, result: SmokeResult) -> None:
+def _ask_unknown(api: "httpx.Client", result: SmokeResult) -> None:
     answer = api.get(f"/features/{UNKNOWN_USER}")
-    if answer.status_code != httpx.codes.NOT_FOUND:
+    if answer.status_code != HTTPStatus.NOT_FOUND:
         result.problems.append(
             f"GET /features/{UNKNOWN_USER} answered {answer.status_code}, not 404"
         )
 
 
-def _compare(api: httpx.Client, month: Month, sample: int, result: SmokeResult) -> None:
+def _compare(api: "httpx.Client", month: Month, sample: int, result: SmokeResult) -> None:
     for user_id, expected in offline_rows(month, sample).items():
         answer = api.get(f"/features/{user_id}")
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != HTTPStatus.OK:
             result.problems.append(f"GET /features/{user_id} answered {answer.status_code}")
             continue
         body = answer.json()

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from churn.database import connect
 from churn.settings import get_settings
+
+if TYPE_CHECKING:
+    import httpx
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Proof:
 
 def proofs(user_id: str) -> Iterator[Proof]:
     """Ask Postgres, MLflow and the API as anybody may."""
+    import httpx
+
     settings = get_settings()
     statement = "SELECT max(as_of)::date AS newest_published FROM online.publications"
     with connect() as connection:
@@ -35,7 +38,9 @@ def proofs(user_id: str) -> Iterator[Proof]:
         yield Proof(f"curl -s -X POST {url} {said}", _ask(client, "POST", url, body))
 
 
-def _ask(client: httpx.Client, method: str, url: str, body: dict[str, Any] | None = None) -> str:
+def _ask(client: "httpx.Client", method: str, url: str, body: dict[str, Any] | None = None) -> str:
+    import httpx
+
     try:
         return client.request(method, url, json=body).text.strip()
     except httpx.HTTPError as error:

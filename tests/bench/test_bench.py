@@ -66,6 +66,18 @@ def test_ingest_and_the_bare_copy_leave_the_same_rows(world: World) -> None:
     assert row.beside[ingest.COPY].median > 0
 
 
+def test_at_full_size_ingest_has_a_bound_of_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "FULL_USERS", 300)
+    monkeypatch.setattr(ingest, "MANY_USERS", 600)
+    speed, memory = ingest.measure(world, replace(TINY, full=True), quiet)
+    assert (speed.size, memory.size) == ("1,800 rows, 6 files", "3,600 rows, 6 files")
+    [goal] = memory.goals
+    assert (goal.bound, goal.met) == (ingest.MANY_MB, True)
+    assert 50 < memory.ours.median < ingest.MANY_MB
+
+
 def test_every_join_gives_the_same_training_rows(world: World) -> None:
     some, every = training_set.measure(world, TINY, quiet)
     assert some.size == "400 rows of 12 months x 100 users"

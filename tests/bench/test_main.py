@@ -1,0 +1,41 @@
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import bench.__main__ as bench
+from bench.rows import Row, Spread
+from bench.worker import Say
+from bench.world import Sizes, World
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def broken(world: World, sizes: Sizes, say: Say) -> list[Row]:
+    raise AssertionError("two ways came to different results")
+
+
+def measured(world: World, sizes: Sizes, say: Say) -> list[Row]:
+    return [Row("a row", f"{sizes.users} users", Spread.of([1.0]), "s")]
+
+
+def test_a_section_that_fails_costs_no_other_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "SECTIONS", {"broken": broken, "measured": measured})
+    kept = tmp_path / "kept.json"
+    with pytest.raises(typer.Exit) as ended:
+        bench.main(users=100, json_file=kept)
+    assert ended.value.exit_code == 1
+    assert [row["name"] for row in json.loads(kept.read_text())] == ["a row"]
+    said = capsys.readouterr()
+    assert "two ways came to different results" in said.err
+    assert "not measured: broken" in said.out
