@@ -23,7 +23,7 @@ from bench import (
     training_set,
     whole_month,
 )
-from bench.document import LATEST
+from bench.document import LATEST, read_results
 from bench.machine import describe_machine
 from bench.report import header, shown, table, write_json
 from bench.rows import Row
@@ -60,6 +60,9 @@ def main(
     json_file: Annotated[
         Path, typer.Option("--json", help="Write the figures here, one record per row.")
     ] = LATEST,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep the rows that are there and not measured again.")
+    ] = False,
 ) -> None:
     """Measure the pipeline stage by stage, and set it beside what one could use instead.
 
@@ -67,6 +70,9 @@ def main(
     stack that is up is not touched. The figures mean something on a quiet machine only.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else its servers would outlive it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in the background of a script
     unknown = set(only or []) - set(SECTIONS)
     if unknown:
         raise typer.BadParameter(f"no section is called {', '.join(sorted(unknown))}")
@@ -74,6 +80,7 @@ def main(
     console = Console()
     console.print(header(machine))
     sizes = Sizes(full=full, months=months, users=users, runs=runs)
+    kept = read_results(json_file) if add else []
     rows: list[Row] = []
     failed = []
     with tempfile.TemporaryDirectory(prefix="churn-bench-") as folder, World(Path(folder)) as world:
@@ -85,7 +92,8 @@ def main(
                 except Exception:  # hours of others' figures are not lost with it
                     Console(stderr=True).print_exception()
                     failed.append(name)
-                write_json(rows, machine, json_file)  # what is measured stays, whatever comes next
+                # What is measured stays, whatever comes next.
+                write_json(rows, machine, json_file, kept)
     console.print(table(rows))
     if failed:
         console.print(f"not measured: {', '.join(failed)}")

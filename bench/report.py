@@ -67,9 +67,20 @@ def table(rows: Sequence[Row]) -> Group:
     return Group(shape, *(f"[{at}] {note}" for at, note in enumerate(notes, 1)))
 
 
-def write_json(rows: Sequence[Row], machine: dict[str, Any], path: Path) -> None:
-    """Write one record per row; each carries its machine, so that no figure travels alone."""
+def write_json(
+    rows: Sequence[Row], machine: dict[str, Any], path: Path, kept: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write one record per row; each carries its machine, so that no figure travels alone.
+
+    Args:
+        rows: what was measured.
+        machine: what it was measured on.
+        path: of the file.
+        kept: records of before; those of the same name and size give way.
+    """
     records = [row.record() | {"machine": machine} for row in rows]
+    measured = {(record["name"], record["size"]) for record in records}
+    records = [*(r for r in kept if (r["name"], r["size"]) not in measured), *records]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
 

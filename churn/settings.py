@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
     drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
     n_jobs: int = Field(default=2, validation_alias="CHURN_N_JOBS")
+    candidate_months: int = Field(  # that one candidate is fitted on, its own and those before
+        default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS"
+    )
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)

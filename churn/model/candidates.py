@@ -49,11 +49,13 @@ class Candidate:
     log_loss: float
     brier: float
     seconds: float  # of tuning
+    months: int = 1  # that it is fitted on
 
     @property
     def name(self) -> str:
         """What tables call it."""
-        return f"{self.kind} on {self.service.name}"
+        span = f", {self.months} months" if self.months > 1 else ""
+        return f"{self.kind} on {self.service.name}{span}"
 
 
 def new_candidate(kind: Kind, rows: Rows, parameters: dict[str, Any]) -> Any:
@@ -180,11 +182,15 @@ def grid(kind: Kind, rows: Rows) -> Sequence[dict[str, Any]]:
 
 
 def tuned(kind: Kind, rows: Rows) -> Candidate:
-    """Return the parameters of a kind that do best out of fold, with their calibration."""
+    """Return the parameters of a kind that do best out of fold, with their calibration.
+
+    Rows of several months are all fitted on; those of the newest judge and calibrate.
+    """
     started = time.perf_counter()
     parameters = grid(kind, rows)
     tried = zip(parameters, out_of_fold(kind, rows, parameters), strict=True)
-    judged = [_judged(kind, rows, each, raw, rows.labels) for each, raw in tried]
+    by = rows.judges
+    judged = [_judged(kind, rows, each, raw[by], rows.labels[by]) for each, raw in tried]
     return dataclasses.replace(best(judged), seconds=time.perf_counter() - started)
 
 
@@ -213,5 +219,5 @@ def _judged(
     figures = evaluate(labels, calibration.probabilities(raw), 0.5)
     return Candidate(
         kind, rows.service, parameters, calibration,
-        figures["auc"], figures["log_loss"], figures["brier"], 0.0,
+        figures["auc"], figures["log_loss"], figures["brier"], 0.0, rows.months,
     )  # fmt: skip

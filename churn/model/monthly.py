@@ -11,9 +11,18 @@ from churn.contract.features import SERVICES
 from churn.contract.model import REGISTERED_MODEL
 from churn.mlflow_client import mlflow_client
 from churn.model.baseline import fit_baseline
-from churn.model.candidates import Candidate, best, candidates, fit_challenger
+from churn.model.candidates import (
+    Candidate,
+    best,
+    candidates,
+    fit_candidate,
+    fit_challenger,
+    tuned,
+)
 from churn.model.fitted import Fitted
 from churn.model.tracking import BASELINE_ROLE, CHALLENGER, log_model_run
+from churn.model.wider import wider_rows
+from churn.model.windows import POOLED_KIND
 from churn.months import Month
 from churn.training.dataset import TrainingSet, build_training_set, read_training_set
 from churn.training.lineage import lineage
@@ -67,7 +76,8 @@ def train_models(
 ) -> MonthModels:
     """Fit and register the month's models: a baseline per feature service, and the best candidate.
 
-    The candidates are judged inside the training users only, by their log-loss out of fold.
+    The candidates are judged inside the month's training users only, by their log-loss out of fold; one of
+    them is fitted on earlier months, too, where CHURN_CANDIDATE_MONTHS is more than 1.
 
     Args:
         month: the label period.
@@ -79,6 +89,7 @@ def train_models(
     record = partial(
         _record,
         made=made,
+        fingerprint=made.fingerprint,
         origin=lineage(made, as_known),
         parent_run_id=parent_run_id,
         tags={
@@ -92,12 +103,20 @@ def train_models(
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
         recording = beside.submit(lambda: [record(fitted) for fitted in baselines.values()])
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
+        wider = None if as_known else wider_rows(made)
+        if wider:
+            judged.append(tuned(POOLED_KIND, wider.rows))
         chosen = best(judged)
-        challenger = fit_challenger(chosen, baselines[chosen.service.name])
+        behind: dict[str, Any] = {}
+        if wider and chosen.months > 1:
+            challenger = fit_candidate(chosen, wider.rows)
+            behind = {"fingerprint": wider.fingerprint, "origin": wider.origin}
+        else:
+            challenger = fit_challenger(chosen, baselines[chosen.service.name])
         recorded = recording.result()
     return MonthModels(
         recorded,
-        record(challenger, files={CANDIDATES_PATH: _table(judged)}),
+        record(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind),
         judged,
         [*baselines.values(), challenger],
     )
@@ -107,6 +126,7 @@ def _record(
     fitted: Fitted,
     *,
     made: TrainingSet,
+    fingerprint: str,
     origin: dict[str, Any],
     parent_run_id: str | None,
     tags: dict[str, str],
@@ -115,7 +135,7 @@ def _record(
     tracked = log_model_run(
         fitted,
         month=made.month,
-        fingerprint=made.fingerprint,
+        fingerprint=fingerprint,
         lineage=origin,
         parent_run_id=parent_run_id,
         tags=tags,
@@ -125,7 +145,7 @@ def _record(
         month=str(made.month),
         service=fitted.service.name,
         version=tracked.version,
-        fingerprint=made.fingerprint,
+        fingerprint=fingerprint,
         rows=made.rows.num_rows,
         metrics={
             **fitted.metrics,
@@ -142,6 +162,7 @@ def _table(judged: list[Candidate]) -> bytes:
         {
             "candidate": each.kind,
             "service": each.service.name,
+            "months": each.months,
             "parameters": each.parameters,
             "auc": each.auc,
             "log_loss": each.log_loss,

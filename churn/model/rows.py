@@ -27,6 +27,13 @@ class Rows:
     labels: Labels
     holdout: "pd.DataFrame"
     holdout_labels: Labels
+    months: int = 1  # that the rows to fit on are of
+    newest: npt.NDArray[np.bool_] | None = None  # of those, the newest month's; None: all
+
+    @property
+    def judges(self) -> npt.NDArray[np.bool_]:
+        """Which of the rows to fit on judge a candidate, out of fold: those of the newest month."""
+        return np.ones(len(self.labels), dtype=bool) if self.newest is None else self.newest
 
 
 def prepare(

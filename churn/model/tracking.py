@@ -199,6 +199,7 @@ def _params(fitted: Fitted, as_of: str, fingerprint: str) -> dict[str, str]:
         "as_of": as_of,
         "model_type": fitted.model_type,
         "rows": fitted.rows,
+        "months": fitted.data.months,
         "training_rows": fitted.training_rows,
         "holdout_rows": fitted.holdout_rows,
         "holdout_share": HOLDOUT_SHARE,

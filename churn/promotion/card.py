@@ -52,7 +52,8 @@ def _lines(records: Records) -> Iterator[str]:
     yield from ["", "## Limits", ""]
     yield from (f"- {limit}" for limit in _limits(records))
     yield from ["", "## Where its data come from", ""]
-    yield from _lineage(records.lineage)
+    for each in [*records.lineage.get("window", []), records.lineage]:
+        yield from _lineage(each)
 
 
 def _parts(release: Release) -> list[tuple[str, str]]:
@@ -118,7 +119,11 @@ def _segment_row(found: SegmentFigures) -> Sequence[str]:
 
 def _limits(records: Records) -> Iterator[str]:
     release, judges, said = records.release, records.judges, records.probabilities
-    yield f"It was fitted on one label period, {release.month}: what is new since, it has not seen."
+    months = [*(each["month"] for each in records.lineage.get("window", [])), str(release.month)]
+    span = (
+        "one label period" if len(months) == 1 else f"{len(months)} label periods, {months[0]} to"
+    )
+    yield f"It was fitted on {span} {release.month}: what is new since, it has not seen."
     yield "It says who is likely to leave, not who stays because of an offer."
     if release.calibration == "none":
         yield "Its probabilities are not calibrated: rank by them, do not add them up."

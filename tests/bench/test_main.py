@@ -14,9 +14,10 @@ from bench.world import Sizes, World
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def broken(world: World, sizes: Sizes, say: Say) -> list[Row]:
@@ -39,3 +40,15 @@ def test_a_section_that_fails_costs_no_other_its_figures(
     said = capsys.readouterr()
     assert "two ways came to different results" in said.err
     assert "not measured: broken" in said.out
+
+
+def test_rows_that_are_not_measured_again_may_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "SECTIONS", {"measured": measured})
+    kept = tmp_path / "kept.json"
+    for users, add in ((100, False), (200, True), (200, True)):
+        bench.main(users=users, json_file=kept, add=add)
+    assert [row["size"] for row in json.loads(kept.read_text())] == ["100 users", "200 users"]
+    bench.main(users=200, json_file=kept)
+    assert [row["size"] for row in json.loads(kept.read_text())] == ["200 users"]

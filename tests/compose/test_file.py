@@ -180,6 +180,7 @@ def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
         assert given[name.upper()] == fields[name].default
     assert given["CHURN_FIRST_MONTH"] == str(fields["first_month"].default)
     assert given["CHURN_N_JOBS"] == str(fields["n_jobs"].default)
+    assert given["CHURN_CANDIDATE_MONTHS"] == str(fields["candidate_months"].default)
     for rules in (CampaignSettings, GateSettings):
         prefix = rules.model_config["env_prefix"]
         for name, field in rules.model_fields.items():
