@@ -120,9 +120,7 @@ def _segment_row(found: SegmentFigures) -> Sequence[str]:
 def _limits(records: Records) -> Iterator[str]:
     release, judges, said = records.release, records.judges, records.probabilities
     months = [*(each["month"] for each in records.lineage.get("window", [])), str(release.month)]
-    span = (
-        "one label period" if len(months) == 1 else f"{len(months)} label periods, {months[0]} to"
-    )
+    span = f"{len(months)} label periods, {months[0]} to" if months[1:] else "one label period,"
     yield f"It was fitted on {span} {release.month}: what is new since, it has not seen."
     yield "It says who is likely to leave, not who stays because of an offer."
     if release.calibration == "none":

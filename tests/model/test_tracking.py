@@ -63,6 +63,7 @@ def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> 
         "as_of": "2024-01-31",
         "model_type": "RandomForestClassifier",
         "rows": "300",
+        "months": "1",
         "training_rows": str(fitted.training_rows),
         "holdout_rows": str(fitted.holdout_rows),
         "holdout_share": "0.25",
