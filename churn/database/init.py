@@ -8,6 +8,7 @@ from psycopg import sql
 
 from churn.database import connect, lock
 from churn.database.api_role import ensure_api_role
+from churn.database.made_by import made_by, maker, sign
 from churn.database.schema import statements
 from churn.errors import ChurnError
 from churn.settings import get_settings
@@ -16,7 +17,7 @@ SERVICES = ("streamflow", "dagster", "mlflow")
 SERVICE_DATABASES = ("dagster", "mlflow")
 
 
-def initialise(services: Collection[str] = SERVICES) -> None:
+def initialise(services: Collection[str] = SERVICES, *, if_changed: bool = False) -> None:
     """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
@@ -25,6 +26,7 @@ def initialise(services: Collection[str] = SERVICES) -> None:
 
     Args:
         services: what to make ready; the others are left as they are.
+        if_changed: leave alone what this very code has made ready before, but for the API's role.
     """
     make_ready = {
         "streamflow": _make_own,
@@ -36,8 +38,13 @@ def initialise(services: Collection[str] = SERVICES) -> None:
             f"unknown: {', '.join(sorted(unknown))}", remedy=f"choose from {', '.join(SERVICES)}"
         )
     for service in services:
-        with _making(service):
-            make_ready[service]()
+        with _making(service) as (guard, database):
+            by = maker(service)
+            if not (if_changed and made_by(guard, database) == by):
+                make_ready[service]()
+                sign(guard, database, by)
+            if service == "streamflow":
+                admit_api()
 
 
 def prepare_schema() -> None:
@@ -47,11 +54,12 @@ def prepare_schema() -> None:
 
 
 @contextmanager
-def _making(service: str) -> Iterator[None]:
+def _making(service: str) -> Iterator[tuple[psycopg.Connection, str]]:
+    database = get_settings().postgres_db if service == "streamflow" else service
     with connect("postgres") as guard:
         lock(guard, f"churn.initialise.{service}")  # until the service is ready
-        _create_database(get_settings().postgres_db if service == "streamflow" else service)
-        yield
+        _create_database(database)
+        yield guard, database
 
 
 def create_schema(connection: psycopg.Connection) -> None:
@@ -88,7 +96,6 @@ def _make_own() -> None:
     with connect() as connection:
         create_schema(connection)
     apply_features()
-    admit_api()
 
 
 def _migrate_dagster() -> None:

@@ -61,7 +61,8 @@ def _init(name: str, logs: Path, *services: str) -> Part:
     return Part(
         name=name,
         command=lambda: [
-            *_PYTHON, "churn.cli.main", "init", *(f"--only={service}" for service in services)
+            *_PYTHON, "churn.cli.main", "init", "--if-changed",
+            *(f"--only={service}" for service in services),
         ],
         # Hundreds of small commits that may all be made again: none has to wait for the disk.
         environment={"PGOPTIONS": "-c synchronous_commit=off"},
