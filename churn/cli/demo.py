@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
@@ -16,6 +15,8 @@ from churn.months import Month, months_between
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
+    import httpx
+
     from churn_assets.batch import OnProgress
 
 EXAMPLE_USER = "7590-VHVEG"
@@ -93,6 +94,8 @@ def _generate(
 
 def _show_answers(console: Console) -> bool:
     """Ask the API for the worked example, as anybody may; say whether both answers were right."""
+    import httpx
+
     api = get_settings().smoke_url
     features = httpx.get(f"{api}/features/{EXAMPLE_USER}", timeout=30)
     prediction = _predict(api)
@@ -103,8 +106,10 @@ def _show_answers(console: Console) -> bool:
     return features.is_success and prediction.is_success
 
 
-def _predict(api: str) -> httpx.Response:
+def _predict(api: str) -> "httpx.Response":
     """Ask for a prediction; the API takes seconds to notice its first champion."""
+    import httpx
+
     deadline = time.monotonic() + 30
     while True:
         answer = httpx.post(f"{api}/predict", json={"user_id": EXAMPLE_USER}, timeout=30)
