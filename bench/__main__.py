@@ -55,7 +55,7 @@ def main(
         list[str] | None, typer.Option(help=f"Of {', '.join(SECTIONS)}; may be repeated.")
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Every row at its full size; takes hours.")
+        bool, typer.Option("--full", help="Every row at its full size; takes an hour or more.")
     ] = False,
     json_file: Annotated[
         Path, typer.Option("--json", help="Write the figures here, one record per row.")
