@@ -70,9 +70,8 @@ def main(
     stack that is up is not touched. The figures mean something on a quiet machine only.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else its servers would outlive it
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in the background of a script
+    # Ignored in the background of a script, and `dagster dev` is ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     unknown = set(only or []) - set(SECTIONS)
     if unknown:
         raise typer.BadParameter(f"no section is called {', '.join(sorted(unknown))}")
