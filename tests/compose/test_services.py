@@ -153,10 +153,10 @@ def test_stopped_services_end_in_time_and_are_unhealthy(stack: Stack) -> None:
         host="127.0.0.1", port=stack.world.port("postgres", 5432), dbname="dagster",
         user="streamflow", password=SECRET,
     ) as connection:  # fmt: skip
-        # Two minutes pass: what the daemon said last grows old.
+        # The patience of two minutes and the half minute between two reports pass: the last grows old.
         connection.execute(
             "UPDATE daemon_heartbeats SET body = jsonb_set(body::jsonb, '{timestamp}',"
-            " to_jsonb((body::jsonb->>'timestamp')::float - 125))::text"
+            " to_jsonb((body::jsonb->>'timestamp')::float - 155))::text"
         )
     assert stack.health() == {name: name == "postgres" for name in WATCHED}
     stack["postgres"].ask_to_stop()
