@@ -15,12 +15,6 @@ def init(
             help="Make only this one ready: streamflow, dagster or mlflow; may be repeated.",
         ),
     ] = None,
-    if_changed: Annotated[
-        bool,
-        typer.Option(
-            "--if-changed", help="Leave alone what this very version has made ready before."
-        ),
-    ] = False,
 ) -> None:
     """Create or migrate every database and table that is missing; safe to run again.
 
@@ -35,5 +29,5 @@ def init(
     from churn.database.init import SERVICES, initialise
 
     services = tuple(only or SERVICES)
-    initialise(services, if_changed=if_changed)
+    initialise(services)
     err().print(f"ready: {', '.join(services)}")

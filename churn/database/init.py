@@ -17,7 +17,7 @@ SERVICES = ("streamflow", "dagster", "mlflow")
 SERVICE_DATABASES = ("dagster", "mlflow")
 
 
-def initialise(services: Collection[str] = SERVICES, *, if_changed: bool = False) -> None:
+def initialise(services: Collection[str] = SERVICES) -> None:
     """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
@@ -26,7 +26,6 @@ def initialise(services: Collection[str] = SERVICES, *, if_changed: bool = False
 
     Args:
         services: what to make ready; the others are left as they are.
-        if_changed: leave alone what this very code has made ready before, but for the API's role.
     """
     make_ready = {
         "streamflow": _make_own,
@@ -39,12 +38,19 @@ def initialise(services: Collection[str] = SERVICES, *, if_changed: bool = False
         )
     for service in services:
         with _making(service) as (guard, database):
-            by = maker(service)
-            if not (if_changed and made_by(guard, database) == by):
-                make_ready[service]()
-                sign(guard, database, by)
+            make_ready[service]()
             if service == "streamflow":
                 admit_api()
+            sign(guard, database, maker(service))
+
+
+def is_ready(services: Collection[str] = SERVICES) -> bool:
+    """Say whether this very code has made the services ready before, and the API can log in."""
+    with connect("postgres") as connection:
+        made = all(
+            made_by(connection, _database(service)) == maker(service) for service in services
+        )
+    return made and ("streamflow" not in services or _is_api_admitted())
 
 
 def prepare_schema() -> None:
@@ -53,9 +59,13 @@ def prepare_schema() -> None:
         create_schema(connection)
 
 
+def _database(service: str) -> str:
+    return get_settings().postgres_db if service == "streamflow" else service
+
+
 @contextmanager
 def _making(service: str) -> Iterator[tuple[psycopg.Connection, str]]:
-    database = get_settings().postgres_db if service == "streamflow" else service
+    database = _database(service)
     with connect("postgres") as guard:
         lock(guard, f"churn.initialise.{service}")  # until the service is ready
         _create_database(database)
@@ -74,6 +84,18 @@ def admit_api() -> None:
     if password := settings.api_postgres_password.get_secret_value():
         with connect() as connection:
             ensure_api_role(connection, settings.api_postgres_user, password)
+
+
+def _is_api_admitted() -> bool:
+    settings = get_settings()
+    password = settings.api_postgres_password.get_secret_value()
+    if not password:
+        return True
+    try:
+        psycopg.connect(settings.dsn(), user=settings.api_postgres_user, password=password).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _create_database(name: str) -> None:

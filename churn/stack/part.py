@@ -15,6 +15,7 @@ class Part:
         name: how people and `stack.json` call it.
         command: gives the command line, when the part is about to start.
         probe: asks the part whether it is well; None for a step that runs once and ends.
+        is_done: asked before a step starts: whether it need not run at all.
         log: where its output goes.
         environment: its own variables, beyond those of the stack.
         after: the parts that must be well before it starts.
@@ -28,6 +29,7 @@ class Part:
     command: Callable[[], list[str]]
     log: Path
     probe: Probe | None = None
+    is_done: Callable[[], bool] = lambda: False
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     port: int | None = None

@@ -61,14 +61,20 @@ def _init(name: str, logs: Path, *services: str) -> Part:
     return Part(
         name=name,
         command=lambda: [
-            *_PYTHON, "churn.cli.main", "init", "--if-changed",
-            *(f"--only={service}" for service in services),
+            *_PYTHON, "churn.cli.main", "init", *(f"--only={service}" for service in services),
         ],
+        is_done=functools.partial(_are_ready, services),
         # Hundreds of small commits that may all be made again: none has to wait for the disk.
         environment={"PGOPTIONS": "-c synchronous_commit=off"},
         log=logs / f"{name}.log",
         after=("postgres",),
     )  # fmt: skip
+
+
+def _are_ready(services: tuple[str, ...]) -> bool:
+    from churn.database.init import is_ready
+
+    return is_ready(services)
 
 
 def _mlflow(plan: Plan, logs: Path) -> Part | None:
@@ -78,8 +84,8 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
     return Part(
         name="mlflow",
         command=lambda: [
-            *_PYTHON, "mlflow", "server", "--host", LOOPBACK, "--port", str(plan.mlflow_port),
-            "--workers", "1", "--gunicorn-opts", GUNICORN,
+            *_PYTHON, "churn.stack.mlflow_server", f"--bind={LOOPBACK}:{plan.mlflow_port}",
+            "--workers=1", *GUNICORN.split(),
         ],
         environment={
             "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost:*,127.0.0.1:*",

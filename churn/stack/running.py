@@ -82,9 +82,12 @@ class Stack:
         coming = {part.name: part for part in missing}
         underway: dict[str, Underway] = {}
         while coming or underway:
-            unready = coming.keys() | underway.keys()
-            for part in [p for p in coming.values() if not unready & set(p.after)]:
+            for part in list(coming.values()):
+                if (coming.keys() | underway.keys()) & set(part.after):
+                    continue
                 del coming[part.name]
+                if part.is_done():
+                    continue
                 report(part.name, "starting", 0)
                 underway[part.name] = self._spawn(part, owner)
             for name, start in list(underway.items()):

@@ -61,6 +61,16 @@ def test_only_the_loopback_is_served(home: Path) -> None:
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
+def test_mlflow_refuses_other_names_and_keeps_artifacts(told: Told, home: Path) -> None:
+    asked = f"http://127.0.0.1:{told['MLFLOW_PORT']}/api/2.0/mlflow/experiments/search"
+    assert httpx.get(asked, params={"max_results": 1}).json()["experiments"]
+    refused = httpx.get(asked, params={"max_results": 1}, headers={"Host": "evil.example"})
+    assert refused.status_code == 403
+    note = f"http://127.0.0.1:{told['MLFLOW_PORT']}/api/2.0/mlflow-artifacts/artifacts/probe/note"
+    assert httpx.put(note, content=b"kept").status_code == 200
+    assert (home / "mlflow" / "probe" / "note").read_bytes() == b"kept"
+
+
 def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:
     secrets = [home / "postgres" / name for name in ("password", "api_password")]
     for process in (p for family in living(home).values() for p in family):
@@ -137,3 +147,10 @@ def test_down_leaves_no_process_and_no_port(told: Told, home: Path) -> None:
     ]
     assert not listening
     assert churn(told, "status").returncode == 1
+
+
+def test_up_again_makes_ready_nothing_that_is(told: Told) -> None:
+    again = churn(told, "up")
+    assert again.returncode == 0, again.stderr
+    assert "mlflow ready" in again.stderr
+    assert "init" not in again.stderr

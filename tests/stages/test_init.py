@@ -1,28 +1,13 @@
-"""Making databases ready: once for each version of the code, and whole again whenever something is new."""
+"""Making databases ready, and knowing that they are; made again whenever something is new."""
 
-import psycopg
 import pytest
 
 from churn.database import connect, init
-from churn.database.init import initialise
+from churn.database.init import initialise, is_ready
 from churn.database.made_by import made_by, maker
-from churn.settings import Settings
+from churn.settings import Settings, get_settings
 
 OWN = ("streamflow",)
-
-
-@pytest.fixture
-def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is made in our own database, each time it is."""
-    seen: list[str] = []
-    real = init.create_schema
-
-    def create_schema(connection: psycopg.Connection) -> None:
-        seen.append("schema")
-        real(connection)
-
-    monkeypatch.setattr(init, "create_schema", create_schema)
-    return seen
 
 
 def signed(settings: Settings) -> str | None:
@@ -30,40 +15,51 @@ def signed(settings: Settings) -> str | None:
         return made_by(connection, settings.postgres_db)
 
 
-def test_the_same_code_makes_it_once_unless_it_is_told_to(
-    settings: Settings, made: list[str]
-) -> None:
+def test_it_is_ready_once_made(settings: Settings) -> None:
     assert signed(settings) is None
+    assert not is_ready(OWN)
     for _ in range(2):
-        initialise(OWN, if_changed=True)
-    assert made == ["schema"]
+        initialise(OWN)
+        assert is_ready(OWN)
     assert signed(settings) == maker("streamflow")
-    initialise(OWN)
-    assert made == ["schema"] * 2
 
 
-def test_other_code_makes_it_again(
-    settings: Settings, made: list[str], monkeypatch: pytest.MonkeyPatch
+def test_it_is_not_ready_for_other_code(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    initialise(OWN, if_changed=True)
-    before = maker("streamflow")
+    initialise(OWN)
     monkeypatch.setattr("churn.database.made_by.metadata.version", lambda name: "the next one")
-    assert maker("streamflow") != before
-    initialise(OWN, if_changed=True)
-    assert made == ["schema"] * 2
+    assert not is_ready(OWN)
+    initialise(OWN)
+    assert is_ready(OWN)
 
 
-def test_what_fails_half_way_is_made_again(
-    settings: Settings, made: list[str], monkeypatch: pytest.MonkeyPatch
+def test_what_failed_half_way_is_not_ready(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("feature_repo.store.apply_features", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            initialise(OWN, if_changed=True)
+            initialise(OWN)
+    assert not is_ready(OWN)
     assert signed(settings) is None
-    initialise(OWN, if_changed=True)
-    assert made == ["schema"] * 2
-    assert signed(settings) == maker("streamflow")
+
+
+def test_it_is_not_ready_for_an_api_that_cannot_log_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initialise(OWN)
+    monkeypatch.setenv("API_POSTGRES_USER", "churn_api_of_init")
+    monkeypatch.setenv("API_POSTGRES_PASSWORD", "its own")
+    get_settings.cache_clear()
+    assert not is_ready(OWN)
+    initialise(OWN)
+    assert is_ready(OWN)
+    monkeypatch.setenv("API_POSTGRES_PASSWORD", "another")
+    get_settings.cache_clear()
+    assert not is_ready(OWN)
+    initialise(OWN)
+    assert is_ready(OWN)
 
 
 def test_each_service_is_signed_by_its_own_libraries() -> None:
