@@ -102,6 +102,7 @@ def _in_two_lanes(
 ) -> list[JobResult]:
     """Train here, month after month, while the lane closes months ahead of it and scores those behind.
 
+    The first month is closed here: the lane takes seconds to come to life, and training waits for a month.
     What depends on an order keeps it: a month is trained on once it is closed, and scored once every
     earlier month has been decided on. Versions are numbered as if months ran one by one.
     """
@@ -109,17 +110,20 @@ def _in_two_lanes(
         _Bar("month_close", months, on_progress),
         _Bar("score_month", months, on_progress),
     )
-    closing = {month: lane.submit("month_close", month, close.advance) for month in months}
+    closed = [run_job("month_close", months[0], found)]
+    close.advance()
+    closing = [lane.submit("month_close", month, close.advance) for month in months[1:]]
     scoring: list[Future[JobResult]] = []
     training: list[JobResult] = []
     bar = _Bar("train_month", trainable, on_progress)
-    for month in months:
-        closed = closing[month].result()
-        if month in trainable and closed.succeeded:
+    for number, month in enumerate(months):
+        if number:
+            closed.append(closing[number - 1].result())
+        if month in trainable and closed[number].succeeded:
             training.append(run_job("train_month", month, found))
             bar.advance()
         scoring.append(lane.submit("score_month", month, score.advance))
-    return [*(job.result() for job in closing.values()), *training, *(j.result() for j in scoring)]
+    return [*closed, *training, *(job.result() for job in scoring)]
 
 
 class _Bar:

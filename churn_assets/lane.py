@@ -8,7 +8,8 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -25,11 +26,15 @@ class Lane:
         self._pool = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_stand_apart
         )
-        self.pid = 0  # of the process, once it is there
 
     def __enter__(self) -> Self:
-        self.pid = self._pool.submit(os.getpid).result()
+        self._alive = self._pool.submit(_come_to_life)
         return self
+
+    @property
+    def pid(self) -> int:
+        """Of the process; waits until it is there."""
+        return self._alive.result()
 
     def submit(self, job: str, month: Month, then: Callable[[], None]) -> Future[JobResult]:
         """Put a job at the end; `then` is called when it has run."""
@@ -44,7 +49,8 @@ class Lane:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:  # what is at work there is to end as an interrupted run does
-            os.kill(self.pid, signal.SIGINT)
+            with suppress(BrokenProcessPool):
+                os.kill(self.pid, signal.SIGINT)
         self._pool.shutdown(cancel_futures=error is not None)
 
 
@@ -83,6 +89,13 @@ def _stand_apart() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
+
+
+def _come_to_life() -> int:
+    """Load what jobs need; return the process's id."""
+    import churn_assets.definitions  # noqa: F401
+
+    return os.getpid()
 
 
 @functools.cache

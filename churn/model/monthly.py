@@ -98,10 +98,13 @@ def train_models(
         },
     )
     frame = made.rows.to_pandas()
-    baselines = {service.name: fit_baseline(frame, service) for service in SERVICES}
-    # Much of recording is to wait for MLflow. The challenger comes after: versions keep their order.
+    baselines: dict[str, Fitted] = {}
+    # Much of recording is to wait for MLflow. One thread, and the challenger last: versions keep their order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
-        recording = beside.submit(lambda: [record(fitted) for fitted in baselines.values()])
+        recording = []
+        for service in SERVICES:
+            baselines[service.name] = fitted = fit_baseline(frame, service)
+            recording.append(beside.submit(record, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
         wider = None if as_known else wider_rows(made)
         if wider:
@@ -113,7 +116,7 @@ def train_models(
             behind = {"fingerprint": wider.fingerprint, "origin": wider.origin}
         else:
             challenger = fit_challenger(chosen, baselines[chosen.service.name])
-        recorded = recording.result()
+        recorded = [each.result() for each in recording]
     return MonthModels(
         recorded,
         record(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind),
