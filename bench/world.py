@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,15 @@ from psycopg import sql
 
 from churn.database import connect
 from churn.database.init import SERVICE_DATABASES, admit_api, create_schema
-from churn.errors import ChurnError
 from churn.population.base import SIZE
 from churn.settings import Settings, get_settings
 from churn.stack.parts import make_parts, prepare_dagster_home
 from churn.stack.plan import make_plan
 from churn.stack.ports import LOOPBACK, free_port
 from churn.stack.postgres import EmbeddedPostgres
-from churn.stack.processes import spawn, stop
+from churn.stack.processes import stop
 from churn.stack.record import Record
+from churn.stack.underway import Underway
 from feature_repo.store import apply_features
 
 
@@ -103,6 +103,7 @@ class World:
         """Open the state that MLflow and the API serve from; yields the API's process id."""
         with self.state("served", features=True) as settings:
             prepare_dagster_home(settings.home)
+            self.start("init-mlflow")
             self.start("mlflow")
             yield self.start("api")
 
@@ -111,21 +112,19 @@ class World:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def start(self, name: str) -> int:
-        """Start a part of the stack in the present state as `churn up` does, once; return its process id."""
+        """Start a part of the stack in the present state as `churn up` does, once; return its process id.
+
+        It is well then, or has ended, where it is a step.
+        """
         if name not in self._started:
             record = Record()
             plan = make_plan(record)
             part = next(part for part in make_parts(plan, record) if part.name == name)
-            process = spawn(part, plan.home, plan.environment)
+            underway = Underway(part, plan.home, plan.environment)
             self._stack.callback(stop, plan.home, (name,), signal.SIGTERM)
-            probe: Callable[[], str] = part.probe or str
-            deadline = time.monotonic() + part.patience
-            while problem := probe():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    tail = part.log.read_text(errors="replace")[-2000:]
-                    raise ChurnError(f"{name} did not start: {problem}\n{tail}")
+            while not underway.is_well():
                 time.sleep(0.1)
-            self._started[name] = process.pid
+            self._started[name] = underway.process.pid
         return self._started[name]
 
 

@@ -1,11 +1,13 @@
 """MLflow: how to reach it. No fluent state: threads and processes stay out of each other's runs."""
 
+import functools
 from typing import TYPE_CHECKING
 
 from churn.errors import ChurnError
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
+    import httpx
     from mlflow import MlflowClient
 
 
@@ -27,11 +29,7 @@ def mlflow_client() -> "MlflowClient":
     uri = get_settings().mlflow_tracking_uri
     if uri.startswith("http"):
         try:
-            # Without TLS there are no certificates to read: that takes longer than the question.
-            asked = httpx.get(
-                f"{uri.rstrip('/')}/health", timeout=10, verify=uri.startswith("https")
-            )
-            asked.raise_for_status()
+            _http(uri.startswith("https")).get(f"{uri.rstrip('/')}/health").raise_for_status()
         except httpx.HTTPError as error:
             raise ChurnError(
                 f"MLflow does not answer: {error}",
@@ -39,6 +37,14 @@ def mlflow_client() -> "MlflowClient":
                 remedy="start the stack with `churn up`, or set MLFLOW_TRACKING_URI",
             ) from error
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.cache
+def _http(tls: bool) -> "httpx.Client":
+    """Return a client that keeps its connections; without TLS it reads no certificates, which takes long."""
+    import httpx
+
+    return httpx.Client(timeout=10, verify=tls)
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:

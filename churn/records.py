@@ -86,11 +86,12 @@ def close_records(dagster_run_id: str, *, succeeded: bool) -> None:
     A record still running belongs to a step that never came back, so it failed, whatever the run did.
     """
     tracking = mlflow_client()
-    for parent in _search(tracking, {DAGSTER_RUN_TAG: dagster_run_id}):
-        for child in _search(tracking, {PARENT_TAG: parent.info.run_id}):
-            if child.info.status == "RUNNING":
-                tracking.set_terminated(child.info.run_id, "FAILED")
-        tracking.set_terminated(parent.info.run_id, "FINISHED" if succeeded else "FAILED")
+    for run in _search(tracking, {DAGSTER_RUN_TAG: dagster_run_id}):
+        if PARENT_TAG in run.data.tags:
+            continue  # a model, which has ended its run
+        for child in _search(tracking, {PARENT_TAG: run.info.run_id}, status="RUNNING"):
+            tracking.set_terminated(child.info.run_id, "FAILED")
+        tracking.set_terminated(run.info.run_id, "FINISHED" if succeeded else "FAILED")
 
 
 def record_check(asset: str, partition: str | None, check: str, *, passed: bool) -> None:
@@ -102,16 +103,22 @@ def record_check(asset: str, partition: str | None, check: str, *, passed: bool)
 
 
 def _search(
-    tracking: "MlflowClient", tags: Mapping[str, str], newest: int | None = None
+    tracking: "MlflowClient",
+    tags: Mapping[str, str],
+    *,
+    status: str | None = None,
+    newest: int | None = None,
 ) -> list["Run"]:
     experiment = tracking.get_experiment_by_name(get_settings().mlflow_experiment)
     if experiment is None:
         return []
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+    if status:
+        wanted.append(f"attributes.status = '{status}'")
     return list(
         tracking.search_runs(
             [experiment.experiment_id],
-            filter_string=wanted,
+            filter_string=" and ".join(wanted),
             order_by=["attributes.start_time DESC"],
             max_results=newest or 1000,
         )

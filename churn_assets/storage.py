@@ -1,6 +1,7 @@
 """Dagster's storage in Postgres: connections that last as long as the process."""
 
 import functools
+from typing import Any
 
 import dagster as dg
 
@@ -12,3 +13,7 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     dagster-postgres otherwise opens one per statement: 676 for one month_close, most of its time.
     """
     instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=20)
+    log: Any = instance.event_log_storage
+    # Asked before every event, of tables that no run changes.
+    log.has_table = functools.cache(log.has_table)
+    log.has_asset_key_col = functools.cache(log.has_asset_key_col)
