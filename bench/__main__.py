@@ -50,7 +50,7 @@ def main(
     users: Annotated[
         int, typer.Option(min=100, help="Users of ingest and training set.")
     ] = 100_000,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each way, after one to warm up.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each way, after one to warm up.")] = 5,
     only: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(SECTIONS)}; may be repeated.")
     ] = None,

@@ -33,7 +33,7 @@ class Sizes:
     months: int = 3
     base_users: int = SIZE  # of the stages and the API
     users: int = 100_000  # of ingest and training set
-    runs: int = 3
+    runs: int = 5
     warm_ups: int = 1  # runs, and months, that are not counted
     seconds: float = 2.0  # of each run of the load generator
     seed: int = 42
