@@ -1,5 +1,6 @@
 """The application: routes, error handlers, metrics, and the parts that start and stop with it."""
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,7 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
         parts = make_parts()
         app.state.parts = parts
         parts.start()
+        gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
         try:
             yield
         finally:

@@ -5,8 +5,8 @@ import dagster as dg
 import pytest
 
 from churn.errors import ChurnError
-from churn.mlflow_client import mlflow_client
-from churn.records import close_records
+from churn.mlflow_client import experiment_id, mlflow_client
+from churn.records import DAGSTER_RUN_TAG, PARENT_TAG, close_records
 from churn.settings import Settings
 from churn_assets.mlflow_resource import mlflow_resource
 from churn_assets.monthly import Check, CheckFailed, MonthResult, MonthStep, Outcome, monthly_asset
@@ -57,6 +57,32 @@ def test_a_month_is_materialized_checked_and_recorded(
     assert child.data.metrics["rows"] == 2
     [event] = instance.fetch_materializations(dg.AssetKey("thing"), limit=5).records
     assert event.asset_materialization.partition == FEBRUARY
+
+
+def test_closing_a_failed_run_ends_what_is_open_and_nothing_else(
+    mlflow_settings: Settings,
+) -> None:
+    tracking = mlflow_client()
+    experiment = experiment_id(tracking, mlflow_settings.mlflow_experiment)
+
+    def begun(name: str, **tags: str) -> str:
+        made = tracking.create_run(experiment, run_name=name, tags=tags)
+        return str(made.info.run_id)
+
+    parent = begun("parent", **{DAGSTER_RUN_TAG: "one"})
+    other = begun("other", **{DAGSTER_RUN_TAG: "another"})
+    begun("killed", **{PARENT_TAG: parent})
+    begun("of another", **{PARENT_TAG: other})
+    model = begun("model", **{PARENT_TAG: parent, DAGSTER_RUN_TAG: "one"})
+    tracking.set_terminated(model, "FINISHED")
+    close_records("one", succeeded=False)
+    assert {run.info.run_name: run.info.status for run in records(mlflow_settings)} == {
+        "parent": "FAILED",
+        "killed": "FAILED",
+        "model": "FINISHED",
+        "other": "RUNNING",
+        "of another": "RUNNING",
+    }
 
 
 def test_each_month_of_a_single_run_has_its_own_figures(
