@@ -76,13 +76,12 @@ def write_json(
         rows: what was measured.
         machine: what it was measured on.
         path: of the file.
-        kept: records of before; those of the same name and size give way.
+        kept: records of before; one of the same name and size gives way, in its place.
     """
-    records = [row.record() | {"machine": machine} for row in rows]
-    measured = {(record["name"], record["size"]) for record in records}
-    records = [*(r for r in kept if (r["name"], r["size"]) not in measured), *records]
+    measured = [row.record() | {"machine": machine} for row in rows]
+    records = {(r["name"], r["size"]): r for r in [*kept, *measured]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([*records.values()], indent=2) + "\n", encoding="utf-8")
 
 
 def _goal(goal: Goal) -> str:
