@@ -2,7 +2,8 @@
 
 import datetime as dt
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -101,10 +102,10 @@ def train_models(
     baselines: dict[str, Fitted] = {}
     # Much of recording is to wait for MLflow. One thread, and the challenger last: versions keep their order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
-        recording = []
+        recording: list[Future[TrainedModel]] = []
         for service in SERVICES:
             baselines[service.name] = fitted = fit_baseline(frame, service)
-            recording.append(beside.submit(record, fitted))
+            recording.append(beside.submit(_record_after, [*recording], record, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
         wider = None if as_known else wider_rows(made)
         if wider:
@@ -123,6 +124,14 @@ def train_models(
         judged,
         [*baselines.values(), challenger],
     )
+
+
+def _record_after(
+    others: list[Future[TrainedModel]], record: Callable[[Fitted], TrainedModel], fitted: Fitted
+) -> TrainedModel:
+    for other in others:
+        other.result()  # where one could not be recorded, none that comes after it is registered
+    return record(fitted)
 
 
 def _record(
