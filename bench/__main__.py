@@ -50,7 +50,14 @@ def main(
     users: Annotated[
         int, typer.Option(min=100, help="Users of ingest and training set.")
     ] = 100_000,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each way, after one to warm up.")] = 5,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="5 at full size, else 3",
+            help="Runs of each way, after one to warm up.",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(SECTIONS)}; may be repeated.")
     ] = None,
@@ -78,7 +85,7 @@ def main(
     machine = describe_machine()
     console = Console()
     console.print(header(machine))
-    sizes = Sizes(full=full, months=months, users=users, runs=runs)
+    sizes = Sizes(full=full, months=months, users=users, runs=runs or (5 if full else 3))
     kept = read_results(json_file) if add else []
     rows: list[Row] = []
     failed = []
