@@ -2,7 +2,7 @@
 # Everything that is installed comes from a lock with hashes; sources come last, so that an edit rebuilds no more
 # than a small layer.
 FROM python:3.11.14-slim-bookworm AS python
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 

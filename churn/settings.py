@@ -2,13 +2,21 @@
 
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from churn.months import Month
+
+
+# What a state folder was made for, kept in it: each line is a variable, as in the environment, which wins.
+KEPT = "settings.env"
+# What the running stack tells a second shell.
+OF_THE_STACK = "stack.env"
 
 
 def home_folder() -> Path:
@@ -48,7 +56,8 @@ class Settings(BaseSettings):
     """What the environment decides; names are the contract's.
 
     The variables of the process win; what a running embedded stack wrote to `stack.env` in the state
-    folder fills the rest, so that a second shell finds the same Postgres, MLflow and API.
+    folder fills the rest, so that a second shell finds the same Postgres, MLflow and API; and below both,
+    `settings.env` says what the state folder was made for, such as the last month of a demo.
     """
 
     model_config = SettingsConfigDict(extra="ignore")
@@ -162,8 +171,37 @@ class Settings(BaseSettings):
         return f"postgresql+psycopg2://{user}:{password}@{where}?{options}"
 
 
+def declared_settings() -> Settings:
+    """Read what the environment and the state folder's `settings.env` say, without a running stack."""
+    return Settings(_env_file=home_folder() / KEPT)
+
+
 @functools.cache
 def get_settings() -> Settings:
     """Read the settings once; `get_settings.cache_clear()` reads them again."""
-    stack_env = home_folder() / "stack.env"
-    return Settings(_env_file=stack_env if stack_env.exists() else None)
+    home = home_folder()
+    return Settings(_env_file=(home / KEPT, home / OF_THE_STACK))
+
+
+def keep_settings(values: Mapping[str, str]) -> None:
+    """Keep variables in the state folder, so that a later command there works with them, too.
+
+    Args:
+        values: by name, as in the environment; what was kept of other names stays.
+    """
+    path = home_folder() / KEPT
+    kept = {**dotenv_values(path), **values}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_env(path, {name: value for name, value in kept.items() if value is not None})
+
+
+def write_env(path: Path, values: Mapping[str, str]) -> None:
+    """Write variables as a file that their owner alone may read, and that a shell can read, too."""
+    lines = []
+    for name, value in sorted(values.items()):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        lines.append(f"{name}='{escaped}'\n")
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.touch(mode=0o600)
+    new.write_text("".join(lines), encoding="utf-8")
+    new.replace(path)

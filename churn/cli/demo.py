@@ -1,7 +1,6 @@
 """`churn demo`: the whole system on the public base population, in one command."""
 
 import contextlib
-import os
 import signal
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from churn.cli.screen import out
 from churn.months import Month, months_between
-from churn.settings import get_settings
+from churn.settings import get_settings, keep_settings
 
 if TYPE_CHECKING:
     import httpx
@@ -47,8 +46,9 @@ def demo(
     settings = get_settings()
     last = settings.first_month.shift(months - 1)
     folder = _drops_of(users, seed, months)
-    os.environ.setdefault("CHURN_LAST_MONTH", str(last))  # the UI then shows no holes
-    os.environ.setdefault("CHURN_ORACLE", str(folder / ORACLE))  # the check no_leak knows the truth
+    # Without a last month the UI would show every month until today as missing, and the check no_leak
+    # needs to know where the truth is: both are kept, for a later `churn up` on the same state.
+    keep_settings({"CHURN_LAST_MONTH": str(last), "CHURN_ORACLE": str(folder / ORACLE)})
     get_settings.cache_clear()
 
     from churn.cli.progress import running, stage_bars

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from churn.cli.screen import out
-from churn.settings import get_settings
+from churn.settings import get_settings, keep_settings
 
 if TYPE_CHECKING:
     from churn_assets.simulation import Happened
@@ -70,13 +70,15 @@ def _state_of_its_own() -> None:
     shutil.rmtree(home, ignore_errors=True)
     for name in [name for name in os.environ if name.startswith(("POSTGRES_", "PG"))]:
         del os.environ[name]
-    for name in ("MLFLOW_TRACKING_URI", "CHURN_API_URL", "DAGSTER_HOME", "CHURN_DROPS"):
+    own = ("CHURN_LAST_MONTH", "CHURN_ORACLE")
+    for name in ("MLFLOW_TRACKING_URI", "CHURN_API_URL", "DAGSTER_HOME", "CHURN_DROPS", *own):
         os.environ.pop(name, None)
     for name in ("MLFLOW_PORT", "API_PORT"):
         os.environ[name] = str(free_port())
     os.environ["CHURN_HOME"] = str(home)
-    os.environ["CHURN_ORACLE"] = str(home / PLAYED / ORACLE)  # the check no_leak knows the truth
-    os.environ["CHURN_LAST_MONTH"] = str(first.shift(MONTHS - 1))
+    # Kept in the state folder, so that `churn up` shows these two years as they were played.
+    last = str(first.shift(MONTHS - 1))
+    keep_settings({"CHURN_LAST_MONTH": last, "CHURN_ORACLE": str(home / PLAYED / ORACLE)})
     get_settings.cache_clear()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from churn.errors import ChurnError
-from churn.settings import Settings
+from churn.settings import Settings, declared_settings
 from churn.stack.ports import LOOPBACK, free_port
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.record import Record
@@ -16,7 +16,7 @@ class Plan:
     """The addresses of one stack.
 
     Attributes:
-        declared: the settings as the environment alone gives them.
+        declared: the settings without those of a running stack.
         server: our own Postgres; None where POSTGRES_HOST names another.
         own_mlflow: False where MLFLOW_TRACKING_URI names a server elsewhere.
         environment: what every process of the stack and its users must be told.
@@ -46,7 +46,7 @@ class Plan:
 
 def make_plan(record: Record) -> Plan:
     """Plan a stack: what runs keeps its place, the environment decides on the rest."""
-    declared = Settings(_env_file=None)
+    declared = declared_settings()
 
     def recorded(name: str, otherwise: int) -> int:
         part = record.parts.get(name)

@@ -11,8 +11,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from churn.errors import ChurnError
+from churn.settings import OF_THE_STACK, write_env
 
-JSON, ENV, LOCK = "stack.json", "stack.env", "lock"
+JSON, ENV, LOCK = "stack.json", OF_THE_STACK, "lock"
 
 
 class Owner(BaseModel):
@@ -74,7 +75,7 @@ class Record(BaseModel):
             return
         _write_private(home / JSON, self.model_dump_json(indent=2) + "\n")
         if environment is not None:
-            _write_private(home / ENV, "".join(map(_env_line, sorted(environment.items()))))
+            write_env(home / ENV, environment)
 
 
 @contextlib.contextmanager
@@ -112,12 +113,6 @@ def lock_holder(home: Path) -> psutil.Process | None:
             if process.pid != os.getpid() and any(f.path == path for f in process.open_files()):
                 return process
     return None
-
-
-def _env_line(item: tuple[str, str]) -> str:
-    name, value = item
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{name}='{escaped}'\n"
 
 
 def _write_private(path: Path, text: str) -> None:

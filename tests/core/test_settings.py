@@ -4,7 +4,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from churn.months import Month
-from churn.settings import Settings, get_settings
+from churn.settings import Settings, declared_settings, get_settings, keep_settings
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,20 @@ def test_what_the_running_stack_wrote_fills_what_the_environment_leaves_open(
     settings = get_settings()
     assert settings.postgres_port == 6002
     assert settings.postgres_password.get_secret_value() == "of-the-stack"
+
+
+def test_what_a_state_folder_was_made_for_is_known_to_every_later_command(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_settings({"CHURN_LAST_MONTH": "2024-12", "CHURN_ORACLE": str(own_home / "it's a \\ file")})
+    keep_settings({"CHURN_LAST_MONTH": "2025-01"})
+    get_settings.cache_clear()
+    for settings in (get_settings(), declared_settings()):
+        assert settings.last_month == Month.parse("2025-01")
+        assert settings.oracle == own_home / "it's a \\ file"
+    assert (own_home / "settings.env").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("CHURN_LAST_MONTH", "2025-02")
+    assert declared_settings().last_month == Month.parse("2025-02")
 
 
 def test_a_password_is_shown_nowhere_and_survives_every_url() -> None:

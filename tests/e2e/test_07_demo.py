@@ -61,6 +61,8 @@ def test_the_demo_shows_table_answers_and_addresses(alone: System) -> None:
     assert '"probability"' in done.stdout
     for port in alone.ports:
         assert f"http://127.0.0.1:{port}" in done.stdout
+    # A later `churn up` on this state shows no months that the demo never meant to play.
+    assert "CHURN_LAST_MONTH='2024-02'" in (alone.home / "settings.env").read_text()
     assert _is_gone(alone), alone.leftovers()
 
 
