@@ -3,22 +3,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RUNTIME := $(VENV)/.runtime
 ARGS ?=
 WORKERS ?= 2
+# uv knows public certificate authorities only, unless told to trust those of the system, as pip and curl do: a
+# company's own is among those. A bare container may have none.
+ifndef UV_SYSTEM_CERTS
+export UV_SYSTEM_CERTS := $(shell $(PYTHON) -c 'import os,ssl,sys; p=ssl.get_default_verify_paths(); print(str(bool(sys.platform!="linux" or p.cafile or (p.capath and os.listdir(p.capath)))).lower())')
+endif
 
 .PHONY: help demo test coverage check lint types lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): requirements.lock pyproject.toml
+# A demo needs what a server needs and no more; every other target installs the tools of development, too.
+define install
 	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<(3,14) else "Python 3.11-3.13 is needed, this is %d.%d: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python $(1)
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	@touch $(READY)
+endef
 
-demo: $(READY) ## the whole system on the public population; ARGS=--exit stops it at the end
+$(READY): requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	@touch $(READY) $(RUNTIME)
+
+$(RUNTIME): requirements-runtime.lock requirements-setup.lock pyproject.toml
+	$(call install,requirements-runtime.lock requirements-setup.lock)
+	@touch $(RUNTIME)
+
+demo: $(if $(wildcard $(READY)),$(READY),$(RUNTIME)) ## the whole system on the public population; ARGS=--exit stops it at the end
 	$(BIN)/churn demo $(ARGS)
 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
@@ -41,9 +56,12 @@ types: $(READY) ## mypy, strict
 bench: $(READY) ## every row beside its peers, one table; FULL=1 at full size
 	$(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)
 
-lock: $(READY) ## resolve again and write the lock (hashes, no addresses)
-	$(BIN)/uv pip compile pyproject.toml --group dev --group bench --group base-population --universal --generate-hashes --no-annotate --no-header --quiet -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml -c requirements.lock --universal --generate-hashes --no-annotate --no-header --quiet -o requirements-runtime.lock
+COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --quiet
+lock: $(READY) ## resolve again and write the locks (hashes, no addresses)
+	$(COMPILE) pyproject.toml --group dev --group bench --group base-population -o requirements.lock
+	# Feast asks for SQLAlchemy's types, which bring mypy; nothing needs it to run.
+	$(COMPILE) pyproject.toml -c requirements.lock --no-emit-package mypy -o requirements-runtime.lock
+	$(COMPILE) --group setup --group base-population -c requirements.lock -o requirements-setup.lock
 
 clean: ## remove the virtual environment (the state in .churn/ stays)
 	rm -rf $(VENV)

@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from churn.months import Month
 
-
 # What a state folder was made for, kept in it: each line is a variable, as in the environment, which wins.
 KEPT = "settings.env"
 # What the running stack tells a second shell.

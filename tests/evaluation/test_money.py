@@ -113,6 +113,27 @@ def test_empc_of_a_perfect_model_is_the_integral_of_the_paper() -> None:
     assert empc(labels, labels.astype(float), TERMS) == pytest.approx(integral, rel=1e-3)
 
 
+@pytest.mark.parametrize("decimals", [2, 12])
+@pytest.mark.parametrize("terms", [TERMS, Campaign(60.0, 5.0, 4.0, 2.0, 3.0)])
+def test_empc_is_that_of_empulse(terms: Campaign, decimals: int) -> None:
+    from empulse.metrics import empc_score
+
+    rng = np.random.default_rng(decimals)
+    labels = month(1_500)
+    # With two decimals many users share a probability.
+    scores = np.round(np.clip(labels * 0.2 + rng.random(len(labels)) * 0.8, 0, 1), decimals)
+    theirs = empc_score(
+        labels,
+        scores,
+        alpha=terms.accept_alpha,
+        beta=terms.accept_beta,
+        clv=terms.customer_value,
+        incentive_cost=terms.incentive_cost,
+        contact_cost=terms.contact_cost,
+    )
+    assert empc(labels, scores, terms) == pytest.approx(theirs, rel=1e-9)
+
+
 def test_empc_ranks_a_good_model_above_a_random_one() -> None:
     labels = month()
     rng = np.random.default_rng(8)

@@ -41,7 +41,7 @@ scores: churn_scores <- champion VIEWS | onnx parquet postgres | everybody! prob
 scores: action_list <- churn_scores | csv postgres |
 model: backtest <- training_dataset | postgres scikitlearn |
 scores: uplift <- action_list labels_snapshots | postgres |
-monitoring: feature_drift <- churn_scores VIEWS | evidently postgres | no_drift
+monitoring: feature_drift <- churn_scores VIEWS | postgres | no_drift
 monitoring: model_performance <- churn_scores training_dataset | postgres | as_estimated
 reports: monthly_report <- action_list champion feature_drift model_performance online_features uplift | markdown |
 """  # noqa: E501

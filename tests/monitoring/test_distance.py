@@ -1,5 +1,6 @@
-"""Bins and the distance on them: against evidently, against chance, against what would fool them."""
+"""Bins and the distance on them: against arithmetic, against chance, against what would fool them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.monitoring import evidently_report
 from churn.monitoring.bins import UNKNOWN, Bins
-from churn.monitoring.evidently_report import (
-    drift_report_path,
-    evidently_distances,
-    write_drift_report,
-)
+from churn.monitoring.drift import ColumnDrift, Drift
+from churn.monitoring.drift_page import drift_page, drift_page_path, write_drift_page
 from churn.monitoring.statistic import distances
 from churn.settings import get_settings
 from tests.monitoring.worlds import drift_between, model_of, month, world
@@ -86,32 +83,54 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     get_settings.cache_clear()
 
 
-def test_evidently_finds_the_same_distances_and_writes_the_report(home: Path) -> None:
-    played = world(3, 1_000, 71, fee_factor=1.3)
-    drift = drift_between(played, 0, 2, model_of(1_000, 71))
-    assert {column.feature: column.distance for column in drift.columns} == pytest.approx(
-        evidently_distances(drift)
-    )
-    path = write_drift_report(drift)
-    assert path == drift_report_path(month(2)) == Path(home, "reports/drift/2024-03.html")
+def test_the_distance_is_that_of_the_formula() -> None:
+    before, after = pd.Series(["a"] * 3 + ["b"]), pd.Series(["a"] + ["b"] * 2 + ["c"])
+    p, q = np.array([0.75, 0.25, 0]), np.array([0.25, 0.5, 0.25])
+    middle = (p + q) / 2
+
+    def divergence(part: np.ndarray) -> float:
+        own = part > 0
+        return float(np.sum(part[own] * np.log(part[own] / middle[own])))
+
+    expected = np.sqrt((divergence(p) + divergence(q)) / 2)
+    assert distance(before, after, is_number=False) == pytest.approx(expected)
+
+
+def test_the_page_names_what_drifted_first_and_needs_nothing_from_elsewhere(home: Path) -> None:
+    drift = drift_between(world(3, 1_000, 71, fee_factor=1.3), 0, 2, model_of(1_000, 71))
+    path = write_drift_page(drift)
+    assert path == drift_page_path(month(2)) == Path(home, "reports/drift/2024-03.html")
     html = path.read_text()
     assert "<title>Drift of 2024-03 against 2024-01</title>" in html
-    assert "monthly_fee" in html
+    assert html.index(f">{drift.drifted[0].feature}<") < html.index(">user_is_senior<")
+    assert not re.search(r"<script|src=|href=\"(?!#)|@import|url\(", html)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_report_of_many_users_draws_a_sample_and_says_so(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evidently_report, "DRAWN_ROWS", 600)
-    drift = drift_between(world(3, 1_000, 71), 0, 2, model_of(1_000, 71))
-    said = {column.feature: column.distance for column in drift.columns}
-    drawn = evidently_distances(drift)
-    assert drawn == evidently_distances(drift)
-    assert drawn != pytest.approx(said)
-    assert drawn == pytest.approx(said, abs=0.1)
-    html = write_drift_report(drift).read_text()
-    assert "<title>Drift of 2024-03 against 2024-01, a sample of 600 of 1,000 users</title>" in html
+def test_a_column_of_the_page_shows_the_share_of_users_in_each_bin() -> None:
+    html = drift_page(drift_of(pd.Series(["a"] * 3 + ["b"]), pd.Series(["a"] + ["b"] * 3)))
+    assert re.findall(r'number">(.*?) %', html) == ["75.0", "25.0", "25.0", "75.0"]
+
+
+def test_a_value_of_the_data_is_text_on_the_page_and_never_markup() -> None:
+    name = "</script><script>alert(1)</script>"
+    html = drift_page(drift_of(pd.Series([name, "b"]), pd.Series([name, "b"])))
+    assert "<script" not in html
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in html
+
+
+def test_many_categories_are_drawn_as_their_largest_and_the_rest() -> None:
+    many = pd.Series([f"c{n:03}" for n in range(200)] + ["c150"] * 50)
+    html = drift_page(drift_of(many, many))
+    assert html.count('class="bar"') == 21
+    assert html.index("<td>c150</td>") < html.index("<td>c000</td>") < html.index("all others")
+
+
+def drift_of(before: pd.Series, after: pd.Series) -> Drift:
+    bins = Bins.of(before, is_number=False)
+    frames = [pd.DataFrame({"x": bins.sort(values)}) for values in (before, after)]
+    column = ColumnDrift("x", len(before), len(after), 0.1, 0.2)
+    return Drift(month(1), month(0), [column], {"features": frames[0]}, {"features": frames[1]})
 
 
 def test_a_value_that_is_the_word_unknown_is_unknown() -> None:

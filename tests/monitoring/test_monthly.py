@@ -6,7 +6,7 @@ from churn.errors import ChurnError
 from churn.model.split import is_holdout
 from churn.monitoring.alarms import standing_alarms
 from churn.monitoring.bins import FEATURES
-from churn.monitoring.evidently_report import drift_report_path
+from churn.monitoring.drift_page import drift_page_path
 from churn.monitoring.monthly import watch_drift, watch_performance
 from churn.monitoring.plots import performance_png
 from churn.monitoring.store import read_drift, read_performance
@@ -43,7 +43,7 @@ def test_before_the_first_release_there_is_nothing_to_watch() -> None:
     assert (performance.release, performance.figures, read_performance()) == (None, [], [])
     assert drift_outcome(drift).passed
     assert drift_outcome(drift).description == "no release yet"
-    assert not drift_report_path(JANUARY).exists()
+    assert not drift_page_path(JANUARY).exists()
     put_training_set(JANUARY, world(1, USERS, SEED)[0])
     said = performance_outcome(watch_performance(JANUARY))
     assert (said.passed, said.description) == (True, "no release yet")
@@ -68,8 +68,8 @@ def test_a_clean_month_keeps_quiet() -> None:
     assert {r["feature"]: r["rows"] for r in rows}["score"] == held
     assert {row["rows"] for row in rows} == {held, USERS}
     assert {row["reference_as_of"] for row in rows} == {JANUARY.as_of}
-    assert watched.report == drift_report_path(FEBRUARY)
-    assert drift_report_path(FEBRUARY).exists()
+    assert watched.report == drift_page_path(FEBRUARY)
+    assert drift_page_path(FEBRUARY).exists()
     watch_drift(FEBRUARY, registry)
     assert read_drift(FEBRUARY) == rows  # replaced, not added to
 
