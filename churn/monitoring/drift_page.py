@@ -112,7 +112,7 @@ def drift_page(drift: Drift) -> str:
 
     drifted = len(drift.drifted)
     template = Environment(autoescape=True).from_string(_TEMPLATE)
-    return template.render(
+    html: str = template.render(
         title=f"Drift of {drift.month} against {drift.reference}",
         summary=f"{drifted} of {len(drift.columns)} columns drifted.",
         month=str(drift.month),
@@ -124,6 +124,7 @@ def drift_page(drift: Drift) -> str:
             for name in before.columns
         },
     )
+    return html
 
 
 def _distance_below_threshold(column: ColumnDrift) -> float:
