@@ -1,14 +1,7 @@
-"""What has arrived and what is still due: the drops folder, trainable months, late months."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+"""What is still due: months to close, to train and to score, and months whose drop is late."""
 
 from churn.contract.tables import LABELS, USERS
 from churn.database import connect
-from churn.deliveries import deliver, find_drops
-from churn.errors import ChurnError
 from churn.months import Month, months_between
 from churn.promotion import ledger
 from churn.promotion.timeline import releases_until
@@ -16,39 +9,6 @@ from churn.scoring.scores import scored_from
 from churn.settings import get_settings
 
 BATCH_LOCK = "churn.batch"  # held while the command line puts months through the graph
-
-
-@dataclass
-class Intake:
-    """What one look at the drops folder brought."""
-
-    accepted: list[str] = field(
-        default_factory=list
-    )  # names of the drops that brought something new
-    refused: dict[str, ChurnError] = field(default_factory=dict)  # name of the drop -> why
-    seen: dict[str, str] = field(default_factory=dict)  # name of the drop -> its signature
-
-
-def take_in(folder: Path, seen: Mapping[str, str]) -> Intake:
-    """Deliver every drop of a folder that has changed since it was last seen, oldest month first.
-
-    Args:
-        folder: holds `month_NNN` folders; it may not exist yet.
-        seen: what the last look returned as `seen`.
-    """
-    intake = Intake()
-    for _, drop in find_drops(folder) if any(folder.glob("month_*")) else []:
-        intake.seen[drop.name] = _signature(drop)
-        if seen.get(drop.name) == intake.seen[drop.name]:
-            continue
-        try:
-            outcome = deliver(drop, settings=get_settings(), now=datetime.now(UTC))
-        except ChurnError as error:
-            intake.refused[drop.name] = error
-            continue
-        if outcome.is_changed:
-            intake.accepted.append(drop.name)
-    return intake
 
 
 def command_line_at_work() -> bool:
@@ -114,8 +74,3 @@ def late_months(last_closed: Month) -> list[Month]:
         )
         here = {Month(row[0]) for row in rows}
     return [month for month in months_between(settings.first_month, last) if month not in here]
-
-
-def _signature(drop: Path) -> str:
-    files = sorted(path for path in drop.iterdir() if path.is_file())
-    return ";".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)

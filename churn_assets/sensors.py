@@ -1,18 +1,18 @@
 """Sensors: the drops folder, which launches what new drops allow; and run endings, written to MLflow."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from churn.deliveries.drops import month_of
-from churn.errors import ChurnError
+from churn.deliveries.drops import Stray
+from churn.drops_folder import Look, NotTaken, read_cursor, take_in
 from churn.intake import (
     closable_months,
     command_line_at_work,
     scorable_months,
-    take_in,
     trainable_months,
 )
 from churn.months import Month
@@ -31,7 +31,9 @@ from churn_assets.partitions import MONTHS
         "Takes new drops in from the drops folder (CHURN_DROPS, default `drops` in the state folder) and "
         "requests month_close for what was accepted, then train_month for months whose labels are there, "
         "and score_month for closed months, again where another release turns out to have been in force. "
-        "A refused drop is a failed `valid` check with the offending rows."
+        "A refused drop is a failed `valid` check with the offending rows, and is asked about again when "
+        "time, settings or other deliveries may have changed the answer; what is no drop is passed over, "
+        "and named."
     ),
 )
 def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -40,8 +42,8 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return dg.SensorResult(
             skip_reason="a command-line run is at work; it closes its own months"
         )
-    seen = json.loads(context.cursor) if context.cursor else {}
-    taken = take_in(get_settings().drops_folder, seen)
+    folder, cursor = get_settings().drops_folder, read_cursor(context.cursor)
+    look = take_in(folder, cursor, now=datetime.now(UTC))
     trained = context.instance.get_materialized_partitions(dg.AssetKey("churn_model"))
     requests = [
         _request("month_close", month, delivery) for month, delivery in closable_months().items()
@@ -53,12 +55,11 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     requests += [
         _request("score_month", month, version) for month, version in scorable_months().items()
     ]
-    for drop, error in taken.refused.items():
-        context.log.error(f"{drop} was refused: {error}")
+    _say(context.log, look)
     return dg.SensorResult(
         run_requests=requests,
-        asset_events=[_refusal(drop, error) for drop, error in taken.refused.items()],
-        cursor=json.dumps(taken.seen),
+        asset_events=list(_events(look)),
+        cursor=json.dumps(look.cursor),
     )
 
 
@@ -69,19 +70,61 @@ def _request(job: str, month: Month, version: int | str) -> dg.RunRequest:
     )
 
 
-def _refusal(drop: str, error: ChurnError) -> dg.AssetCheckEvaluation:
-    month = month_of(Path(drop), get_settings().first_month)
-    key = month.partition_key if month else ""
+def _say(log: logging.Logger, look: Look) -> None:
+    """Write into the sensor's log what is not taken in, once for each reason."""
+    for drop, not_taken in look.refused.items():
+        if not_taken.waits:
+            log.info(f"{drop} waits: {not_taken.error}")
+        else:
+            log.error(f"{drop} was refused: {not_taken.error}")
+    for stray in look.strays:
+        log.warning(f"passed over in the drops folder: {stray}")
+
+
+def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
+    """Yield the same for the asset `users`: errors, warnings, and what only waits."""
+    for drop, not_taken in look.refused.items():
+        if not_taken.waits:
+            yield dg.AssetObservation(
+                "users",
+                partition=_partition(not_taken.month),
+                description=f"the drop {drop} waits",
+                metadata={"waits": dg.MetadataValue.md(str(not_taken.error))},
+            )
+        else:
+            yield _refusal(drop, not_taken)
+    if look.strays:
+        yield _passed_over(look.strays)
+
+
+def _refusal(drop: str, not_taken: NotTaken) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("users"),
         check_name="valid",
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"the drop {drop} was refused, nothing was taken in",
-        metadata={"problems": dg.MetadataValue.md(str(error))},
+        description=f"the drop {drop} was refused, nothing of it was taken in",
+        metadata={"problems": dg.MetadataValue.md(str(not_taken.error))},
         blocking=True,
-        partition=key if MONTHS.has_partition_key(key) else None,
+        partition=_partition(not_taken.month),
     )
+
+
+def _passed_over(strays: Sequence[Stray]) -> dg.AssetCheckEvaluation:
+    listed = "\n".join(f"- {stray}" for stray in strays)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("users"),
+        check_name="valid",
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"passed over in the drops folder: {'; '.join(map(str, strays))}",
+        metadata={"passed_over": dg.MetadataValue.md(listed)},
+    )
+
+
+def _partition(month: Month) -> str | None:
+    """Return the month's partition, None for a month that the graph does not have (yet)."""
+    return month.partition_key if MONTHS.has_partition_key(month.partition_key) else None
 
 
 def run_endings() -> Iterator[dg.SensorDefinition]:

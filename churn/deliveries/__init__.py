@@ -3,7 +3,7 @@
 from churn.deliveries.accept import FileOutcome, Outcome, deliver
 from churn.deliveries.drops import find_drops
 from churn.deliveries.ledger import Delivery, accepted, in_force
-from churn.deliveries.problems import Oddity, Problem, RefusedDrop
+from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
 from churn.deliveries.store import read_accepted
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Oddity",
     "Outcome",
     "Problem",
+    "Refusal",
     "RefusedDrop",
     "accepted",
     "deliver",

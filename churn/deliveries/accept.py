@@ -13,8 +13,9 @@ from churn.database import connect, lock
 from churn.deliveries.drops import choose_month
 from churn.deliveries.intake import DropFile, read_drop
 from churn.deliveries.known_at import known_at as known_at_of
+from churn.deliveries.known_at import minute
 from churn.deliveries.ledger import Delivery, accepted, has_begun, record
-from churn.deliveries.problems import Oddity
+from churn.deliveries.problems import Oddity, Refusal
 from churn.deliveries.store import holds, keep, read_accepted, stored_path
 from churn.months import Month
 from churn.settings import Settings, get_settings
@@ -80,12 +81,14 @@ def deliver(
 
     Raises:
         RefusedDrop: with every problem found.
-        ChurnError: no drop is here, its month is not open, or known_at contradicts what is there.
+        Refusal: no drop is here, its month is not open, or it comes too early.
+        ChurnError: known_at contradicts what is there.
     """
     settings = settings or get_settings()
     if now.tzinfo is None:
         raise ValueError("the time of delivery needs a time zone")
     chosen = choose_month(folder, month, settings)
+    _refuse_far_ahead(chosen, now, folder)
     drop = read_drop(folder, chosen, lambda: _known_users(chosen, settings))
     when = _When(chosen, now, known_at, history)
     with connect() as connection:
@@ -93,6 +96,18 @@ def deliver(
         planned = [_plan(connection, file, when) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
     return Outcome(chosen, tuple(files), drop.oddities)
+
+
+def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
+    """Refuse what cannot be an export, without reading it: most likely its name is wrong."""
+    if now.astimezone(dt.UTC).date() < month.first_day:
+        raise Refusal(
+            f"{month} has not begun (it is {minute(now)})",
+            where=str(folder),
+            remedy="correct the folder's name; it is looked at again when that month has closed",
+            depends_on=["time"],
+            until=month.as_of,
+        )
 
 
 def _plan(connection: psycopg.Connection, file: DropFile, when: _When) -> _Plan:

@@ -1,16 +1,16 @@
 """One drop, read and validated as a whole before anything is written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from churn.contract.tables import LABELS, TABLES, USERS, Table
 from churn.deliveries.agreement import Users, strangers
+from churn.deliveries.drops import drop_files, shown_name
 from churn.deliveries.oddities import oddities, oddities_beside
-from churn.deliveries.problems import Oddity, Problem, RefusedDrop
-from churn.errors import ChurnError
+from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
 from churn.fingerprint import fingerprint
 from churn.months import Month
 
@@ -43,6 +43,7 @@ class _Findings:
     oddities: list[Oddity] = field(default_factory=list)
     files: list[DropFile] = field(default_factory=list)
     users: Users | None = None
+    are_users_accepted: bool = False  # they come from accepted deliveries, not from this drop
 
 
 def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | None]) -> Drop:
@@ -56,25 +57,34 @@ def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | N
 
     Raises:
         RefusedDrop: a file is missing or breaks a rule, or the files contradict each other.
-        ChurnError: the folder holds no drop.
+        Refusal: the folder holds no drop.
+        OSError: the folder cannot be listed.
     """
-    present = [table for table in TABLES if (folder / table.file).is_file()]
+    files = drop_files(folder)
+    present = list(files)
     if not present:
         expected = ", ".join(table.file for table in TABLES)
-        raise ChurnError(
+        raise Refusal(
             "no file of a drop is here", where=str(folder), remedy=f"expected: {expected}"
         )
     found = _Findings()
     if present == [LABELS]:
         ids = known_users()
         found.users = None if ids is None else Users(ids)
+        found.are_users_accepted = True
         if ids is None:
             what = f"no {USERS.file} of {month} has been accepted, which labels alone need"
-            found.problems.append(Problem(LABELS.file, what, "deliver the whole drop"))
+            remedy = "deliver the whole drop"
+            found.problems.append(Problem(LABELS.file, what, remedy, depends_on="deliveries"))
     else:
         found.problems += _missing(present)
-    for table in present:
-        _read_file(folder / table.file, table, month, found)
+    for table, paths in files.items():
+        if len(paths) > 1:
+            names = " and ".join(shown_name(path.name) for path in paths)
+            what = f"lies here more than once, as {names}"
+            found.problems.append(Problem(table.file, what, "keep the right one of them"))
+        else:
+            _read_file(paths[0], table, month, found)
     if found.problems or found.strangers:
         raise RefusedDrop([*found.problems, *found.strangers], where=f"{folder} ({month})")
     return Drop(tuple(found.files), (*found.oddities, *_strange_files(folder)))
@@ -87,7 +97,7 @@ def _read_file(path: Path, table: Table, month: Month, found: _Findings) -> None
         reading, broken = load(path, table)
     except OSError as error:
         said = f"the file cannot be read: {error.strerror}"
-        found.problems.append(Problem(table.file, said, "make it readable"))
+        found.problems.append(Problem(table.file, said, "make it readable", depends_on="access"))
         return
     found.problems += broken
     rows = reading.rows
@@ -97,7 +107,10 @@ def _read_file(path: Path, table: Table, month: Month, found: _Findings) -> None
     if table is USERS:
         found.users = Users(rows["user_id"]) if by_user is None else Users.of(by_user)
     elif found.users is not None:
-        found.strangers += strangers(reading, table, found.users)
+        strange = strangers(reading, table, found.users)
+        if found.are_users_accepted:  # a correction of users.csv may yet name them
+            strange = [replace(problem, depends_on="deliveries") for problem in strange]
+        found.strangers += strange
     if found.problems or found.strangers or by_user is None:
         return  # the drop is refused by now; what follows would be for nothing
     found.oddities += oddities(table, rows, month)
@@ -116,10 +129,9 @@ def _missing(present: list[Table]) -> list[Problem]:
 
 
 def _strange_files(folder: Path) -> list[Oddity]:
-    known = {table.file for table in TABLES}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".csv")
+    files = {path for paths in drop_files(folder).values() for path in paths}
     return [
-        Oddity(name, "", "not a file of a drop: not read", 1, 1)
-        for name in names
-        if name not in known
+        Oddity(shown_name(path.name), "", "not a file of a drop: not read", 1, 1)
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith((".csv", ".csv.gz")) and path not in files
     ]

@@ -4,8 +4,11 @@ import datetime as dt
 from collections.abc import Sequence
 
 from churn.contract.tables import LABELS, Table
+from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month
+
+_TICK = dt.timedelta(microseconds=1)
 
 
 def due_at(month: Month, table: Table) -> dt.datetime:
@@ -35,13 +38,12 @@ def known_at(
         next_has_begun: the next month's first delivery (labels: of labels) has been accepted.
 
     Raises:
-        ChurnError: the month has not closed, or the version would not be the newest one.
+        Refusal: the month has not closed, or the version would not be the newest one.
+        ChurnError: `given` contradicts itself.
     """
     where, due = f"{table.file} {month}", due_at(month, table)
     if now < due:
-        raise ChurnError(
-            _too_early(month, table, now), where=where, remedy=f"wait for {due:%Y-%m-%d}"
-        )
+        raise _too_early(month, table, due, where)
     if given is not None:
         _check_given(given, now, month, where)
     if not earlier and (history or not next_has_begun):
@@ -55,11 +57,13 @@ def known_at(
         )
     if earlier and chosen <= max(earlier):
         versions = ", ".join(_instant(version) for version in sorted(earlier))
-        raise ChurnError(
+        raise Refusal(
             f"a correction known at {_instant(chosen)} would not be the newest version;"
             f" there are versions known at {versions}",
             where=where,
             remedy="give a later --known-at, or none for the time of delivery",
+            depends_on=["time"],
+            until=max(earlier) + _TICK,
         )
     return chosen
 
@@ -81,10 +85,26 @@ def _check_given(given: dt.datetime, now: dt.datetime, month: Month, where: str)
         )
 
 
-def _too_early(month: Month, table: Table, now: dt.datetime) -> str:
-    if table != LABELS:
-        return f"{month} has not closed yet (it is {_instant(now)})"
-    return f"the labels of {month} mature when {month.next} closes (it is {_instant(now)})"
+def _too_early(month: Month, table: Table, due: dt.datetime, where: str) -> Refusal:
+    """Return the refusal of what comes before its time: the most ordinary one, and none for good."""
+    what, hint = f"{month} has not closed yet", ""
+    if table == LABELS:
+        what = f"the labels of {month} mature when {month.next} closes"
+        hint = f"; without {table.file} the folder is taken in at once"
+    begins = minute(due + _TICK)
+    return Refusal(
+        f"{what}: it waits until {begins}",
+        where=where,
+        remedy=f"deliver it again from {begins} on; in the drops folder it is taken in by itself"
+        f" then{hint}",
+        depends_on=["time"],
+        until=due,
+    )
+
+
+def minute(when: dt.datetime) -> str:
+    """Return an instant as a person reads it: `2026-12-01 00:00 UTC`."""
+    return f"{when.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _instant(when: dt.datetime) -> str:

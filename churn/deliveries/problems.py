@@ -1,12 +1,17 @@
 """What is wrong with a drop (problems, which refuse it) and what is odd about it (warnings, with counts)."""
 
-from collections.abc import Iterable, Sequence
+import datetime as dt
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from churn.errors import ChurnError
 
 SHOWN_PER_KIND = 5
 SHOWN = 20
+# What a refusal depends on, beside the content of the files: the clock, CHURN_FIRST_MONTH and
+# CHURN_LAST_MONTH, what else has been delivered, whether files and store can be read and written.
+Circumstance = Literal["time", "settings", "deliveries", "access"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Problem:
         column: the column's name, empty where the whole row or file is meant.
         value: the offending text.
         more: how many further cells have the same problem and are not listed.
+        depends_on: what may make it disappear without a change of the file; None where nothing does.
     """
 
     file: str
@@ -30,6 +36,7 @@ class Problem:
     column: str = ""
     value: str = ""
     more: int = 0
+    depends_on: Circumstance | None = None
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,47 @@ class Oddity:
     rows: int
 
 
-class RefusedDrop(ChurnError):
+class Refusal(ChurnError):
+    """A drop is not taken in, and this is what the answer depends on.
+
+    Args:
+        what: the fact.
+        where: folder, file and month.
+        remedy: the next step.
+        depends_on: the circumstances that may change the answer while the files stay as they are.
+            Empty: the same files are refused at any time, so they are not asked about again.
+        until: where it depends on time alone, the instant from which the answer is another one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        remedy: str = "",
+        depends_on: Collection[Circumstance] = (),
+        until: dt.datetime | None = None,
+    ) -> None:
+        self.depends_on: frozenset[Circumstance] = frozenset(depends_on)
+        self.until = until
+        super().__init__(what, where=where, remedy=remedy)
+
+
+class RefusedDrop(Refusal):
     """A drop, or a stored file, that breaks the rules; nothing was written."""
 
     def __init__(self, problems: Sequence[Problem], *, where: str, remedy: str = "") -> None:
         from churn.deliveries.report import summary, text
 
         self.problems = tuple(problems)
+        circumstances = {problem.depends_on for problem in self.problems}
         super().__init__(
             f"{summary(self.problems)}\n{text(self.problems)}",
             where=where,
-            remedy=remedy or "correct the files and deliver the folder again; nothing was taken in",
+            remedy=remedy
+            or "correct the files and deliver the folder again; nothing of it was taken in",
+            # One wrong cell is enough: whatever else changes, the drop is refused until it is mended.
+            depends_on=() if None in circumstances else [c for c in circumstances if c],
         )
 
 

@@ -46,7 +46,7 @@ def keep(source: Path, path: Path, sha256: str) -> None:
         raise ChurnError(
             "the file changed while it was being delivered",
             where=str(source),
-            remedy="deliver the folder again once it is complete; nothing was taken in",
+            remedy="deliver the folder again once it is complete; nothing of it was taken in",
         )
     unfinished.chmod(0o444)
     unfinished.replace(path)
@@ -79,13 +79,14 @@ def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Ta
     try:
         reading, broken = load(path, delivery.table)
     except FileNotFoundError:
-        gone = Problem(file, "the stored file is missing", remedy)
+        gone = Problem(file, "the stored file is missing", remedy, depends_on="access")
         raise RefusedDrop([gone], where=where, remedy=remedy) from None
     problems: list[Problem] = []
     if reading.sha256 != delivery.sha256:
         found = f"the stored file was altered: its sha256 is {reading.sha256[:12]}…"
         what = f"{found}, not the accepted one"
-        problems.append(Problem(file, what, remedy, value=f"{delivery.sha256[:12]}…"))
+        value = f"{delivery.sha256[:12]}…"
+        problems.append(Problem(file, what, remedy, value=value, depends_on="access"))
     problems += broken
     if problems or reading.rows is None:
         raise RefusedDrop(problems, where=where, remedy=remedy)

@@ -1,7 +1,10 @@
 """A drop of three users, written as text so that a test can spoil one cell of it."""
 
 import datetime as dt
+import itertools
+import os
 from pathlib import Path
+from typing import Any
 
 from churn.months import Month
 
@@ -50,6 +53,23 @@ def write_drop(
         if name not in without:
             (folder / name).write_text(text.replace(old, new) if old else text)
     return folder
+
+
+_LONG_AGO = itertools.count(1_700_000_000)
+
+
+def put_drop(drop: Path, *how: Any, **more: Any) -> Path:
+    """Write a drop as `write_drop` does, such that nobody has touched it for long: it is whole."""
+    write_drop(drop, *how, **more)
+    leave(drop)
+    return drop
+
+
+def leave(drop: Path) -> None:
+    """Make a folder look as if it had been written long ago, at another time than any other."""
+    when = next(_LONG_AGO)
+    for path in (*drop.iterdir(), drop):
+        os.utime(path, (when, when))
 
 
 def shuffled(text: str) -> str:

@@ -280,7 +280,7 @@ def test_months_outside_of_the_settings(settings: Settings, drop: Path):
     for month in (JANUARY.shift(-1), FEBRUARY):
         with pytest.raises(ChurnError, match="outside of the months 2024-01 to 2024-01"):
             deliver(drop, settings=until, now=NOW, month=month)
-    with pytest.raises(ChurnError, match="2027-03 has not closed yet"):
+    with pytest.raises(ChurnError, match="2027-03 has not begun"):
         deliver(drop, settings=settings, now=NOW, month=Month.parse("2027-03"))
     assert (ledger(), stored(settings)) == ([], [])
 

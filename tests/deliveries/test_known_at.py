@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from churn.contract.tables import LABELS, TABLES, USERS, Table
 from churn.deliveries.known_at import due_at, known_at
+from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month
 from tests.deliveries.small import JANUARY, NOW
 
 DAY = dt.timedelta(days=1)
+HOUR = dt.timedelta(hours=1)
 FEB_2 = dt.datetime(2024, 2, 2, 9, 30, tzinfo=dt.UTC)
 FILES = st.sampled_from(TABLES)
 INSTANTS = st.datetimes(dt.datetime(2023, 6, 1), dt.datetime(2025, 6, 1), timezones=st.just(dt.UTC))
@@ -60,6 +62,18 @@ def test_a_month_that_has_not_closed():
         known_at(Month.parse("2027-03"), USERS, now=NOW)
     with pytest.raises(ChurnError, match="2027-03 has not closed yet"):
         known_at(Month.parse("2027-03"), USERS, now=NOW, history=True)
+
+
+def test_a_month_waits_for_its_end_to_the_minute():
+    november = Month.parse("2026-11")
+    tokyo = dt.datetime(2026, 12, 1, 0, 30, tzinfo=dt.timezone(9 * HOUR))  # 2026-11-30 15:30 UTC
+    with pytest.raises(Refusal) as refused:
+        known_at(november, USERS, now=tokyo)
+    assert "2026-11 has not closed yet: it waits until 2026-12-01 00:00 UTC" in str(refused.value)
+    assert "from 2026-12-01 00:00 UTC on" in refused.value.remedy
+    assert refused.value.depends_on == {"time"}
+    assert refused.value.until == november.as_of
+    assert known_at(november, USERS, now=november.as_of) == november.as_of
 
 
 def test_labels_that_cannot_be_complete():

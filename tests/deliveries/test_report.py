@@ -60,4 +60,4 @@ def test_a_refusal_is_an_error_that_a_person_reads():
     error = RefusedDrop([CELL], where="month_000")
     assert error.problems == (CELL,)
     assert str(error).startswith("month_000: 8 problems (users.csv 8)\n  users.csv, row 3")
-    assert "nothing was taken in" in error.remedy
+    assert "nothing of it was taken in" in error.remedy

@@ -1,6 +1,7 @@
 """A drop is copied into the watched folder: nobody does anything else."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ def before(system: System, filled: Filled, drops: Path) -> dict[str, Any]:
     facts = {**answer, "pid": _pid_of_the_api(system)}
     for name in ("month_003", "month_004"):  # the first one again, now with its labels
         shutil.copytree(drops / "later" / name, system.home / "drops" / name)
+        for path in (system.home / "drops" / name).iterdir():
+            os.utime(path, (0, 0))  # long whole: the sensor need not look twice
+        os.utime(path.parent, (0, 0))
     return facts
 
 

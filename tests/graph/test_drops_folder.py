@@ -1,4 +1,6 @@
+import datetime as dt
 import json
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +13,7 @@ from churn.intake import BATCH_LOCK
 from churn.scoring.scores import score_month
 from churn.settings import Settings, get_settings
 from churn_assets.sensors import drops_folder
-from tests.deliveries.small import FEBRUARY, JANUARY, write_drop
+from tests.deliveries.small import FEBRUARY, JANUARY, put_drop
 from tests.graph.months import close
 
 
@@ -53,7 +55,7 @@ def test_a_folder_that_is_not_there_yet_is_no_error(folder: Path, instance) -> N
 
 
 def test_a_new_drop_is_delivered_and_its_close_requested(folder: Path, instance) -> None:
-    write_drop(folder / "month_000")
+    put_drop(folder / "month_000")
     result = look(instance)
     assert all(accepted(JANUARY, table) for table in TABLES)
     # the labels are here, but there is nothing published to train on
@@ -64,24 +66,24 @@ def test_a_new_drop_is_delivered_and_its_close_requested(folder: Path, instance)
 
 
 def test_nothing_is_taken_in_or_closed_twice(folder: Path, instance) -> None:
-    write_drop(folder / "month_000")
+    put_drop(folder / "month_000")
     first = look(instance)
     again = look(instance, first.cursor)
     # the run key is the same, so Dagster launches nothing more while the first run is under way
     assert requests(again) == requests(first)
     close(JANUARY)
-    (folder / "month_000" / "users.csv").touch()  # seen as changed, with nothing new in it
+    put_drop(folder / "month_000")  # seen as changed, with nothing new in it
     assert jobs(look(instance, first.cursor)) == ["train_month", "score_month"]
     assert [len(accepted(JANUARY, table)) for table in TABLES] == [1] * 6
 
 
 def test_a_correction_is_closed_again_under_another_key(folder: Path, instance) -> None:
-    write_drop(folder / "month_000", without=("labels.csv",))
+    put_drop(folder / "month_000", without=("labels.csv",))
     first = look(instance)
     close(JANUARY)
     score_month(JANUARY)
     assert requests(look(instance, first.cursor)) == []
-    write_drop(
+    put_drop(
         folder / "month_000", {"subscriptions.csv": ("56.95", "57.95")}, without=("labels.csv",)
     )
     second = look(instance, first.cursor)
@@ -90,7 +92,7 @@ def test_a_correction_is_closed_again_under_another_key(folder: Path, instance) 
 
 
 def test_a_refused_drop_is_a_failed_check_and_no_run(folder: Path, instance) -> None:
-    write_drop(folder / "month_000", {"subscriptions.csv": ("29.85,29.85", "-1,29.85")})
+    put_drop(folder / "month_000", {"subscriptions.csv": ("29.85,29.85", "-1,29.85")})
     result = look(instance)
     assert requests(result) == []
     [event] = result.asset_events
@@ -110,13 +112,42 @@ def test_a_refused_drop_is_a_failed_check_and_no_run(folder: Path, instance) -> 
     instance.report_runless_asset_event(event)
     # seen once, reported once; another look is quiet until the folder changes
     assert not look(instance, result.cursor).asset_events
-    write_drop(folder / "month_000")
+    put_drop(folder / "month_000")
     assert [r[0] for r in requests(look(instance, result.cursor))] == ["month_close"]
 
 
+def test_what_waits_and_what_is_no_drop_is_told_once(
+    folder: Path, instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = sys.modules["churn_assets.sensors"]
+
+    def at(day: str, cursor: str | None = None) -> dg.SensorResult:
+        now = dt.datetime.fromisoformat(f"{day}T15:00+00:00")
+        clock = type("Clock", (dt.datetime,), {"now": classmethod(lambda *_: now)})
+        monkeypatch.setattr(sensor, "datetime", clock)
+        return look(instance, cursor)
+
+    put_drop(folder / "month_000", without=("labels.csv",))  # a month-end export in Tokyo
+    (folder / "month_1").mkdir()
+    first = at("2024-01-31")
+    assert requests(first) == []
+    [waits, passed_over] = first.asset_events
+    assert isinstance(waits, dg.AssetObservation)
+    assert "2024-01 has not closed yet: it waits until 2024-02-01 00:00 UTC" in str(
+        waits.metadata["waits"].value
+    )
+    assert isinstance(passed_over, dg.AssetCheckEvaluation)
+    assert passed_over.severity == dg.AssetCheckSeverity.WARN
+    assert "month_1 does not say its month" in (passed_over.description or "")
+    assert "name it month_001" in str(passed_over.metadata["passed_over"].value)
+    again = at("2024-01-31", first.cursor)
+    assert (requests(again), again.asset_events) == ([], [])
+    assert jobs(at("2024-02-01", again.cursor)) == ["month_close"]
+
+
 def test_a_refused_drop_does_not_keep_the_next_one_out(folder: Path, instance) -> None:
-    write_drop(folder / "month_000", without=("users.csv",))
-    write_drop(folder / "month_001")
+    put_drop(folder / "month_000", without=("users.csv",))
+    put_drop(folder / "month_001")
     result = look(instance)
     assert len(result.asset_events) == 1
     assert [r[:2] for r in requests(result)] == [("month_close", "2024-02-01")]
@@ -125,12 +156,12 @@ def test_a_refused_drop_does_not_keep_the_next_one_out(folder: Path, instance) -
 
 
 def test_training_waits_for_labels_and_for_the_publication(folder: Path, instance) -> None:
-    write_drop(folder / "month_000", without=("labels.csv",))
+    put_drop(folder / "month_000", without=("labels.csv",))
     cursor = look(instance).cursor
     close(JANUARY)
     score_month(JANUARY)
     assert requests(look(instance, cursor)) == []
-    write_drop(folder / "month_000")  # the labels have come
+    put_drop(folder / "month_000")  # the labels have come
     result = look(instance, cursor)
     assert requests(result) == [
         ("train_month", "2024-01-01", f"train_month:2024-01:{newest_id(labels=True)}")
@@ -138,7 +169,7 @@ def test_training_waits_for_labels_and_for_the_publication(folder: Path, instanc
 
 
 def test_a_trained_month_is_not_trained_again(folder: Path, instance) -> None:
-    write_drop(folder / "month_000")
+    put_drop(folder / "month_000")
     cursor = look(instance).cursor
     close(JANUARY)
     instance.report_runless_asset_event(
@@ -148,7 +179,7 @@ def test_a_trained_month_is_not_trained_again(folder: Path, instance) -> None:
 
 
 def test_a_month_is_scored_once_and_again_after_a_correction(folder: Path, instance) -> None:
-    write_drop(folder / "month_000", without=("labels.csv",))
+    put_drop(folder / "month_000", without=("labels.csv",))
     cursor = look(instance).cursor
     close(JANUARY)
     [first] = requests(look(instance, cursor))
@@ -157,7 +188,7 @@ def test_a_month_is_scored_once_and_again_after_a_correction(folder: Path, insta
     assert score_month(JANUARY).rows.num_rows == 0
     assert requests(look(instance, cursor)) == []
     changed = {"subscriptions.csv": ("56.95", "57.95")}
-    write_drop(folder / "month_000", changed, without=("labels.csv",))
+    put_drop(folder / "month_000", changed, without=("labels.csv",))
     assert jobs(look(instance, cursor)) == ["month_close"]
     close(JANUARY)
     [again] = requests(look(instance, cursor))
@@ -166,7 +197,7 @@ def test_a_month_is_scored_once_and_again_after_a_correction(folder: Path, insta
 
 
 def test_it_stands_back_while_the_command_line_is_at_work(folder: Path, instance) -> None:
-    write_drop(folder / "month_000")
+    put_drop(folder / "month_000")
     with connect() as guard:
         lock(guard, BATCH_LOCK)
         result = look(instance, "{}")
