@@ -11,13 +11,23 @@ from churn.contract.tables import USERS, Table
 from churn.database import connect, lock
 from churn.database.copying import copy_batches_in
 from churn.database.partitions import exists, new_partition, raw_partition
-from churn.deliveries import Delivery, accepted, read_accepted
+from churn.deliveries import Delivery, RefusedDrop, accepted, read_accepted
+from churn.deliveries.ledger import mark_unloadable
 from churn.deliveries.reading import plain_schema
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.row_order import ByUser
 
 _BATCH = 65_536  # rows
+# What will be so at the next try, too. That Postgres does not answer, or has no room, passes.
+_LASTING = (
+    RefusedDrop,
+    ValueError,
+    ArithmeticError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class RawMonth:
     versions: int
     loaded: int  # versions that this load added
     by_user: ByUser  # the newest version's rows
+    passed_over: tuple[Delivery, ...] = ()  # versions that cannot be loaded, each with its reason
 
 
 class UnknownUsers(ChurnError):
@@ -38,7 +49,9 @@ def load_raw(month: Month, table: Table) -> RawMonth:
     """Load the accepted deliveries of one file and month that Postgres does not hold yet.
 
     Each is a partition of its own. One transaction: either every missing version is in, or none.
-    Loading again changes nothing.
+    Loading again changes nothing. An older version that cannot be loaded does not stand in the way of
+    the newest one: it is passed over, marked in raw.deliveries with the reason, and tried again by the
+    next load. It counts as never known. The newest one that cannot be loaded is marked, and fails.
 
     Raises:
         ChurnError: no delivery was accepted, or a stored file no longer passes its rules.
@@ -52,20 +65,61 @@ def load_raw(month: Month, table: Table) -> RawMonth:
             remedy=f"deliver the drop: churn deliver DIR (a folder with {table.file})",
         )
     newest = deliveries[-1]
-    with connect() as connection:
-        lock(connection, f"raw.{table.name}.{month}")
-        missing = [
-            d for d in deliveries if not exists(connection, raw_partition(table, d.delivery_id))
-        ]
-        for delivery in missing:
-            if delivery != newest:
-                _load(connection, delivery, ByUser(read_accepted(delivery)))
-        by_user = ByUser(read_accepted(newest))
-        if newest in missing:
-            _load(connection, newest, by_user)
-        if table is not USERS:
-            _refuse_strangers(connection, newest)
-    return RawMonth(newest, len(deliveries), len(missing), by_user)
+    try:
+        with connect() as connection:
+            lock(connection, f"raw.{table.name}.{month}")
+            return _load_missing(connection, deliveries)
+    except _LASTING as error:
+        with connect() as connection:
+            mark_unloadable(connection, newest, _reason(error))
+        raise
+
+
+def _load_missing(connection: psycopg.Connection, deliveries: list[Delivery]) -> RawMonth:
+    *older, newest = deliveries
+    loaded = sum(_try_to_load(connection, delivery, deliveries) for delivery in older)
+    by_user = ByUser(read_accepted(newest))
+    if not _is_loaded(connection, newest):
+        _load(connection, newest, by_user)
+        mark_unloadable(connection, newest, None)
+        loaded += 1
+    if newest.table is not USERS:
+        _refuse_strangers(connection, newest)
+    passed_over = tuple(
+        each for each in accepted(newest.month, newest.table, connection) if each.unloadable
+    )
+    return RawMonth(newest, len(deliveries), loaded, by_user, passed_over)
+
+
+def _try_to_load(
+    connection: psycopg.Connection, delivery: Delivery, deliveries: list[Delivery]
+) -> bool:
+    """Load an older version that is missing; say whether that was done, and mark it where it cannot be."""
+    replaced = any(
+        other.known_at == delivery.known_at and other.delivery_id > delivery.delivery_id
+        for other in deliveries
+    )
+    if replaced or _is_loaded(connection, delivery):
+        return False
+    try:
+        with connection.transaction():
+            _load(connection, delivery, ByUser(read_accepted(delivery)))
+    except (OSError, *_LASTING) as error:
+        mark_unloadable(connection, delivery, _reason(error))
+        return False
+    mark_unloadable(connection, delivery, None)
+    return True
+
+
+def _is_loaded(connection: psycopg.Connection, delivery: Delivery) -> bool:
+    return exists(connection, raw_partition(delivery.table, delivery.delivery_id))
+
+
+def _reason(error: Exception) -> str:
+    """Return one line that says why, for the records."""
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    problems = getattr(error, "problems", ())
+    return f"{first}: {problems[0].what}"[:500] if problems else first[:500]
 
 
 def newest_rows(month: Month, table: Table) -> int:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from churn.contract.tables import LABELS
 from churn.database import connect, lock
-from churn.deliveries import accepted, deliver, find_drops
+from churn.deliveries import Refusal, accepted, deliver, find_drops
 from churn.errors import ChurnError
 from churn.intake import BATCH_LOCK
 from churn.model.monthly import trained_models
@@ -29,7 +29,10 @@ OnProgress = Callable[[str, int, int, str], None]  # stage, months done, months 
 class RunOutcome:
     """What a run over many months did."""
 
-    months: list[Month] = field(default_factory=list)
+    months: list[Month] = field(default_factory=list)  # whose drops are here: these were processed
+    refused: dict[Path, Refusal] = field(
+        default_factory=dict
+    )  # drops that were not taken in: holes
     jobs: list[JobResult] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
@@ -38,7 +41,9 @@ class RunOutcome:
 
     @property
     def succeeded(self) -> bool:
-        """Every job ended well, and with it every blocking check and the smoke check."""
+        """Every drop was taken in and every job ended well, with every blocking check."""
+        if self.refused:
+            return False
         return bool(self.jobs) and all(job.succeeded and not job.failures for job in self.jobs)
 
 
@@ -68,6 +73,7 @@ def run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunO
 
     A month whose labels have not arrived is closed, served and scored; its model waits. Each month is
     scored by the release that was in force at its end, so it does not matter that scoring comes last.
+    A refused drop leaves a hole in the months; later ones do not wait for it, as with a drop that is late.
     """
     with connect() as guard:
         lock(guard, BATCH_LOCK)  # the sensor launches nothing meanwhile
@@ -75,15 +81,22 @@ def run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunO
 
 
 def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunOutcome:
-    outcome = RunOutcome(months=[month for month, _ in drops])
+    outcome = RunOutcome()
     started = time.perf_counter()
     for done, (month, path) in enumerate(drops):
         on_progress("deliver", done, len(drops), str(month))
-        deliver(path, settings=get_settings(), now=datetime.now(UTC), month=month)
+        try:
+            deliver(path, settings=get_settings(), now=datetime.now(UTC), month=month)
+        except Refusal as refusal:
+            outcome.refused[path] = refusal
+        else:
+            outcome.months.append(month)
     on_progress("deliver", len(drops), len(drops), "")
     outcome.seconds["deliver"] = time.perf_counter() - started
     trainable = [month for month in outcome.months if accepted(month, LABELS)]
     outcome.waiting = [month for month in outcome.months if month not in trainable]
+    if not outcome.months:
+        return outcome
     with instance() as found, Lane() as lane:
         outcome.jobs = _in_two_lanes(outcome.months, trainable, found, lane, on_progress)
     for job in outcome.jobs:

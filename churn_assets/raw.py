@@ -7,6 +7,7 @@ import dagster as dg
 from churn.contract.tables import TABLES, USERS, Table
 from churn.deliveries import Delivery, Oddity, RefusedDrop, in_force, read_accepted
 from churn.deliveries.agreement import Users
+from churn.deliveries.known_at import minute
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.report import markdown, oddities_markdown, summary
 from churn.raw import RawMonth, UnknownUsers, load_raw
@@ -27,7 +28,11 @@ VALID = Check(
     "The stored file is the accepted one and passes every rule: columns, types, keys, ranges.",
 )
 AGREES = Check("agrees_with_users", "Every user of the file is in the month's users.csv.")
-PLAUSIBLE = Check("plausible", "Nothing odd: constants, blanks, contradictions.", blocking=False)
+PLAUSIBLE = Check(
+    "plausible",
+    "Nothing odd: constants, blanks, contradictions, an older version that cannot be loaded.",
+    blocking=False,
+)
 
 
 def raw_assets() -> list[dg.AssetsDefinition]:
@@ -59,14 +64,21 @@ def _raw(table: Table) -> Work:
     def work(step: MonthStep) -> MonthResult:
         loaded = _load(step, table)
         odd = _oddities(step, table, loaded)
+        passed_over = _passed_over(loaded)
         outcomes = [
             Outcome(VALID.name, True, {"rows": loaded.newest.rows}),
             Outcome(AGREES.name, True),
             Outcome(
                 PLAUSIBLE.name,
-                not odd,
+                not odd and not passed_over,
                 {"oddities": dg.MetadataValue.md(oddities_markdown(odd))},
-                "; ".join(f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd) or None,
+                "; ".join(
+                    [
+                        *passed_over,
+                        *(f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd),
+                    ]
+                )
+                or None,
             ),
         ]
         metadata = {
@@ -75,12 +87,22 @@ def _raw(table: Table) -> Work:
             "sha256": loaded.newest.sha256,
             "versions": loaded.versions,
             "versions_loaded_now": loaded.loaded,
+            **({"versions_passed_over": "; ".join(passed_over)} if passed_over else {}),
             "unknown_values": null_counts(loaded.by_user.rows),
             "preview": preview(loaded.by_user.rows),
         }
         return MonthResult(loaded.newest.rows, loaded.newest.fingerprint, metadata, outcomes)
 
     return work
+
+
+def _passed_over(loaded: RawMonth) -> list[str]:
+    """Say which older versions could not be loaded; the newest one stands in their place."""
+    return [
+        f"delivery {each.delivery_id}, accepted at {minute(each.accepted_at)}, cannot be loaded and is"
+        f" passed over: {each.unloadable}"
+        for each in loaded.passed_over
+    ]
 
 
 def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:

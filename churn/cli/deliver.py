@@ -1,7 +1,7 @@
 """`churn deliver`: take drops in."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +44,8 @@ def deliver(
 
     The same content again is no delivery, whatever its row order. Other content for a month that is
     there already is a correction: it replaces that file whole from then on, and both versions stay.
-    A refused drop changes nothing; every problem is listed, and the exit status is 1.
+    A refused drop changes nothing, and the others are taken in all the same; every problem is listed, and
+    the exit status is 1.
 
     **Examples**
 
@@ -53,25 +54,61 @@ def deliver(
     - `churn deliver fixed/month_001 --known-at 2024-03-05`
     """
     from churn.database.init import prepare_schema
+    from churn.deliveries import Refusal, find_drops
     from churn.deliveries import deliver as take_in
-    from churn.deliveries import find_drops
     from churn.stack.supervisor import running_stack
 
     when, chosen = _instant(known_at), Month.parse(month) if month else None
     drops = [path for _, path in find_drops(folder)]
     if chosen and len(drops) > 1:
         raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
-    outcomes = []
+    show_strays(folder)
+    outcomes: list[Outcome] = []
+    refused: dict[Path, ChurnError] = {}
     with stack_progress() as report, running_stack(("postgres",), report):
         prepare_schema()
         try:
             for drop in drops:  # oldest first: what was known when depends on the order
                 now = dt.datetime.now(dt.UTC)
-                outcomes.append(
-                    take_in(drop, now=now, month=chosen, known_at=when, history=history)
-                )
+                try:
+                    outcome = take_in(drop, now=now, month=chosen, known_at=when, history=history)
+                except Refusal as refusal:
+                    refused[drop] = refusal
+                else:
+                    outcomes.append(outcome)
         finally:
             _show(outcomes)
+    show_refused(refused, [outcome.month for outcome in outcomes], "taken in")
+    if refused:
+        raise typer.Exit(1)
+
+
+def show_strays(folder: Path) -> None:
+    """Name what lies beside the drops and was perhaps meant as one."""
+    from churn.deliveries.drops import drop_files, list_drops
+
+    if drop_files(folder):
+        return  # a drop itself
+    for stray in list_drops(folder).strays:
+        if stray.is_alike:
+            err().print(f"[yellow]passed over:[/yellow] {escape(str(stray))}", soft_wrap=True)
+
+
+def show_refused(
+    refused: Mapping[Path, ChurnError], months: Sequence[Month], what_was_done: str
+) -> None:
+    """Say of each refused drop why, and what became of the other months."""
+    for error in refused.values():
+        err().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+    if refused and months:
+        names = ", ".join(drop.name for drop in refused)
+        done = ", ".join(map(str, months))
+        err().print(
+            f"[red]refused: {names}[/red]; {what_was_done} all the same: {done}. A refused month stays a"
+            " hole, for which later ones do not wait. Delivered after them, it counts as known from then on;"
+            " if it had arrived in time, say so: `churn deliver DIR --history`",
+            soft_wrap=True,
+        )
 
 
 def _instant(text: str | None) -> dt.datetime | None:

@@ -26,12 +26,14 @@ def run(
     """Deliver drops and put them through the graph: raw tables to online features, labels to models.
 
     Runs on the stack that is up; otherwise starts what it needs (Postgres, MLflow, the API) and stops
-    it at the end. The exit status is 0 only if every blocking check and the API's smoke check passed.
+    it at the end. A refused drop is left out: the other months are processed, and it stays a hole. The
+    exit status is 0 only if no drop was refused and every blocking check and the API's smoke check passed.
 
     **Example**
 
     - `churn generate --months 6 --out drops && churn run --drops drops --json out.json`
     """
+    from churn.cli.deliver import show_refused, show_strays
     from churn.cli.progress import running, stage_bars
     from churn.cli.summary import show_summary
     from churn_assets.batch import chosen_drops, run_months
@@ -42,10 +44,13 @@ def run(
         Month.parse(from_month) if from_month else None,
         Month.parse(to_month) if to_month else None,
     )
+    show_strays(drops)
     with running("postgres", "mlflow", "api"):
         with stage_bars(console) as move:
             outcome = run_months(chosen, move)
-        show_summary(console, outcome)
+        if outcome.months:
+            show_summary(console, outcome)
+    show_refused(outcome.refused, outcome.months, "processed")
     if json_file:
         json_file.write_text(json.dumps(outcome.models, indent=2) + "\n", encoding="utf-8")
     raise typer.Exit(0 if outcome.succeeded else 1)

@@ -32,9 +32,22 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
     rows bigint NOT NULL CHECK (rows > 0),
     accepted_at timestamptz NOT NULL,
     known_at timestamptz NOT NULL,
-    stored_path text NOT NULL,
-    UNIQUE (month, file, known_at)
+    stored_path text NOT NULL
 )"""
+
+# Why a version could not be loaded, null where it could or was not tried. It is in no order with the
+# others: where no version was ever loaded, the one that heals the month is known as the first would have
+# been. A lock on the whole table is taken only where the column is missing.
+_UNLOADABLE = """
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM information_schema.columns WHERE table_schema = 'raw'
+                   AND table_name = 'deliveries' AND column_name = 'unloadable') THEN
+        ALTER TABLE raw.deliveries ADD COLUMN unloadable text;
+        ALTER TABLE raw.deliveries DROP CONSTRAINT IF EXISTS deliveries_month_file_known_at_key;
+        CREATE UNIQUE INDEX deliveries_version ON raw.deliveries (month, file, known_at)
+            WHERE unloadable IS NULL;
+    END IF;
+END $$"""
 
 
 def statements() -> Iterator[sql.SQL | sql.Composed]:
@@ -43,6 +56,7 @@ def statements() -> Iterator[sql.SQL | sql.Composed]:
     for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
+    yield sql.SQL(_UNLOADABLE)
     for table in TABLES:
         yield _raw_table(table)
         yield from _snapshot_table(table)

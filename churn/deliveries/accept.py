@@ -1,5 +1,6 @@
 """Taking a drop in: validate all of it, keep its files, write its rows; all of it or nothing."""
 
+import contextlib
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from churn.deliveries.intake import DropFile, read_drop
 from churn.deliveries.known_at import known_at as known_at_of
 from churn.deliveries.known_at import minute
 from churn.deliveries.ledger import Delivery, accepted, has_begun, record
-from churn.deliveries.problems import Oddity, Refusal
+from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
+from churn.deliveries.reading import is_compressed
 from churn.deliveries.store import holds, keep, read_accepted, stored_path
 from churn.months import Month
 from churn.settings import Settings, get_settings
@@ -93,7 +95,7 @@ def deliver(
     when = _When(chosen, now, known_at, history)
     with connect() as connection:
         lock(connection, "churn.deliveries")
-        planned = [_plan(connection, file, when) for file in drop.files]
+        planned = [_plan(connection, file, when, settings.deliveries) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
     return Outcome(chosen, tuple(files), drop.oddities)
 
@@ -110,21 +112,33 @@ def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
         )
 
 
-def _plan(connection: psycopg.Connection, file: DropFile, when: _When) -> _Plan:
+def _plan(connection: psycopg.Connection, file: DropFile, when: _When, store: Path) -> _Plan:
     versions = accepted(when.month, file.table, connection)
     newest = versions[-1] if versions else None
-    if newest is not None and newest.fingerprint == file.fingerprint:
+    if newest is not None and _is_there(file, newest, store):
         return _Plan(file, newest, None)
+    usable = [version for version in versions if version.unloadable is None]
     known = known_at_of(
         when.month,
         file.table,
         now=when.now,
         given=when.given,
         history=when.history,
-        earlier=[version.known_at for version in versions],
+        # Where no version could be loaded, nobody has known anything: what heals the month is the first.
+        earlier=[version.known_at for version in versions] if usable else [],
         next_has_begun=has_begun(when.month.next, file.table, connection),
     )
     return _Plan(file, newest, known)
+
+
+def _is_there(file: DropFile, newest: Delivery, store: Path) -> bool:
+    """Say whether the newest version is this content, and no new version is needed to load it."""
+    if newest.fingerprint != file.fingerprint:
+        return False
+    is_whole = holds(store / newest.stored_path, newest.sha256)
+    if newest.unloadable is not None:  # a whole file that could not be loaded will not be now
+        return is_whole and file.sha256 == newest.sha256
+    return is_whole or file.sha256 == newest.sha256  # a lost or altered one is restored
 
 
 def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path) -> FileOutcome:
@@ -132,7 +146,8 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
     if plan.known_at is None and newest is not None:
         _restore(file, newest, store)
         return FileOutcome("unchanged", newest)
-    path = stored_path(when.month, file.table, file.sha256)
+    compressed = is_compressed(file.path)
+    path = stored_path(when.month, file.table, file.sha256, compressed=compressed)
     keep(file.path, store / path, file.sha256)  # before the row: a row always has its file
     row = {
         "month": when.month.first_day,
@@ -155,8 +170,12 @@ def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:
 
 
 def _known_users(month: Month, settings: Settings) -> pa.Array | None:
-    versions = accepted(month, USERS)
+    """Return the users of every version that can be read; the newest one must be."""
+    versions = [version for version in accepted(month, USERS) if version.unloadable is None]
     if not versions:
         return None
-    ids = [read_accepted(version, settings)["user_id"] for version in versions]
+    ids = [read_accepted(versions[-1], settings)["user_id"]]
+    for version in versions[:-1]:
+        with contextlib.suppress(RefusedDrop):
+            ids.append(read_accepted(version, settings)["user_id"])
     return pa.chunked_array([chunk for column in ids for chunk in column.chunks])

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.contract.tables import Column, Kind, Table
-from churn.deliveries.lines import records
+from churn.deliveries.lines import plain_name, records
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.reading import ARROW_TYPES, Reading, Source, open_source, sha256_of
 
@@ -24,7 +24,7 @@ _SAVE_AS = "save the file as UTF-8, values separated by commas"
 _BLOCK = 8 << 20
 _SLICE = 100_000  # rows
 _BOMS_16 = (b"\xff\xfe", b"\xfe\xff")
-_WHOLE = re.compile(r"-?[0-9]+")
+_WHOLE = re.compile(r"(-?[0-9]+)(\.0+)?")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -50,7 +50,7 @@ def diagnose(source: Source, table: Table, reader_said: str = "") -> Reading:
             header = next(everything)[1]
             wrong = header_problems(header, table)
             if not wrong:
-                cells_.read(header, everything)
+                cells_.read(list(map(plain_name, header)), everything)
     except csv.Error as error:
         return Reading(table.file, source, sha256, None, (_broken_quote(source, table, error),))
     if wrong:
@@ -143,7 +143,8 @@ class _Kind:
 
 
 def header_problems(header: list[str], table: Table) -> list[Problem]:
-    """Return what is wrong with the column names; their order is free."""
+    """Return what is wrong with the column names; their order and case are free."""
+    plain = [plain_name(name) for name in header]
     known = [column.name for column in table.columns]
     required = [column.name for column in table.columns if not column.optional]
     found: list[Problem] = []
@@ -151,14 +152,14 @@ def header_problems(header: list[str], table: Table) -> list[Problem]:
     def add(column: str, what: str, remedy: str) -> None:
         found.append(Problem(table.file, what, remedy, row=1, column=column))
 
-    for name in [name for name in required if name not in header]:
+    for name in [name for name in required if name not in plain]:
         add(name, "the column is missing", f"add it; the columns are {', '.join(required)}")
-    for name in dict.fromkeys(header):
+    for name, written in dict(zip(plain, header, strict=True)).items():
         if name not in known:
             what = "is not a column of this file" if name else "a column has no name"
-            add(name, what, "remove it or correct its name; columns are separated by commas")
-        elif header.count(name) > 1:
-            add(name, f"the column stands {header.count(name)} times", "keep one of them")
+            add(written, what, "remove it or correct its name; columns are separated by commas")
+        elif plain.count(name) > 1:
+            add(name, f"the column stands {plain.count(name)} times", "keep one of them")
     return found
 
 
@@ -237,12 +238,12 @@ def _parse(column: Column, texts: list[str]) -> tuple[pa.Array, dict[str, list[i
 
 
 def _parse_int(text: str) -> int:
-    digits = text.strip(" \t")
-    if _WHOLE.fullmatch(digits) is None:
+    whole = _WHOLE.fullmatch(text.strip(" \t"))
+    if whole is None:
         raise ValueError("is not a whole number; write digits only, blank means unknown")
-    if len(digits.lstrip("-0")) > 18:
+    if len(whole[1].lstrip("-0")) > 18:
         raise ValueError("is too large a number; correct the value")
-    return int(digits)
+    return int(whole[1])
 
 
 def _parse_float(text: str) -> float:

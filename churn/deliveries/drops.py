@@ -26,11 +26,13 @@ class Stray:
         name: what it is called.
         what: why it is none.
         remedy: what makes a drop of it, or the folder tidy.
+        is_alike: whether somebody may have meant it as a drop.
     """
 
     name: str
     what: str
     remedy: str
+    is_alike: bool = True
 
     def __str__(self) -> str:
         return f"{shown_name(self.name)} {self.what}; {self.remedy}"
@@ -167,10 +169,10 @@ def _judge(path: Path, first: Month) -> Month | Stray:
         what = "is still being copied, as its name says"
         return Stray(name, what, "rename it once it is whole, or remove it")
     if not path.is_dir():
-        return Stray(name, *_of_file(name, first))
+        return _stray_file(name, first)
     month = month_of(path, first)
     if month is None:
-        return Stray(name, *_of_name(name, first))
+        return _stray_folder(name, first)
     target = month_of(path.resolve(), first)
     if target not in (None, month):
         what = f"is named as the drop of {month}, but is a link to {path.resolve().name}"
@@ -178,22 +180,24 @@ def _judge(path: Path, first: Month) -> Month | Stray:
     return month
 
 
-def _of_file(name: str, first: Month) -> tuple[str, str]:
+def _stray_file(name: str, first: Month) -> Stray:
     if name.lower().endswith(_ARCHIVES):
         month = _resembled(name, first)
         folder = month.folder(first) if month else "month_NNN"
-        return "is an archive, which is not read", f"unpack its CSV files into a folder {folder}"
+        remedy = f"unpack its CSV files into a folder {folder}"
+        return Stray(name, "is an archive, which is not read", remedy)
     if any(name.lower().startswith(f"{table.name}.csv") for table in TABLES):
-        return "lies outside of a drop", "put it into the folder of its month, month_NNN"
-    return "is not a folder", "a drop is a folder month_NNN; remove it, or keep it elsewhere"
+        return Stray(name, "lies outside of a drop", "put it into its month's folder, month_NNN")
+    remedy = "a drop is a folder month_NNN; remove it, or keep it elsewhere"
+    return Stray(name, "is not a folder", remedy, is_alike=_ALIKE.match(name) is not None)
 
 
-def _of_name(name: str, first: Month) -> tuple[str, str]:
-    what = "does not say its month, so it is not read"
-    month = _resembled(name, first)
+def _stray_folder(name: str, first: Month) -> Stray:
+    what, month = "does not say its month, so it is not read", _resembled(name, first)
     if month is None:
-        return what, f"name it month_NNN (month_000 is {first}), or keep it elsewhere"
-    return what, f"if it is the drop of {month}, name it {month.folder(first)}"
+        remedy = f"name it month_NNN (month_000 is {first}), or keep it elsewhere"
+        return Stray(name, what, remedy, is_alike=False)
+    return Stray(name, what, f"if it is the drop of {month}, name it {month.folder(first)}")
 
 
 def _resembled(name: str, first: Month) -> Month | None:

@@ -57,10 +57,14 @@ def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | N
 
     Raises:
         RefusedDrop: a file is missing or breaks a rule, or the files contradict each other.
-        Refusal: the folder holds no drop.
-        OSError: the folder cannot be listed.
+        Refusal: the folder holds no drop, or cannot be listed.
     """
-    files = drop_files(folder)
+    try:
+        files = drop_files(folder)
+    except OSError as error:
+        what = f"the folder cannot be listed: {error.strerror}"
+        remedy = "make it a folder that can be read"
+        raise Refusal(what, where=str(folder), remedy=remedy, depends_on=["access"]) from error
     present = list(files)
     if not present:
         expected = ", ".join(table.file for table in TABLES)

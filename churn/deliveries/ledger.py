@@ -27,6 +27,7 @@ class Delivery:
     accepted_at: dt.datetime
     known_at: dt.datetime
     stored_path: str  # in the deliveries store
+    unloadable: str | None = None  # why it could not be loaded; None where it was, or was not tried
 
     @property
     def table(self) -> Table:
@@ -39,6 +40,9 @@ def accepted(
 ) -> list[Delivery]:
     """Return every accepted version of the file for the month, oldest known first.
 
+    Versions that could not be loaded are among them.
+
+
     Args:
         month: the month.
         table: the file.
@@ -47,7 +51,8 @@ def accepted(
     if connection is None:
         with connect() as opened:
             return accepted(month, table, opened)
-    query = "SELECT * FROM raw.deliveries WHERE month = %s AND file = %s ORDER BY known_at"
+    query = "SELECT * FROM raw.deliveries WHERE month = %s AND file = %s"
+    query += " ORDER BY known_at, delivery_id"
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(query, [month.first_day, table.name])
         return [_delivery(row) for row in cursor]
@@ -59,10 +64,14 @@ def in_force(
     at: dt.datetime | None = None,
     connection: psycopg.Connection | None = None,
 ) -> Delivery | None:
-    """Return the newest version known at the instant `at` (none: of all), None where there is none."""
+    """Return the newest version known at the instant `at` (none: of all), None where there is none.
+
+    A version that could not be loaded is in force where there is no other: what follows it heals it.
+    """
     versions = accepted(month, table, connection)
     known = [version for version in versions if at is None or version.known_at <= at]
-    return known[-1] if known else None
+    usable = [version for version in known if version.unloadable is None] or known
+    return usable[-1] if usable else None
 
 
 def has_begun(month: Month, table: Table, connection: psycopg.Connection) -> bool:
@@ -81,6 +90,15 @@ def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
     with connection.cursor(row_factory=dict_row) as cursor:
         (inserted,) = cursor.execute(statement, row)
     return _delivery(inserted)
+
+
+def mark_unloadable(connection: psycopg.Connection, delivery: Delivery, reason: str | None) -> None:
+    """Write down why a version could not be loaded; None: by now it was."""
+    connection.execute(
+        "UPDATE raw.deliveries SET unloadable = %(reason)s"
+        " WHERE delivery_id = %(delivery)s AND unloadable IS DISTINCT FROM %(reason)s",
+        {"reason": reason, "delivery": delivery.delivery_id},
+    )
 
 
 def _delivery(row: dict[str, Any]) -> Delivery:

@@ -34,6 +34,11 @@ def read_header(file: BinaryIO) -> list[str]:
         return []
 
 
+def plain_name(name: str) -> str:
+    """Return a column's name as the contract writes it: case and blanks around it say nothing."""
+    return name.strip().lower()
+
+
 def line_numbers(file: BinaryIO, rows: Collection[int]) -> dict[int, int]:
     """Return the line on which each of these rows (counted from 0) begins; reads no further than needed."""
     found: dict[int, int] = {}

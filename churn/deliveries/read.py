@@ -1,8 +1,10 @@
 """A CSV file to a typed Arrow table: the fast path. What it cannot read is explained in diagnose.py."""
 
 import datetime as dt
+import gzip
 import hashlib
 import re
+import zlib
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -11,8 +13,16 @@ import pyarrow.csv as pa_csv
 
 from churn.contract.tables import Table
 from churn.deliveries.diagnose import diagnose, header_problems
-from churn.deliveries.lines import read_header
-from churn.deliveries.reading import Reading, Source, arrow_schema, open_source
+from churn.deliveries.lines import plain_name, read_header
+from churn.deliveries.problems import Problem
+from churn.deliveries.reading import (
+    Reading,
+    Source,
+    arrow_schema,
+    is_compressed,
+    open_source,
+    sha256_of,
+)
 
 _BLOCK = 8 << 20
 _FIRST_DAY = (dt.date.min - dt.date(1970, 1, 1)).days
@@ -27,21 +37,42 @@ def read_csv(source: Source, table: Table) -> Reading:
     Raises:
         OSError: the file cannot be read.
     """
+    try:
+        return _read_csv(source, table)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        broken = Problem(table.file, f"the gzip file is broken: {error}", "compress it again")
+        return Reading(table.file, source, sha256_of(source), None, (broken,))
+
+
+def _read_csv(source: Source, table: Table) -> Reading:
     with open_source(source) as file:
         header = read_header(file)
     if not header or header_problems(header, table):
         return diagnose(source, table)
-    with open_source(source) as file:
-        watched = _Watched(file)
-        try:
-            rows = _read_fast(watched, arrow_schema(table))
-        except pa.ArrowInvalid as error:
-            return diagnose(source, table, reader_said=str(error))
+    watched, rows, said = _read_somehow(source, table, header)
+    if rows is None:
+        return diagnose(source, table, reader_said=said)
     if rows.num_rows == 0 or _may_be_misread(watched, rows):
         reading = diagnose(source, table)
         if reading.problems:
             return reading
-    return Reading(table.file, source, watched.sha256.hexdigest(), rows)
+    sha256 = sha256_of(source) if is_compressed(source) else watched.sha256.hexdigest()
+    return Reading(table.file, source, sha256, rows)
+
+
+def _read_somehow(
+    source: Source, table: Table, header: list[str]
+) -> tuple["_Watched", pa.Table | None, str]:
+    """Read the rows; where that fails, with whole numbers as text, for they may be written as 12.0."""
+    said = ""
+    for read in (_read_fast, _read_pointed):
+        with open_source(source) as file:
+            watched = _Watched(file)
+            try:
+                return watched, read(watched, arrow_schema(table), header), said
+            except pa.ArrowInvalid as error:
+                said = said or str(error)
+    return watched, None, said
 
 
 class _Watched:
@@ -69,14 +100,31 @@ class _Watched:
         self.closed = True
 
 
-def _read_fast(file: _Watched, schema: pa.Schema) -> pa.Table:
+def _read_pointed(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Table:
+    """Read 12.0 as the whole number that it is; 12.5 stays what it is, and no whole number."""
+    whole = [field.name for field in schema if pa.types.is_integer(field.type)]
+    for name in whole:
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
+    rows = _read_fast(file, schema, header)
+    for name in whole:
+        digits = pc.replace_substring_regex(
+            rows[name], pattern=r"^([ \t]*-?[0-9]+)\.0+([ \t]*)$", replacement=r"\1\2"
+        )
+        numbers = pc.utf8_trim(digits, characters=" \t").cast(pa.int64())
+        rows = rows.set_column(rows.schema.get_field_index(name), name, numbers)
+    return rows
+
+
+def _read_fast(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Table:
+    written = {plain_name(name): name for name in header}
+    own = pa.schema([field.with_name(written.get(field.name, field.name)) for field in schema])
     reader = pa_csv.open_csv(
         pa.PythonFile(file, mode="r"),
         read_options=pa_csv.ReadOptions(block_size=_BLOCK),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
-            column_types=schema,
-            include_columns=schema.names,
+            column_types=own,
+            include_columns=own.names,
             include_missing_columns=True,
             null_values=[""],
             strings_can_be_null=True,
@@ -84,7 +132,7 @@ def _read_fast(file: _Watched, schema: pa.Schema) -> pa.Table:
             false_values=["False"],
         ),
     )
-    rows = pa.Table.from_batches(reader, schema)
+    rows = pa.Table.from_batches(reader, own).rename_columns(schema.names)
     while file.read(_BLOCK):  # its sha256 is of all of it, whatever Arrow had no use for
         pass
     return rows.unify_dictionaries()

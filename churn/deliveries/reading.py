@@ -1,11 +1,13 @@
 """What reading a file gives: typed rows, what could not be read, and where each row stands."""
 
 import functools
+import gzip
 import hashlib
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
@@ -64,15 +66,32 @@ class Reading:
             return line_numbers(file, rows)
 
 
-def open_source(source: Source) -> io.BytesIO | io.BufferedReader:
-    """Open a file, or the content of one, for reading."""
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+def open_source(source: Source) -> BinaryIO:
+    """Open a file, or the content of one, for reading its text: what is compressed by gzip is unpacked.
+
+    Raises:
+        OSError, EOFError, zlib.error: while it is read, where the compressed file is broken.
+    """
+    if not is_compressed(source):
+        return _open_bytes(source)
+    packed = io.BytesIO(source) if isinstance(source, bytes) else source
+    return cast(BinaryIO, gzip.open(packed, "rb"))
+
+
+def is_compressed(source: Source) -> bool:
+    """Say whether the file is compressed by gzip, by its first bytes: no CSV file begins so."""
+    with _open_bytes(source) as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def sha256_of(source: Source) -> str:
-    """Return the sha256 of a file's bytes."""
-    with open_source(source) as file:
+    """Return the sha256 of a file's bytes as they lie there, compressed or not."""
+    with _open_bytes(source) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_bytes(source: Source) -> io.BytesIO | io.BufferedReader:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def plain_schema(table: Table) -> pa.Schema:

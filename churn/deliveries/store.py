@@ -8,18 +8,17 @@ import pyarrow as pa
 
 from churn.contract.tables import Table
 from churn.deliveries.ledger import Delivery
-from churn.deliveries.problems import Problem, RefusedDrop
+from churn.deliveries.problems import Problem, Refusal, RefusedDrop
 from churn.deliveries.reading import sha256_of
-from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings, get_settings
 
 _BLOCK = 8 << 20
 
 
-def stored_path(month: Month, table: Table, sha256: str) -> str:
+def stored_path(month: Month, table: Table, sha256: str, *, compressed: bool = False) -> str:
     """Return where a file is kept, relative to the store."""
-    return f"{month}/{table.name}/{sha256}.csv"
+    return f"{month}/{table.name}/{sha256}.csv{'.gz' if compressed else ''}"
 
 
 def keep(source: Path, path: Path, sha256: str) -> None:
@@ -29,8 +28,20 @@ def keep(source: Path, path: Path, sha256: str) -> None:
     delivery leaves behind, the next one overwrites.
 
     Raises:
-        ChurnError: the file is no longer the one that was validated.
+        Refusal: the file is no longer the one that was validated, or the store cannot be written.
     """
+    try:
+        _keep(source, path, sha256)
+    except OSError as error:
+        raise Refusal(
+            f"the store cannot be written: {error.strerror}",
+            where=str(path),
+            remedy="give it room and rights, then deliver the folder again; nothing of it was taken in",
+            depends_on=["access"],
+        ) from error
+
+
+def _keep(source: Path, path: Path, sha256: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
@@ -43,7 +54,7 @@ def keep(source: Path, path: Path, sha256: str) -> None:
         os.fsync(file.fileno())
     if copied.hexdigest() != sha256:
         unfinished.unlink()
-        raise ChurnError(
+        raise Refusal(
             "the file changed while it was being delivered",
             where=str(source),
             remedy="deliver the folder again once it is complete; nothing of it was taken in",

@@ -32,9 +32,10 @@ class Known:
 
 
 def read_arrivals(connection: psycopg.Connection) -> list[Arrival]:
-    """Return when each file of each month first became known."""
+    """Return when each file of each month first became known, in a version that could be loaded."""
     rows = connection.execute(
-        "SELECT month, file, min(known_at) FROM raw.deliveries GROUP BY month, file"
+        "SELECT month, file, min(known_at) FROM raw.deliveries WHERE unloadable IS NULL"
+        " GROUP BY month, file"
     ).fetchall()
     return [Arrival(Month(month), file, known_at) for month, file, known_at in rows]
 

@@ -13,16 +13,21 @@ from churn.months import Month
 
 
 def deliveries(month: Month) -> list[Sequence[Any]]:
-    """Return file, rows, known_at and sha256 of each accepted version."""
+    """Return file, rows, known_at and sha256 of each accepted version; one may not have been loaded."""
     with connect() as connection:
         rows = connection.execute(
-            "SELECT file, rows, known_at, sha256 FROM raw.deliveries WHERE month = %s"
-            " ORDER BY file, known_at",
+            "SELECT file, rows, known_at, sha256, unloadable FROM raw.deliveries WHERE month = %s"
+            " ORDER BY file, known_at, delivery_id",
             [month.first_day],
         ).fetchall()
     return [
-        (f"{file}.csv", f"{n:,}", f"{known:%Y-%m-%d}", f"`{sha[:16]}`")
-        for file, n, known, sha in rows
+        (
+            f"{file}.csv{' (not loaded)' if unloadable else ''}",
+            f"{n:,}",
+            f"{known:%Y-%m-%d}",
+            f"`{sha[:16]}`",
+        )
+        for file, n, known, sha, unloadable in rows
     ]
 
 

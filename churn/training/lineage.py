@@ -31,7 +31,7 @@ def _in_force(month: Month, cut_offs: CutOffs) -> list[dict[str, Any]]:
     with connect() as connection:
         rows = connection.execute(
             "SELECT DISTINCT ON (file) file, delivery_id, sha256, fingerprint, rows, known_at"
-            " FROM raw.deliveries WHERE month = %(month)s AND known_at <="
+            " FROM raw.deliveries WHERE month = %(month)s AND unloadable IS NULL AND known_at <="
             "  CASE WHEN file = %(labels)s THEN %(label_cut)s ELSE %(feature_cut)s END"
             " ORDER BY file, known_at DESC",
             {

@@ -65,6 +65,22 @@ def test_a_refused_drop_lists_its_problems(settings: Settings, drops: Path, tmp_
     assert not lines(answer.stdout)
 
 
+def test_one_refused_of_several_drops(settings: Settings, drops: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "several"
+    shutil.copytree(drops, folder)
+    shutil.copytree(drops / "month_000", folder / "Month_000")
+    users = folder / "month_000" / "users.csv"
+    users.write_text(users.read_text().replace("True", "Yes", 1))
+    answer = churn("deliver", str(folder))
+    assert answer.exit_code == 1
+    assert {line[0] for line in lines(answer.stdout)} == {"2024-02"}
+    assert "'Yes' is not a boolean" in answer.stderr
+    assert "deliver the folder again; nothing of it was taken in" in answer.stderr
+    assert "refused: month_000; taken in all the same: 2024-02." in answer.stderr
+    assert "passed over: Month_000 does not say its month" in answer.stderr
+    assert "oracle" not in answer.stderr  # which lies beside generated drops
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,4 +1,5 @@
 import datetime as dt
+import gzip
 import hashlib
 from pathlib import Path
 from typing import IO, Any
@@ -301,3 +302,35 @@ def test_the_drop_from_outside(settings: Settings, real_drop: Path):
         ("support_agg_90d.csv ticket_avg_resolution_hrs_90d", "filled for users without tickets"): 5203,
         ("users.csv signup_date", "contradicts months_active by more than a month"): 6785,
     }  # fmt: skip
+
+
+def test_other_spellings_of_names_and_compressed_files_are_the_same_drop(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    deliver(drop, settings=settings, now=NOW)
+    other = write_drop(tmp_path / "other")
+    (other / "users.csv").rename(other / "Users.CSV")
+    packed = gzip.compress(FILES["subscriptions.csv"].encode())
+    (other / "subscriptions.csv").unlink()
+    (other / "subscriptions.csv.gz").write_bytes(packed)
+    payments = "USER_ID,FAILED_PAYMENTS_90D\na,1.0\nb,0.0\nc,0.0\n"
+    (other / "payments_agg_90d.csv").write_text(payments)
+    outcome = deliver(other, settings=settings, now=NOW + HOUR, month=JANUARY)
+    assert {file.state for file in outcome.files} == {"unchanged"}
+    first = deliver(other, settings=settings, now=NOW, month=FEBRUARY)
+    assert not any("not read" in oddity.what for oddity in first.oddities)
+    (kept,) = accepted(FEBRUARY, BY_NAME["subscriptions"])
+    assert kept.stored_path.endswith(f"{kept.sha256}.csv.gz")
+    assert (settings.deliveries / kept.stored_path).read_bytes() == packed
+    assert read_accepted(kept)["total_paid"].to_pylist() == [29.85, 1889.5, 140.0]
+
+
+def test_two_files_of_one_name_are_none(settings: Settings, drop: Path):
+    (drop / "USERS.csv").write_text(FILES["users.csv"])
+    (drop / "labels.csv.gz").write_bytes(gzip.compress(FILES["labels.csv"].encode()))
+    with pytest.raises(RefusedDrop) as refused:
+        deliver(drop, settings=settings, now=NOW)
+    assert [(p.file, p.what) for p in refused.value.problems] == [
+        ("users.csv", "lies here more than once, as USERS.csv and users.csv"),
+        ("labels.csv", "lies here more than once, as labels.csv and labels.csv.gz"),
+    ]

@@ -1,4 +1,5 @@
 import datetime as dt
+import gzip
 import hashlib
 from collections.abc import Sequence
 
@@ -68,8 +69,22 @@ def test_typed_rows_in_the_order_of_the_contract():
         ("\n" + USERS_CSV.replace("\n", "\n\n")).encode(),
         USERS_CSV.replace("Female", '"Female"').replace("a,", '"a",', 1).encode(),
         "\n".join(",".join(line.split(",")[::-1]) for line in USERS_CSV.splitlines()).encode(),
+        USERS_CSV.replace("user_", "USER_").replace("has_family", " Has_Family ").encode(),
+        gzip.compress(USERS_CSV.encode()),
+        gzip.compress(b"\xef\xbb\xbf" + USERS_CSV.replace("user_id", "User_ID").encode()),
     ],
-    ids=["bom", "crlf", "cr", "no newline at the end", "blank lines", "quotes", "column order"],
+    ids=[
+        "bom",
+        "crlf",
+        "cr",
+        "no newline at the end",
+        "blank lines",
+        "quotes",
+        "column order",
+        "header in capitals",
+        "compressed",
+        "compressed, bom, header in capitals",
+    ],
 )
 def test_what_a_spelling_cannot_change(data: bytes):
     assert sound(data) == sound(USERS_CSV.encode())
@@ -85,6 +100,33 @@ def test_quoting_as_the_csv_standard_says():
 def test_a_user_id_that_looks_like_a_hexadecimal_number_is_text():
     rows = sound(b"user_id,failed_payments_90d\n0x1F,1\n", PAYMENTS)
     assert rows["user_id"].to_pylist() == ["0x1F"]
+
+
+@pytest.mark.parametrize("written", ["12.0", " 12.000", '"12.0"', "12"])
+@pytest.mark.parametrize("also", ["", "x"], ids=["read at once", "diagnosed"])
+def test_a_whole_number_may_be_written_with_a_point(written: str, also: str):
+    data = f"USER_ID,Failed_Payments_90d\na,{written}\nb,0.0\nc,\n{also},\n".encode()
+    rows = diagnose(data, PAYMENTS).rows if also else sound(data.removesuffix(b",\n"), PAYMENTS)
+    assert rows is not None
+    assert rows["failed_payments_90d"].to_pylist()[:3] == [12, 0, None]
+
+
+@pytest.mark.parametrize("written", ["12.5", "12.0.0", "12.01", "0x1F.0", "12.", ".0", "12,0"])
+def test_a_number_with_a_fraction_is_no_whole_number(written: str):
+    problem = only(refused(f'user_id,failed_payments_90d\na,1.0\nb,"{written}"\n', PAYMENTS))
+    assert (problem.row, problem.value) == (3, written)
+    assert "not a whole number" in problem.what
+
+
+def test_a_broken_gzip_file_is_named():
+    whole = gzip.compress(USERS_CSV.encode())
+    for data in (whole[:-12], whole[:20] + b"\0\0\0\0" + whole[24:]):
+        assert "the gzip file is broken" in only(refused(data)).what
+
+
+def test_lines_of_a_compressed_file_are_those_of_its_text():
+    data = gzip.compress(b"user_id,failed_payments_90d\n\na,1\nb,-1\n")
+    assert only(refused(data, PAYMENTS)).row == 4
 
 
 @pytest.mark.parametrize("data", ["", "\n \n", "\ufeff"])
@@ -103,7 +145,7 @@ def test_a_missing_column_names_the_columns_due():
 
 
 def test_strange_repeated_and_nameless_columns():
-    problems = refused("user_id,failed_payments_90d,user_id,fee,\na,1,a,2,\n", PAYMENTS)
+    problems = refused("user_id,failed_payments_90d,USER_ID,fee,\na,1,a,2,\n", PAYMENTS)
     assert [(p.column, p.what.split(" 2 ")[0]) for p in problems] == [
         ("user_id", "the column stands"),
         ("fee", "is not a column of this file"),

@@ -191,7 +191,7 @@ def test_what_lies_beside_a_sound_drop_is_named_once_and_stops_nothing(
     for name in ("month_3", "Month_003", "month_003 (copy)", "month_0003"):
         assert "if it is the drop of 2024-04, name it month_003" in said[name]
     assert "unpack its CSV files into a folder month_003" in said["month_003.zip"]
-    assert "put it into the folder of its month" in said["users.csv"]
+    assert "put it into its month's folder" in said["users.csv"]
     assert "is a link to nothing" in said["month_007"]
     assert "is named as the drop of 2024-09, but is a link to month_000" in said["month_008"]
     assert "still being copied" in said["month_004.part"]
