@@ -42,6 +42,15 @@ class UnknownUserError(ApiError):
         super().__init__(f"no published month names user {user_id}", user_id=user_id)
 
 
+class NoUserNamedError(ApiError):
+    """The path ends before the user id."""
+
+    status, code = 404, "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("no user is named: ask for /features/{user_id}, the id percent-encoded")
+
+
 class NotCurrentError(ApiError):
     """The user is not in the newest published month."""
 

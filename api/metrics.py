@@ -49,7 +49,7 @@ class RequestMetrics:
             await self._app(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", UNMATCHED)
+            route = getattr(scope.get("route"), "path_format", UNMATCHED)
             latency, total = self._children(route, scope["method"], status)
             latency.observe(seconds)
             total.inc()

@@ -8,15 +8,24 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from api.examples import BATCH, ERROR, EXPLANATION, FEATURES, HEALTH, PREDICTION, USER
 from churn.contract.features import RICH
+from churn.contract.user_ids import LONGEST, fault_of
 
 BATCH_LIMIT = 1000
 
-# Postgres has no text with a NUL in it.
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+
+def _sound(user_id: str) -> str:
+    """Refuse what no delivery can hold: the rule at its door is the rule here."""
+    if rule := fault_of(user_id):
+        raise PydanticCustomError("user_id", "{fault}", {"fault": f"{rule.what}; {rule.remedy}"})
+    return user_id
+
+
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST), AfterValidator(_sound)]
 FeatureValue = bool | int | float | str | None
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -115,9 +116,10 @@ def _ask_unknown(api: "httpx.Client", result: SmokeResult) -> None:
 
 def _compare(api: "httpx.Client", month: Month, sample: int, result: SmokeResult) -> None:
     for user_id, expected in offline_rows(month, sample).items():
-        answer = api.get(f"/features/{user_id}")
+        path = f"/features/{quote(user_id, safe='')}"  # an id may hold / ? # %
+        answer = api.get(path)
         if answer.status_code != HTTPStatus.OK:
-            result.problems.append(f"GET /features/{user_id} answered {answer.status_code}")
+            result.problems.append(f"GET {path} answered {answer.status_code}")
             continue
         body = answer.json()
         result.users_compared += 1

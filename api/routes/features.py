@@ -1,10 +1,11 @@
-"""GET /features/{user_id}."""
+"""GET /features/{user_id}, whatever characters the id has."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from starlette.convertors import StringConvertor, register_url_convertor
 
-from api.errors import UnknownUserError
+from api.errors import NoUserNamedError, UnknownUserError
 from api.examples import USER
 from api.parts import parts_of
 from api.routes.responses import JsonResponse, errors
@@ -14,11 +15,35 @@ from churn.contract.features import DEFAULT_SERVICE
 router = APIRouter(tags=["features"])
 
 
-@router.get("/features/{user_id}", response_model=FeaturesAnswer, responses=errors(404, 422, 503))
+class RestOfPath(StringConvertor):
+    """All that follows, slashes and all: the server has decoded the path once, before routes are tried.
+
+    So an id may hold a slash (%2F), and one that holds the text %2F comes as %252F.
+    """
+
+    regex = r"[\s\S]+"  # Starlette's own `path` stops at a line break, and would let one pass at the end
+
+
+register_url_convertor("rest", RestOfPath())
+
+
+@router.get("/features", include_in_schema=False)
+@router.get("/features/", include_in_schema=False)
+async def nobody() -> Response:
+    """Say how a user is asked for."""
+    raise NoUserNamedError
+
+
+@router.get(
+    "/features/{user_id:rest}", response_model=FeaturesAnswer, responses=errors(404, 422, 503)
+)
 async def features(
     user_id: Annotated[UserId, Path(openapi_examples={USER: {"value": USER}})], request: Request
 ) -> Response:
-    """Return what the online store holds of a user, as of when, and whether the user is still there."""
+    """Return what the online store holds of a user, as of when, and whether the user is still there.
+
+    The id is percent-encoded as one segment: `a/b?` is asked for as `/features/a%2Fb%3F`.
+    """
     reading = await parts_of(request).store.read_one(user_id)
     user = reading.users[0]
     if user.as_of is None:

@@ -26,17 +26,18 @@ def predict(
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     verdict = "[red]leaves[/red]" if answer["prediction"] else "[green]stays[/green]"
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("user", answer["user_id"])
+    table.add_row("user", escape(answer["user_id"]))
     table.add_row("prediction", f"{answer['prediction']} ({verdict} within the following month)")
     table.add_row("probability", f"{answer['probability']:.4f} (threshold {answer['threshold']:g})")
     table.add_row("model version", str(answer["model_version"]))
     table.add_row("features as of", answer["as_of"])
     for name, value in answer["features_used"].items():
-        table.add_row(f"  {name}", "unknown" if value is None else str(value))
+        table.add_row(f"  {name}", "unknown" if value is None else escape(str(value)))
     out().print(table)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from churn.contract.user_ids import is_seen_whole
 from churn.errors import ChurnError
 
 SHOWN_PER_KIND = 5
@@ -117,6 +118,6 @@ def cells(template: Problem, found: Iterable[tuple[int | None, str]], count: int
 
 
 def shortened(value: str, width: int = 40) -> str:
-    """Return the text on one line, cut to `width` characters."""
-    line = value.encode("unicode_escape").decode() if not value.isprintable() else value
+    """Return the text on one line, cut to `width` characters; what cannot be seen is spelled out."""
+    line = value if is_seen_whole(value) else value.encode("unicode_escape").decode()
     return line if len(line) <= width else f"{line[: width - 1]}…"

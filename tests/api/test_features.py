@@ -46,13 +46,22 @@ def test_nothing_published_is_503(client: TestClient, reader: MemoryReader) -> N
     assert "no month has been published yet" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("user_id", ["%00", "a%00b", "x" * 256])
+@pytest.mark.parametrize(
+    "user_id", ["%00", "a%00b", "a%0A", "x" * 256, "%20a", "a%C2%A0", "Jose%CC%81", "NULL"]
+)
 def test_what_cannot_be_a_user_id_is_refused(client: TestClient, user_id: str) -> None:
     answer = client.get(f"/features/{user_id}")
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("user_id", ["'; DROP TABLE x", "Zoë", "%25", "..."])
+@pytest.mark.parametrize("user_id", ["'; DROP TABLE x", "Zoë", "%25", "...", "a/b", "a%2Fb/"])
 def test_odd_user_ids_are_unknown_users(client: TestClient, user_id: str) -> None:
     assert client.get(f"/features/{user_id}").json()["error"]["code"] == "unknown_user"
+
+
+@pytest.mark.parametrize("path", ["/features", "/features/"])
+def test_a_path_without_a_user_says_how_to_ask(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "ask for /features/{user_id}" in answer.json()["error"]["message"]

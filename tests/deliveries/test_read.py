@@ -308,6 +308,43 @@ def test_a_user_of_spaces_and_control_characters(user: str):
     assert {(p.row, p.column) for p in problems} == {(3, "user_id")}
 
 
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("b\u00a0", "invisible character or an unusual space"),
+        ("b\u200b", "invisible character or an unusual space"),
+        ("b\u3000", "invisible character or an unusual space"),
+        ("b\x85", "invisible character or an unusual space"),
+        ("\ufeffb", "invisible character or an unusual space"),
+        ("Jose\u0301", "composed form (NFC)"),
+        ("x" * 256, "longer than 255 characters"),
+        ("NULL", "a word for a missing value or a total"),
+        ("nan", "a word for a missing value or a total"),
+        ("None", "a word for a missing value or a total"),
+        ("N/A", "a word for a missing value or a total"),
+        ("Total", "a word for a missing value or a total"),
+    ],
+)
+def test_an_id_that_is_none_names_its_row(user: str, words: str):
+    problem = only(refused(f"user_id,failed_payments_90d\na,1\n{user},2\n", PAYMENTS))
+    assert (problem.row, problem.column) == (3, "user_id")
+    assert words in problem.what
+
+
+@pytest.mark.parametrize("twin", ["José b\u200b", "Jose\u0301 b", "José\u00a0b", "José  b"])
+def test_two_ids_that_look_alike_are_both_named(twin: str):
+    data = f"user_id,failed_payments_90d\nJosé b,1\nc,1\n{twin},2\n"
+    alike = [p for p in refused(data, PAYMENTS) if "differs from another row's id" in p.what]
+    assert [p.row for p in alike] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "user", ["rxIP2f2aN0rYNp+toI0Obt/N/FYQX8hcO1fTmmy2h34=", "#17", "a%2Fb", "José b"]
+)
+def test_an_unusual_id_is_one_all_the_same(user: str):
+    assert sound(f"user_id,failed_payments_90d\na,1\n{user},2\n".encode(), PAYMENTS).num_rows == 2
+
+
 def test_a_label_is_never_blank():
     problem = only(refused("user_id,churn_label\na,\nb,True\n", LABELS))
     assert (problem.row, problem.column) == (2, "churn_label")

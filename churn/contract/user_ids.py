@@ -1,0 +1,249 @@
+"""What a user_id may be: one rule for deliveries, treatments, the API and the command line.
+
+An id is kept as it is, byte for byte, and no two ids may look alike: so it is written in Unicode's composed
+form (NFC), holds no character that nobody sees and no space but the ordinary one between two others, and is
+no word that an export writes where there is no user.
+"""
+
+import functools
+import re
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the API, which starts quickly, judges one id at a time and needs neither
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    Rows = npt.NDArray[np.int64]
+    Points = npt.NDArray[np.uint32]
+
+LONGEST = 255  # characters: at most 1,020 bytes, where an index of Postgres ends at 2,704
+
+# What a null, a missing value or a row of totals is called by databases, spreadsheets and statistics
+# programs; "." and ".." besides, which a client takes out of a URL before it asks.
+WORDS = frozenset(
+    [
+        *("null", "(null)", "[null]", "<null>", "#null!", r"\n", "nil", "none", "nan", "nat"),
+        *(
+            "na",
+            "n/a",
+            "#n/a",
+            "<na>",
+            "undefined",
+            "unknown",
+            "(blank)",
+            "user_id",
+            "-",
+            ".",
+            "..",
+        ),
+        *("total", "totals", "grand total", "subtotal", "gesamt", "gesamtergebnis", "summe"),
+        *("total general", "totale", "totale complessivo", "eindtotaal"),
+    ]
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_UNSEEN = (  # C1 controls, separators, what Unicode calls default-ignorable, the blank Braille pattern
+    "\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_INVISIBLE = re.compile(f"[{_SPACES}{_UNSEEN}]")
+_PLAIN = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+_SPACE, _LAST_ASCII = 0x20, 0x7E
+_JAMO = range(
+    0x1160, 0x1200
+)  # Hangul vowels and finals, which compose with what stands before them
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that an id may not be.
+
+    Args:
+        what: the fault, to stand behind the id.
+        remedy: what the sender changes.
+        is_broken_by: whether a text has the fault.
+    """
+
+    what: str
+    remedy: str
+    is_broken_by: Callable[[str], bool]
+
+
+RULES = (
+    Rule(
+        "holds a line break or another control character",
+        'remove it (a quote " that is never closed also does this)',
+        lambda text: _CONTROL.search(text) is not None,
+    ),
+    Rule(
+        "holds an invisible character or an unusual space (no-break, zero-width, byte order mark)",
+        "remove it",
+        lambda text: _INVISIBLE.search(text) is not None,
+    ),
+    Rule(
+        "begins or ends with a space, or is only spaces",
+        "remove them",
+        lambda text: text.startswith(" ") or text.endswith(" "),
+    ),
+    Rule(
+        f"is longer than {LONGEST} characters",
+        "use a shorter id, the same in every file and month",
+        lambda text: len(text) > LONGEST,
+    ),
+    Rule(
+        "is not in Unicode's composed form (NFC): it looks like another id than it is",
+        "write ids in NFC, the same in every file and month",
+        lambda text: not unicodedata.is_normalized("NFC", text),
+    ),
+    Rule(
+        "is a word for a missing value or a total, and no user's id",
+        "remove the row, or write the user's own id",
+        lambda text: text.lower() in WORDS,
+    ),
+)
+
+
+def fault_of(user_id: str) -> Rule | None:
+    """Return the first rule that a text breaks as a user_id; None for a sound one."""
+    if _PLAIN.fullmatch(user_id) and user_id.lower() not in WORDS:
+        return None  # the usual case, without a look at every rule
+    return next((rule for rule in RULES if rule.is_broken_by(user_id)), None)
+
+
+def faults(ids: "pa.ChunkedArray") -> dict[Rule, list[tuple[int, str]]]:
+    """Return for each rule that is broken the rows that break it, and their ids; nulls are passed over."""
+    found: dict[Rule, list[tuple[int, str]]] = {}
+    rows = suspects(ids)
+    for row, text in zip(rows.tolist(), ids.take(rows).to_pylist(), strict=True):
+        for rule in RULES:
+            if rule.is_broken_by(text):
+                found.setdefault(rule, []).append((row, text))
+    return found
+
+
+def lookalikes(ids: "pa.ChunkedArray") -> list[tuple[int, str]]:
+    """Return the rows whose ids differ from another row's in spaces, invisible characters or form only."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = suspects(ids)
+    texts = ids.take(rows).to_pylist()
+    looks = {text: _look_of(text) for text in texts}
+    changed = {look for text, look in looks.items() if look != text}
+    if not changed:
+        return []
+    twins = pc.is_in(ids, value_set=pa.array(sorted(changed), pa.string()))
+    at = np.union1d(rows, np.flatnonzero(twins.to_numpy()))
+    written = list(zip(at.tolist(), ids.take(at).to_pylist(), strict=True))
+    spellings: dict[str, set[str]] = {}
+    for _, text in written:
+        spellings.setdefault(looks.get(text, text), set()).add(text)
+    return [(row, text) for row, text in written if len(spellings[looks.get(text, text)]) > 1]
+
+
+def is_seen_whole(text: str) -> bool:
+    """Say whether a text shows all that is in it: nothing unprintable, invisible or decomposed."""
+    return (
+        text.isprintable()
+        and unicodedata.is_normalized("NFC", text)
+        and not _INVISIBLE.search(text)
+    )
+
+
+def suspects(ids: "pa.ChunkedArray") -> "Rows":
+    """Return the rows whose ids need a look at every rule: few as a rule, and all that break one.
+
+    A million ids take some hundredths of a second: bytes are looked at, and distinct characters judged.
+    """
+    import numpy as np
+
+    begin, found = 0, [np.empty(0, np.int64)]
+    for chunk in ids.chunks:
+        found.append(begin + _suspects_of(chunk))
+        begin += len(chunk)
+    return np.concatenate(found)
+
+
+def _suspects_of(chunk: "pa.StringArray") -> "Rows":
+    import numpy as np
+    import pyarrow.compute as pc
+
+    chunk = chunk.fill_null("")
+    lengths = pc.binary_length(chunk).to_numpy()
+    is_word = pc.is_in(pc.ascii_lower(chunk), value_set=_words().cast(chunk.type))
+    is_suspect = is_word.to_numpy(zero_copy_only=False) | (lengths > LONGEST)
+    content = _bytes_of(chunk)
+    data = np.frombuffer(content, np.uint8)
+    if data.size and (data.min() <= _SPACE or data.max() > _LAST_ASCII):
+        points = np.frombuffer(content.decode().encode("utf-32-le"), np.uint32)
+        ends = np.cumsum(pc.utf8_length(chunk).to_numpy())
+        odd = np.flatnonzero(_is_odd(points, ends))
+        is_suspect[np.searchsorted(ends, odd, side="right")] = True
+    return np.flatnonzero(is_suspect)
+
+
+def _bytes_of(chunk: "pa.StringArray") -> bytes:
+    """Return the bytes of the texts, one behind the other."""
+    import numpy as np
+
+    _, offsets, content = chunk.buffers()
+    if not len(chunk) or content is None:
+        return b""
+    width = np.int64 if str(chunk.type) == "large_string" else np.int32
+    bounds = np.frombuffer(offsets, width)[chunk.offset : chunk.offset + len(chunk) + 1]
+    return memoryview(content)[bounds[0] : bounds[-1]].tobytes()
+
+
+def _is_odd(points: "Points", ends: "Rows") -> "npt.NDArray[np.bool_]":
+    """Say of each character of the texts, one behind the other, whether its text needs a look.
+
+    An ordinary space does at the beginning or the end of a text, or behind another one.
+    """
+    import numpy as np
+
+    is_distinct = np.zeros(sys.maxunicode + 1, bool)
+    is_distinct[points] = True
+    is_unsafe = np.zeros_like(is_distinct)
+    is_unsafe[[p for p in np.flatnonzero(is_distinct).tolist() if not _is_safe(p)]] = True
+    odd: npt.NDArray[np.bool_] = is_unsafe[points]
+    if is_distinct[_SPACE]:
+        is_space = points == _SPACE
+        borders = ends[(ends > 0) & (ends < len(points))]
+        is_edge = np.zeros(len(points), bool)
+        is_edge[[0, -1]] = is_edge[borders] = is_edge[borders - 1] = True
+        is_second = np.append(False, is_space[:-1] & is_space[1:])
+        odd |= is_space & (is_edge | is_second)
+    return odd
+
+
+def _is_safe(point: int) -> bool:
+    """Say whether a character breaks no rule wherever it stands."""
+    character = chr(point)
+    return (
+        not _CONTROL.match(character)
+        and not _INVISIBLE.match(character)
+        and not unicodedata.category(character).startswith("M")  # may combine with the one before
+        and point not in _JAMO
+        and unicodedata.is_normalized("NFC", character)
+    )
+
+
+def _look_of(text: str) -> str:
+    """Return what a person sees of a text."""
+    spaced = re.sub(f"[ {_SPACES}]+", " ", text)
+    seen = re.sub(f"[{_UNSEEN}]", "", _CONTROL.sub("", spaced))
+    return unicodedata.normalize("NFC", seen.strip(" "))
+
+
+@functools.cache
+def _words() -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(sorted(WORDS), pa.string())
