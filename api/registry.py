@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import httpx
 
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.retry import repeat_at_once
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,15 @@ class ModelRegistry(Protocol):
 
 
 class MlflowRegistry:
-    """MLflow's tracking server."""
+    """MLflow's tracking server. Calls only read, so each may be made twice; the watcher asks again."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._http = httpx.Client(base_url=tracking_uri, timeout=httpx.Timeout(30, connect=2))
 
     def champion(self) -> ModelVersion | None:
         """Return the version that has the alias, or None."""
-        answer = self._http.get(
+        answer = repeat_at_once(
+            self._http.get,
             "/api/2.0/mlflow/registered-models/alias",
             params={"name": REGISTERED_MODEL, "alias": CHAMPION_ALIAS},
         )
@@ -54,7 +56,9 @@ class MlflowRegistry:
 
     def file(self, run_id: str, path: str) -> bytes:
         """Return one artifact of a run."""
-        answer = self._http.get("/get-artifact", params={"run_id": run_id, "path": path})
+        answer = repeat_at_once(
+            self._http.get, "/get-artifact", params={"run_id": run_id, "path": path}
+        )
         return answer.raise_for_status().content
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from churn.errors import ChurnError
+from churn.retry import repeat
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -14,22 +15,21 @@ if TYPE_CHECKING:
 def mlflow_client() -> "MlflowClient":
     """Return a client of the tracking server and registry.
 
+    Its calls are made again by MLflow's own rule, bounded here, whatever they do: a lost answer to one
+    that creates something leaves at worst a run or a version that nobody refers to. A run of that kind is
+    ended with its parent, and a version without the tag `checks_passed` is never put forward.
+
     Raises:
-        ChurnError: MLflow does not answer (its own client would try again for minutes).
+        ChurnError: MLflow does not answer.
     """
     import httpx
     from mlflow import MlflowClient
-    from mlflow.environment_variables import (
-        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
-        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
-    )
 
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # the bars are ours
-    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for answers: `--json`, tables
+    _configure()
     uri = get_settings().mlflow_tracking_uri
     if uri.startswith("http"):
         try:
-            _http(uri.startswith("https")).get(f"{uri.rstrip('/')}/health").raise_for_status()
+            repeat(_ask_health, uri)
         except httpx.HTTPError as error:
             raise ChurnError(
                 f"MLflow does not answer: {error}",
@@ -37,6 +37,33 @@ def mlflow_client() -> "MlflowClient":
                 remedy="start the stack with `churn up`, or set MLFLOW_TRACKING_URI",
             ) from error
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _configure() -> None:
+    """Tell MLflow's client how to behave; what the environment says of the retries holds."""
+    from mlflow.environment_variables import (
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+        MLFLOW_HTTP_REQUEST_TIMEOUT,
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+    )
+
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # the bars are ours
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for answers: `--json`, tables
+    # At once, then after 2, 4 and 8 s, each with up to 1 s of jitter. Its default takes four minutes.
+    bounds = {
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES: 4,
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR: 1,
+        MLFLOW_HTTP_REQUEST_TIMEOUT: 60,
+    }
+    for variable, value in bounds.items():
+        if not variable.is_set():
+            variable.set(value)
+
+
+def _ask_health(uri: str) -> None:
+    _http(uri.startswith("https")).get(f"{uri.rstrip('/')}/health").raise_for_status()
 
 
 @functools.cache

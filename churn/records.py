@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
+LOG = logging.getLogger(__name__)
 PARENT_TAG = "mlflow.parentRunId"
 DAGSTER_RUN_TAG = "dagster_run_id"  # dagster-mlflow's own tag
 
@@ -38,46 +40,72 @@ class Tracking(Protocol):
 
 
 @contextlib.contextmanager
-def recorded(asset: str, partition: str, tracking: Tracking) -> Iterator[Record]:
+def recorded(
+    asset: str, partition: str, tracking: Tracking, *, attempt: int = 0
+) -> Iterator[Record]:
     """Record one materialization; it ends FINISHED, or FAILED with the error's text.
+
+    A step that is made again goes on with the record of the attempt before: one materialization is one
+    record, which ends as the last attempt did.
 
     Args:
         asset: the asset's key.
         partition: the month's partition key.
         tracking: the resource of the Dagster run that materializes it.
+        attempt: how often the step has been made again.
     """
-    from mlflow.entities import Metric, Param, RunTag
-
     client = tracking.tracking_client
-    created = client.create_run(
-        tracking.experiment.experiment_id,
-        run_name=f"{asset} {partition}",
-        tags={
-            PARENT_TAG: tracking.parent_id,
-            "asset": asset,
-            "partition": partition,
-            "dagster_run": tracking.dagster_run_id,
-        },
-    )
-    record = Record(created.info.run_id, tracking.parent_id)
-    status, started = "FAILED", dt.datetime.now(dt.UTC)
+    record = Record(_begin(asset, partition, tracking, attempt), tracking.parent_id)
+    if attempt:
+        record.tags["attempts"] = str(attempt + 1)
+    started = dt.datetime.now(dt.UTC)
     try:
         yield record
-        status = "FINISHED"
     except BaseException as error:
         record.tags["error"] = str(error)[:5000]
+        try:
+            _end(client, record, "FAILED", started)
+        except Exception as also:  # what went wrong first is what has to be told
+            LOG.warning("the record of %s %s stays open: %s", asset, partition, also)
         raise
-    finally:
-        ended = dt.datetime.now(dt.UTC)
-        record.metrics["duration_sec"] = (ended - started).total_seconds()
-        stamp = int(ended.timestamp() * 1000)
-        client.log_batch(
-            record.run_id,
-            metrics=[Metric(name, value, stamp, 0) for name, value in record.metrics.items()],
-            params=[Param(name, value) for name, value in record.params.items()],
-            tags=[RunTag(name, value) for name, value in record.tags.items()],
-        )
-        client.set_terminated(record.run_id, status)
+    _end(client, record, "FINISHED", started)
+
+
+def _begin(asset: str, partition: str, tracking: Tracking, attempt: int) -> str:
+    """Return the id of a run to record in: the one of the attempt before, where there is one."""
+    client = tracking.tracking_client
+    tags = {
+        PARENT_TAG: tracking.parent_id,
+        "asset": asset,
+        "partition": partition,
+        "dagster_run": tracking.dagster_run_id,
+    }
+    if attempt:
+        for run in _search(client, tags, newest=1):
+            run_id = str(run.info.run_id)
+            client.update_run(run_id, status="RUNNING")
+            if "error" in run.data.tags:
+                client.delete_tag(run_id, "error")
+            return run_id
+    created = client.create_run(
+        tracking.experiment.experiment_id, run_name=f"{asset} {partition}", tags=tags
+    )
+    return str(created.info.run_id)
+
+
+def _end(client: "MlflowClient", record: Record, status: str, started: dt.datetime) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    ended = dt.datetime.now(dt.UTC)
+    record.metrics["duration_sec"] = (ended - started).total_seconds()
+    stamp = int(ended.timestamp() * 1000)
+    client.log_batch(
+        record.run_id,
+        metrics=[Metric(name, value, stamp, 0) for name, value in record.metrics.items()],
+        params=[Param(name, value) for name, value in record.params.items()],
+        tags=[RunTag(name, value) for name, value in record.tags.items()],
+    )
+    client.set_terminated(record.run_id, status)
 
 
 def close_records(dagster_run_id: str, *, succeeded: bool) -> None:

@@ -14,6 +14,7 @@ from churn.database import connect
 from churn.lake import lake_file, read_current
 from churn.months import Month
 from churn.online_reads import newest_publication
+from churn.retry import repeat
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _ask_health(api: "httpx.Client", result: SmokeResult) -> None:
     """Ask /health, and wait for an API that is still opening its feature store."""
     deadline = time.monotonic() + OPENING_SECONDS
     while True:
-        answer = api.get("/health")
+        answer = repeat(api.get, "/health")
         if answer.status_code != HTTPStatus.OK:
             result.problems.append(
                 f"GET /health answered {answer.status_code}: {answer.text[:200]}"
@@ -107,7 +108,7 @@ def _ask_health(api: "httpx.Client", result: SmokeResult) -> None:
 
 
 def _ask_unknown(api: "httpx.Client", result: SmokeResult) -> None:
-    answer = api.get(f"/features/{UNKNOWN_USER}")
+    answer = repeat(api.get, f"/features/{UNKNOWN_USER}")
     if answer.status_code != HTTPStatus.NOT_FOUND:
         result.problems.append(
             f"GET /features/{UNKNOWN_USER} answered {answer.status_code}, not 404"
@@ -117,7 +118,7 @@ def _ask_unknown(api: "httpx.Client", result: SmokeResult) -> None:
 def _compare(api: "httpx.Client", month: Month, sample: int, result: SmokeResult) -> None:
     for user_id, expected in offline_rows(month, sample).items():
         path = f"/features/{quote(user_id, safe='')}"  # an id may hold / ? # %
-        answer = api.get(path)
+        answer = repeat(api.get, path)
         if answer.status_code != HTTPStatus.OK:
             result.problems.append(f"GET {path} answered {answer.status_code}")
             continue

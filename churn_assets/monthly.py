@@ -17,10 +17,12 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.records import recorded
+from churn.retry import backoff_seconds, is_passing
 from churn_assets.partitions import MONTHS
 
 OWNER = "team:churn"
 ALARM_TAG = "churn/trigger"  # of a run that an alarm asked for
+STEP_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,11 @@ def monthly_asset(
 def _materialize(
     context: dg.AssetExecutionContext, name: str, work: Work, known: Mapping[str, Check]
 ) -> Iterator[Any]:
-    """Make each month of the run; months that are done stay recorded when a later one fails."""
+    """Make each month of the run; months that are done stay recorded when a later one fails.
+
+    Every asset may be made again, so a failure that passes by itself is answered by another attempt at the
+    whole step, after seconds, then minutes. Any other fails at once: trying again would only hide it.
+    """
     shell = _Shell(context, name, known)
     for key in context.partition_keys:
         try:
@@ -154,9 +160,16 @@ def _materialize(
         except CheckFailed as failure:
             yield from shell.failed_check(key, failure.outcome)
             raise dg.Failure(str(failure), allow_retries=False) from failure
-        except ChurnError as error:
+        except Exception as error:
+            if is_passing(error) and context.retry_number < STEP_RETRIES:
+                context.log.warning(f"{name} {key} is tried again: {error}")
+                raise dg.RetryRequested(
+                    STEP_RETRIES, seconds_to_wait=backoff_seconds(context.retry_number)
+                ) from error
             yield from shell.keep_finished()
-            raise dg.Failure(str(error), allow_retries=False) from error
+            if isinstance(error, ChurnError):
+                raise dg.Failure(str(error), allow_retries=False) from error
+            raise
         context.add_asset_metadata(shell.metadata(result), partition_key=key)
         shell.finished[key] = result
     yield dg.MaterializeResult(asset_key=name)
@@ -175,7 +188,8 @@ class _Shell:
         self.is_range = len(context.partition_keys) > 1
 
     def make(self, key: str, work: Work) -> MonthResult:
-        with recorded(self.name, key, self.context.resources.mlflow) as record:
+        tracking, attempt = self.context.resources.mlflow, self.context.retry_number
+        with recorded(self.name, key, tracking, attempt=attempt) as record:
             step = MonthStep(
                 Month.parse(key),
                 self.context.run.run_id,

@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import psycopg
 import pytest
+import stamina
 
 from churn.settings import Settings, get_settings
 from churn.stack.postgres import EmbeddedPostgres
@@ -59,6 +60,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(Path(nodeid.partition("::")[0]))
 
     return ByGroup(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_passes_is_tried_again_without_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=6, cap=True), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+        yield
 
 
 @pytest.fixture(autouse=True)

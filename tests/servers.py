@@ -1,13 +1,16 @@
 """Servers that tests start: real ones, on free ports, ended with their whole process group."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +68,61 @@ def served(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@dataclass
+class Relay:
+    """A way to a server on the loopback that drops as many connections as it is told to.
+
+    `drop` counts down; each dropped connection is closed once something has been asked on it, as a server
+    does that ends just then: "disconnected without sending a response".
+    """
+
+    to_port: int
+    drop: int = 0
+    accepted: int = 0
+    _clients: list[socket.socket] = field(default_factory=list)
+    _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def __enter__(self) -> "Relay":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def cut(self) -> None:
+        """End the connections that are open, as a server does that is restarted."""
+        for client in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                self.accepted += 1
+                if self.drop:
+                    self.drop -= 1
+                    client.recv(65536)
+                    client.close()
+                    continue
+                self._clients.append(client)
+                server = socket.create_connection(("127.0.0.1", self.to_port))
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+
+
+def _pass_on(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    for each in (one, other):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()

@@ -44,11 +44,12 @@ def predict(
 def _ask(user_id: str) -> dict[str, Any]:
     import httpx
 
+    from churn.retry import repeat
     from churn.settings import get_settings
 
     url = f"{get_settings().smoke_url}/predict"
-    try:
-        answer = httpx.post(url, json={"user_id": user_id}, timeout=10, trust_env=False)
+    try:  # a prediction changes nothing, so it may be asked for again
+        answer = repeat(httpx.post, url, json={"user_id": user_id}, timeout=10, trust_env=False)
     except httpx.HTTPError as error:
         raise ChurnError(
             f"the API does not answer ({error})",

@@ -7,12 +7,16 @@ import psycopg
 from psycopg import sql
 
 from churn.errors import ChurnError
+from churn.retry import repeat
 from churn.settings import get_settings
 
 
 @contextmanager
 def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
     """Open one transaction on Postgres; it commits at the end, or rolls back on an exception.
+
+    Only the opening is repeated where Postgres is just being restarted. A transaction is not: nobody
+    knows here whether its work may be done twice, or whether a lost commit was one.
 
     Args:
         database: another database than POSTGRES_DB.
@@ -22,7 +26,7 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
     """
     settings = get_settings()
     try:
-        connection = psycopg.connect(settings.dsn(database), connect_timeout=5)
+        connection = repeat(_open, settings.dsn(database))
     except psycopg.OperationalError as error:
         raise ChurnError(
             f"Postgres does not answer: {str(error).strip()}",
@@ -30,8 +34,18 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
             remedy="start the stack with `churn up`, or set POSTGRES_HOST and POSTGRES_PASSWORD",
         ) from error
     with connection:  # commits or rolls back, then closes
-        connection.execute("SET TIME ZONE 'UTC'")
         yield connection
+
+
+def _open(dsn: str) -> psycopg.Connection:
+    """Open a connection and try it: a server that is being stopped may take one and drop it."""
+    connection = psycopg.connect(dsn, connect_timeout=5)
+    try:
+        connection.execute("SET TIME ZONE 'UTC'")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def lock(connection: psycopg.Connection, name: str) -> None:

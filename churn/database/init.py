@@ -11,6 +11,7 @@ from churn.database.api_role import ensure_api_role
 from churn.database.made_by import made_by, maker, sign
 from churn.database.schema import statements
 from churn.errors import ChurnError
+from churn.retry import repeat
 from churn.settings import get_settings
 
 SERVICES = ("streamflow", "dagster", "mlflow")
@@ -92,14 +93,16 @@ def _is_api_admitted() -> bool:
     if not password:
         return True
     try:
-        psycopg.connect(settings.dsn(), user=settings.api_postgres_user, password=password).close()
+        user = settings.api_postgres_user
+        repeat(lambda: psycopg.connect(settings.dsn(), user=user, password=password)).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
 def _create_database(name: str) -> None:
-    with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
+    dsn = get_settings().dsn("postgres")
+    with repeat(lambda: psycopg.connect(dsn, autocommit=True)) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -129,6 +129,45 @@ def test_months_done_before_a_failure_stay(
     assert statuses == ["FAILED", "FINISHED", "FINISHED", "FAILED"]
 
 
+@pytest.mark.parametrize("fails", [1, 3, 4])
+def test_a_failure_that_passes_is_tried_again_and_recorded_once(
+    mlflow_settings: Settings, instance: dg.DagsterInstance, fails: int
+) -> None:
+    attempts = []
+
+    def flaky(step: MonthStep) -> MonthResult:
+        attempts.append(step.record_id)
+        if len(attempts) <= fails:
+            raise ChurnError("MLflow does not answer") from ConnectionResetError("reset by peer")
+        return made(step)
+
+    result = run(flaky, instance, partition_key=JANUARY)
+    assert result.success is (fails <= 3)
+    assert len(attempts) == min(fails + 1, 4)
+    assert len(result.filter_events(lambda event: event.is_step_up_for_retry)) == min(fails, 3)
+    assert len(instance.get_materialized_partitions(dg.AssetKey("thing"))) == result.success
+    close_records(result.run_id, succeeded=result.success)
+    statuses = [run.info.status for run in records(mlflow_settings)]
+    assert statuses == (["FINISHED", "FINISHED"] if result.success else ["FAILED", "FAILED"])
+    tags = records(mlflow_settings)[1].data.tags
+    assert set(attempts) == {records(mlflow_settings)[1].info.run_id}
+    assert ("error" in tags) is not result.success
+    assert tags["attempts"] == str(len(attempts))
+
+
+def test_a_failure_that_stays_fails_at_once(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    attempts = []
+
+    def broken(step: MonthStep) -> MonthResult:
+        attempts.append(1)
+        raise KeyError("a bug")
+
+    assert not run(broken, instance, partition_key=JANUARY).success
+    assert attempts == [1]
+
+
 def test_a_failed_check_is_recorded_and_nothing_is_materialized(
     mlflow_settings: Settings, instance: dg.DagsterInstance
 ) -> None:
