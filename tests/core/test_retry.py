@@ -36,13 +36,15 @@ def postgres_relay(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield relay
 
 
-def test_mlflow_is_asked_again_where_it_drops_connections(mlflow_relay: Relay) -> None:
+def test_mlflow_is_asked_again_where_it_drops_connections(
+    mlflow_relay: Relay, settings: Settings
+) -> None:
     mlflow_relay.drop = 2
     client = mlflow_client()
     assert client.get_experiment_by_name("nobody's") is None
     mlflow_relay.cut()
     mlflow_relay.drop = 2  # of MLflow's own client, too
-    assert client.create_experiment("asked for again")
+    assert client.create_experiment(settings.postgres_db)
     assert mlflow_relay.drop == 0
 
 
