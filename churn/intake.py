@@ -1,8 +1,14 @@
 """What is still due: months to close, to train and to score, and months whose drop is late."""
 
+from collections.abc import Iterable
+from datetime import date
+
+import psycopg
+
 from churn.contract.tables import LABELS, USERS
 from churn.database import connect
 from churn.months import Month, months_between
+from churn.plausibility.confirmations import standing
 from churn.promotion import ledger
 from churn.promotion.timeline import releases_until
 from churn.scoring.scores import scored_from
@@ -20,8 +26,11 @@ def command_line_at_work() -> bool:
         return row is None or not row[0]
 
 
-def closable_months() -> dict[Month, int]:
-    """Return the months whose newest drop is not the one online, with its newest delivery id."""
+def closable_months() -> dict[Month, int | str]:
+    """Return the months whose newest drop is not the one online, with what closing them rests on.
+
+    That is its newest delivery id, and what people have confirmed of the month.
+    """
     with connect() as connection:
         rows = connection.execute(
             "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file <> %s GROUP BY month"
@@ -29,20 +38,20 @@ def closable_months() -> dict[Month, int]:
             "  WHERE p.as_of = month + interval '1 month' - interval '1 microsecond'"
             "  AND p.known_at = max(raw.deliveries.known_at)) ORDER BY month",
             [LABELS.name],
-        )
-        return {Month(row[0]): row[1] for row in rows}
+        ).fetchall()
+        return _with_standing(connection, rows)
 
 
-def trainable_months() -> dict[Month, int]:
-    """Return the published months whose labels are here, with the id of their newest delivery."""
+def trainable_months() -> dict[Month, int | str]:
+    """Return the published months whose labels are here, with what training on them rests on."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file = %s"
             " AND month + interval '1 month' - interval '1 microsecond'"
             "  IN (SELECT as_of FROM online.publications) GROUP BY month ORDER BY month",
             [LABELS.name],
-        )
-        return {Month(row[0]): row[1] for row in rows}
+        ).fetchall()
+        return _with_standing(connection, rows)
 
 
 def scorable_months() -> dict[Month, str]:
@@ -74,3 +83,11 @@ def late_months(last_closed: Month) -> list[Month]:
         )
         here = {Month(row[0]) for row in rows}
     return [month for month in months_between(settings.first_month, last) if month not in here]
+
+
+def _with_standing(
+    connection: psycopg.Connection, rows: Iterable[tuple[date, int]]
+) -> dict[Month, int | str]:
+    more = standing(connection)
+    months = {Month(first_day): delivery_id for first_day, delivery_id in rows}
+    return {month: f"{i}, {more[month]}" if month in more else i for month, i in months.items()}

@@ -123,11 +123,12 @@ def _reason(error: Exception) -> str:
 
 
 def newest_rows(month: Month, table: Table) -> int:
-    """Return how many rows the newest loaded version of a month has."""
+    """Return how many rows the newest loaded version of a month has, of those that can be."""
     query = sql.SQL(
         "SELECT count(*) FROM raw.{table} WHERE delivery_id = ("
         " SELECT delivery_id FROM raw.deliveries AS d WHERE month = %s AND file = %s AND EXISTS ("
         "  SELECT 1 FROM raw.{table} AS r WHERE r.delivery_id = d.delivery_id)"
+        " AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
         " ORDER BY known_at DESC LIMIT 1)"
     ).format(table=sql.Identifier(table.name))
     with connect() as connection:

@@ -28,7 +28,8 @@ def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
     """Add the raw versions of a month that its snapshot does not hold yet, in one transaction.
 
     A version replaces the file for that month whole, so a user whom it no longer names gets a row with
-    `is_withdrawn` at that known_at; earlier versions stay as they are.
+    `is_withdrawn` at that known_at; earlier versions stay as they are. A version that cannot be, and that
+    nobody has confirmed, is left out.
 
     Raises:
         ChurnError: no raw rows are there for the month.
@@ -38,9 +39,10 @@ def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
         versions = _raw_versions(connection, month, table)
         if not versions:
             raise ChurnError(
-                f"raw.{table.name} holds no rows of this month",
+                f"raw.{table.name} holds no rows of this month that may be used",
                 where=f"{table.snapshot} {month}",
-                remedy=f"materialize {table.name} for {month.partition_key} first",
+                remedy=f"materialize {table.name} for {month.partition_key} first; its check `possible`"
+                " says where they cannot be right",
             )
         for delivery_id, known_at, _ in versions:
             if not _holds(connection, month, table, known_at):
@@ -65,6 +67,7 @@ def _raw_versions(
         "SELECT delivery_id, known_at, fingerprint FROM raw.deliveries AS d"
         " WHERE month = %s AND file = %s"
         " AND EXISTS (SELECT 1 FROM raw.{} AS r WHERE r.delivery_id = d.delivery_id)"
+        " AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
         " ORDER BY known_at"
     ).format(sql.Identifier(table.name))
     return connection.execute(query, [month.first_day, table.name]).fetchall()

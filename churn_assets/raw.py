@@ -10,6 +10,7 @@ from churn.deliveries.agreement import Users
 from churn.deliveries.known_at import minute
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.report import markdown, oddities_markdown, summary
+from churn.plausibility.judge import Judgement, judge
 from churn.raw import RawMonth, UnknownUsers, load_raw
 from churn.row_order import ByUser
 from churn_assets.describe import null_counts, preview, table_schema
@@ -30,8 +31,15 @@ VALID = Check(
 AGREES = Check("agrees_with_users", "Every user of the file is in the month's users.csv.")
 PLAUSIBLE = Check(
     "plausible",
-    "Nothing odd: constants, blanks, contradictions, an older version that cannot be loaded.",
+    "Nothing odd, by itself and beside other months: constants, blanks, contradictions, an older version "
+    "that cannot be loaded.",
     blocking=False,
+)
+POSSIBLE = Check(
+    "possible",
+    "Beside other months the file can be what it says: no other month's content or rows, users who stay, "
+    "tenure that grows, labels that cover the month and that the next month does not belie. What cannot be "
+    "blocks until a person confirms it (`churn confirm`).",
 )
 
 
@@ -44,7 +52,7 @@ def raw_assets() -> list[dg.AssetsDefinition]:
             group="raw",
             kinds={"csv", "postgres"},
             deps=[] if table is USERS else [USERS.name],
-            checks=[VALID, AGREES, PLAUSIBLE],
+            checks=[VALID, AGREES, PLAUSIBLE, POSSIBLE],
             metadata=table_schema(table),
             description=_description(table),
         )
@@ -65,21 +73,12 @@ def _raw(table: Table) -> Work:
         loaded = _load(step, table)
         odd = _oddities(step, table, loaded)
         passed_over = _passed_over(loaded)
+        judgement = judge(step.month, table)
         outcomes = [
             Outcome(VALID.name, True, {"rows": loaded.newest.rows}),
             Outcome(AGREES.name, True),
-            Outcome(
-                PLAUSIBLE.name,
-                not odd and not passed_over,
-                {"oddities": dg.MetadataValue.md(oddities_markdown(odd))},
-                "; ".join(
-                    [
-                        *passed_over,
-                        *(f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd),
-                    ]
-                )
-                or None,
-            ),
+            _plausible(odd, passed_over, judgement),
+            _possible(judgement),
         ]
         metadata = {
             "as_of": str(step.month.as_of_date),
@@ -103,6 +102,32 @@ def _passed_over(loaded: RawMonth) -> list[str]:
         f" passed over: {each.unloadable}"
         for each in loaded.passed_over
     ]
+
+
+def _plausible(odd: list[Oddity], passed_over: list[str], judgement: Judgement | None) -> Outcome:
+    beside = [finding.what for finding in judgement.odd] if judgement else []
+    counts = [f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd]
+    said = [*passed_over, *counts, *beside]
+    listed = [oddities_markdown(odd), *(f"- {what}" for what in beside)]
+    metadata = {"oddities": dg.MetadataValue.md("\n\n".join(listed))}
+    return Outcome(PLAUSIBLE.name, not said, metadata, "; ".join(said) or None)
+
+
+def _possible(judgement: Judgement | None) -> Outcome:
+    if judgement is None:
+        return Outcome(POSSIBLE.name, True)
+    compared = [
+        f"- {d.table.file} of {d.month}, known on {d.known_at:%F} (delivery {d.delivery_id})"
+        for d in judgement.compared_with
+    ]
+    metadata = {
+        "compared_with": dg.MetadataValue.md("\n".join(compared) or "there is no other month yet"),
+        "confirmed": dg.MetadataValue.md(
+            "\n".join(f"- {rule}: {word}" for rule, word in judgement.confirmed.items())
+            or "nothing"
+        ),
+    }
+    return Outcome(POSSIBLE.name, not judgement.blocking, metadata, judgement.text or None)
 
 
 def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:

@@ -3,6 +3,7 @@
 import typer
 
 from churn.cli.actions import actions
+from churn.cli.confirm import confirm
 from churn.cli.deliver import deliver
 from churn.cli.demo import demo
 from churn.cli.down import down
@@ -44,6 +45,7 @@ app.command(rich_help_panel=_STACK)(demo)
 app.command(rich_help_panel=_DATA)(generate)
 app.command(rich_help_panel=_DATA)(deliver)
 app.command(rich_help_panel=_DATA)(run)
+app.command(rich_help_panel=_DATA)(confirm)
 app.command(rich_help_panel=_DATA)(train)
 app.command(rich_help_panel=_DATA)(simulate)
 app.command(

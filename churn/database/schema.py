@@ -10,6 +10,7 @@ from churn.database import (
     evaluation_tables,
     monitoring_tables,
     online_tables,
+    plausibility_tables,
     scoring_tables,
 )
 from churn.database.partitions import SCHEMA as PARTITIONS
@@ -61,7 +62,13 @@ def statements() -> Iterator[sql.SQL | sql.Composed]:
         yield _raw_table(table)
         yield from _snapshot_table(table)
     yield from online_tables.statements()
-    for more in (decision_tables, monitoring_tables, scoring_tables, evaluation_tables):
+    for more in (
+        decision_tables,
+        plausibility_tables,
+        monitoring_tables,
+        scoring_tables,
+        evaluation_tables,
+    ):
         yield from map(sql.SQL, more.STATEMENTS)
 
 

@@ -58,6 +58,14 @@ def accepted(
         return [_delivery(row) for row in cursor]
 
 
+def of_all_months(table: Table, connection: psycopg.Connection) -> list[Delivery]:
+    """Return every accepted version of the file, of every month, oldest known first."""
+    query = "SELECT * FROM raw.deliveries WHERE file = %s ORDER BY known_at, month"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(query, [table.name])
+        return [_delivery(row) for row in cursor]
+
+
 def in_force(
     month: Month,
     table: Table,

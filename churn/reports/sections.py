@@ -9,6 +9,7 @@ from churn.model.monthly import TrainedModel
 from churn.monitoring.store import read_drift, read_performance
 from churn.monitoring.tables import performance_table
 from churn.months import Month
+from churn.plausibility.confirmations import Confirmation, confirmations
 from churn.promotion.ledger import entries, release_in_force
 from churn.promotion.show import NO_RELEASE, evidence_table, sentence
 from churn.promotion.timeline import decisions
@@ -42,6 +43,9 @@ def data(month: Month) -> Iterator[str]:
     """Deliveries and rows."""
     yield from ["", "## Deliveries", ""]
     yield from table(("file", "rows", "known at", "sha256"), deliveries(month))
+    if words := confirmations(month):
+        yield from ["", "What cannot be, and was confirmed by a person:", ""]
+        yield from table(("what", "when", "who", "reason"), map(_confirmation_row, words))
     yield from ["", "## Rows", ""]
     yield from table(("table or view", "rows"), row_counts(month))
 
@@ -132,6 +136,10 @@ def _model_row(model: TrainedModel) -> Sequence[Any]:
         f"{model.metrics['train_time_sec']:.2f} s",
         f"`{model.fingerprint[:16]}`",
     )
+
+
+def _confirmation_row(word: Confirmation) -> Sequence[Any]:
+    return word.what, f"{word.recorded_at:%Y-%m-%d}", word.actor, word.reason
 
 
 def _drift_row(row: dict[str, Any]) -> Sequence[Any]:

@@ -22,9 +22,19 @@ from churn.lake import lake_file
 from churn.mlflow_client import mlflow_client
 from churn.model.fitted import Fitted
 from churn.model.split import is_holdout
+from churn.plausibility.judge import confirm_month
 from churn.promotion import ledger
 from churn.settings import get_settings
-from tests.flow.states import JANUARY, State, champion_month, evaluations, records, scalar, versions
+from tests.flow.states import (
+    FEBRUARY,
+    JANUARY,
+    State,
+    champion_month,
+    evaluations,
+    records,
+    scalar,
+    versions,
+)
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -96,6 +106,30 @@ def test_plausible_only_warns(closed: State) -> None:
     assert "of rows" in str(odd.metadata["oddities"].value)
     assert found["subscriptions.valid"].passed
     assert closed.is_materialized("subscriptions", JANUARY)
+
+
+def test_possible_fails_on_last_months_export_and_passes_once_it_is_confirmed(
+    closed: State, drops: list[Path]
+) -> None:
+    closed.deliver(drops[0], month=FEBRUARY)
+    keys = ("users", "subscriptions", "users_snapshots")
+    result = closed.make(*keys, month=FEBRUARY)
+    assert not result.success
+    check = evaluations(result)["users.possible"]
+    assert (check.passed, check.severity) == (False, ERROR)
+    said = check.description or ""
+    assert "users.csv of 2024-02 is that of 2024-01: the same content in all 600 rows" in said
+    assert "churn confirm --month 2024-02 --check same_content --reason TEXT" in said
+    assert "users.csv of 2024-01" in str(check.metadata["compared_with"].value)
+    assert not closed.is_materialized("subscriptions", FEBRUARY)
+    assert not closed.is_materialized("users_snapshots", FEBRUARY)
+    confirm_month(FEBRUARY, "same_content", file=None, reason="a rehearsal", actor="ann")
+    result = closed.make(*keys, month=FEBRUARY)
+    assert result.success
+    check = evaluations(result)["users.possible"]
+    assert check.passed
+    assert "confirmed by ann on " in (check.description or "")
+    assert (check.description or "").endswith(": a rehearsal")
 
 
 def test_matches_raw_fails_on_a_lost_row_and_stops_the_month(closed: State) -> None:

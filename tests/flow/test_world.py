@@ -211,6 +211,7 @@ def test_a_record_says_how_its_checks_ended(world: World) -> None:
         "valid": "passed",
         "agrees_with_users": "passed",
         "plausible": "failed",
+        "possible": "passed",
     }
     assert tags["churn_model", january] == {
         "onnx_matches": "passed",

@@ -15,12 +15,12 @@ from churn_assets.partitions import monthly_partitions
 
 # group: asset <- what it reads | kinds | checks, those that block with !
 GRAPH = """
-raw: users <- | csv postgres | agrees_with_users! plausible valid!
-raw: labels <- users | csv postgres | agrees_with_users! plausible valid!
-raw: payments_agg_90d <- users | csv postgres | agrees_with_users! plausible valid!
-raw: subscriptions <- users | csv postgres | agrees_with_users! plausible valid!
-raw: support_agg_90d <- users | csv postgres | agrees_with_users! plausible valid!
-raw: usage_agg_30d <- users | csv postgres | agrees_with_users! plausible valid!
+raw: users <- | csv postgres | agrees_with_users! plausible possible! valid!
+raw: labels <- users | csv postgres | agrees_with_users! plausible possible! valid!
+raw: payments_agg_90d <- users | csv postgres | agrees_with_users! plausible possible! valid!
+raw: subscriptions <- users | csv postgres | agrees_with_users! plausible possible! valid!
+raw: support_agg_90d <- users | csv postgres | agrees_with_users! plausible possible! valid!
+raw: usage_agg_30d <- users | csv postgres | agrees_with_users! plausible possible! valid!
 snapshots: labels_snapshots <- labels | postgres | matches_raw!
 snapshots: payments_agg_90d_snapshots <- payments_agg_90d | postgres | matches_raw!
 snapshots: subscriptions_profile_snapshots <- subscriptions | postgres | matches_raw!

@@ -1,0 +1,108 @@
+"""A person's word that what looks impossible is right: who, when, why; appended, never changed."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import dict_row
+
+from churn.database import connect
+from churn.deliveries.ledger import Delivery
+from churn.errors import ChurnError
+from churn.months import Month
+from churn.plausibility.findings import Finding
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One recorded word. It holds for the content of this fingerprint only."""
+
+    confirmation_id: int
+    month: Month
+    file: str  # the table's name
+    rule: str
+    fingerprint: str
+    what: str  # the finding, in words
+    reason: str
+    actor: str
+    recorded_at: dt.datetime
+
+    def __str__(self) -> str:
+        return f"confirmed by {self.actor} on {self.recorded_at:%Y-%m-%d}: {self.reason}"
+
+
+def confirm(
+    connection: psycopg.Connection,
+    delivery: Delivery,
+    finding: Finding,
+    *,
+    reason: str,
+    actor: str,
+) -> None:
+    """Record that a finding about a delivery's content is right.
+
+    Raises:
+        ChurnError: no reason is given.
+    """
+    if not reason.strip():
+        raise ChurnError(
+            "a confirmation needs a reason", where="churn confirm", remedy="give --reason TEXT"
+        )
+    connection.execute(
+        "INSERT INTO decisions.confirmations (month, file, rule, fingerprint, what, reason, actor)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        [
+            delivery.month.first_day,
+            delivery.file,
+            finding.rule,
+            delivery.fingerprint,
+            finding.what,
+            reason.strip(),
+            actor,
+        ],
+    )
+
+
+def confirmations(month: Month | None = None) -> list[Confirmation]:
+    """Return what was confirmed, oldest first; of one month where one is given."""
+    with connect() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(
+            "SELECT * FROM decisions.confirmations WHERE month = coalesce(%s, month)"
+            " ORDER BY confirmation_id",
+            [month and month.first_day],
+        )
+        return [Confirmation(**{**row, "month": Month(row["month"])}) for row in cursor]
+
+
+def of_delivery(connection: psycopg.Connection, delivery: Delivery) -> Mapping[str, Confirmation]:
+    """Return the newest confirmation of each rule for the content of a delivery."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(
+            "SELECT * FROM decisions.confirmations WHERE month = %s AND file = %s"
+            " AND fingerprint = %s ORDER BY confirmation_id",
+            [delivery.month.first_day, delivery.file, delivery.fingerprint],
+        )
+        return {
+            row["rule"]: Confirmation(**{**row, "month": Month(row["month"])}) for row in cursor
+        }
+
+
+def standing(connection: psycopg.Connection) -> dict[Month, str]:
+    """Return what else than its deliveries decides whether a month may be made; most months have nothing.
+
+    The text changes when somebody confirms something of the month, and, as long as the month is blocked,
+    when a month that it may be compared with is delivered again: whoever asks once per text asks again.
+    """
+    rows = connection.execute(
+        "SELECT month, (SELECT max(confirmation_id) FROM decisions.confirmations AS c"
+        "   WHERE c.month = m.month),"
+        "  (SELECT max(d.delivery_id) FROM raw.deliveries AS d, raw.blocked AS b"
+        "   WHERE b.month = m.month AND d.month <> m.month AND d.month BETWEEN"
+        "    m.month - interval '3 months' AND m.month + interval '1 month')"
+        " FROM (SELECT month FROM decisions.confirmations UNION SELECT month FROM raw.blocked) AS m"
+    )
+    return {
+        Month(row[0]): f"confirmation {row[1] or 'none'}" + (f", beside {row[2]}" if row[2] else "")
+        for row in rows
+    }

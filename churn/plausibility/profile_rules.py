@@ -1,0 +1,183 @@
+"""The rules for the five profile files of a month beside the same file of another month.
+
+Where the bounds come from: in 24 months of the public population (60 to 7,043 users, 26 % of whom leave
+each month) and in 18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of
+whom leave) no usage row that says anything came again, at most 54 % of such rows of a 90-day table did,
+at least 42 % of users stayed, and everybody's tenure grew. Each bound lies far outside of that.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS, Table
+from churn.months import Month
+from churn.plausibility.findings import Finding
+
+FEW_USERS = 20  # with fewer, nothing but a copy of the whole month is called impossible
+# Rows that say something, as many as it takes before their coming again can be no accident. The windows
+# of 90 days overlap from month to month, so that much of them comes again of itself.
+_TELLING_ROWS = {USAGE.name: FEW_USERS, PAYMENTS.name: 30, SUPPORT.name: 30}
+_UNMOVED_USERS = 2000  # so many users, and nobody joins or leaves in a month
+_SAME_ROWS_ODD, _SAME_ROWS_IMPOSSIBLE = 0.9, 0.98
+_STAY_ODD, _STAY_IMPOSSIBLE = 0.5, 0.1  # share of users who stay, per month
+_NEW_ODD = 0.5  # share of users who were not there the month before
+_OFF_ODD, _OFF_IMPOSSIBLE = 0.1, 0.5  # share of users whose figure moved as it cannot
+
+
+@dataclass(frozen=True)
+class MonthFile:
+    """The rows of one profile file of a month: user_id and the columns that its rules read."""
+
+    month: Month
+    rows: pa.Table
+
+
+def columns_read(table: Table) -> tuple[str, ...]:
+    """Return the columns that the rules for a file read."""
+    if table is USERS:
+        return ("user_id",)
+    if table is SUBSCRIPTIONS:
+        return ("user_id", "months_active", "total_paid")
+    return tuple(column.name for column in table.columns)
+
+
+def compare(table: Table, judged: MonthFile, other: MonthFile) -> list[Finding]:
+    """Return what is odd or impossible about a file beside that of another month, earlier or later.
+
+    Beside a later month only a copy is impossible: anything else may be that month's fault.
+    """
+    beside = _Beside(table, judged, other)
+    if table is USERS:
+        return _users_stay(beside)
+    if table is SUBSCRIPTIONS:
+        return [*_months_active_grows(beside), *_total_paid_grows(beside)]
+    return _same_rows(beside)
+
+
+def same_content(table: Table, judged: MonthFile, twin: Month, *, is_whole_month: bool) -> Finding:
+    """Return what to think of a file whose content is, to the last value, another month's.
+
+    Args:
+        table: the file.
+        judged: its rows.
+        twin: the month whose content it is.
+        is_whole_month: so are the month's other four files.
+    """
+    count = judged.rows.num_rows
+    others = ", and the other four files are that month's, too" if is_whole_month else ""
+    what = (
+        f"{table.file} of {judged.month} is that of {twin}: the same content in all {count:,} rows"
+        f"{others}"
+    )
+    return Finding("same_content", what, is_whole_month or _must_move(table, judged.rows))
+
+
+def _must_move(table: Table, rows: pa.Table) -> bool:
+    """Return whether a file with these rows cannot be the same in two months."""
+    if table is USERS:
+        return bool(rows.num_rows >= _UNMOVED_USERS)
+    if table is SUBSCRIPTIONS:
+        return bool(rows.num_rows - rows["months_active"].null_count >= FEW_USERS)
+    return _count(_says_something(table, rows)) >= _TELLING_ROWS[table.name]
+
+
+class _Beside:
+    """A file and its like of another month, brought together by user."""
+
+    def __init__(self, table: Table, judged: MonthFile, other: MonthFile) -> None:
+        self.table, self.judged, self.other = table, judged, other
+        self.is_backward = other.month < judged.month
+        self.earlier, self.later = (other, judged) if self.is_backward else (judged, other)
+        self.gap = self.later.month - self.earlier.month  # in months
+        there = pc.index_in(
+            self.later.rows["user_id"], value_set=self.earlier.rows["user_id"].combine_chunks()
+        )
+        stay = pc.is_valid(there)
+        self._of_earlier = there.filter(stay)
+        self._of_later = stay
+        self.both = _count(stay)
+
+    def rows(self) -> tuple[pa.Table, pa.Table]:
+        """Return the rows of those who are in both months, in one order: the earlier's, the later's."""
+        return self.earlier.rows.take(self._of_earlier), self.later.rows.filter(self._of_later)
+
+    def finding(self, what: str) -> str:
+        return f"{self.table.file} of {self.judged.month} beside {self.other.month}: {what}"
+
+
+def _users_stay(beside: _Beside) -> list[Finding]:
+    before, after, both = beside.earlier.rows.num_rows, beside.later.rows.num_rows, beside.both
+    stay, old = (both / before) ** (1 / beside.gap), (both / after) ** (1 / beside.gap)
+    if stay >= _STAY_ODD and old >= 1 - _NEW_ODD:
+        return []
+    what = (
+        f"of the {before:,} users of {beside.earlier.month}, {before - both:,} are gone in"
+        f" {beside.later.month}; of its {after:,} users, {after - both:,} are new"
+    )
+    is_impossible = (
+        beside.is_backward and before >= FEW_USERS and after > 0 and stay < _STAY_IMPOSSIBLE
+    )
+    return [Finding("users_stay", beside.finding(what), is_impossible)]
+
+
+def _months_active_grows(beside: _Beside) -> list[Finding]:
+    earlier, later = beside.rows()
+    grown = pc.drop_null(pc.subtract(later["months_active"], earlier["months_active"]))
+    known = len(grown)
+    stuck = _count(pc.less_equal(grown, 0))
+    off = _count(pc.not_equal(grown, beside.gap))
+    if known < FEW_USERS or off <= _OFF_ODD * known:
+        return []
+    if stuck <= _OFF_ODD * known:
+        what = f"months_active grew by another number than {beside.gap} for {off:,} of {known:,}"
+        return [Finding("months_active_grows", beside.finding(f"{what} users"), False)]
+    what = f"months_active did not grow for {stuck:,} of {known:,} users who are in both months"
+    is_impossible = beside.is_backward and stuck > _OFF_IMPOSSIBLE * known
+    return [Finding("months_active_grows", beside.finding(what), is_impossible)]
+
+
+def _total_paid_grows(beside: _Beside) -> list[Finding]:
+    earlier, later = beside.rows()
+    grown = pc.drop_null(pc.subtract(later["total_paid"], earlier["total_paid"]))
+    known, fallen = len(grown), _count(pc.less(grown, -0.005))  # half a cent is no fall
+    if known < FEW_USERS or fallen <= _OFF_ODD * known:
+        return []
+    what = f"total_paid fell for {fallen:,} of {known:,} users who are in both months"
+    is_impossible = beside.is_backward and fallen > _OFF_IMPOSSIBLE * known
+    return [Finding("total_paid_grows", beside.finding(what), is_impossible)]
+
+
+def _same_rows(beside: _Beside) -> list[Finding]:
+    table = beside.table
+    earlier, later = beside.rows()
+    telling = pc.or_(_says_something(table, earlier), _says_something(table, later))
+    same = telling
+    for column in table.values:
+        was, now = earlier[column.name], later[column.name]
+        alike = pc.fill_null(pc.equal(was, now), False)
+        same = pc.and_(same, pc.or_(alike, pc.and_(pc.is_null(was), pc.is_null(now))))
+    count, again = _count(telling), _count(same)
+    if count < FEW_USERS / 2 or again < _SAME_ROWS_ODD * count:
+        return []
+    what = (
+        f"{again:,} of the {count:,} users in both months of whom it says anything have the same row"
+        " in both"
+    )
+    enough = count >= _TELLING_ROWS[table.name]
+    is_impossible = enough and again >= _SAME_ROWS_IMPOSSIBLE * count
+    return [Finding("same_rows", beside.finding(what), is_impossible)]
+
+
+def _says_something(table: Table, rows: pa.Table) -> pa.ChunkedArray:
+    """Return which rows hold a figure other than 0; all others may well be the same each month."""
+    telling = pa.chunked_array([pa.array([], pa.bool_())])
+    for column in table.values:
+        some = pc.fill_null(pc.not_equal(rows[column.name], 0), False)
+        telling = some if column is table.values[0] else pc.or_(telling, some)
+    return telling
+
+
+def _count(mask: pa.ChunkedArray | pa.Array) -> int:
+    return pc.sum(mask).as_py() or 0
