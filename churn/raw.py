@@ -71,7 +71,7 @@ def load_raw(month: Month, table: Table) -> RawMonth:
             return _load_missing(connection, deliveries)
     except _LASTING as error:
         with connect() as connection:
-            mark_unloadable(connection, newest, _reason(error))
+            mark_unloadable(connection, newest.delivery_id, _reason(error))
         raise
 
 
@@ -81,7 +81,7 @@ def _load_missing(connection: psycopg.Connection, deliveries: list[Delivery]) ->
     by_user = ByUser(read_accepted(newest))
     if not _is_loaded(connection, newest):
         _load(connection, newest, by_user)
-        mark_unloadable(connection, newest, None)
+        mark_unloadable(connection, newest.delivery_id, None)
         loaded += 1
     if newest.table is not USERS:
         _refuse_strangers(connection, newest)
@@ -105,9 +105,9 @@ def _try_to_load(
         with connection.transaction():
             _load(connection, delivery, ByUser(read_accepted(delivery)))
     except (OSError, *_LASTING) as error:
-        mark_unloadable(connection, delivery, _reason(error))
+        mark_unloadable(connection, delivery.delivery_id, _reason(error))
         return False
-    mark_unloadable(connection, delivery, None)
+    mark_unloadable(connection, delivery.delivery_id, None)
     return True
 
 
@@ -128,7 +128,7 @@ def newest_rows(month: Month, table: Table) -> int:
         "SELECT count(*) FROM raw.{table} WHERE delivery_id = ("
         " SELECT delivery_id FROM raw.deliveries AS d WHERE month = %s AND file = %s AND EXISTS ("
         "  SELECT 1 FROM raw.{table} AS r WHERE r.delivery_id = d.delivery_id)"
-        " AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
+        " AND unloadable IS NULL AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
         " ORDER BY known_at DESC LIMIT 1)"
     ).format(table=sql.Identifier(table.name))
     with connect() as connection:

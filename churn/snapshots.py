@@ -67,7 +67,7 @@ def _raw_versions(
         "SELECT delivery_id, known_at, fingerprint FROM raw.deliveries AS d"
         " WHERE month = %s AND file = %s"
         " AND EXISTS (SELECT 1 FROM raw.{} AS r WHERE r.delivery_id = d.delivery_id)"
-        " AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
+        " AND unloadable IS NULL AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
         " ORDER BY known_at"
     ).format(sql.Identifier(table.name))
     return connection.execute(query, [month.first_day, table.name]).fetchall()

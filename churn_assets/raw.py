@@ -98,8 +98,8 @@ def _raw(table: Table) -> Work:
 def _passed_over(loaded: RawMonth) -> list[str]:
     """Say which older versions could not be loaded; the newest one stands in their place."""
     return [
-        f"delivery {each.delivery_id}, accepted at {minute(each.accepted_at)}, cannot be loaded and is"
-        f" passed over: {each.unloadable}"
+        f"delivery {each.delivery_id}, accepted at {minute(each.accepted_at)}, is passed over:"
+        f" {each.unloadable}"
         for each in loaded.passed_over
     ]
 

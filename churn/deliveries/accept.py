@@ -9,13 +9,20 @@ from typing import Literal
 import psycopg
 import pyarrow as pa
 
-from churn.contract.tables import USERS
+from churn.contract.tables import USERS, Table
 from churn.database import connect, lock
 from churn.deliveries.drops import choose_month
 from churn.deliveries.intake import DropFile, read_drop
 from churn.deliveries.known_at import known_at as known_at_of
 from churn.deliveries.known_at import minute
-from churn.deliveries.ledger import Delivery, accepted, has_begun, record
+from churn.deliveries.ledger import (
+    Delivery,
+    accepted,
+    blocked,
+    has_begun,
+    mark_unloadable,
+    record,
+)
 from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
 from churn.deliveries.reading import is_compressed
 from churn.deliveries.store import holds, keep, read_accepted, stored_path
@@ -117,14 +124,19 @@ def _plan(connection: psycopg.Connection, file: DropFile, when: _When, store: Pa
     newest = versions[-1] if versions else None
     if newest is not None and _is_there(file, newest, store):
         return _Plan(file, newest, None)
-    usable = [version for version in versions if version.unloadable is None]
+    impossible = blocked(when.month, file.table, connection)
+    usable = [
+        version
+        for version in versions
+        if version.unloadable is None and version.delivery_id not in impossible
+    ]
     known = known_at_of(
         when.month,
         file.table,
         now=when.now,
         given=when.given,
         history=when.history,
-        # Where no version could be loaded, nobody has known anything: what heals the month is the first.
+        # Where no version could be used, nobody has known anything: what heals the month is the first.
         earlier=[version.known_at for version in versions] if usable else [],
         next_has_begun=has_begun(when.month.next, file.table, connection),
     )
@@ -149,6 +161,7 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
     compressed = is_compressed(file.path)
     path = stored_path(when.month, file.table, file.sha256, compressed=compressed)
     keep(file.path, store / path, file.sha256)  # before the row: a row always has its file
+    _pass_over_blocked(connection, file.table, when.month)
     row = {
         "month": when.month.first_day,
         "file": file.table.name,
@@ -160,6 +173,12 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
         "stored_path": path,
     }
     return FileOutcome("corrected" if newest else "accepted", record(connection, row))
+
+
+def _pass_over_blocked(connection: psycopg.Connection, table: Table, month: Month) -> None:
+    """Mark what cannot be as never known: another version takes its place."""
+    for delivery_id, what in blocked(month, table, connection).items():
+        mark_unloadable(connection, delivery_id, f"it cannot be: {what}")
 
 
 def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:

@@ -27,7 +27,8 @@ class Delivery:
     accepted_at: dt.datetime
     known_at: dt.datetime
     stored_path: str  # in the deliveries store
-    unloadable: str | None = None  # why it could not be loaded; None where it was, or was not tried
+    # Why it could not be loaded or, replaced by now, could not be; None where it was or was not tried.
+    unloadable: str | None = None
 
     @property
     def table(self) -> Table:
@@ -59,8 +60,9 @@ def accepted(
 
 
 def of_all_months(table: Table, connection: psycopg.Connection) -> list[Delivery]:
-    """Return every accepted version of the file, of every month, oldest known first."""
-    query = "SELECT * FROM raw.deliveries WHERE file = %s ORDER BY known_at, month"
+    """Return every version of the file that anybody knew, of every month, oldest known first."""
+    query = "SELECT * FROM raw.deliveries WHERE file = %s AND unloadable IS NULL"
+    query += " ORDER BY known_at, month"
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(query, [table.name])
         return [_delivery(row) for row in cursor]
@@ -82,6 +84,15 @@ def in_force(
     return usable[-1] if usable else None
 
 
+def blocked(month: Month, table: Table, connection: psycopg.Connection) -> dict[int, str]:
+    """Return why versions of the file cannot be beside other months, by id, where nobody confirmed it."""
+    query = (
+        "SELECT delivery_id, string_agg(what, '; ' ORDER BY rule) FROM raw.blocked"
+        " WHERE month = %s AND file = %s GROUP BY delivery_id"
+    )
+    return dict(connection.execute(query, [month.first_day, table.name]).fetchall())
+
+
 def has_begun(month: Month, table: Table, connection: psycopg.Connection) -> bool:
     """Return whether the month has a first delivery: of labels for labels, else of profile files."""
     files = [LABELS] if table == LABELS else PROFILE_TABLES
@@ -100,12 +111,12 @@ def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
     return _delivery(inserted)
 
 
-def mark_unloadable(connection: psycopg.Connection, delivery: Delivery, reason: str | None) -> None:
-    """Write down why a version could not be loaded; None: by now it was."""
+def mark_unloadable(connection: psycopg.Connection, delivery_id: int, reason: str | None) -> None:
+    """Write down why a version could not be loaded, or may not be used; None: by now it was."""
     connection.execute(
         "UPDATE raw.deliveries SET unloadable = %(reason)s"
         " WHERE delivery_id = %(delivery)s AND unloadable IS DISTINCT FROM %(reason)s",
-        {"reason": reason, "delivery": delivery.delivery_id},
+        {"reason": reason, "delivery": delivery_id},
     )
 
 

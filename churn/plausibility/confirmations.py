@@ -100,7 +100,8 @@ def standing(connection: psycopg.Connection) -> dict[Month, str]:
         "  (SELECT max(d.delivery_id) FROM raw.deliveries AS d, raw.blocked AS b"
         "   WHERE b.month = m.month AND d.month <> m.month AND d.month BETWEEN"
         "    m.month - interval '3 months' AND m.month + interval '1 month')"
-        " FROM (SELECT month FROM decisions.confirmations UNION SELECT month FROM raw.blocked) AS m"
+        " FROM (SELECT month FROM decisions.confirmations UNION SELECT b.month FROM raw.blocked AS b"
+        "  JOIN raw.deliveries USING (delivery_id) WHERE unloadable IS NULL) AS m"
     )
     return {
         Month(row[0]): f"confirmation {row[1] or 'none'}" + (f", beside {row[2]}" if row[2] else "")
