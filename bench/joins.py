@@ -14,7 +14,13 @@ from churn.lake import ARROW_TYPES, TIMESTAMP, lake_folder
 from churn.settings import get_settings
 
 _last: list[pa.Table] = []  # the worker's newest result, kept to be compared
-_SQL_TYPES = {"Int64": "bigint", "Float32": "real", "Bool": "boolean", "String": "text"}
+_SQL_TYPES = {
+    "Int64": "bigint",
+    "Float64": "double precision",
+    "Float32": "real",
+    "Bool": "boolean",
+    "String": "text",
+}
 
 
 def through_our_store(entities: Path) -> int:

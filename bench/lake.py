@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from churn.contract.features import BASELINE, SUPPORT_AGG, Feature, View
-from churn.lake import TIMESTAMP, lake_file, microseconds, schema_of, write_file
+from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file, microseconds, schema_of, write_file
 from churn.months import Month
 
 FIRST = Month.parse("2021-01")
@@ -90,8 +90,9 @@ def _values(
     unknown = withdrawn | (rng.random(rows) < 0.05)
     if feature.dtype == "Int64":
         return pa.array(rng.integers(0, 72, rows), mask=unknown)
-    if feature.dtype == "Float32":
-        return pa.array(rng.integers(0, 12_000, rows).astype(np.float32) / 100, mask=unknown)
+    if feature.dtype in {"Float64", "Float32"}:
+        numbers = rng.integers(0, 12_000, rows).astype(np.float32) / 100
+        return pa.array(numbers, mask=unknown).cast(ARROW_TYPES[feature.dtype])
     if feature.dtype == "Bool":
         return pa.array(rng.random(rows) < 0.5, mask=unknown)
     codes = pa.array(rng.integers(0, len(_NET_SERVICES), rows), mask=unknown)

@@ -27,6 +27,7 @@ from churn.settings import get_settings
 
 ARROW_TYPES = {
     "Int64": pa.int64(),
+    "Float64": pa.float64(),
     "Float32": pa.float32(),
     "Bool": pa.bool_(),
     "String": pa.string(),

@@ -13,13 +13,13 @@ SAMPLE = 20
     asset="online_features",
     name="features_api_answers",
     description=(
-        "The running API answers /health, gives known users of the newest month value by value as the "
-        f"offline store has them ({SAMPLE} users), and an unknown user 404."
+        "The running API answers /health, gives known users of the newest month value by value as "
+        f"they were delivered ({SAMPLE} users), and an unknown user 404."
     ),
     metadata={"owner": OWNER},
 )
 def features_api_answers() -> dg.AssetCheckResult:
-    """Ask the running API as a client does and compare with the lake."""
+    """Ask the running API as a client does and compare with what was delivered."""
     result = smoke_test(SAMPLE)
     record_check("online_features", None, "features_api_answers", passed=result.passed)
     return dg.AssetCheckResult(

@@ -26,6 +26,7 @@ Refs = list[tuple[FeatureView, list[str]]]
 
 _VALUE_FIELDS = {
     "Int64": "int64_val",
+    "Float64": "double_val",
     "Float32": "float_val",
     "Bool": "bool_val",
     "String": "string_val",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS, Table
+from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS, Column, Table
 
-DType = Literal["Int64", "Float32", "Bool", "String"]
+DType = Literal["Int64", "Float64", "Float32", "Bool", "String"]
 _DTYPES: dict[str, DType] = {
     "int": "Int64",
     "float": "Float32",
@@ -61,10 +61,14 @@ class Service:
         return [feature.name for feature in self.features if feature.dtype != "String"]
 
 
+def _dtype(column: Column) -> DType:
+    """Return a column's Feast type: Float32 as agreed, but for money that needs more than its 24 bits."""
+    return "Float64" if column.is_exact else _DTYPES[column.kind]
+
+
 def _view(name: str, table: Table, features: dict[str, str]) -> View:
     described = tuple(
-        Feature(column, _DTYPES[table.column(column).kind], text)
-        for column, text in features.items()
+        Feature(name, _dtype(table.column(name)), text) for name, text in features.items()
     )
     return View(name, table, described)
 

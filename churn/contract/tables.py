@@ -17,6 +17,7 @@ class Column:
     expected: tuple[str, ...] = ()  # others are odd (a warning), not impossible
     required: bool = False  # no blanks
     optional: bool = False  # the whole column may be absent from the file
+    is_exact: bool = False  # a float that keeps its cents: float64 wherever it goes
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ SUBSCRIPTIONS = Table(
         Column("contract_type", "string", expected=("Month-to-month", "One year", "Two year")),
         Column("paperless_billing", "bool"),
         _float("monthly_fee", maximum=100_000),
-        _float("total_paid", maximum=100_000_000),
+        Column("total_paid", "float", minimum=0, maximum=100_000_000, is_exact=True),
         Column("net_service", "string", expected=("DSL", "Fiber optic", "No")),
         _add_on("security"),
         _add_on("backup"),

@@ -9,7 +9,7 @@ from psycopg import sql
 from churn.database import connect, lock
 from churn.database.api_role import ensure_api_role
 from churn.database.made_by import made_by, maker, sign
-from churn.database.schema import statements
+from churn.database.schema import refuse_another, statements
 from churn.errors import ChurnError
 from churn.retry import repeat
 from churn.settings import get_settings
@@ -74,7 +74,12 @@ def _making(service: str) -> Iterator[tuple[psycopg.Connection, str]]:
 
 
 def create_schema(connection: psycopg.Connection) -> None:
-    """Create our own schemas, tables and views where they are missing."""
+    """Create our own schemas, tables and views where they are missing.
+
+    Raises:
+        ChurnError: tables of another schema are there.
+    """
+    refuse_another(connection)
     for statement in statements():
         connection.execute(statement)
 

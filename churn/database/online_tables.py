@@ -12,6 +12,7 @@ LOCK = "churn.online"  # one writer at a time; readers are not held up
 
 _TYPES: dict[str, LiteralString] = {
     "Int64": "bigint",
+    "Float64": "double precision",
     "Float32": "real",
     "Bool": "boolean",
     "String": "text",

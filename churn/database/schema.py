@@ -1,7 +1,9 @@
 """The tables of the contract as DDL, generated from churn.contract so that no list stands twice."""
 
+import hashlib
 from collections.abc import Iterator
 
+import psycopg
 from psycopg import sql
 
 from churn.contract.tables import TABLES, Kind, Table
@@ -14,6 +16,7 @@ from churn.database import (
     scoring_tables,
 )
 from churn.database.partitions import SCHEMA as PARTITIONS
+from churn.errors import ChurnError
 
 SQL_TYPES: dict[Kind, str] = {
     "string": "text",
@@ -52,7 +55,37 @@ END $$"""
 
 
 def statements() -> Iterator[sql.SQL | sql.Composed]:
-    """Yield the whole schema, each statement safe to run again."""
+    """Yield the whole schema, each statement safe to run again, and at the end what it is known by."""
+    yield from _everything()
+    yield sql.SQL("COMMENT ON SCHEMA raw IS {}").format(sql.Literal(_signature()))
+
+
+def refuse_another(connection: psycopg.Connection) -> None:
+    """Raise a ChurnError where our tables are there, but were made by another schema than this one.
+
+    Tables that are there are left as they are, so another schema's would break a month in the middle.
+    """
+    found = connection.execute(
+        "SELECT current_database(), obj_description(oid, 'pg_namespace') FROM pg_namespace"
+        " WHERE nspname = 'raw' AND to_regclass('raw.deliveries') IS NOT NULL"
+    ).fetchone()
+    if found and found[1] != _signature():
+        raise ChurnError(
+            "its tables were made by another version of this code, and there is no upgrade yet",
+            where=f"database {found[0]}",
+            remedy="go back to that version; or begin anew with this one, in another CHURN_HOME (on a server"
+            " another POSTGRES_DB), and deliver the drops again: the old one keeps them in deliveries/",
+        )
+
+
+def _signature() -> str:
+    digest = hashlib.sha256()
+    for statement in _everything():
+        digest.update(b" ".join(statement.as_bytes().split()) + b"\n")
+    return f"schema {digest.hexdigest()}"
+
+
+def _everything() -> Iterator[sql.SQL | sql.Composed]:
     # feast: the registry's own tables; decisions: releases and the ledger
     for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))

@@ -250,7 +250,7 @@ def _parse_float(text: str) -> float:
     digits = text.strip(" \t")
     if _NUMBER.fullmatch(digits) is None:
         raise ValueError("is not a number; write it as 29.85, blank means unknown")
-    return float(digits)
+    return float(digits) + 0.0  # -0.0 becomes 0
 
 
 def _parse_date(text: str) -> dt.date:

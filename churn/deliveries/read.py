@@ -57,7 +57,7 @@ def _read_csv(source: Source, table: Table) -> Reading:
         if reading.problems:
             return reading
     sha256 = sha256_of(source) if is_compressed(source) else watched.sha256.hexdigest()
-    return Reading(table.file, source, sha256, rows)
+    return Reading(table.file, source, sha256, _without_negative_zeros(rows))
 
 
 def _read_somehow(
@@ -73,6 +73,14 @@ def _read_somehow(
             except pa.ArrowInvalid as error:
                 said = said or str(error)
     return watched, None, said
+
+
+def _without_negative_zeros(rows: pa.Table) -> pa.Table:
+    """Return the rows with -0.0 as 0: the same number, and one text of it everywhere."""
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_floating(field.type):
+            rows = rows.set_column(at, field, pc.add(rows[field.name], 0.0))
+    return rows
 
 
 class _Watched:

@@ -69,7 +69,7 @@ class Bins:
 
 def is_number(feature: Feature) -> bool:
     """Say whether a feature is counted or measured; text and booleans are not."""
-    return feature.dtype in ("Int64", "Float32")
+    return feature.dtype in ("Int64", "Float64", "Float32")
 
 
 def binned(

@@ -156,4 +156,6 @@ def _shown(feature: str, value: Any) -> str:
         return "unknown"
     if feature in _FLAGS:
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and abs(value) < 1e6:
+        return f"{value:g}"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)  # never 1.2e+06

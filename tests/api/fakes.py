@@ -17,7 +17,13 @@ from churn.model.encode import FeatureSchema
 
 JANUARY, FEBRUARY = dt.date(2024, 1, 31), dt.date(2024, 2, 29)
 USER, LEFT, PARTIAL, NOBODY = "7590-VHVEG", "5575-GNVDE", "3668-QPYBK", "0000-NOBODY"
-BY_TYPE: dict[str, Any] = {"Int64": 3, "Float32": 29.85, "Bool": True, "String": "DSL"}
+BY_TYPE: dict[str, Any] = {
+    "Int64": 3,
+    "Float32": 29.85,
+    "Float64": 1234567.89,
+    "Bool": True,
+    "String": "DSL",
+}
 
 
 def values_of(service: Service) -> dict[str, Any]:

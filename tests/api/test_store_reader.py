@@ -90,7 +90,7 @@ def test_values_are_those_of_the_month_in_the_contracts_order(reader: StoreReade
     assert user.values["months_active"] == 3
     assert user.values["paperless_billing"] is True
     types = {f.name: f.dtype for f in RICH.features}
-    python = {"Int64": int, "Float32": float, "Bool": bool, "String": str}
+    python = {"Int64": int, "Float64": float, "Float32": float, "Bool": bool, "String": str}
     for name, value in user.values.items():
         assert value is None or type(value) is python[types[name]]
 
@@ -216,7 +216,7 @@ def test_the_store_opens_once_the_features_are_registered(portal: BlockingPortal
 @pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
 def test_feast_answers_the_same(reader: StoreReader, service: Service) -> None:
     publish_month(JANUARY, ["a", "b"], monthly_fee=29.85, plan_stream_tv=None)
-    publish_month(FEBRUARY, ["a"], monthly_fee=0.1, watch_hours_30d=16777217.0)
+    publish_month(FEBRUARY, ["a"], monthly_fee=0.1, total_paid=1234567.89)
     users = ["a", "b", "nobody"]
     store = open_store()
     feasts = store.get_online_features(

@@ -379,3 +379,9 @@ def test_dates_and_numbers_at_the_bounds_pass():
     rows = sound(USERS_CSV.replace("2021-03-01", "1900-01-01").encode())
     assert rows["signup_date"][1].as_py() == dt.date(1900, 1, 1)
     assert sound(f"{USAGE_HEADER}\na,744,10080,0,2147483647,0\n".encode(), USAGE).num_rows == 1
+
+
+@pytest.mark.parametrize("zero", ["-0.0", "-0", "-.0e5"])
+def test_a_negative_zero_is_zero(zero: str):
+    rows = sound(f"{USAGE_HEADER}\na,{zero},1.5,1,1,1\n".encode(), USAGE)
+    assert str(rows["watch_hours_30d"][0].as_py()) == "0.0"

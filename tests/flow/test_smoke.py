@@ -11,7 +11,7 @@ import pytest
 
 from churn.records import record_check
 from churn.settings import get_settings
-from churn.smoke import offline_rows
+from churn.smoke import delivered_rows
 from churn_assets.checks import SAMPLE, features_api_answers
 from tests.flow.conftest import World
 from tests.flow.states import MARCH
@@ -23,7 +23,7 @@ class Liar:
     """An API that answers as the offline store would; a test makes it lie."""
 
     def __init__(self) -> None:
-        self.rows = offline_rows(MARCH, SAMPLE)
+        self.rows = delivered_rows(MARCH, SAMPLE)
         self.health = 200
         self.opening = 0  # how often /health still says that the store is not open
         self.unknown: Answer = (404, {"error": {}})
@@ -124,7 +124,7 @@ def be_unwell(api: Liar) -> None:
     ("lie", "said"),
     [
         (lie_a_fee, "monthly_fee is"),
-        (lie_a_null, "plan_stream_tv is True online, None offline"),
+        (lie_a_null, "plan_stream_tv is True online, None delivered"),
         (leave_out, "net_service is missing online"),
         (last_month, "not 2024-03-31"),
         (forget_a_user, "answered 404"),

@@ -31,7 +31,7 @@ def small_world(users: int = 300, seed: int = 0) -> pd.DataFrame:
             case "Int64":
                 values = random.integers(0, 70, users)
                 frame[feature.name] = pd.array(np.where(unknown, None, values), dtype="Int64")
-            case "Float32":
+            case "Float32" | "Float64":
                 frame[feature.name] = np.where(unknown, np.nan, random.gamma(2.0, 20.0, users))
     frame["add_on_backup"] = None
     risk = 1 / (1 + frame["months_active"].astype("Float64").fillna(30).to_numpy(float) / 12)

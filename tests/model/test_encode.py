@@ -20,10 +20,12 @@ VALUES = {
     "String": st.one_of(st.none(), st.text(max_size=5)),
     "Bool": st.one_of(st.none(), st.booleans()),
     "Int64": st.one_of(st.none(), st.integers(0, 2**31 - 1)),
+    "Float64": st.one_of(st.none(), st.floats(0, 1e8)),
     "Float32": st.one_of(st.none(), st.floats(-1e6, 1e6, width=32), st.just(-0.0)),
 }
 ROW = st.fixed_dictionaries({f.name: VALUES[f.dtype] for f in RICH.features})
 DTYPES = {"String": "string", "Bool": "boolean", "Int64": "Int64", "Float32": "Float32"}
+DTYPES["Float64"] = "Float64"
 
 
 def nullable(rows: list[dict[str, object]]) -> pd.DataFrame:

@@ -59,7 +59,8 @@ def _keys(draw: st.DrawFn, months: list[Month]) -> list[tuple[Month, dt.timedelt
 
 
 def _values(view: View, gone: bool) -> st.SearchStrategy[tuple[Any, ...]]:
-    kinds = {"Int64": st.integers(0, 99), "Float32": st.integers(0, 99).map(float)}
+    number = st.integers(0, 99)
+    kinds = {"Int64": number, "Float32": number.map(float), "Float64": number.map(float)}
     return st.tuples(*(st.none() if gone else st.none() | kinds[f.dtype] for f in view.features))
 
 

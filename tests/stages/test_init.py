@@ -3,8 +3,9 @@
 import pytest
 
 from churn.database import connect, init
-from churn.database.init import initialise, is_ready
+from churn.database.init import initialise, is_ready, prepare_schema
 from churn.database.made_by import made_by, maker
+from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
 
 OWN = ("streamflow",)
@@ -64,3 +65,16 @@ def test_it_is_not_ready_for_an_api_that_cannot_log_in(
 
 def test_each_service_is_signed_by_its_own_libraries() -> None:
     assert len({maker(service) for service in init.SERVICES}) == len(init.SERVICES)
+
+
+def test_a_database_of_another_schema_is_refused_before_anything_is_done(
+    settings: Settings,
+) -> None:
+    initialise(OWN)
+    with connect() as connection:  # as versions without a record of their schema have left theirs
+        connection.execute("COMMENT ON SCHEMA raw IS NULL")
+        connection.execute("DROP TABLE action_list")
+    with pytest.raises(ChurnError, match="made by another version of this code"):
+        prepare_schema()
+    with connect() as connection:
+        assert connection.execute("SELECT to_regclass('action_list')").fetchone() == (None,)

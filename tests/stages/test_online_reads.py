@@ -59,7 +59,7 @@ def test_rows_come_in_the_order_asked_with_the_newest_publication(read: Read) ->
 def test_every_type_is_python_s_own(read: Read) -> None:
     put_profile(JANUARY, ["a"])
     publish(JANUARY)
-    python = {"Int64": int, "Float32": float, "Bool": bool, "String": str}
+    python = {"Int64": int, "Float64": float, "Float32": float, "Bool": bool, "String": str}
     values = read(["a"], VIEWS)[1][0].values
     assert {n: type(v) for n, v in values.items()} == {
         f.name: python[f.dtype] for view in VIEWS for f in view.features

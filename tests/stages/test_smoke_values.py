@@ -1,18 +1,23 @@
 """The smoke check asks the running API for what was delivered, whatever the ids and the values."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from api.champion import ChampionWatcher
 from api.main import create_app
 from api.parts import Parts
 from api.store import StorePart, open_store_reader
+from churn.contract.features import SUBS_CONTRACT
+from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS
+from churn.lake import lake_file, write_file
 from churn.online import publish
 from churn.settings import Settings, get_settings
 from churn.smoke import SmokeResult, smoke_test
 from feature_repo.store import apply_features
 from tests.api.fakes import MemoryRegistry
 from tests.servers import served
-from tests.stages.world import JANUARY, put_profile
+from tests.stages.world import JANUARY, put, put_profile, write_month
 
 
 @pytest.fixture
@@ -37,3 +42,27 @@ def test_ids_that_mean_something_in_a_url_are_asked_for_as_they_are(smoke) -> No
     result = smoke()
     assert result.problems == []
     assert (result.users_compared, result.passed) == (6, True)
+
+
+MONEY = [1234567.89, 131072.01, 2388000.55, 16777217.0, 99999999.99, 0.0]
+
+
+def test_money_is_served_to_the_cent_as_it_was_delivered(smoke) -> None:
+    for at, paid in enumerate(MONEY):
+        put(SUBSCRIPTIONS, JANUARY, [f"u{at}"], total_paid=paid, monthly_fee=65536.01)
+    for table in (USERS, USAGE, PAYMENTS, SUPPORT):
+        put(table, JANUARY, [f"u{at}" for at in range(len(MONEY))])
+    write_month(JANUARY)
+    result = smoke()
+    assert result.problems == []
+    assert (result.users_compared, result.passed) == (len(MONEY), True)
+
+
+def test_a_column_that_loses_cents_on_its_way_is_seen(smoke) -> None:
+    put_profile(JANUARY, ["a"], total_paid=1234567.89)
+    path = lake_file(SUBS_CONTRACT, JANUARY)
+    rows = pq.ParquetFile(path).read()
+    rounded = rows["total_paid"].cast(pa.float32()).cast(pa.float64())
+    at = rows.schema.get_field_index("total_paid")
+    write_file(rows.set_column(at, rows.schema.field(at), rounded), path)
+    assert smoke().problems == ["a: total_paid is 1234567.875 online, 1234567.89 delivered"]

@@ -19,7 +19,7 @@ USERS = ["b", "a", "d", "c"]
 def rows(settings) -> pa.Table:
     """January's training set; February and a correction of January came later."""
     apply_features()
-    put_profile(JANUARY, USERS, monthly_fee=29.85, plan_stream_tv=None)
+    put_profile(JANUARY, USERS, monthly_fee=29.85, total_paid=1234567.89, plan_stream_tv=None)
     put(LABELS, JANUARY, USERS)
     put_profile(FEBRUARY, USERS, monthly_fee=31.0)
     put(LABELS, FEBRUARY, USERS, churn_label=False)
@@ -47,12 +47,13 @@ def changed(name: str, value: object) -> Callable[[pa.Table], pa.Table]:
     ("spoil", "words"),
     [
         (changed("monthly_fee", 29.86), "a: monthly_fee is 29.85"),
+        (changed("total_paid", 1234567.875), "a: total_paid is 1234567.89"),
         (changed("plan_stream_tv", True), "a: plan_stream_tv is None"),
         (changed("churn_label", False), "a: churn_label is True"),
         (lambda rows: rows.slice(1), "a: no row in the training set"),
         (lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]), "4 rows in Postgres, 5"),
     ],
-    ids=["value", "unknown made true", "label", "row missing", "row too many"],
+    ids=["value", "rounded money", "unknown made true", "label", "row missing", "row too many"],
 )
 def test_a_spoiled_training_set_does_not(
     rows: pa.Table, spoil: Callable[[pa.Table], pa.Table], words: str
