@@ -6,12 +6,36 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import install_handlers
 from api.metrics import RequestMetrics
 from api.parts import Parts
 from api.routes import explain, features, health, metrics, predict
 from api.routes.responses import errors
+
+
+class AnswersHead:
+    """Answers HEAD wherever GET is answered: the same status and headers, and no body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a HEAD on as a GET, and keep the body back."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            await send({**message, "body": b""} if is_body else message)
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, without_body)
+        finally:
+            scope["method"] = "HEAD"  # as which it is counted
 
 
 def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI:
@@ -42,6 +66,7 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
         responses=errors(500),
     )
     app.state.metrics = registry
+    app.add_middleware(AnswersHead)
     app.add_middleware(RequestMetrics, registry=registry)
     install_handlers(app)
     for module in (features, predict, explain, health, metrics):  # tried in this order

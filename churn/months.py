@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from churn.errors import ChurnError
 
 _TICK = dt.timedelta(microseconds=1)
+_YEARS = range(1900, 2200)  # others are slips of the pen, and near the ends of Python's calendar
 
 
 @dataclass(frozen=True, order=True)
@@ -19,8 +20,8 @@ class Month:
     @classmethod
     def parse(cls, text: str) -> "Month":
         """Read `2024-01` or `2024-01-01`; anything else is a ChurnError."""
-        found = re.fullmatch(r"(\d{4})-(\d{2})(-01)?", text)
-        if found is None or not 1 <= int(found[2]) <= 12:
+        found = re.fullmatch(r"([0-9]{4})-([0-9]{2})(-01)?", text)
+        if found is None or int(found[1]) not in _YEARS or not 1 <= int(found[2]) <= 12:
             raise ChurnError(f"{text!r} is not a month", remedy="write a month as 2024-01")
         return cls(dt.date(int(found[1]), int(found[2]), 1))
 

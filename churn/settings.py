@@ -4,12 +4,14 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from churn.errors import ChurnError
 from churn.months import Month
 
 # What a state folder was made for, kept in it: each line is a variable, as in the environment, which wins.
@@ -19,8 +21,30 @@ OF_THE_STACK = "stack.env"
 
 
 def home_folder() -> Path:
-    """Return the state folder: CHURN_HOME, or `.churn` under the current folder."""
-    return Path(os.environ.get("CHURN_HOME") or ".churn").resolve()
+    """Return the state folder: CHURN_HOME, or `.churn` under the current folder.
+
+    Raises:
+        ChurnError: it is something else than a folder.
+    """
+    home = Path(os.environ.get("CHURN_HOME") or ".churn").resolve()
+    if home.exists() and not home.is_dir():
+        raise ChurnError(
+            "the state folder is no folder",
+            where=f"CHURN_HOME={home}",
+            remedy="set CHURN_HOME to a folder, which need not exist yet",
+        )
+    return home
+
+
+def wants_tracebacks() -> bool:
+    """Say whether an unexpected error is to be shown as Python shows it: CHURN_DEBUG.
+
+    The environment alone is asked: the settings may be what is wrong.
+    """
+    return os.environ.get("CHURN_DEBUG", "").lower() not in ("", "0", "false", "no")
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class CampaignSettings(BaseSettings):
@@ -63,7 +87,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=home_folder, validation_alias="CHURN_HOME")
     postgres_host: str = "127.0.0.1"
-    postgres_port: int = 5432
+    postgres_port: Port = 5432
     postgres_user: str = "streamflow"
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str = "streamflow"
@@ -73,9 +97,9 @@ class Settings(BaseSettings):
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = "streamflow"
-    mlflow_port: int = 5000
-    dagster_port: int = 3000
-    api_port: int = 8000
+    mlflow_port: Port = 5000
+    dagster_port: Port = 3000
+    api_port: Port = 8000
     api_host: str = "127.0.0.1"
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
     first_month: Annotated[Month, NoDecode] = Field(
@@ -86,10 +110,11 @@ class Settings(BaseSettings):
     )
     feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
     drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
-    n_jobs: int = Field(default=2, validation_alias="CHURN_N_JOBS")
+    n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
     candidate_months: int = Field(  # that one candidate is fitted on, its own and those before
         default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS"
     )
+    debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")  # see wants_tracebacks
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
@@ -97,7 +122,18 @@ class Settings(BaseSettings):
     @field_validator("first_month", "last_month", mode="before")
     @classmethod
     def _month(cls, value: Any) -> Any:
-        return (Month.parse(value) if value else None) if isinstance(value, str) else value
+        try:
+            return (Month.parse(value) if value else None) if isinstance(value, str) else value
+        except ChurnError as error:
+            raise ValueError(f"{error.what}: {error.remedy}") from error
+
+    @model_validator(mode="after")
+    def _months_in_order(self) -> Self:
+        if self.last_month is not None and self.last_month < self.first_month:
+            raise ValueError(
+                f"CHURN_LAST_MONTH ({self.last_month}) lies before CHURN_FIRST_MONTH ({self.first_month})"
+            )
+        return self
 
     @field_validator("oracle", mode="before")
     @classmethod
@@ -172,14 +208,37 @@ class Settings(BaseSettings):
 
 def declared_settings() -> Settings:
     """Read what the environment and the state folder's `settings.env` say, without a running stack."""
-    return Settings(_env_file=home_folder() / KEPT)
+    return _read(home_folder() / KEPT)
 
 
 @functools.cache
 def get_settings() -> Settings:
     """Read the settings once; `get_settings.cache_clear()` reads them again."""
     home = home_folder()
-    return Settings(_env_file=(home / KEPT, home / OF_THE_STACK))
+    return _read(home / KEPT, home / OF_THE_STACK)
+
+
+def _read(*files: Path) -> Settings:
+    try:
+        return Settings(_env_file=files)
+    except ValidationError as error:
+        problems = [_problem(error.title, each) for each in error.errors()]
+        raise ChurnError(
+            "\n".join(problems), where="settings", remedy="correct or unset the variable"
+        ) from None
+
+
+def _problem(settings: str, error: ErrorDetails) -> str:
+    """Say which variable is wrong, and how; what it holds is shown unless it is a secret."""
+    prefixes = {
+        cls.__name__: cls.model_config["env_prefix"] for cls in (CampaignSettings, GateSettings)
+    }
+    said = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return said
+    name = f"{prefixes.get(settings, '')}{'_'.join(map(str, error['loc']))}".upper()
+    value = "" if "PASSWORD" in name else f"={error['input']}"
+    return f"{name}{value}: {said}"
 
 
 def keep_settings(values: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from churn.cli.arguments import writable
 from churn.cli.screen import err, out
 from churn.errors import ChurnError
 from churn.months import Month
@@ -34,6 +35,7 @@ def actions(
     from churn.scoring.actions import read_actions, write_actions
 
     chosen = Month.parse(month)
+    writable(file)
     with running("postgres"):
         rows = read_actions(chosen)
     if not rows:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from churn.cli.arguments import instant, month_or_none
 from churn.cli.screen import err, out, stack_progress
 from churn.errors import ChurnError
 from churn.months import Month
@@ -58,7 +59,7 @@ def deliver(
     from churn.deliveries import deliver as take_in
     from churn.stack.supervisor import running_stack
 
-    when, chosen = _instant(known_at), Month.parse(month) if month else None
+    when, chosen = instant(known_at) if known_at is not None else None, month_or_none(month)
     drops = [path for _, path in find_drops(folder)]
     if chosen and len(drops) > 1:
         raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
@@ -85,11 +86,10 @@ def deliver(
 
 def show_strays(folder: Path) -> None:
     """Name what lies beside the drops and was perhaps meant as one."""
-    from churn.deliveries.drops import drop_files, list_drops
+    from churn.deliveries.drops import list_drops
 
-    if drop_files(folder):
-        return  # a drop itself
-    for stray in list_drops(folder).strays:
+    listing = list_drops(folder)
+    for stray in listing.strays if listing.drops else ():  # without drops the folder is one itself
         if stray.is_alike:
             err().print(f"[yellow]passed over:[/yellow] {escape(str(stray))}", soft_wrap=True)
 
@@ -109,20 +109,6 @@ def show_refused(
             " if it had arrived in time, say so: `churn deliver DIR --history`",
             soft_wrap=True,
         )
-
-
-def _instant(text: str | None) -> dt.datetime | None:
-    if text is None:
-        return None
-    try:
-        when = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise ChurnError(
-            f"{text!r} is not a time", remedy="write 2024-03-05 or 2024-03-05T09:00+00:00"
-        ) from None
-    if len(text) == len("2024-03-05"):
-        return dt.datetime.combine(when.date(), dt.time.max, dt.UTC)
-    return when
 
 
 def _show(outcomes: Iterable["Outcome"]) -> None:

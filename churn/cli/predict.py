@@ -50,13 +50,19 @@ def _ask(user_id: str) -> dict[str, Any]:
     url = f"{get_settings().smoke_url}/predict"
     try:  # a prediction changes nothing, so it may be asked for again
         answer = repeat(httpx.post, url, json={"user_id": user_id}, timeout=10, trust_env=False)
-    except httpx.HTTPError as error:
+        body: dict[str, Any] = answer.json()
+        if answer.status_code != 200:
+            raise ChurnError(body["error"]["message"], where=f"{url} answers {answer.status_code}")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ChurnError(
             f"the API does not answer ({error})",
             where=url,
             remedy="start it with `churn up`, or name another by CHURN_API_URL",
         ) from error
-    body: dict[str, Any] = answer.json()
-    if answer.status_code != 200:
-        raise ChurnError(body["error"]["message"], where=f"{url} answers {answer.status_code}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ChurnError(
+            f"something else than the API answers there, with status {answer.status_code}",
+            where=url,
+            remedy="name the API's address by CHURN_API_URL, or another port by API_PORT",
+        ) from error
     return body

@@ -1,11 +1,13 @@
 """`churn run` and `churn train`: months through the graph, in this process."""
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from churn.cli.arguments import instant, month_or_none, writable
 from churn.cli.screen import out
 from churn.months import Month
 
@@ -39,11 +41,8 @@ def run(
     from churn_assets.batch import chosen_drops, run_months
 
     console = out()
-    chosen = chosen_drops(
-        drops,
-        Month.parse(from_month) if from_month else None,
-        Month.parse(to_month) if to_month else None,
-    )
+    chosen = chosen_drops(drops, month_or_none(from_month), month_or_none(to_month))
+    writable(json_file)
     show_strays(drops)
     with running("postgres", "mlflow", "api"):
         with stage_bars(console) as move:
@@ -77,10 +76,10 @@ def train(
     from churn_assets.run import instance, run_job
 
     console = out()
-    chosen = Month.parse(month)
+    chosen, known_by = Month.parse(month), instant(as_known) if as_known is not None else None
     with running("postgres", "mlflow"):
-        if as_known:
-            models = _train_as_known(chosen, as_known)
+        if known_by:
+            models = _train_as_known(chosen, known_by)
         else:
             with instance() as found:
                 job = run_job("train_month", chosen, found)
@@ -94,13 +93,8 @@ def train(
     console.print_json(json.dumps(models))
 
 
-def _train_as_known(month: Month, as_known: str) -> list[dict[str, object]]:
-    import datetime as dt
-
+def _train_as_known(month: Month, known_by: dt.datetime) -> list[dict[str, object]]:
     from churn.model.monthly import train_models
 
-    end_of_day = dt.datetime.combine(
-        dt.date.fromisoformat(as_known) + dt.timedelta(days=1), dt.time(), dt.UTC
-    ) - dt.timedelta(microseconds=1)
-    made = train_models(month, as_known=end_of_day)
+    made = train_models(month, as_known=known_by)
     return [model.as_row() for model in made.baselines]

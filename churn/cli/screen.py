@@ -2,7 +2,10 @@
 
 import contextlib
 import signal
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from churn.errors import ChurnError
+from churn.settings import home_folder, wants_tracebacks
 
 if TYPE_CHECKING:
     from churn.stack.health import PartHealth
@@ -33,7 +37,7 @@ def err() -> Console:
 
 
 class ChurnGroup(TyperGroup):
-    """All commands: a ChurnError is printed and ends with 1; SIGTERM and SIGINT clean up alike."""
+    """All commands: an error is told in words and ends with 1; SIGTERM and SIGINT clean up alike."""
 
     def invoke(self, ctx: Any) -> object:
         """Run the command that was asked for."""
@@ -51,6 +55,31 @@ class ChurnGroup(TyperGroup):
         except KeyboardInterrupt:
             err().print("stopped")
             raise typer.Exit(130) from None
+        except Exception as error:
+            # Typer's own: wrong usage, an exit, an abort. It carries a click whose classes it keeps private.
+            is_typers = type(error).__module__.startswith(("typer.", "click."))
+            if is_typers or isinstance(error, BrokenPipeError) or wants_tracebacks():
+                raise
+            err().print(f"[red]{escape(_unexpected(error))}[/red]", soft_wrap=True)
+            raise typer.Exit(1) from error
+
+
+def _unexpected(error: Exception) -> str:
+    """Return one sentence on an error that no command foresaw, and keep its traceback in the state folder."""
+    said = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    try:
+        log = home_folder() / "logs" / "errors.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch(mode=0o600)
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{datetime.now(UTC):%F %T} churn {' '.join(sys.argv[1:])}\n")
+            file.writelines(traceback.format_exception(error))
+    except (OSError, ChurnError):
+        return f"unexpected: {what}\n  -> CHURN_DEBUG=1 shows where it comes from"
+    return f"unexpected: {what}\n  -> the details are in {log}; CHURN_DEBUG=1 shows them here"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

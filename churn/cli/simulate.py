@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from churn.cli.arguments import writable
 from churn.cli.screen import out
 from churn.settings import get_settings, keep_settings
 
@@ -36,6 +37,7 @@ def simulate(
     - `churn simulate --json timeline.json`
     """
     console = out()
+    writable(json_file)
     _state_of_its_own()
     from churn.cli.progress import running, stage_bars
     from churn.population.troubles import Troubles

@@ -10,6 +10,7 @@ from churn.database import connect, lock
 from churn.database.api_role import ensure_api_role
 from churn.database.made_by import made_by, maker, sign
 from churn.database.schema import refuse_another, statements
+from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
 from churn.retry import repeat
 from churn.settings import get_settings
@@ -46,12 +47,20 @@ def initialise(services: Collection[str] = SERVICES) -> None:
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
-    """Say whether this very code has made the services ready before, and the API can log in."""
+    """Say whether this very code has made the services ready before, and the API can log in.
+
+    Raises:
+        ChurnError: the months of the database are not those of the settings.
+    """
     with connect("postgres") as connection:
         made = all(
             made_by(connection, _database(service)) == maker(service) for service in services
         )
-    return made and ("streamflow" not in services or _is_api_admitted())
+    if made and "streamflow" in services:
+        with connect() as connection:
+            keep_first_month(connection, get_settings().first_month)
+        return _is_api_admitted()
+    return made
 
 
 def prepare_schema() -> None:
@@ -82,6 +91,7 @@ def create_schema(connection: psycopg.Connection) -> None:
     refuse_another(connection)
     for statement in statements():
         connection.execute(statement)
+    keep_first_month(connection, get_settings().first_month)
 
 
 def admit_api() -> None:

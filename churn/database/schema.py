@@ -53,6 +53,13 @@ DO $$ BEGIN
     END IF;
 END $$"""
 
+# CHURN_FIRST_MONTH when the first delivery was accepted: month_000 has meant this month since.
+_CALENDAR = """
+CREATE TABLE IF NOT EXISTS raw.calendar (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    first_month date NOT NULL
+)"""
+
 
 def statements() -> Iterator[sql.SQL | sql.Composed]:
     """Yield the whole schema, each statement safe to run again, and at the end what it is known by."""
@@ -91,6 +98,7 @@ def _everything() -> Iterator[sql.SQL | sql.Composed]:
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
     yield sql.SQL(_UNLOADABLE)
+    yield sql.SQL(_CALENDAR)
     for table in TABLES:
         yield _raw_table(table)
         yield from _snapshot_table(table)

@@ -20,6 +20,7 @@ from churn.deliveries.ledger import (
     accepted,
     blocked,
     has_begun,
+    keep_first_month,
     mark_unloadable,
     record,
 )
@@ -91,11 +92,13 @@ def deliver(
     Raises:
         RefusedDrop: with every problem found.
         Refusal: no drop is here, its month is not open, or it comes too early.
-        ChurnError: known_at contradicts what is there.
+        ChurnError: known_at contradicts what is there, or CHURN_FIRST_MONTH does.
     """
     settings = settings or get_settings()
     if now.tzinfo is None:
         raise ValueError("the time of delivery needs a time zone")
+    with connect() as connection:
+        keep_first_month(connection, settings.first_month)
     chosen = choose_month(folder, month, settings)
     _refuse_far_ahead(chosen, now, folder)
     drop = read_drop(folder, chosen, lambda: _known_users(chosen, settings))

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, Table
 from churn.database import connect
+from churn.errors import ChurnError
 from churn.months import Month
 
 
@@ -109,6 +110,32 @@ def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
     with connection.cursor(row_factory=dict_row) as cursor:
         (inserted,) = cursor.execute(statement, row)
     return _delivery(inserted)
+
+
+def keep_first_month(connection: psycopg.Connection, first: Month) -> None:
+    """Write down which month is month_000, as long as nothing has been delivered; then it stays.
+
+    With another one every name of a drop would mean another month, and the graph other partitions.
+
+    Raises:
+        ChurnError: deliveries are here, made when CHURN_FIRST_MONTH was another month.
+    """
+    row = connection.execute("SELECT first_month FROM raw.calendar").fetchone()
+    if row is not None and row[0] == first.first_day:
+        return
+    has_deliveries = connection.execute("SELECT FROM raw.deliveries LIMIT 1").fetchone() is not None
+    if row is not None and has_deliveries:
+        kept = Month(row[0])
+        raise ChurnError(
+            f"CHURN_FIRST_MONTH is {first}, but month_000 of the deliveries here is {kept}",
+            where=f"database {connection.info.dbname}",
+            remedy=f"set CHURN_FIRST_MONTH={kept}, or begin in a state folder of its own: CHURN_HOME=other",
+        )
+    connection.execute(
+        "INSERT INTO raw.calendar (first_month) VALUES (%s)"
+        " ON CONFLICT (singleton) DO UPDATE SET first_month = excluded.first_month",
+        [first.first_day],
+    )
 
 
 def mark_unloadable(connection: psycopg.Connection, delivery_id: int, reason: str | None) -> None:

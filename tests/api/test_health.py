@@ -1,13 +1,14 @@
 import asyncio
 import threading
 
+import pytest
 from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
 from api.main import create_app
 from api.parts import Parts
 from api.store import StorePart
-from tests.api.fakes import MemoryReader, MemoryRegistry
+from tests.api.fakes import NOBODY, USER, MemoryReader, MemoryRegistry
 from tests.api.waiting import until
 
 
@@ -75,3 +76,16 @@ def test_it_is_live_while_the_store_is_being_opened(registry: MemoryRegistry) ->
     assert threading.active_count() == 1 or not [
         t for t in threading.enumerate() if t.name == "watch-champion"
     ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/health/ready", f"/features/{USER}", f"/features/{NOBODY}", "/openapi.json"],
+)
+def test_head_is_answered_where_get_is(client: TestClient, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert client.head("/predict").status_code == client.get("/predict").status_code == 405
+    counted = client.get("/metrics").text
+    assert 'method="HEAD"' in counted

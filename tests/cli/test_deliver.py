@@ -70,6 +70,7 @@ def test_one_refused_of_several_drops(settings: Settings, drops: Path, tmp_path:
     shutil.copytree(drops, folder)
     shutil.copytree(drops / "month_000", folder / "Month_000")
     users = folder / "month_000" / "users.csv"
+    shutil.copy(users, folder)
     users.write_text(users.read_text().replace("True", "Yes", 1))
     answer = churn("deliver", str(folder))
     assert answer.exit_code == 1
@@ -78,6 +79,7 @@ def test_one_refused_of_several_drops(settings: Settings, drops: Path, tmp_path:
     assert "deliver the folder again; nothing of it was taken in" in answer.stderr
     assert "refused: month_000; taken in all the same: 2024-02." in answer.stderr
     assert "passed over: Month_000 does not say its month" in answer.stderr
+    assert "passed over: users.csv lies outside of a drop" in answer.stderr
     assert "oracle" not in answer.stderr  # which lies beside generated drops
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.database import connect
+from churn.database.init import create_schema
 from churn.deliveries import RefusedDrop, accept, accepted, deliver, in_force, read_accepted
 from churn.errors import ChurnError
 from churn.months import Month
@@ -284,6 +285,24 @@ def test_months_outside_of_the_settings(settings: Settings, drop: Path):
     with pytest.raises(ChurnError, match="2027-03 has not begun"):
         deliver(drop, settings=settings, now=NOW, month=Month.parse("2027-03"))
     assert (ledger(), stored(settings)) == ([], [])
+
+
+def test_another_first_month_under_existing_deliveries_is_refused(
+    settings: Settings, drop: Path, tmp_path: Path
+):
+    """`month_000` would be another month from then on, and what is there another folder."""
+    moved = settings.model_copy(update={"first_month": FEBRUARY})
+    spoiled = write_drop(tmp_path / "spoiled" / "month_000", without=("users.csv",))
+    with pytest.raises(RefusedDrop):
+        deliver(spoiled, settings=settings, now=NOW)
+    assert deliver(drop, settings=moved, now=NOW).month == FEBRUARY  # nothing was there yet
+    before = ledger()
+    with pytest.raises(ChurnError, match="month_000 of the deliveries here is 2024-02") as refused:
+        deliver(drop, settings=settings, now=NOW)
+    assert "CHURN_FIRST_MONTH=2024-02" in refused.value.remedy
+    assert ledger() == before
+    with connect() as connection, pytest.raises(ChurnError, match="CHURN_FIRST_MONTH is 2024-01"):
+        create_schema(connection)
 
 
 def test_a_delivery_without_time_zone_is_a_bug(settings: Settings, drop: Path):
