@@ -9,7 +9,15 @@ import pytest
 from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.database import connect
 from churn.database.init import create_schema
-from churn.deliveries import RefusedDrop, accept, accepted, deliver, in_force, read_accepted
+from churn.deliveries import (
+    Refusal,
+    RefusedDrop,
+    accept,
+    accepted,
+    deliver,
+    in_force,
+    read_accepted,
+)
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
@@ -235,6 +243,21 @@ def test_a_file_that_changes_while_it_is_delivered(
         deliver(drop, settings=settings, now=NOW)
     assert ledger() == []
     assert not any("labels" in name for name in stored(settings))
+
+
+def test_a_store_without_room_refuses_the_drop_for_now(
+    settings: Settings, drop: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("churn.deliveries.store.os.fsync", no_room)
+        with pytest.raises(Refusal, match="cannot be written: No space left on device") as refused:
+            deliver(drop, settings=settings, now=NOW)
+    assert refused.value.depends_on == {"access"}
+    assert ledger() == []
+    assert deliver(drop, settings=settings, now=NOW).is_changed
 
 
 def test_an_empty_users_file_does_not_blame_the_other_files(settings: Settings, drop: Path):
