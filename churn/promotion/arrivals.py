@@ -32,10 +32,14 @@ class Known:
 
 
 def read_arrivals(connection: psycopg.Connection) -> list[Arrival]:
-    """Return when each file of each month first became known, in a version that could be loaded."""
+    """Return when each file of each month first became known, in a version that could be used.
+
+    One that could not be loaded is none, nor one that cannot be and that nobody has confirmed: later
+    months do not wait for it, and what heals it is known in its place.
+    """
     rows = connection.execute(
         "SELECT month, file, min(known_at) FROM raw.deliveries WHERE unloadable IS NULL"
-        " GROUP BY month, file"
+        " AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked) GROUP BY month, file"
     ).fetchall()
     return [Arrival(Month(month), file, known_at) for month, file, known_at in rows]
 

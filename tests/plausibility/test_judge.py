@@ -17,6 +17,7 @@ from churn.months import Month
 from churn.plausibility.confirmations import confirmations
 from churn.plausibility.judge import Judgement, confirm_month, judge, judge_month
 from churn.population.drops import write_drops
+from churn.promotion.arrivals import read_arrivals
 from churn.raw import load_raw, newest_rows
 from churn.snapshots import build_snapshot
 from tests.deliveries.small import NOW
@@ -42,6 +43,13 @@ def verdict(month: Month, table: Table = USERS) -> Judgement:
 
 def blocking(month: Month) -> set[tuple[str, str]]:
     return {(j.delivery.file, f.rule) for j in judge_month(month) for f in j.blocking}
+
+
+def labels_known(month: Month) -> bool:
+    with connect() as connection:
+        return any(
+            (each.month, each.file) == (month, "labels") for each in read_arrivals(connection)
+        )
 
 
 def edited(drop: Path, folder: Path, file: str, change: Callable[[list[str]], list[str]]) -> Path:
@@ -205,7 +213,14 @@ def test_labels_of_too_few_users_and_labels_that_the_next_month_belies(
         return [f"{user},{other[label]}" for user, label in (row.split(",") for row in rows)]
 
     deliver(edited(drops[0], tmp_path / "month_000", LABELS.file, few), now=NOW)
+    assert labels_known(JANUARY)  # as long as nobody has looked at them
     assert blocking(JANUARY) == {("labels", "labels_cover"), ("labels", "leavers_share")}
+    assert not labels_known(JANUARY)  # so that no decision waits for a model on them
+    for rule in ("labels_cover", "leavers_share"):
+        confirm_month(
+            JANUARY, rule, file=None, reason="the others agreed to no analysis", actor="ann"
+        )
+    assert labels_known(JANUARY)
     deliver(edited(drops[1], tmp_path / "month_001", LABELS.file, turned), now=NOW)
     assert ("labels", "labels_agree") not in blocking(FEBRUARY)  # March is not there yet
     deliver(drops[2], now=NOW)
