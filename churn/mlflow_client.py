@@ -1,6 +1,7 @@
 """MLflow: how to reach it. No fluent state: threads and processes stay out of each other's runs."""
 
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 from churn.errors import ChurnError
@@ -10,6 +11,9 @@ from churn.settings import get_settings
 if TYPE_CHECKING:
     import httpx
     from mlflow import MlflowClient
+
+
+LOG = logging.getLogger(__name__)
 
 
 def mlflow_client() -> "MlflowClient":
@@ -75,10 +79,21 @@ def _http(tls: bool) -> "httpx.Client":
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment called `name`; it is created if need be."""
+    """Return the id of the experiment called `name`; it is created if need be.
+
+    One that was deleted in MLflow's UI is restored, with all of its runs: MLflow would neither record in
+    it nor let another one have its name.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        LOG.warning("MLflow: the experiment %s was deleted; it is restored, with its runs", name)
+        try:
+            client.restore_experiment(found.experiment_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was quicker
+                raise
     if found is None:
         try:
             return str(client.create_experiment(name))

@@ -20,6 +20,30 @@ KEPT = "settings.env"
 OF_THE_STACK = "stack.env"
 
 
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def loopback_without_proxy() -> dict[str, str]:
+    """Return the variables by which nothing on the loopback goes through a proxy of the environment.
+
+    HTTP clients and gRPC heed HTTP_PROXY for 127.0.0.1, too, and an office's proxy cannot reach that. What
+    is excepted already stays so, and other hosts keep their proxy.
+    """
+    hosts = _listed("no_proxy") + _listed("NO_PROXY")
+    # A star counts where it stands alone, and gRPC does not know it.
+    everywhere = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *_LOOPBACK_HOSTS]))
+    of_grpc = [host for host in _listed("no_grpc_proxy") or hosts if host != "*"]
+    return {
+        "NO_PROXY": everywhere,
+        "no_proxy": everywhere,
+        "no_grpc_proxy": ",".join(dict.fromkeys([*of_grpc, *_LOOPBACK_HOSTS])),
+    }
+
+
+def _listed(variable: str) -> list[str]:
+    return [host.strip() for host in os.environ.get(variable, "").split(",") if host.strip()]
+
+
 def home_folder() -> Path:
     """Return the state folder: CHURN_HOME, or `.churn` under the current folder.
 

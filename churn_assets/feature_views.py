@@ -45,7 +45,13 @@ def _feature_view(view: View) -> Work:
         empty = [f.name for f in view.features if unknown.get(f.name) == made.table.num_rows]
         outcomes = [
             Outcome(
-                COMPLETE.name, made.rows == expected, {"rows": made.rows, "snapshot": expected}
+                COMPLETE.name,
+                made.rows == expected,
+                {"rows": made.rows, "snapshot": expected},
+                None
+                if made.rows == expected
+                else f"{made.rows:,} rows in the lake, but {expected:,} in {view.table.snapshot} of"
+                f" {step.month}: materialize this again",
             ),
             Outcome(FILLED.name, not empty, {"unknown": unknown}, ", ".join(empty) or None),
         ]

@@ -97,10 +97,35 @@ def _outcomes(models: list[TrainedModel]) -> list[Outcome]:
     users = sum(challenger.metrics[name] for name in CONFUSION)
     error = challenger.metrics["calibration_error"]
     bound = calibration_bound(int(users))
+    by_chance = [f"{name} {auc:.3f}" for name, auc in aucs.items() if not auc > 0.5]
     return [
-        Outcome(ONNX_MATCHES.name, worst <= TOLERANCE, {"largest_difference": worst}),
-        Outcome(BEATS_CHANCE.name, all(auc > 0.5 for auc in aucs.values()), {"auc": aucs}),
-        Outcome(CALIBRATED.name, error <= bound, {"calibration_error": error, "bound": bound}),
+        Outcome(
+            ONNX_MATCHES.name,
+            worst <= TOLERANCE,
+            {"largest_difference": worst},
+            f"the ONNX model is off by {worst:.3g}, more than {TOLERANCE:g}"
+            if not worst <= TOLERANCE
+            else None,
+        ),
+        Outcome(
+            BEATS_CHANCE.name,
+            not by_chance,
+            {"auc": aucs},
+            f"the AUC on the {int(users):,} users held out is not above 0.5: {', '.join(by_chance)}\n"
+            "  -> the features say nothing of who leaves: look whether labels.csv belongs to this month and"
+            " to these users; nothing of this month is promoted"
+            if by_chance
+            else None,
+        ),
+        Outcome(
+            CALIBRATED.name,
+            error <= bound,
+            {"calibration_error": error, "bound": bound},
+            f"the challenger's calibration error is {error:.4f} on {int(users):,} users held out, sampling"
+            f" explains {bound:.4f}; profits are estimated with that error"
+            if not error <= bound
+            else None,
+        ),
     ]
 
 

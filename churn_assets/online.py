@@ -40,10 +40,15 @@ def online_features(step: MonthStep) -> MonthResult:
     """
     done = publish(step.month)
     state = online_state(step.month)
+    is_whole = state.behind == 0 and state.mixed == 0
     outcome = Outcome(
         WHOLE.name,
-        state.behind == 0 and state.mixed == 0,
+        is_whole,
         {"users": done.users, "behind": state.behind, "mixed": state.mixed},
+        None
+        if is_whole
+        else f"of {done.users:,} users {state.behind:,} are online with an older month and {state.mixed:,}"
+        " lack a view: materialize the feature views of this month, then this",
     )
     compared = parity(step.month)
     superseded = done.published == 0  # everybody is online with a newer month by now

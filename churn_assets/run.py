@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._core.events import RunFailureReason
 
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
@@ -18,6 +19,8 @@ from churn_assets.storage import keep_connections
 
 CheckState = Literal["passed", "warned", "failed"]
 
+_BLOCKED = "DagsterAssetCheckFailedError"  # says that a check has failed, which has spoken itself
+_WARNING_LENGTH = 160
 # The bars and the summary speak; every event is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -33,6 +36,7 @@ class JobResult:
     failures: tuple[str, ...]  # failed blocking checks and steps, in words
     checks: Mapping[str, CheckState]  # asset.check -> how it came out
     seconds: float  # from its start to its records closed
+    warnings: tuple[str, ...] = ()  # checks that failed and block nothing, in words
 
 
 @contextmanager
@@ -86,7 +90,8 @@ def run_job(
         raise KeyboardInterrupt  # Dagster kept it to itself, as the failure of one run
     failures, checks = _said_by(result.all_events)
     seconds = time.perf_counter() - started
-    return JobResult(job, month, run_id, succeeded, failures, checks, seconds)
+    warnings = _warnings_in(result.all_events)
+    return JobResult(job, month, run_id, succeeded, failures, checks, seconds, warnings)
 
 
 def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[str, CheckState]]:
@@ -100,10 +105,54 @@ def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[s
             is_error = found.severity == dg.AssetCheckSeverity.ERROR
             checks[name] = "passed" if found.passed else "failed" if is_error else "warned"
             if checks[name] == "failed":
-                failures.append(f"{name}: {found.description or 'failed'}")
+                failures.append(f"{name}: {_said_of_check(found)}")
         elif event.is_step_failure:
-            failures.append(f"{event.step_key}: {_said(event.step_failure_data)}")
+            failures += _said_of_step(event, failures)
+        elif event.event_type == dg.DagsterEventType.RUN_FAILURE and not failures:
+            # Outside of a step, such as a resource that cannot be made.
+            failures.append(_said_of_error(event.job_failure_data.error))
     return tuple(failures), checks
+
+
+def _warnings_in(events: Iterable[dg.DagsterEvent]) -> tuple[str, ...]:
+    """Return each check that warned, with its figures, in a line."""
+    warned = []
+    for event in events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            found = event.asset_check_evaluation_data
+            if not found.passed and found.severity == dg.AssetCheckSeverity.WARN:
+                text = " ".join(_said_of_check(found).split())
+                short = text if len(text) <= _WARNING_LENGTH else f"{text[:_WARNING_LENGTH]}..."
+                warned.append(f"{found.asset_key.to_user_string()}.{found.check_name}: {short}")
+    return tuple(warned)
+
+
+def _said_of_check(found: Any) -> str:
+    """Return what a check says of itself, else its figures."""
+    figures = ", ".join(f"{name} {each.value}" for name, each in found.metadata.items())
+    return str(found.description or figures or "failed")
+
+
+def _said_of_step(event: dg.DagsterEvent, before: Sequence[str]) -> list[str]:
+    """Return what a failed step said, unless one of its checks has said it."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        text = str(failure.user_failure_data.description)
+    else:
+        text = _said_of_error(failure.error)
+    of_checks = [said for said in before if said.startswith(f"{event.step_key}.")]
+    if of_checks and (_BLOCKED in text or any(said.endswith(text) for said in of_checks)):
+        return []
+    return [f"{event.step_key}: {text}"]
+
+
+def _said_of_error(error: Any) -> str:
+    """Return our own words where there are any, else those of the innermost error."""
+    while error and error.cause and error.cls_name != ChurnError.__name__:
+        error = error.cause
+    if not error:
+        return "failed"
+    return str(error.message).strip().removeprefix(f"{ChurnError.__module__}.ChurnError: ")
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:
@@ -111,13 +160,3 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
         event.event_type == dg.DagsterEventType.RUN_FAILURE
         and event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION
     )
-
-
-def _said(failure: Any) -> str:
-    """Return what a failed step said: our own words where there are any, else the innermost error."""
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return str(failure.user_failure_data.description)
-    error = failure.error
-    while error and error.cause:
-        error = error.cause
-    return str(error.message).strip() if error else "failed"

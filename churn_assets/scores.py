@@ -2,6 +2,7 @@
 
 import dagster as dg
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from churn.contract.features import VIEWS
@@ -76,23 +77,56 @@ def outcomes(made: Scored) -> list[Outcome]:
     """Return what the checks say of a month's scores."""
     ranks, scores = (made.rows[name].to_numpy() for name in ("rank", "probability"))
     expected = made.active_users if made.release else 0
-    is_ranked = np.array_equal(np.sort(ranks), np.arange(1, expected + 1))
+    is_everybody = made.rows.num_rows == expected and np.array_equal(
+        np.sort(ranks), np.arange(1, expected + 1)
+    )
     valid = (scores > 0) & (scores < 1)  # NaN is neither
     same = expected > 1 and len(np.unique(scores)) == 1
+    are_valid = bool(valid.all()) and not same
     return [
         Outcome(
             EVERYBODY.name,
-            made.rows.num_rows == expected and is_ranked,
+            is_everybody,
             {"active_users": made.active_users, "rows": made.rows.num_rows},
-            None if made.release else NO_RELEASE,
+            f"{made.rows.num_rows:,} users are scored and ranked, {expected:,} are active\n"
+            "  -> materialize the feature views of this month, then this"
+            if not is_everybody
+            else None
+            if made.release
+            else NO_RELEASE,
         ),
         Outcome(
             PROBABILITIES.name,
-            bool(valid.all()) and not same,
+            are_valid,
             {"invalid": int((~valid).sum()), "distinct": len(np.unique(scores))},
-            None if made.release else NO_RELEASE,
+            _not_probabilities(made, valid)
+            if not are_valid
+            else None
+            if made.release
+            else NO_RELEASE,
         ),
     ]
+
+
+def _not_probabilities(made: Scored, valid: npt.NDArray[np.bool_]) -> str:
+    """Name the users whose score is none, with the score; or say that all have the same."""
+    release = (
+        f"release {made.release.short_id}, version {made.release.version}" if made.release else ""
+    )
+    if valid.all():
+        return (
+            f"all {made.rows.num_rows:,} users have the same score, by {release}\n"
+            "  -> that model tells nobody apart: `churn rollback --reason TEXT`, then score the month again"
+        )
+    bad = made.rows.filter(~valid)
+    users = bad.select(["user_id", "probability"]).slice(0, _SHOWN).to_pylist()
+    named = ", ".join(f"{row['user_id']} {row['probability']!r}" for row in users)
+    more = f" and {bad.num_rows - _SHOWN:,} more" if bad.num_rows > _SHOWN else ""
+    return (
+        f"{bad.num_rows:,} of {made.rows.num_rows:,} scores do not lie between 0 and 1, by {release}:"
+        f" {named}{more}\n"
+        "  -> look at these users' values in the drop, correct them and deliver it again"
+    )
 
 
 def action_list(step: MonthStep) -> MonthResult:

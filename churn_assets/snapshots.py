@@ -46,6 +46,10 @@ def _snapshot(table: Table) -> Work:
             COMPLETE.name,
             made.rows == expected,
             {"rows": made.rows, "raw_rows": expected, "withdrawn": made.withdrawn},
+            None
+            if made.rows == expected
+            else f"{made.rows:,} rows of {step.month}, but {expected:,} in {table.name}: materialize"
+            f" {table.name} of this month, then this",
         )
         metadata = {
             "as_of": str(step.month.as_of_date),

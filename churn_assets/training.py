@@ -4,7 +4,9 @@ import dagster as dg
 
 from churn.contract.features import VIEWS
 from churn.contract.tables import LABELS
+from churn.months import Month
 from churn.training.dataset import build_training_set, schema
+from churn.verification.differences import Differences
 from churn.verification.replay import SAMPLE, replay
 from churn_assets.describe import arrow_schema, null_counts, preview
 from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset
@@ -40,10 +42,12 @@ def training_dataset(step: MonthStep) -> MonthResult:
     """
     made = build_training_set(step.month)
     churned = sum(made.rows["churn_label"].to_pylist())
+    both = 0 < churned < made.rows.num_rows
     outcome = Outcome(
         BOTH_CLASSES.name,
-        0 < churned < made.rows.num_rows,
+        both,
         {"churned": churned, "rows": made.rows.num_rows},
+        None if both else _one_class(step.month, churned, made.rows.num_rows),
     )
     replayed = replay(step.month, made.rows)
     replay_outcome = Outcome(
@@ -54,7 +58,7 @@ def training_dataset(step: MonthStep) -> MonthResult:
             "values_compared": replayed.values,
             "mismatches": replayed.mismatches,
         },
-        "\n".join(replayed.examples) or None,
+        None if replayed.none else _not_replayed(step.month, replayed),
     )
     metadata = {
         "dagster/uri": made.path.as_uri(),
@@ -66,3 +70,20 @@ def training_dataset(step: MonthStep) -> MonthResult:
         "preview": preview(made.rows),
     }
     return MonthResult(made.rows.num_rows, made.fingerprint, metadata, [outcome, replay_outcome])
+
+
+def _one_class(month: Month, churned: int, rows: int) -> str:
+    return (
+        f"{churned:,} of {rows:,} users left: a model needs some who left and some who stayed\n"
+        f"  -> look at the column churn_label of {LABELS.file} of {month}, and deliver it again; without it"
+        " the months that follow are trained on all the same"
+    )
+
+
+def _not_replayed(month: Month, replayed: Differences) -> str:
+    head = (
+        f"{replayed.mismatches:,} of {replayed.values:,} values of {replayed.users:,} users are not those of"
+        " Postgres"
+    )
+    remedy = f"  -> materialize the feature views of {month} again, then this"
+    return "\n".join([head, *replayed.examples, remedy])

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from churn.cli.arguments import instant, month_or_none, writable
-from churn.cli.screen import out
+from churn.cli.screen import err, out
 from churn.months import Month
 
 
@@ -83,8 +84,10 @@ def train(
         else:
             with instance() as found:
                 job = run_job("train_month", chosen, found)
+            for warning in job.warnings:
+                err().print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
             for failure in job.failures:
-                console.print(f"[red]{failure}[/red]")
+                console.print(f"[red]{escape(failure)}[/red]", soft_wrap=True)
             if not job.succeeded:
                 raise typer.Exit(1)
             from churn.model.monthly import trained_models

@@ -1,6 +1,7 @@
 """What the commands share: consoles, the one place where errors are printed, the stack's progress."""
 
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -37,7 +38,10 @@ def err() -> Console:
 
 
 class ChurnGroup(TyperGroup):
-    """All commands: an error is told in words and ends with 1; SIGTERM and SIGINT clean up alike."""
+    """All commands: an error is told in words and ends with 1; SIGTERM and SIGINT clean up alike.
+
+    None goes through a proxy to what runs on this machine.
+    """
 
     def invoke(self, ctx: Any) -> object:
         """Run the command that was asked for."""
@@ -47,6 +51,9 @@ class ChurnGroup(TyperGroup):
                 # and Dagster hear SIGTERM as it hears SIGINT; nohup's SIGHUP harms nobody.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     signal.signal(number, _interrupt)
+        from churn.settings import loopback_without_proxy
+
+        os.environ.update(loopback_without_proxy())
         try:
             return super().invoke(ctx)
         except ChurnError as error:

@@ -36,6 +36,9 @@ def show_summary(console: Console, outcome: RunOutcome) -> None:
     show_served(console, outcome.months)
     console.print(f"champion: {_in_force()}")
     for job in outcome.jobs:
+        for warning in job.warnings:
+            console.print(f"[yellow]{job.month} {job.job}[/yellow] {escape(warning)}")
+    for job in outcome.jobs:
         for failure in job.failures:
             console.print(f"[red]{job.month} {job.job}[/red] {escape(failure)}")
 

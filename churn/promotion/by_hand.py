@@ -8,7 +8,7 @@ from churn.errors import ChurnError
 from churn.promotion import ledger
 from churn.promotion.decide import follow_ledger
 from churn.promotion.entry import Draft, Entry
-from churn.promotion.registry import release_of
+from churn.promotion.registry import release_of, version_of
 from churn.promotion.release import Release, keep_release
 from churn.promotion.timeline import effective, releases_until
 
@@ -38,7 +38,8 @@ def rollback(*, reason: str, actor: str) -> Entry:
     """Restore the release before the one in force, whole: its model, threshold and feature service.
 
     Raises:
-        ChurnError: no reason is given, or there is no release before.
+        ChurnError: no reason is given, there is no release before, or it cannot be served any more; then
+            nothing is written.
     """
     _require(reason)
     with connect() as connection:
@@ -52,11 +53,24 @@ def rollback(*, reason: str, actor: str) -> Entry:
             )
         kept = ledger.releases(connection)
         before, current = kept[stack[-2]], kept[stack[-1]]
+        _require_servable(before)
         entry = ledger.append(
             connection, _draft(connection, current, before, reason, actor, is_rollback=True)
         )
     follow_ledger()
     return entry
+
+
+def _require_servable(release: Release) -> None:
+    """Fetch the files of a release as the API will: an entry of the ledger cannot be taken back."""
+    version = str(version_of(release).version)
+    if release_of(version).release_id != release.release_id:
+        raise ChurnError(
+            f"it is not release {release.short_id} any more: its tags or parameters were changed",
+            where=f"{REGISTERED_MODEL} version {version}",
+            remedy=f"`churn train --month {release.month}` makes it again; `churn promote VERSION` puts"
+            " another in force",
+        )
 
 
 def operator() -> str:

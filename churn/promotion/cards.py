@@ -4,14 +4,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from churn.contract.model import REGISTERED_MODEL
 from churn.markdown import to_html
 from churn.mlflow_client import mlflow_client
 from churn.promotion import ledger
 from churn.promotion.card import Records, card
 from churn.promotion.entry import Entry
 from churn.promotion.measure import read_judges
-from churn.promotion.registry import MlflowRegistry
+from churn.promotion.registry import MlflowRegistry, version_of
 from churn.promotion.release import Release
 from churn.settings import get_settings
 from churn.training.dataset import training_set_path
@@ -45,7 +44,7 @@ def _write(release: Release, entry: Entry) -> Path:
     path.write_text(text, encoding="utf-8")
     html = to_html(text, f"Release {release.short_id}")
     client = mlflow_client()
-    run_id = client.get_model_version(REGISTERED_MODEL, release.version).run_id
+    run_id = str(version_of(release).run_id)
     client.log_text(run_id, text, f"{CARD_FOLDER}/model_card.md")
     client.log_text(run_id, html, f"{CARD_FOLDER}/model_card.html")
     path.with_suffix(".html").write_text(html, encoding="utf-8")  # the last step: now it is whole
@@ -67,7 +66,7 @@ def _records(release: Release, entry: Entry) -> Records:
 
 def _lineage(release: Release) -> dict[str, object]:
     client = mlflow_client()
-    run_id = client.get_model_version(REGISTERED_MODEL, release.version).run_id
+    run_id = str(version_of(release).run_id)
     if not any(each.path == "lineage.json" for each in client.list_artifacts(run_id)):
         return {}
     with tempfile.TemporaryDirectory() as folder:

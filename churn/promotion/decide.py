@@ -15,6 +15,7 @@ from churn.promotion.measure import measure, read_judges
 from churn.promotion.registry import MlflowRegistry, Registry
 from churn.promotion.release import Release, keep_release
 from churn.promotion.timeline import decisions, releases_until
+from churn.retry import repeat_patiently
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path
 
@@ -69,7 +70,15 @@ def take_due_decisions(
 
 
 def follow_ledger(registry: Registry | None = None) -> Release | None:
-    """Serve what the ledger says is in force, now and whoever asks at the same time."""
+    """Point the alias at the release that the ledger says is in force; safe under concurrent callers.
+
+    It reads, and sets what may be set twice: as a whole it is made again where MLflow or Postgres is just
+    being restarted, since the entry that asks for it is written already.
+    """
+    return repeat_patiently(_follow, registry)
+
+
+def _follow(registry: Registry | None) -> Release | None:
     with connect() as connection:
         lock(connection, f"{ledger.DECISIONS_LOCK}.served")
         release = ledger.release_in_force(connection=connection)

@@ -63,7 +63,8 @@ class MlflowRegistry:
         from churn.model.batch import score_in_blocks
         from churn.model.encode import onnx_inputs, onnx_inputs_of_table
 
-        session = _loaded(_run_id(release.version), release.version)[1]
+        found = version_of(release)
+        session = _loaded(str(found.run_id), str(found.version))[1]
         encode = onnx_inputs_of_table if isinstance(rows, pa.Table) else onnx_inputs
         inputs = encode(rows, SERVICE_BY_NAME[release.service])
         return score_in_blocks(session, inputs, get_settings().n_jobs).astype(np.float64)
@@ -73,7 +74,7 @@ class MlflowRegistry:
         client = mlflow_client()
         current = aliased(client)
         served = str(current.version) if current else None
-        wanted = release.version if release else None
+        wanted = str(version_of(release).version) if release else None
         if wanted == served:
             return
         if wanted is None:
@@ -103,6 +104,35 @@ def release_of(version: str) -> Release:
         ChurnError: the version does not exist, or its file is not the one that was registered.
     """
     return _loaded(_run_id(version), version)[0]
+
+
+def version_of(release: Release) -> "ModelVersion":
+    """Return the registered version that holds a release: its own, or where that was deleted, its equal.
+
+    Training its month again registers the same content under another number.
+
+    Raises:
+        ChurnError: there is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client()
+    try:
+        return client.get_model_version(REGISTERED_MODEL, release.version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    same = f"name = '{REGISTERED_MODEL}' and tags.onnx_sha256 = '{release.onnx_sha256}'"
+    found = client.search_model_versions(same)
+    for each in sorted(found, key=lambda version: -int(version.version)):
+        if release_of(str(each.version)).release_id == release.release_id:
+            return each
+    raise ChurnError(
+        f"the version of release {release.short_id} was deleted in MLflow",
+        where=f"{REGISTERED_MODEL} version {release.version}",
+        remedy=f"`churn train --month {release.month}` makes it again; `churn promote VERSION` puts another"
+        " in force",
+    )
 
 
 def read_explainer(version: str) -> Explainer | None:

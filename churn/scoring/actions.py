@@ -20,7 +20,7 @@ from churn.model.encode import onnx_inputs_of_table
 from churn.model.split import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
-from churn.promotion.registry import read_explainer
+from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
@@ -136,7 +136,7 @@ def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
     release = release_in_force(month.as_of)
     if release is None or not users:
         return [[None] * TOP for _ in users]
-    explainer = read_explainer(release.version)
+    explainer = read_explainer(str(version_of(release).version))
     if explainer is None:  # a baseline, promoted by hand
         return [[None] * TOP for _ in users]
     service = SERVICE_BY_NAME[release.service]

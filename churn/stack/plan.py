@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from churn.errors import ChurnError
-from churn.settings import Settings, declared_settings
+from churn.settings import Settings, declared_settings, loopback_without_proxy
 from churn.stack.ports import LOOPBACK, free_port
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.record import Record
@@ -61,6 +61,7 @@ def make_plan(record: Record) -> Plan:
     tracking = f"http://{LOOPBACK}:{mlflow_port}" if own_mlflow else declared.mlflow_tracking_uri
     postgres = server.environment if server else _postgres_of(declared)
     environment = {
+        **loopback_without_proxy(),
         **postgres,
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
         "POSTGRES_DB": declared.postgres_db,

@@ -1,0 +1,67 @@
+"""MLflow's own buttons: a version or an experiment that somebody deleted there."""
+
+import pytest
+
+from churn.contract.features import RICH
+from churn.contract.model import REGISTERED_MODEL
+from churn.errors import ChurnError
+from churn.mlflow_client import experiment_id, mlflow_client
+from churn.model.baseline import fit_baseline
+from churn.model.champion import champion_version
+from churn.model.tracking import log_model_run
+from churn.promotion import by_hand, ledger
+from churn.promotion.decide import follow_ledger
+from churn.settings import Settings
+from tests.model.conftest import small_world
+from tests.promotion.made import JANUARY
+
+WHY = "tried by hand"
+
+
+def registered(seed: int) -> str:
+    """Register a small model; the same one again where its version is gone."""
+    fitted = fit_baseline(small_world(seed=seed), RICH, n_estimators=2)
+    return log_model_run(fitted, month=JANUARY, fingerprint=f"{seed}", lineage={}).version
+
+
+def test_rollback_to_a_deleted_version_writes_nothing_until_it_can_be_served(
+    mlflow_settings: Settings,
+) -> None:
+    one, two = registered(1), registered(2)
+    by_hand.promote(one, reason=WHY, actor="test")
+    by_hand.promote(two, reason=WHY, actor="test")
+    mlflow_client().delete_model_version(REGISTERED_MODEL, one)
+    with pytest.raises(ChurnError, match="was deleted in MLflow") as raised:
+        by_hand.rollback(reason=WHY, actor="test")
+    assert "churn train --month 2024-01" in raised.value.remedy
+    assert [entry.kind for entry in ledger.entries()] == ["promotion by hand"] * 2
+    assert champion_version() == two
+
+    again = registered(1)  # what the remedy does
+    assert again != one
+    by_hand.rollback(reason=WHY, actor="test")
+    assert [entry.kind for entry in ledger.entries()][2:] == ["rollback"]
+    assert champion_version() == again
+
+
+def test_training_again_heals_a_deleted_champion(mlflow_settings: Settings) -> None:
+    one = registered(1)
+    by_hand.promote(one, reason=WHY, actor="test")
+    mlflow_client().delete_model_version(REGISTERED_MODEL, one)  # its alias goes with it
+    with pytest.raises(ChurnError, match="was deleted in MLflow"):
+        follow_ledger()
+    again = registered(1)
+    follow_ledger()
+    assert champion_version() == again
+
+
+def test_a_deleted_experiment_is_restored_with_its_runs(
+    mlflow_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = mlflow_client()
+    made = experiment_id(client, mlflow_settings.mlflow_experiment)
+    run = client.create_run(made)
+    client.delete_experiment(made)
+    assert experiment_id(client, mlflow_settings.mlflow_experiment) == made
+    assert "was deleted; it is restored" in caplog.text
+    assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
