@@ -107,5 +107,6 @@ HEALTH: dict[str, Any] = {
         "version": "2",
         "feature_service": "churn_rich",
         "as_of": AS_OF,
+        "ledger_problem": None,
     },
 }

@@ -40,6 +40,15 @@ class Reading:
         return user.as_of is not None and user.as_of >= self.newest
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseInForce:
+    """What the promotion ledger says is to be served."""
+
+    release_id: str
+    version: str  # in MLflow, when it was promoted
+    onnx_sha256: str
+
+
 class Reader(Protocol):
     """Where features come from."""
 
@@ -52,6 +61,9 @@ class Reader(Protocol):
 
     async def check(self) -> dt.date:
         """Read through every layer and return the newest as_of; NotReadyError where that fails."""
+
+    async def in_force(self) -> ReleaseInForce | None:
+        """Return the release in force; None before the first, or where that cannot be told."""
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -78,6 +90,18 @@ class StoreReader:
         """Read through every layer and return the newest as_of; NotReadyError where that fails."""
         readings = [await self.read([_NO_USER], service) for service in SERVICES]
         return readings[-1].newest
+
+    async def in_force(self) -> ReleaseInForce | None:
+        """Return the release in force; None before the first, or where that cannot be told."""
+        import psycopg
+
+        query = "SELECT release_id, version, onnx_sha256 FROM online.release_in_force"
+        try:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(query)).fetchone()
+        except psycopg.Error:  # what is served does not depend on it
+            return None
+        return ReleaseInForce(*row) if row else None
 
     async def close(self) -> None:
         """Give back the connections."""

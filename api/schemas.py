@@ -173,6 +173,9 @@ class ModelHealth(BaseModel):
     version: str | None = None
     feature_service: str | None = None
     as_of: str | None = None
+    ledger_problem: str | None = Field(
+        default=None, description="how what is served differs from what the promotion ledger says"
+    )
 
 
 class Health(BaseModel):

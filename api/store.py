@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.coalescing import Coalescer
 from api.errors import NotReadyError
-from api.features import Reader, Reading, StoreReader
+from api.features import Reader, Reading, ReleaseInForce, StoreReader
 from churn.contract.features import DEFAULT_SERVICE, SERVICES
 from churn.settings import get_settings
 
@@ -79,6 +79,10 @@ class StorePart:
             return StoreState(await self.reader.check(), None)
         except NotReadyError as error:
             return StoreState(None, str(error.detail["reason"]))
+
+    async def in_force(self) -> ReleaseInForce | None:
+        """Return the release that the ledger says is to be served; None where that cannot be told."""
+        return await self._opened.in_force() if self._opened else None
 
     async def _read(self, user_ids: Sequence[str]) -> list[Reading]:
         reading = await self.reader.read(user_ids, DEFAULT_SERVICE)

@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from api.champion import Champion
+from api.features import ReleaseInForce
 from api.parts import Parts, parts_of
 from api.schemas import Health, ModelHealth, StoreHealth
 
@@ -10,7 +12,9 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 async def _health(request: Request) -> Health:
     parts = parts_of(request)
-    store, model = await parts.store.state(), _model_health(parts)
+    store = await parts.store.state()
+    model = _model_health(parts)
+    model.ledger_problem = _difference(await parts.store.in_force(), parts.champions.loaded)
     return Health(
         ready=store.ready and model.ready,
         store=StoreHealth(ready=store.ready, problem=store.problem, newest_as_of=store.newest),
@@ -28,6 +32,17 @@ def _model_health(parts: Parts) -> ModelHealth:
         version=champion.version.version,
         feature_service=champion.service.name,
         as_of=champion.version.as_of,
+    )
+
+
+def _difference(in_force: ReleaseInForce | None, served: Champion | None) -> str | None:
+    """Say how what is served differs from what the ledger says; for seconds it may, after a promotion."""
+    if in_force is None or (served and served.version.onnx_sha256 == in_force.onnx_sha256):
+        return None
+    what = f"version {served.version.version}" if served else "no version"
+    return (
+        f"{what} is served, but the ledger says that release {in_force.release_id[:12]}"
+        f" (version {in_force.version}) is in force"
     )
 
 

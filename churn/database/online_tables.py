@@ -23,6 +23,13 @@ CREATE TABLE IF NOT EXISTS online.publications (
     users bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (as_of, known_at)
 )"""
 
+# At most one row: what the promotion ledger, which the API may not read, says is to be served.
+_IN_FORCE: LiteralString = """
+CREATE TABLE IF NOT EXISTS online.release_in_force (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    release_id text NOT NULL, version text NOT NULL, onnx_sha256 text NOT NULL
+)"""
+
 
 def _features() -> dict[str, LiteralString]:
     """Return the features and their types, the widest first, so that no row is padded."""
@@ -58,3 +65,4 @@ def statements() -> Iterator[sql.SQL | sql.Composed]:
         USERS, users_columns()
     )
     yield sql.SQL(_PUBLICATIONS)
+    yield sql.SQL(_IN_FORCE)

@@ -44,7 +44,19 @@ def append(connection: psycopg.Connection, draft: Draft) -> Entry:
         "INSERT INTO decisions.ledger (seq, entry, previous_hash, hash) VALUES (%s, %s, %s, %s)",
         [seq, text, previous_hash, found_hash],
     )
+    _tell_api(connection)
     return entry_text.read(json.loads(text), previous_hash, found_hash)
+
+
+def _tell_api(connection: psycopg.Connection) -> None:
+    """Write down for the API what is in force now, in the transaction of the entry that says so."""
+    stack = releases_until(entries(connection))
+    connection.execute("DELETE FROM online.release_in_force")
+    connection.execute(
+        "INSERT INTO online.release_in_force (release_id, version, onnx_sha256)"
+        " SELECT release_id, version, onnx_sha256 FROM decisions.releases WHERE release_id = %s",
+        [stack[-1] if stack else None],
+    )
 
 
 def entries(

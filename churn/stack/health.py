@@ -7,6 +7,7 @@ from churn.settings import home_folder
 from churn.stack import probes
 from churn.stack.part import Part
 from churn.stack.parts import PARTS
+from churn.stack.ports import LOOPBACK
 from churn.stack.processes import living
 from churn.stack.running import Stack
 
@@ -47,6 +48,8 @@ def _of_part(part: Part, stack: Stack) -> PartHealth:
         problem = "its command was killed; `churn down` stops it"
     else:
         problem = part.probe()
+        if part.name == "api" and not problem:
+            problem = probes.ledger_problem(f"http://{LOOPBACK}:{part.port}/health")
     return PartHealth(
         part.name,
         "unhealthy" if problem else "healthy",

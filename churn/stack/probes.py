@@ -29,6 +29,17 @@ def http(url: str) -> str:
     return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
 
 
+def ledger_problem(url: str) -> str:
+    """Ask the API's health page how what it serves differs from what the promotion ledger says."""
+    import httpx
+
+    try:
+        model = _client().get(url).json()["model"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return ""  # another probe says that it does not answer
+    return model.get("ledger_problem") or ""
+
+
 def postgres(environment: Mapping[str, str]) -> str:
     """Ask Postgres for a connection."""
     import psycopg

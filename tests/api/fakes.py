@@ -10,7 +10,7 @@ import httpx
 from onnx import TensorProto, helper
 
 from api.errors import NotReadyError
-from api.features import NOTHING_PUBLISHED, Reading, UserRow
+from api.features import NOTHING_PUBLISHED, Reading, ReleaseInForce, UserRow
 from api.registry import ModelVersion
 from churn.contract.features import RICH, Service
 from churn.model.encode import FeatureSchema
@@ -40,6 +40,7 @@ class MemoryReader:
     )
     down: bool = False
     closed: bool = False
+    release: ReleaseInForce | None = None
     reads: list[tuple[list[str], str]] = field(default_factory=list)
 
     async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
@@ -52,6 +53,9 @@ class MemoryReader:
 
     async def check(self) -> dt.date:
         return (await self.read([], RICH)).newest
+
+    async def in_force(self) -> ReleaseInForce | None:
+        return self.release
 
     async def close(self) -> None:
         self.closed = True

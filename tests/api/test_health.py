@@ -5,11 +5,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
+from api.features import ReleaseInForce
 from api.main import create_app
 from api.parts import Parts
 from api.store import StorePart
+from churn.stack import probes
 from tests.api.fakes import NOBODY, USER, MemoryReader, MemoryRegistry
 from tests.api.waiting import until
+from tests.servers import served
 
 
 def test_ready_follows_the_store_and_the_model(
@@ -29,6 +32,7 @@ def test_ready_follows_the_store_and_the_model(
             "version": "1",
             "feature_service": "churn_rich",
             "as_of": "2024-01-31",
+            "ledger_problem": None,
         },
     }
     reader.down = True
@@ -39,6 +43,25 @@ def test_ready_follows_the_store_and_the_model(
     assert body.json()["store"]["problem"] == "Postgres does not answer"
     reader.down = False
     assert unready.get("/health/ready").status_code == 200
+
+
+def test_it_says_where_the_ledger_says_otherwise(
+    unready: TestClient, reader: MemoryReader, registry: MemoryRegistry
+) -> None:
+    def problem() -> str | None:
+        text: str | None = unready.get("/health").json()["model"]["ledger_problem"]
+        return text
+
+    first = registry.promote(0.5)
+    until(lambda: unready.get("/health/ready").status_code == 200)
+    reader.release = ReleaseInForce("f" * 64, "1", first.onnx_sha256)
+    assert problem() is None
+    registry.promote(0.6)  # by somebody in MLflow's UI
+    until(lambda: unready.get("/health").json()["model"]["version"] == "2")
+    assert problem() == (
+        "version 2 is served, but the ledger says that release ffffffffffff (version 1) is in force"
+    )
+    assert unready.get("/health/ready").status_code == 200  # it goes on serving
 
 
 def test_nothing_published_is_not_ready(client: TestClient, reader: MemoryReader) -> None:
@@ -89,3 +112,18 @@ def test_head_is_answered_where_get_is(client: TestClient, path: str) -> None:
     assert client.head("/predict").status_code == client.get("/predict").status_code == 405
     counted = client.get("/metrics").text
     assert 'method="HEAD"' in counted
+
+
+def test_churn_status_tells_what_the_api_says_of_the_ledger(
+    reader: MemoryReader, registry: MemoryRegistry
+) -> None:
+    async def open_reader() -> MemoryReader:
+        return reader
+
+    reader.release = ReleaseInForce("f" * 64, "1", "0" * 64)
+    parts = Parts(StorePart(open_reader), ChampionWatcher(registry))
+    with served(create_app(lambda: parts)) as url:
+        until(
+            lambda: probes.ledger_problem(f"{url}/health").startswith("no version is served, but")
+        )
+    assert probes.ledger_problem(f"{url}/health") == ""  # gone: another probe says so

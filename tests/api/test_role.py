@@ -42,6 +42,7 @@ GRANTED = {
     ("online", "USAGE"),
     ("online.users", "SELECT"),
     ("online.publications", "SELECT"),
+    ("online.release_in_force", "SELECT"),
     ("feast", "USAGE"),
     ("feast.feature_services.feature_service_name", "SELECT"),
 }

@@ -4,6 +4,7 @@ import pytest
 
 from churn.contract.features import RICH
 from churn.contract.model import REGISTERED_MODEL
+from churn.database import connect
 from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
 from churn.model.baseline import fit_baseline
@@ -65,3 +66,20 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
     assert experiment_id(client, mlflow_settings.mlflow_experiment) == made
     assert "was deleted; it is restored" in caplog.text
     assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
+
+
+def test_the_api_is_told_what_is_in_force(mlflow_settings: Settings) -> None:
+    def told() -> list[tuple[str, str]]:
+        with connect() as connection:
+            query = "SELECT release_id, version FROM online.release_in_force"
+            return connection.execute(query).fetchall()
+
+    assert told() == []
+    one, two = registered(1), registered(2)
+    releases = []
+    for version in (one, two):
+        by_hand.promote(version, reason=WHY, actor="test")
+        releases.append(ledger.release_in_force().release_id)
+        assert told() == [(releases[-1], version)]
+    by_hand.rollback(reason=WHY, actor="test")
+    assert told() == [(releases[0], one)]
