@@ -6,7 +6,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SOURCE = "Source"  # the picture's own note: the sha256 of the figures that it shows
 _COLOURS = {True: "#2a7f3f", False: "#b3312c", None: "#5b6b7b"}
@@ -66,8 +69,8 @@ def digest(records: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps([vars(bar) for bar in bars(records)]).encode()).hexdigest()
 
 
-def performance_png(records: Sequence[dict[str, Any]]) -> bytes:
-    """Draw the bars from 1, a log axis under them; the same figures give the same bytes."""
+def performance_figure(records: Sequence[dict[str, Any]]) -> "Figure":
+    """Draw the bars from 1, a log axis under them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -80,24 +83,25 @@ def performance_png(records: Sequence[dict[str, Any]]) -> bytes:
     axes = figure.subplots()
     reached = [value for bar in shown for value in (bar.times, bar.goal) if value] + [0.5, 2.0]
     axes.set_xscale("log")
-    axes.set_xlim(min(reached) / 1.9, max(reached) * 1.9)
+    axes.set_xlim(min(reached) / 1.2, max(reached) * 1.2)
     axes.axvline(1, color="black", linewidth=0.8)
     for place, bar in enumerate(shown):
         low, high = sorted((1.0, bar.times))
         axes.barh(place, high - low, left=low, height=0.62, color=_COLOURS[bar.met])
         if bar.goal:
             axes.plot(bar.goal, place, marker="|", color="black", markersize=13, markeredgewidth=2)
-        side = 1 if bar.times >= 1 else -1
-        edge = max(bar.times, bar.goal or 0) if side > 0 else min(bar.times, bar.goal or math.inf)
-        axes.annotate(
-            f"{bar.times:.3g}x", (edge, place), (7 * side, 0), textcoords="offset points",
-            ha="left" if side > 0 else "right", va="center", fontsize=8,
-        )  # fmt: skip
     axes.set_yticks(range(len(shown)), [bar.label for bar in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("times as fast as the one named last; left of 1x: slower")
+    # The figures are a column of their own, beside no name and over no bar. They are tick labels because
+    # the layout makes room for those; it makes none for the width of an axis label, which therefore ends
+    # where the axis ends and begins under the names.
+    figures = axes.secondary_yaxis("right")
+    figures.set_yticks(range(len(shown)), [f"{bar.times:.3g}x" for bar in shown], fontsize=8)
+    figures.spines["right"].set_visible(False)
+    for side in (axes, figures):
+        side.tick_params(axis="y", length=0)
+    axes.set_xlabel("times as fast as the one named last; left of 1x: slower", loc="right")
     axes.grid(axis="x", linewidth=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -107,6 +111,11 @@ def performance_png(records: Sequence[dict[str, Any]]) -> bytes:
         Line2D([], [], marker="|", color="black", linestyle="", markersize=11, label="goal")
     )
     figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    buffer = io.BytesIO()
+    return figure
+
+
+def performance_png(records: Sequence[dict[str, Any]]) -> bytes:
+    """Return the picture as a file; the same figures give the same bytes."""
+    figure, buffer = performance_figure(records), io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None, SOURCE: digest(records)})
     return buffer.getvalue()
