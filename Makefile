@@ -12,9 +12,9 @@ ifndef UV_SYSTEM_CERTS
 export UV_SYSTEM_CERTS := $(shell $(PYTHON) -c 'import os,ssl,sys; p=ssl.get_default_verify_paths(); print(str(bool(sys.platform!="linux" or p.cafile or (p.capath and os.listdir(p.capath)))).lower())')
 endif
 
-.PHONY: help demo test coverage check lint types lock bench clean
+.PHONY: help demo test test-quick coverage check lint types lock bench clean
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # A demo needs what a server needs and no more; every other target installs the tools of development, too.
 define install
@@ -37,7 +37,10 @@ demo: $(if $(wildcard $(READY)),$(READY),$(RUNTIME)) ## the whole system on the 
 	$(BIN)/churn demo $(ARGS)
 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(CHOSEN) $(ARGS)
+
+test-quick: CHOSEN := -m "not services"
+test-quick: test ## the part that starts no server but Postgres: while you work
 
 coverage: COVERAGE := --cov --cov-report=term
 coverage: test ## the same, with the lines that no test reached, slower

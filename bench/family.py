@@ -29,15 +29,18 @@ def peaks_of(pid: int) -> Iterator[dict[int, float]]:
     peaks: dict[int, float] = {}
     over = threading.Event()
 
+    def look() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            head = psutil.Process(pid)
+            for process in (head, *head.children(recursive=True)):
+                with contextlib.suppress(OSError, StopIteration):  # it has ended meanwhile
+                    peak = peak_mb(process.pid)
+                    if not math.isnan(peak):
+                        peaks[process.pid] = peak
+
     def watch() -> None:
         while not over.wait(_POLL_SECONDS):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                head = psutil.Process(pid)
-                for process in (head, *head.children(recursive=True)):
-                    with contextlib.suppress(OSError, StopIteration):  # it has ended meanwhile
-                        peak = peak_mb(process.pid)
-                        if not math.isnan(peak):
-                            peaks[process.pid] = peak
+            look()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -46,3 +49,4 @@ def peaks_of(pid: int) -> Iterator[dict[int, float]]:
     finally:
         over.set()
         watcher.join()
+        look()  # what lives still says its peak, however seldom the watcher had its turn

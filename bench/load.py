@@ -16,7 +16,7 @@ import uvloop
 
 from churn.stack.ports import LOOPBACK
 
-WARM_UP_SECONDS, ANSWER_SECONDS = 0.5, 30.0
+WARM_UP_SECONDS, ANSWER_SECONDS = 0.5, 120.0
 _CONSTANT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
 

@@ -44,16 +44,19 @@ class Sampler(threading.Thread):
         self.watched, self.job = watched, ""
         self.seconds: dict[Where, float] = defaultdict(float)
         self.ended = threading.Event()
+        self._last_look = time.perf_counter()
 
     def run(self) -> None:
         """Look until the end."""
-        last = time.perf_counter()
         while not self.ended.wait(_PERIOD_SECONDS):
-            frame = sys._current_frames().get(self.watched)  # the standard library's only way
-            now = time.perf_counter()
-            if frame is not None and self.job:
-                self.seconds[(self.job, *where(frame))] += now - last
-            last = now
+            self.look(time.perf_counter())
+
+    def look(self, now: float) -> None:
+        """Enter the time since the last look under what the thread is doing."""
+        frame = sys._current_frames().get(self.watched)  # the standard library's only way
+        if frame is not None and self.job:
+            self.seconds[(self.job, *where(frame))] += now - self._last_look
+        self._last_look = now
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from churn.months import Month
 from churn.settings import get_settings
 from churn.stack.ports import LOOPBACK
 
-CLIENTS, SAMPLE, READY_SECONDS = 16, 1000, 120
+CLIENTS, SAMPLE, READY_SECONDS = 16, 1000, 600
 CEILING = "the load generator's ceiling"
 
 

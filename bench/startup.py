@@ -30,7 +30,7 @@ IMPORTS = (
     ("import of the churn command", "churn.cli.main", "typer", False),
 )
 _PYTHON = (sys.executable, "-P")
-_PATIENCE_SECONDS = 180
+_PATIENCE_SECONDS = 600
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,26 +13,35 @@ import hypothesis
 import psycopg
 import pytest
 import stamina
+from filelock import FileLock
 
 from churn.settings import Settings, get_settings
 from churn.stack.postgres import EmbeddedPostgres
+from tests.ledger import Ledger
 from tests.servers import mlflow_server
 
 _NUMBERS = itertools.count()
 # Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
-_ONE_WORKER = ("e2e", "flow", "simulation", "compose")
+_ONE_WORKER = ("e2e", "flow", "simulation", "compose", "bench")
+# What `make test-quick` leaves out: folders that start services, and all that needs the MLflow server.
+_SERVICES = {*_ONE_WORKER, "stack"}
+_SERVICE_FIXTURES = {"mlflow_url"}
 # How long one example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("churn", deadline=None)
 hypothesis.settings.load_profile("churn")
 REAL_DROP = Path(__file__).parents[2] / "shared" / "data" / "month_000"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Hear what ends a process; a run begun deaf to it would hand that on to all that it starts.
 
     A job in the background of a script is deaf to SIGINT, and Dagster, run in a process, makes it hear
     SIGTERM as it hears SIGINT.
+
+    There is a worker for each core already: more threads of OpenMP would spin for one another's cores.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    config.pluginmanager.register(Ledger(config), "ledger of time")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -44,8 +54,16 @@ def _group(file: Path) -> str:
     )
 
 
+def _needs_services(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.path.parent.name in _SERVICES or bool(fixtures & _SERVICE_FIXTURES)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest; files keep their order."""
+    for item in items:
+        if _needs_services(item):
+            item.add_marker(pytest.mark.services)
     ranks = {name: rank for rank, name in enumerate(_ONE_WORKER)}
     items.sort(key=lambda item: ranks.get(_group(item.path), len(ranks)))
 
@@ -125,9 +143,27 @@ def real_drop() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without content; all workers copy the same one, since it takes long to make."""
+    root = tmp_path_factory.getbasetemp()
+    file = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "empty_mlflow.db"
+    with FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            from mlflow.db import upgrade
+
+            unfinished = file.with_suffix(".unfinished")
+            unfinished.unlink(missing_ok=True)
+            upgrade.callback(f"sqlite:///{unfinished}")
+            unfinished.rename(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[str]:
     """A real MLflow server for the whole session; a test keeps apart by its experiment."""
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+    folder = tmp_path_factory.mktemp("mlflow")
+    shutil.copy(empty_mlflow, folder / "mlflow.db")
+    with mlflow_server(folder) as url:
         yield url
 
 

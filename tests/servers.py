@@ -23,18 +23,22 @@ from churn.stack.ports import free_port
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run an MLflow server with its own database and registry; yields its address."""
+    """Run an MLflow server as `churn up` does, on a folder's `mlflow.db`; yields its address."""
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    command += ["--gunicorn-opts", GUNICORN, "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "churn.stack.mlflow_server", f"--bind=127.0.0.1:{port}"]
+    command += ["--workers=1", *GUNICORN.split()]
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
+    }
     environment.pop("COVERAGE_PROCESS_CONFIG", None)  # its lines are nobody's coverage
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
         )
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
     try:
         while not answers(f"{url}/health"):
             assert server.poll() is None, (folder / "log").read_text()
@@ -43,12 +47,12 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield url
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.wait(300)
 
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).is_success
+        return httpx.get(url, timeout=30).is_success
     except httpx.HTTPError:
         return False
 

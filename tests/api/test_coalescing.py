@@ -42,7 +42,7 @@ async def turns(count: int = 5) -> None:
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
     async def in_time() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(300):
             await coroutine
 
     asyncio.run(in_time())

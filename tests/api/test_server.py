@@ -54,12 +54,12 @@ def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client
     with (tmp_path / "api.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=told)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
             until(lambda: live(client))
             yield client
     finally:
         server.send_signal(signal.SIGTERM)
-        code = server.wait(20)
+        code = server.wait(300)
     text = (tmp_path / "api.log").read_text()
     assert code in {0, -signal.SIGTERM}, text
     assert "Application shutdown complete" in text

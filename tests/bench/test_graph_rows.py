@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +9,6 @@ from bench.worker import Worker
 from bench.world import Sizes, World
 
 TINY = Sizes(months=1, base_users=400, users=600, runs=1, warm_ups=0)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as made:
-        yield made
 
 
 def quiet(text: str) -> None:

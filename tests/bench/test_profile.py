@@ -1,7 +1,8 @@
 """The profile: whose seconds a stack's are, and that a busy thread is seen."""
 
 import sys
-import time
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.profile import AROUND, Sampler, markdown, records, sampling, where
+from tests.stack.commands import until
 
 ROOT = Path(__file__).parents[2]
 SITE = "/somewhere/.venv/lib/python3.11/site-packages"
@@ -48,20 +50,29 @@ def test_a_stack_is_of_a_stage_and_a_library(files: list[Any], expected: tuple[s
     assert seen == [expected]
 
 
-def test_a_busy_thread_is_seen_for_as_long_as_its_job_lasts() -> None:
-    def work(sampler: Sampler) -> float:
-        sampler.job = "train_month"
-        begun, enough = time.perf_counter(), 50
-        while sum(sampler.seconds.values()) < 0.2 and enough:
-            enough -= 1
-            sum(range(200_000))
-        sampler.job = ""
-        return time.perf_counter() - begun
-
+def test_a_busy_thread_is_seen() -> None:
     with sampling() as sampler:
-        took = work(sampler)
+        sampler.job = "train_month"
+        until(lambda: sum(sampler.seconds.values()) > 0)
+        sampler.job = ""
     assert {job for job, _, _ in sampler.seconds} == {"train_month"}
-    assert 0 < sum(sampler.seconds.values()) <= took + 0.1
+
+
+def test_the_time_of_a_job_is_what_lies_between_the_looks_at_it() -> None:
+    sampler = Sampler(threading.get_ident())
+    looks = (
+        ("", 10.0),
+        ("train_month", 11.0),
+        ("train_month", 11.5),
+        ("", 13.0),
+        ("month_close", 15.0),
+    )
+    for sampler.job, now in looks:
+        sampler.look(now)
+    jobs: Counter[str] = Counter()
+    for (job, _, _), seconds in sampler.seconds.items():
+        jobs[job] += seconds
+    assert jobs == {"train_month": 1.5, "month_close": 2.0}
 
 
 def test_stages_are_told_in_the_order_of_the_jobs_and_of_their_seconds() -> None:

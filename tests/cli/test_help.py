@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 
 import pytest
 import typer
@@ -38,13 +37,13 @@ def test_without_a_command_help_is_shown() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     script = "import sys, churn.cli.main; print(*sys.modules)"
-    begun = time.process_time()
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert time.process_time() - begun < 1
+    loaded = set(done.stdout.split())
     heavy = {"pandas", "pyarrow", "mlflow", "dagster", "feast", "sklearn", "psycopg", "duckdb"}
-    assert not heavy & set(done.stdout.split())
+    assert not heavy & loaded
+    assert len(loaded) < 600  # some 400 as this is written; the graph loads several thousand
 
 
 def test_an_error_for_a_person_has_no_traceback() -> None:

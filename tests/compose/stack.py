@@ -29,9 +29,9 @@ class Stack:
         """Run every health check once, all at the same time, and say which ones pass."""
         watched = [one for one in self.containers.values() if "healthcheck" in one.spec]
         probes = [(one.name, one.probe()) for one in watched]
-        return {name: probe.wait(timeout=60) == 0 for name, probe in probes}
+        return {name: probe.wait(timeout=600) == 0 for name, probe in probes}
 
-    def up(self, names: Iterable[str] | None = None, *, patience: float = 240) -> None:
+    def up(self, names: Iterable[str] | None = None, *, patience: float = 1800) -> None:
         """Start services and return when each is healthy, or done where it is one-shot.
 
         Args:

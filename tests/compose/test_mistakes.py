@@ -63,7 +63,7 @@ def endings(stack: Stack) -> Iterator[dict[str, Container]]:
 def test_mistake_ends_the_service(endings: dict[str, Container], mistake: str) -> None:
     process = endings[mistake].process
     assert process is not None
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=600) != 0
 
 
 @pytest.mark.parametrize(

@@ -99,14 +99,14 @@ def test_a_delivery_waits_for_the_one_before_it(settings: Settings, tmp_path: Pa
                 " accepted_at, %s, stored_path FROM raw.deliveries WHERE file = 'payments_agg_90d'",
                 [NOW + HOUR],
             )
-        outcome = second.result(timeout=30)
+        outcome = second.result(timeout=300)
     assert outcome.is_changed
     versions = accepted(JANUARY, BY_NAME["payments_agg_90d"])
     assert [version.known_at for version in versions] == [JANUARY.as_of, NOW + HOUR, NOW + 2 * HOUR]
 
 
 def _wait_for_a_waiter(settings: Settings) -> None:
-    deadline = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30)
+    deadline = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=300)
     query = (
         "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
         " WHERE locktype = 'advisory' AND NOT granted AND datname = %s"

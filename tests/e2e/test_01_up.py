@@ -1,4 +1,4 @@
-"""`churn up`: quick, whole, and clear about what is there already."""
+"""`churn up`: whole, and clear about what is there already."""
 
 import json
 
@@ -9,13 +9,9 @@ from tests.e2e.conftest import Up
 from tests.e2e.system import System
 from tests.stack.commands import environment
 
-QUIET, SHARED = 60, 180  # seconds: the promise, and what a machine shared with others may take
 
-
-def test_up_is_quick(up: Up) -> None:
-    assert up.first.returncode == 0, up.first.stderr
-    assert up.seconds < SHARED
-    print(f"churn up took {up.seconds:.0f} s; promised on a quiet machine: {QUIET} s")  # noqa: T201
+def test_up_starts(up: Up) -> None:
+    assert up.first.returncode == 0, up.first.stderr  # how long it takes is the bench's to say
 
 
 def test_every_part_is_healthy(system: System) -> None:

@@ -87,9 +87,9 @@ def test_what_is_promoted_by_hand_is_served_without_a_restart(
     assert (refused.returncode, "a reason is needed" in refused.stderr) == (1, True)
     promoted = system.churn("promote", other, "--reason", "the baseline is wanted")
     assert promoted.returncode == 0, promoted.stderr
-    eventually(predicted, lambda version: version == other, seconds=5)
+    eventually(predicted, lambda version: version == other)
     restored = system.churn("rollback", "--reason", "it was only tried")
     assert restored.returncode == 0, restored.stderr
-    eventually(predicted, lambda version: version == served, seconds=5)
+    eventually(predicted, lambda version: version == served)
     assert _pid_of_the_api(system) == before["pid"]
     assert system.churn("ledger").returncode == 0

@@ -1,7 +1,5 @@
 """Intervals: right on known cases, the same every time, and refused where nothing can be said."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,11 +100,28 @@ def test_the_same_users_give_the_same_interval() -> None:
     assert intervals(labels, scores) != intervals(labels, scores, seed=1)
 
 
-def test_it_is_quick_enough_for_every_month() -> None:
+def test_resamples_are_judged_by_the_block_and_no_block_is_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is quick: a month's resamples are one call of the measure, however many there are."""
+    shapes: list[tuple[int, ...]] = []
+
+    def counted(labels: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        shapes.append(counts.shape)
+        return auc(labels, scores, counts)
+
+    monkeypatch.setitem(MEASURES, "auc", counted)
     labels, scores = drawn(1_760)
-    begun = time.perf_counter()
     intervals(labels, scores)
-    assert time.perf_counter() - begun < 3  # .2 s on a quiet machine
+    assert shapes == [
+        (1_000, 1_760),
+        (1, 1_760),
+        (1, 1_760),
+    ]  # and the estimate of all and of the drawn
+    shapes.clear()
+    labels, scores = drawn(10_000)
+    intervals(labels, scores)
+    assert shapes == [(400, 10_000), (400, 10_000), (200, 10_000), (1, 10_000), (1, 10_000)]
 
 
 @pytest.mark.parametrize(

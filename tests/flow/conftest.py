@@ -81,17 +81,11 @@ Fresh = Callable[..., State]
 
 
 @pytest.fixture(scope="session")
-def fresh_state(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., State]:
+def fresh_state(postgres: EmbeddedPostgres, empty_mlflow: Path) -> Callable[..., State]:
     """Make states with an MLflow database each: the registry is empty, and there is no API."""
-    from mlflow.db import upgrade
-
-    empty = tmp_path_factory.mktemp("empty_mlflow") / "mlflow.db"
-    upgrade.callback(f"sqlite:///{empty}")
 
     def make(home: Path, **more: str) -> State:
-        shutil.copy(empty, home / "mlflow.db")
+        shutil.copy(empty_mlflow, home / "mlflow.db")
         return new_state(postgres, home, f"sqlite:///{home}/mlflow.db", **more)
 
     return make

@@ -138,7 +138,7 @@ def running_api(state: State) -> Iterator[str]:
     with (state.home / "api.log").open("wb") as log:
         environment = {**os.environ, **state.environment}
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     try:
         while not _live(url):
             assert server.poll() is None, (state.home / "api.log").read_text()
@@ -147,7 +147,7 @@ def running_api(state: State) -> Iterator[str]:
         yield url
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(30)
+        server.wait(300)
 
 
 def records(state: State) -> list[Any]:
@@ -207,6 +207,6 @@ def scalar(query: Any, *values: Any) -> Any:
 
 def _live(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/live", timeout=2).is_success
+        return httpx.get(f"{url}/health/live", timeout=30).is_success
     except httpx.HTTPError:
         return False

@@ -13,7 +13,7 @@ from churn_assets.lane import Lane
 from churn_assets.run import JobResult
 
 MONTH = Month.parse("2024-01")
-PATIENCE = 60  # seconds; a process that should be gone is, long before
+PATIENCE = 600  # seconds; a process that should be gone is, long before
 ENDLESS = """
 import signal
 from churn_assets.lane import Lane

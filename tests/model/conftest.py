@@ -1,5 +1,6 @@
 """Small worlds to fit on, and a real MLflow server."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pandas as pd
 import pytest
 
 from churn.contract.features import RICH
+from churn.contract.model import REGISTERED_MODEL
 from churn.contract.tables import TABLES
 from churn.model.baseline import fit_baseline
 from churn.model.fitted import Fitted
 from churn.settings import get_settings
-from tests.servers import mlflow_server as start_mlflow
 
 
 def small_world(users: int = 300, seed: int = 0) -> pd.DataFrame:
@@ -58,21 +59,17 @@ def drop(real_drop: Path) -> pd.DataFrame:
     return frame.reindex(columns=["user_id", *RICH.feature_names, "churn_label"])
 
 
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of this area's own: its tests count and promote the versions of the registry."""
-    with start_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
-        yield url
-
-
 @pytest.fixture
-def mlflow(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The real server, chosen through the environment."""
+def mlflow(no_champion: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The real server, chosen through the environment; the versions of a test leave with it."""
     import mlflow
+    from mlflow.exceptions import MlflowException
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", no_champion)
     get_settings.cache_clear()
-    mlflow.set_tracking_uri(mlflow_server)  # an earlier test's Dagster run may have left its own
-    yield mlflow_server
+    mlflow.set_tracking_uri(no_champion)  # an earlier test's Dagster run may have left its own
+    yield no_champion
+    with contextlib.suppress(MlflowException):  # some register nothing
+        mlflow.MlflowClient(no_champion, no_champion).delete_registered_model(REGISTERED_MODEL)
     mlflow.set_tracking_uri(None)
     get_settings.cache_clear()

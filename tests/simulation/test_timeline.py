@@ -10,7 +10,7 @@ import pytest
 from churn.population.troubles import MONTHS, Troubles
 from tests.stack.commands import environment
 
-pytestmark = pytest.mark.timeout(1800)  # two years through the real graph
+pytestmark = pytest.mark.timeout(7200)  # ends what hangs: two years through the real graph
 TROUBLES = Troubles()
 Row = dict[str, str]
 
@@ -26,7 +26,7 @@ def timeline(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=6000,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found: list[Row] = json.loads(Path(file).read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ def churn(told: Mapping[str, str], *arguments: str) -> subprocess.CompletedProce
     """Run a churn command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "churn.cli.main", *arguments],
-        env=dict(told), capture_output=True, text=True, check=False, timeout=240,
+        env=dict(told), capture_output=True, text=True, check=False, timeout=1200,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def postgres_held(told: Mapping[str, str], deaf: str = "") -> Iterator[subproces
             process.kill()
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Wait for the condition, not longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -28,7 +28,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, 
     with postgres_held(environment(tmp_path), deaf) as command:
         assert living(tmp_path).keys() == {"postgres"}
         command.send_signal(number)
-        assert command.wait(30) == 130
+        assert command.wait(300) == 130
     assert not living(tmp_path)
     assert not (tmp_path / "stack.json").exists()
     assert not (tmp_path / "stack.env").exists()
@@ -56,7 +56,7 @@ def test_a_second_stack_is_refused_and_down_stops_the_first(tmp_path: Path) -> N
         assert "Traceback" not in second.stderr
         down = churn(told, "down")
         assert down.returncode == 0, down.stderr
-        assert command.wait(30) == 130
+        assert command.wait(300) == 130
     assert not living(tmp_path)
 
 

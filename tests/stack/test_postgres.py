@@ -154,4 +154,4 @@ def _process_on(port: int) -> psutil.Process:
 
 
 def _wait_until_gone(process: psutil.Process) -> None:
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=300)

@@ -47,7 +47,7 @@ def test_feast_s_own_plan_finds_nothing_to_change(store: FeatureStore) -> None:
         env={**os.environ, "FEAST_REGISTRY_URL": registry_url()},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -80,7 +80,10 @@ def test_a_prepared_read_goes_on_over_publications() -> None:
             assert (newest, row.as_of, row.values["monthly_fee"]) == (month.as_of, month.as_of, fee)
 
 
-def test_readers_pass_while_the_switch_waits_for_a_long_one() -> None:
+def test_readers_pass_while_the_switch_waits_for_a_long_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(online, "_PATIENCE", dt.timedelta(hours=1))
     put_profile(JANUARY, ["a"])
     put_profile(FEBRUARY, ["a"])
     publish(JANUARY)
@@ -90,12 +93,13 @@ def test_readers_pass_while_the_switch_waits_for_a_long_one() -> None:
         publication = threading.Thread(target=publish, args=[FEBRUARY])
         publication.start()
         until(lambda: "next_users" in tables())  # built, and waiting
-        other.execute("SET statement_timeout = '3s'")  # far below the patience of the switch
+        # A read that waited for the switch would wait for `long`, which ends below: it would never come.
+        other.execute("SET statement_timeout = '300s'")
         for _ in range(20):
             assert read_rows(other, ["a"], VIEWS)[1][0].as_of == JANUARY.as_of
         assert publication.is_alive()
         long.rollback()
-        publication.join(30)
+        publication.join(300)
         assert read_rows(other, ["a"], VIEWS)[1][0].as_of == FEBRUARY.as_of
 
 
