@@ -3,6 +3,7 @@
 import dagster as dg
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.contract.features import VIEWS
@@ -12,6 +13,7 @@ from churn.scoring.scores import Scored, score_month
 from churn_assets.describe import arrow_schema, preview
 from churn_assets.monthly import (
     Check,
+    CheckFailed,
     MonthResult,
     MonthStep,
     Outcome,
@@ -24,7 +26,15 @@ EVERYBODY = Check(
     "One row per active user of the month, ranked from 1; none before the first release.",
 )
 PROBABILITIES = Check(
-    "probabilities", "Every score lies strictly between 0 and 1, and not all users have the same."
+    "probabilities",
+    "Every score is a probability, from 0 to 1, and not all users have the same; looked at, as "
+    "`everybody` is, before anything is written.",
+)
+UNSATURATED = Check(
+    "unsaturated",
+    "No score is exactly 0 or 1: a float32 cannot come nearer, and only values far beyond all others "
+    "take it there. The users are named; everybody else is scored as ever.",
+    blocking=False,
 )
 _SHOWN = 5
 
@@ -40,7 +50,7 @@ def score_assets() -> list[dg.AssetsDefinition]:
             group="scores",
             kinds={"onnx", "postgres", "parquet"},
             deps=[*(view.name for view in VIEWS), previous("champion")],
-            checks=[EVERYBODY, PROBABILITIES],
+            checks=[EVERYBODY, PROBABILITIES, UNSATURATED],
             metadata=arrow_schema(SCHEMA),
         ),
         monthly_asset(
@@ -60,7 +70,7 @@ def churn_scores(step: MonthStep) -> MonthResult:
     (CHURN_CAMPAIGN_...); in the table `churn_scores` and as Parquet. The release is the promotion
     ledger's at this as_of, in whatever order months are filled; before the first one nobody is scored.
     """
-    made = score_month(step.month)
+    made = score_month(step.month, judge=_refuse_unsound)
     metadata = {
         "dagster/uri": made.path.as_uri(),
         "as_of": str(step.month.as_of_date),
@@ -73,60 +83,77 @@ def churn_scores(step: MonthStep) -> MonthResult:
     return MonthResult(made.rows.num_rows, made.fingerprint, metadata, outcomes(made))
 
 
+def _refuse_unsound(made: Scored) -> None:
+    """Fail the first blocking check that does not hold, before the scores are written."""
+    for outcome in outcomes(made):
+        if not outcome.passed and outcome.check != UNSATURATED.name:
+            raise CheckFailed(outcome)
+
+
 def outcomes(made: Scored) -> list[Outcome]:
     """Return what the checks say of a month's scores."""
+    if made.release is None:
+        return [
+            Outcome(EVERYBODY.name, made.rows.num_rows == 0, _counts(made), NO_RELEASE),
+            Outcome(PROBABILITIES.name, True, description=NO_RELEASE),
+            Outcome(UNSATURATED.name, True, description=NO_RELEASE),
+        ]
     ranks, scores = (made.rows[name].to_numpy() for name in ("rank", "probability"))
-    expected = made.active_users if made.release else 0
-    is_everybody = made.rows.num_rows == expected and np.array_equal(
-        np.sort(ranks), np.arange(1, expected + 1)
+    active = made.active_users
+    is_ranked = np.array_equal(np.sort(ranks), np.arange(1, active + 1))
+    is_everybody = len(scores) == active and is_ranked
+    few = (
+        f"{len(scores):,} users are scored and ranked, {active:,} are active\n"
+        "  -> materialize the feature views of this month, then this"
     )
-    valid = (scores > 0) & (scores < 1)  # NaN is neither
-    same = expected > 1 and len(np.unique(scores)) == 1
-    are_valid = bool(valid.all()) and not same
+    wrong = _wrong(made, scores)
+    saturated = (scores == 0) | (scores == 1)
+    edge = _named(made, saturated, "exactly 0 or 1")
+    look = (
+        "a value far beyond all others does this: `churn predict` shows it, a correction mends it"
+    )
     return [
+        Outcome(EVERYBODY.name, is_everybody, _counts(made), None if is_everybody else few),
+        Outcome(PROBABILITIES.name, not wrong, {"distinct": len(np.unique(scores))}, wrong or None),
         Outcome(
-            EVERYBODY.name,
-            is_everybody,
-            {"active_users": made.active_users, "rows": made.rows.num_rows},
-            f"{made.rows.num_rows:,} users are scored and ranked, {expected:,} are active\n"
-            "  -> materialize the feature views of this month, then this"
-            if not is_everybody
-            else None
-            if made.release
-            else NO_RELEASE,
-        ),
-        Outcome(
-            PROBABILITIES.name,
-            are_valid,
-            {"invalid": int((~valid).sum()), "distinct": len(np.unique(scores))},
-            _not_probabilities(made, valid)
-            if not are_valid
-            else None
-            if made.release
-            else NO_RELEASE,
+            UNSATURATED.name,
+            not edge,
+            {"saturated": int(saturated.sum())},
+            f"{edge}\n  -> {look}" if edge else None,
         ),
     ]
 
 
-def _not_probabilities(made: Scored, valid: npt.NDArray[np.bool_]) -> str:
-    """Name the users whose score is none, with the score; or say that all have the same."""
-    release = (
-        f"release {made.release.short_id}, version {made.release.version}" if made.release else ""
-    )
-    if valid.all():
+def _counts(made: Scored) -> dict[str, int]:
+    return {"active_users": made.active_users, "rows": made.rows.num_rows}
+
+
+def _wrong(made: Scored, scores: npt.NDArray[np.float64]) -> str:
+    """Return what no month's scores can be, and the remedy; nothing where all is well."""
+    assert made.release is not None  # noqa: S101  (asked before)
+    by = f"by release {made.release.short_id}, version {made.release.version}"
+    is_none = ~((scores >= 0) & (scores <= 1))  # NaN among them
+    if is_none.any():
         return (
-            f"all {made.rows.num_rows:,} users have the same score, by {release}\n"
-            "  -> that model tells nobody apart: `churn rollback --reason TEXT`, then score the month again"
+            f"{_named(made, is_none, 'no probability')}, {by}\n"
+            "  -> look at these users' values in the drop, correct them and deliver it again"
         )
-    bad = made.rows.filter(~valid)
-    users = bad.select(["user_id", "probability"]).slice(0, _SHOWN).to_pylist()
-    named = ", ".join(f"{row['user_id']} {row['probability']!r}" for row in users)
-    more = f" and {bad.num_rows - _SHOWN:,} more" if bad.num_rows > _SHOWN else ""
-    return (
-        f"{bad.num_rows:,} of {made.rows.num_rows:,} scores do not lie between 0 and 1, by {release}:"
-        f" {named}{more}\n"
-        "  -> look at these users' values in the drop, correct them and deliver it again"
-    )
+    if len(scores) > 1 and len(np.unique(scores)) == 1:
+        return (
+            f"all {len(scores):,} users have the same score, {scores[0]:g}, {by}\n  -> that model tells"
+            " nobody apart: `churn rollback --reason TEXT`, then score the month again"
+        )
+    return ""
+
+
+def _named(made: Scored, chosen: npt.NDArray[np.bool_], what: str) -> str:
+    """Return the first few of these users with their scores; nothing where there are none."""
+    if not chosen.any():
+        return ""
+    rows = made.rows.filter(pa.array(chosen)).slice(0, _SHOWN).select(["user_id", "probability"])
+    shown = ", ".join(f"{row['user_id']} {row['probability']:g}" for row in rows.to_pylist())
+    more = ", ..." if chosen.sum() > _SHOWN else ""
+    return f"{int(chosen.sum()):,} of {len(chosen):,} scores {what}: {shown}{more}"
 
 
 def action_list(step: MonthStep) -> MonthResult:

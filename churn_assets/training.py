@@ -18,6 +18,12 @@ REPLAY = Check(
     "by value; and there are as many rows as labels of known users.",
 )
 
+FILLED = Check(
+    "filled",
+    "No feature is unknown for every user: the month trains without such a column, as it was delivered.",
+    blocking=False,
+)
+
 
 def training_assets() -> list[dg.AssetsDefinition]:
     """Return the training set's asset."""
@@ -28,7 +34,7 @@ def training_assets() -> list[dg.AssetsDefinition]:
             group="training",
             kinds={"feast", "parquet"},
             deps=[LABELS.snapshot, *(view.name for view in VIEWS)],
-            checks=[BOTH_CLASSES, REPLAY],
+            checks=[BOTH_CLASSES, REPLAY, FILLED],
             metadata=arrow_schema(schema()),
         )
     ]
@@ -60,6 +66,14 @@ def training_dataset(step: MonthStep) -> MonthResult:
         },
         None if replayed.none else _not_replayed(step.month, replayed),
     )
+    blank_outcome = Outcome(
+        FILLED.name,
+        not made.blank,
+        {"blank": made.blank},
+        f"trained without {', '.join(made.blank)}: blank throughout as delivered"
+        if made.blank
+        else None,
+    )
     metadata = {
         "dagster/uri": made.path.as_uri(),
         "as_of": str(step.month.as_of_date),
@@ -69,7 +83,9 @@ def training_dataset(step: MonthStep) -> MonthResult:
         "unknown_values": null_counts(made.rows),
         "preview": preview(made.rows),
     }
-    return MonthResult(made.rows.num_rows, made.fingerprint, metadata, [outcome, replay_outcome])
+    return MonthResult(
+        made.rows.num_rows, made.fingerprint, metadata, [outcome, replay_outcome, blank_outcome]
+    )
 
 
 def _one_class(month: Month, churned: int, rows: int) -> str:

@@ -12,6 +12,9 @@ from churn.deliveries.problems import Oddity
 from churn.months import Month
 from churn.row_order import ByUser
 
+_FAR = 20  # times the third quartile of what is above zero: no tail of a real column goes there
+_FEWEST = 20  # values above zero, from which on a quartile says something
+_LOOK = 10_000  # values that are looked at first
 _STREAMS = ("plan_stream_tv", "plan_stream_movies")
 
 
@@ -65,11 +68,40 @@ def _of_column(table: Table, column: Column, rows: pa.Table) -> Iterator[Oddity]
     if count > 1 and smallest == largest:
         what = f"one constant value ({smallest})"
         yield Oddity(table.file, column.name, what, count - values.null_count, count)
+    if column.kind in {"int", "float"}:
+        yield from _of_outliers(table, column, rows, largest)
     if column.expected:
         for entry in pc.value_counts(values).to_pylist():
             if entry["values"] not in (None, *column.expected):
                 what = f"unexpected value {entry['values']!r}"
                 yield Oddity(table.file, column.name, what, entry["counts"], count)
+
+
+def _of_outliers(table: Table, column: Column, rows: pa.Table, largest: float) -> Iterator[Oddity]:
+    """Yield the values that lie far above what nearly everybody has, the largest with its user.
+
+    The quartile is of values above zero, since most users have no failed payment at all; outliers, be
+    there a few of them or a tenth, hardly move it.
+    """
+    values = rows[column.name]
+    step = 1 + len(values) // _LOOK
+    some = _above_zero(values.take(pa.array(range(0, len(values), step))) if step > 1 else values)
+    if len(some) >= _FEWEST and largest <= _FAR / 2 * pc.quantile(some, 0.75)[0].as_py():
+        return  # as in most files: a look at some of the values says so
+    above = _above_zero(values)
+    if len(above) < _FEWEST:
+        return
+    bound = _FAR * pc.quantile(above, 0.75)[0].as_py()
+    if largest <= bound:
+        return
+    far = _count(pc.greater(values, bound))
+    user = rows["user_id"][pc.index(values, largest).as_py()].as_py()
+    what = f"far above all others (above {bound:,.0f}), the largest {largest:,} of user {user}"
+    yield Oddity(table.file, column.name, what, far, rows.num_rows)
+
+
+def _above_zero(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return values.filter(pc.fill_null(pc.greater(values, 0), False))
 
 
 def _bounds(values: pa.ChunkedArray) -> tuple[Any, Any]:

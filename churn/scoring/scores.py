@@ -2,7 +2,7 @@
 
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,12 @@ class Scored:
     fingerprint: str
 
 
-def score_month(month: Month) -> Scored:
+def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> Scored:
     """Score a month's users, and keep the scores in Postgres and as Parquet; a month is replaced whole.
+
+    Args:
+        month: to be scored.
+        judge: looks at the scores before anything is written; what it raises leaves all as it was.
 
     Raises:
         ChurnError: a view of the month is not in the lake, or the release's file is not what it was.
@@ -66,10 +70,13 @@ def score_month(month: Month) -> Scored:
         rows = rank(
             month, release.release_id, users, probabilities, Campaign.of(get_settings().campaign)
         )
-    _keep(month, rows, release)
     path = scores_path(month)
+    scored = Scored(release, len(users), rows, path, fingerprint(rows, key=["user_id"]))
+    if judge is not None:
+        judge(scored)
+    _keep(month, rows, release)
     _write(rows, path)
-    return Scored(release, len(users), rows, path, fingerprint(rows, key=["user_id"]))
+    return scored
 
 
 def scores_path(month: Month) -> Path:

@@ -5,10 +5,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from psycopg import sql
 
-from churn.contract.features import RICH, VIEWS
+from churn.contract.features import RICH, VIEWS, View
+from churn.database import connect
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file
@@ -28,6 +31,11 @@ class TrainingSet:
     rows: pa.Table
     fingerprint: str
     unknown_users: int
+
+    @property
+    def blank(self) -> list[str]:
+        """The features without a single value, as they were delivered: nothing is learnt from them."""
+        return _blank(self.rows)
 
 
 def schema() -> pa.Schema:
@@ -62,6 +70,7 @@ def build_training_set(month: Month, as_known: dt.datetime | None = None) -> Tra
     spine = read_spine(month, cut_offs)
     joined = _features(month, spine, cut_offs.features)
     rows = _assemble(month, spine, joined)
+    _refuse_losses(month, rows, cut_offs.features)
     path = training_set_path(month, as_known)
     _write(rows, path)
     content = fingerprint(rows, key=["user_id"])
@@ -117,17 +126,50 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
     columns = [labels["user_id"], as_of]
     columns += [ordered[f.name].cast(ARROW_TYPES[f.dtype]) for f in _FEATURES]
     rows = pa.table([*columns, labels["churn_label"]], schema=schema())
-    empty = [
-        v.name for v in VIEWS if all(rows[f.name].null_count == rows.num_rows for f in v.features)
-    ]
-    if rows.num_rows == 0 or empty:
+    if rows.num_rows == 0:
         raise ChurnError(
-            f"every value of {', '.join(empty) or 'the set'} is null",
+            "no user who was known at the month's end has a label",
             where=f"training set {month}",
-            remedy=f"materialize the feature views for {month.partition_key}"
-            f" (the lake's file is {lake_file(VIEWS[0], month)})",
+            remedy="see that labels.csv and users.csv are of one month and name the same users",
         )
     return rows.combine_chunks()
+
+
+def _refuse_losses(month: Month, rows: pa.Table, known_by: dt.datetime) -> None:
+    """Raise a ChurnError where a column has no value although the snapshot, as known by then, has some.
+
+    A column that was delivered blank throughout is no loss: a company may simply not have it.
+    """
+    blank = set(_blank(rows))
+    users = rows["user_id"].to_pylist() if blank else []
+    with connect() as connection:
+        for view in VIEWS:
+            names = [feature.name for feature in view.features if feature.name in blank]
+            at = [month.as_of, known_by, users]
+            lost = [name for name in names if _has_values(connection, view, name, at)]
+            if lost:
+                raise ChurnError(
+                    f"every value of {', '.join(lost)} is null, but {view.table.snapshot} has values:"
+                    " they were lost on the way",
+                    where=f"training set {month}, {lake_file(view, month)}",
+                    remedy=f"materialize {view.name} for {month.partition_key} again, then"
+                    " training_dataset",
+                )
+
+
+def _has_values(connection: psycopg.Connection, view: View, name: str, at: list[object]) -> bool:
+    query = sql.SQL(
+        "SELECT EXISTS (SELECT FROM (SELECT DISTINCT ON (user_id) is_withdrawn, {column} AS value"
+        "  FROM {snapshot} WHERE as_of = %s AND known_at <= %s AND user_id = ANY(%s)"
+        "  ORDER BY user_id, known_at DESC) AS s"
+        " WHERE NOT is_withdrawn AND value IS NOT NULL)"
+    ).format(column=sql.Identifier(name), snapshot=sql.Identifier(view.table.snapshot))
+    row = connection.execute(query, at).fetchone()
+    return bool(row and row[0])
+
+
+def _blank(rows: pa.Table) -> list[str]:
+    return [f.name for f in _FEATURES if rows[f.name].null_count == rows.num_rows]
 
 
 def _write(rows: pa.Table, path: Path) -> None:

@@ -177,3 +177,27 @@ def test_the_start_of_the_api_imports_nothing_that_explains() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert not {"numba", "sklearn", "churn.scoring.reasons"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "outlier", [{"total_paid": 2388000.55}, {"monthly_fee": 65536.01}, {"skips_7d": 2**31 - 1}]
+)
+def test_a_user_far_beyond_all_others_is_answered_like_anybody(
+    outlier: dict[str, Any],
+    client: TestClient,
+    registry: MemoryRegistry,
+    challengers: dict[str, Fitted],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(client, registry, challengers["logistic"])
+    monkeypatch.setattr("tests.api.fakes.values_of", lambda service: values_of(service) | outlier)
+    predicted, explained = client.post("/predict", json={"user_id": USER}), explain(client)
+    assert (predicted.status_code, explained.status_code) == (200, 200)
+    assert predicted.json()["features_used"] | outlier == predicted.json()["features_used"]
+    assert 0 <= predicted.json()["probability"] <= 1
+    assert explained.json()["probability"] == predicted.json()["probability"]
+    [(name, value)] = outlier.items()
+    assert (explained.json()["reasons"][0]["feature"], explained.json()["reasons"][0]["value"]) == (
+        name,
+        value,
+    )

@@ -1,6 +1,6 @@
 import pytest
 
-from churn.contract.tables import TABLES, USERS
+from churn.contract.tables import SUBSCRIPTIONS, TABLES, USERS
 from churn.deliveries.agreement import Users
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity
@@ -75,3 +75,29 @@ def test_users_who_have_not_begun():
 def test_a_column_that_is_blank_throughout():
     found = odd(("payments_agg_90d.csv", ",1", ","), ("payments_agg_90d.csv", ",0", ","))
     assert found["payments_agg_90d.csv failed_payments_90d", "blank throughout"] == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("total_paid", "2388000.55"), ("monthly_fee", "65536.01"), ("months_active", "1200")],
+)
+def test_a_value_far_beyond_all_others_is_named_with_its_user(column: str, value: str) -> None:
+    header, row, *_ = FILES["subscriptions.csv"].splitlines()
+    rows = [row.replace("a,", f"u{n:02},", 1).split(",") for n in range(40)]
+    names = header.split(",")
+    for number, cells in enumerate(rows):
+        cells[names.index("months_active")] = str(1 + number % 5)
+    plain = "\n".join([header, *(",".join(cells) for cells in rows)])
+    rows[7][names.index(column)] = value
+    spoilt = "\n".join([header, *(",".join(cells) for cells in rows)])
+    far = [
+        [o for o in oddities(SUBSCRIPTIONS, read_csv(text.encode(), SUBSCRIPTIONS).rows, JANUARY)
+         if "far above all others" in o.what]
+        for text in (plain, spoilt)
+    ]  # fmt: skip
+    assert far[0] == []
+    [oddity] = far[1]
+    assert (oddity.column, oddity.count, oddity.rows) == (column, 1, 40)
+    assert f"the largest {float(value):,} of user u07".replace(".0 ", " ") in oddity.what.replace(
+        ".0 ", " "
+    )

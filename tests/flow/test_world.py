@@ -55,6 +55,7 @@ def test_every_job_is_green_the_smoke_check_too(world: World) -> None:
         (
             "churn_scores.everybody",
             "churn_scores.probabilities",
+            "churn_scores.unsaturated",
             "feature_drift.no_drift",
             "model_performance.as_estimated",
         )

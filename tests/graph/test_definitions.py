@@ -33,10 +33,10 @@ feature_views: support_agg_90d_fv <- support_agg_90d_snapshots | feast parquet |
 feature_views: usage_agg_30d_fv <- usage_agg_30d_snapshots | feast parquet | filled matches_snapshot!
 feature_views: users_profile_fv <- users_snapshots | feast parquet | filled matches_snapshot!
 online: online_features <- VIEWS | feast postgres | features_api_answers parity! whole!
-training: training_dataset <- labels_snapshots VIEWS | feast parquet | both_classes! replay!
+training: training_dataset <- labels_snapshots VIEWS | feast parquet | both_classes! filled replay!
 model: churn_model <- training_dataset | mlflow onnx scikitlearn | beats_chance! calibrated no_leak! onnx_matches!
 model: champion <- champion churn_model training_dataset | mlflow postgres |
-scores: churn_scores <- champion VIEWS | onnx parquet postgres | everybody! probabilities!
+scores: churn_scores <- champion VIEWS | onnx parquet postgres | everybody! probabilities! unsaturated
 scores: action_list <- churn_scores | csv postgres |
 model: backtest <- training_dataset | postgres scikitlearn |
 scores: uplift <- action_list labels_snapshots | postgres |

@@ -39,6 +39,8 @@ from churn.model.plots import model_report_png
 from churn.model.rows import prepare
 from churn.model.tracking import log_model_run
 from churn.months import Month
+from churn.scoring.reasons import Explaining
+from tests.model.conftest import small_world
 
 TINY = Service("tiny", (SUPPORT_AGG,), "")
 KINDS = ("forest", "logistic", "boosting")
@@ -263,3 +265,19 @@ def test_the_real_drop_s_best_reaches_its_goal(
     shown = {kind: round(each.auc, 4) for kind, each in found.items()}
     print(f"{service.name}: 5-fold AUC {shown}")  # noqa: T201
     assert max(each.auc for each in found.values()) >= goal
+
+
+BLANK = ("failed_payments_90d", "monthly_fee", "total_paid", "net_service", "user_is_senior")
+
+
+def test_columns_that_a_company_does_not_have_stop_no_kind_of_model() -> None:
+    without = small_world(300).assign(**dict.fromkeys(BLANK))
+    baseline = fit_baseline(without, RICH, n_estimators=10)
+    filled = small_world(50, seed=1)  # and a later month may have them after all
+    for each in candidates(baseline):
+        fitted = fit_challenger(each, baseline)
+        assert off_by(fitted, pd.concat([without, filled]).astype(object)) < 2e-6
+        explainer = Explainer.read(explainer_of(fitted).write())
+        assert not any(explainer.usual[name] for name in BLANK)
+        found = Explaining(explainer).contributions(onnx_inputs(filled, RICH))
+        assert np.isfinite(found.values).all()

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from churn.evaluation.money import Campaign, expected_cost, expected_profit
 from churn.months import Month
 from churn.scoring.actions import BANDS, control_group
-from churn.scoring.scores import SCHEMA, Scored, rank
-from churn_assets.scores import outcomes
+from churn.scoring.scores import SCHEMA, Scored, rank, score_month, scored_from, scores_path
+from churn.settings import Settings
+from churn_assets.monthly import CheckFailed
+from churn_assets.scores import UNSATURATED, outcomes
 from tests.promotion.made import release
+from tests.stages.world import JANUARY, put_profile
 
 MARCH = Month.parse("2024-03")
 CAMPAIGN = Campaign(budget=300.0)
@@ -54,17 +57,48 @@ def said(made: Scored) -> dict[str, bool]:
     return {outcome.check: outcome.passed for outcome in outcomes(made)}
 
 
+def words(made: Scored, check: str) -> str:
+    return next(each.description or "" for each in outcomes(made) if each.check == check)
+
+
+SOUND = {"everybody": True, "probabilities": True, "unsaturated": True}
+
+
 def test_sound_scores_pass() -> None:
-    assert said(made_of([0.1, 0.5, 0.9])) == {"everybody": True, "probabilities": True}
+    assert said(made_of([0.1, 0.5, 0.9])) == SOUND
 
 
 def test_a_missing_user_fails() -> None:
-    assert said(made_of([0.1, 0.5], active=3)) == {"everybody": False, "probabilities": True}
+    assert said(made_of([0.1, 0.5], active=3)) == {**SOUND, "everybody": False}
 
 
-@pytest.mark.parametrize("bad", [0.0, 1.0, float("nan")])
-def test_what_is_no_probability_fails(bad: float) -> None:
-    assert not said(made_of([0.1, bad, 0.9]))["probabilities"]
+@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
+def test_what_is_no_probability_fails_and_is_named(bad: float) -> None:
+    made = made_of([0.1, bad, 0.9])
+    assert not said(made)["probabilities"]
+    assert f"1 of 3 scores no probability: user-001 {bad:g}" in words(made, "probabilities")
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_a_score_at_the_edge_of_float32_warns_and_names_the_user(edge: float) -> None:
+    made = made_of([0.1, edge, 0.9])
+    assert said(made) == {**SOUND, "unsaturated": False}
+    assert not UNSATURATED.blocking
+    assert f"1 of 3 scores exactly 0 or 1: user-001 {edge:g}" in words(made, "unsaturated")
+
+
+def test_what_a_blocking_check_refuses_is_not_written(settings: Settings) -> None:
+    put_profile(JANUARY, ["a"])
+
+    def refuse(made: Scored) -> None:
+        raise CheckFailed(outcomes(replace(made, active_users=-1, release=release("2024-02")))[0])
+
+    with pytest.raises(CheckFailed):
+        score_month(JANUARY, judge=refuse)
+    assert scored_from() == {}
+    assert not scores_path(JANUARY).exists()
+    score_month(JANUARY)
+    assert list(scored_from()) == [JANUARY]
 
 
 def test_one_score_for_everybody_fails() -> None:
@@ -73,7 +107,7 @@ def test_one_score_for_everybody_fails() -> None:
 
 def test_before_the_first_release_nobody_is_scored() -> None:
     nobody = replace(made_of([0.5]), release=None, rows=SCHEMA.empty_table(), active_users=9)
-    assert said(nobody) == {"everybody": True, "probabilities": True}
+    assert said(nobody) == SOUND
     assert {outcome.description for outcome in outcomes(nobody)} == {"no release yet"}
     assert not said(replace(nobody, rows=scored([0.5])))["everybody"]
 

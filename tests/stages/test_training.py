@@ -1,10 +1,13 @@
 import datetime as dt
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import RICH
-from churn.contract.tables import LABELS, USAGE
+from churn.contract.features import PAYMENTS_AGG, RICH
+from churn.contract.tables import LABELS
 from churn.errors import ChurnError
+from churn.lake import lake_file, write_file
 from churn.training.dataset import build_training_set, read_training_set
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month
@@ -93,8 +96,21 @@ def test_features_known_after_the_month_closed_are_refused() -> None:
         build_training_set(JANUARY)
 
 
-def test_a_view_that_is_empty_blocks() -> None:
-    put_profile(JANUARY, USERS, **{c.name: None for c in USAGE.values})
+def test_values_that_were_lost_on_the_way_block_and_name_the_right_file() -> None:
+    put_profile(JANUARY, USERS)
     put(LABELS, JANUARY, USERS)
-    with pytest.raises(ChurnError, match="every value of usage_agg_30d_fv is null"):
+    path = lake_file(PAYMENTS_AGG, JANUARY)
+    rows = pq.ParquetFile(path).read()
+    at = rows.schema.get_field_index("failed_payments_90d")
+    write_file(rows.set_column(at, rows.schema.field(at), pa.nulls(4, pa.int64())), path)
+    with pytest.raises(ChurnError, match="they were lost on the way") as refused:
         build_training_set(JANUARY)
+    assert str(path) in str(refused.value)
+    assert "materialize payments_agg_90d_fv for 2024-01-01 again" in str(refused.value)
+
+
+@pytest.mark.parametrize("column", ["failed_payments_90d", "total_paid", "net_service"])
+def test_a_column_that_was_delivered_blank_stops_nothing_and_is_named(column: str) -> None:
+    put_profile(JANUARY, USERS, **{column: None})
+    put(LABELS, JANUARY, USERS)
+    assert build_training_set(JANUARY).blank == [column]
