@@ -1,5 +1,6 @@
-"""Markdown for people: tables, and a page of its own in HTML."""
+"""Markdown for people: tables, values that stay values, and a page of its own in HTML."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,13 @@ _STYLE = (
     "td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}code{font-size:.85em}"
     "pre{overflow-x:auto;background:#f6f6f6;padding:.6rem}"
 )
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|]")
+
+
+def plain(value: Any) -> str:
+    """Return a value that came with the data as text in one line: no table, link or markup comes of it."""
+    return _MARKUP.sub(lambda sign: f"\\{sign[0]}", " ".join(str(value).split()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from churn.markdown import plain
 from churn.records import record_check
 from churn.smoke import smoke_test
 from churn_assets.monthly import OWNER
@@ -31,6 +32,8 @@ def features_api_answers() -> dg.AssetCheckResult:
             "as_of": result.as_of or "-",
             "users_compared": result.users_compared,
             "values_compared": result.values_compared,
-            "problems": dg.MetadataValue.md("\n".join(f"- {p}" for p in result.problems) or "none"),
+            "problems": dg.MetadataValue.md(
+                "\n".join(f"- {plain(p)}" for p in result.problems) or "none"
+            ),
         },
     )

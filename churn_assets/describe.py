@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from churn.contract.features import View
 from churn.contract.tables import Table
+from churn.markdown import plain
 
 _KEYS = (
     dg.TableColumn("user_id", "string", constraints=dg.TableColumnConstraints(nullable=False)),
@@ -46,7 +47,8 @@ def preview(rows: pa.Table, count: int = 5) -> dg.MetadataValue:
     head = rows.slice(0, count).to_pylist()
     lines = ["| " + " | ".join(rows.column_names) + " |", "|---" * rows.num_columns + "|"]
     lines += [
-        "| " + " | ".join("" if v is None else str(v) for v in row.values()) + " |" for row in head
+        "| " + " | ".join("" if v is None else plain(v) for v in row.values()) + " |"
+        for row in head
     ]
     return dg.MetadataValue.md("\n".join(lines))
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.contract.features import VIEWS
+from churn.markdown import plain
 from churn.promotion.show import NO_RELEASE
 from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
 from churn.scoring.scores import Scored, score_month
@@ -167,7 +168,7 @@ def action_list(step: MonthStep) -> MonthResult:
     shown = made.rows[:_SHOWN]
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [
-        f"| {' | '.join('' if v is None else str(v) for v in row.values())} |" for row in shown
+        f"| {' | '.join('' if v is None else plain(v) for v in row.values())} |" for row in shown
     ]
     metadata = {
         "dagster/uri": made.path.as_uri(),

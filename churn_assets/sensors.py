@@ -15,6 +15,7 @@ from churn.intake import (
     scorable_months,
     trainable_months,
 )
+from churn.markdown import plain
 from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
@@ -89,7 +90,7 @@ def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservatio
                 "users",
                 partition=_partition(not_taken.month),
                 description=f"the drop {drop} waits",
-                metadata={"waits": dg.MetadataValue.md(str(not_taken.error))},
+                metadata={"waits": dg.MetadataValue.text(str(not_taken.error))},
             )
         else:
             yield _refusal(drop, not_taken)
@@ -104,14 +105,14 @@ def _refusal(drop: str, not_taken: NotTaken) -> dg.AssetCheckEvaluation:
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"the drop {drop} was refused, nothing of it was taken in",
-        metadata={"problems": dg.MetadataValue.md(str(not_taken.error))},
+        metadata={"problems": dg.MetadataValue.text(str(not_taken.error))},
         blocking=True,
         partition=_partition(not_taken.month),
     )
 
 
 def _passed_over(strays: Sequence[Stray]) -> dg.AssetCheckEvaluation:
-    listed = "\n".join(f"- {stray}" for stray in strays)
+    listed = "\n".join(f"- {plain(stray)}" for stray in strays)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("users"),
         check_name="valid",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from churn.deliveries.problems import SHOWN, Oddity, Problem, total
+from churn.markdown import plain
 
 
 def summary(problems: Sequence[Problem]) -> str:
@@ -74,5 +75,5 @@ def _rest(problems: Sequence[Problem], limit: int) -> list[str]:
 
 def _table(header: list[str], rows: Iterable[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    escaped = (map(plain, line) for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)

@@ -7,7 +7,7 @@ from typing import Any
 from churn.evaluation.bootstrap import MEASURES, intervals
 from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
 from churn.evaluation.segments import SegmentFigures, by_segment
-from churn.markdown import table
+from churn.markdown import plain, table
 from churn.promotion.entry import Entry
 from churn.promotion.measure import Judges, Numbers
 from churn.promotion.release import Release
@@ -108,7 +108,7 @@ def _figures(records: Records) -> Iterator[str]:
 def _segment_row(found: SegmentFigures) -> Sequence[str]:
     return (
         found.segment,
-        found.level,
+        plain(found.level),
         f"{found.users:,}",
         f"{found.churn_rate:.3f}",
         f"{found.mean_probability:.3f}",
@@ -137,7 +137,7 @@ def _limits(records: Records) -> Iterator[str]:
         f" ({calibration_bound(users):.4f})."
     )
     few = [
-        f"{each.segment} {each.level}"
+        f"{each.segment} {plain(each.level)}"
         for each in by_segment(judges.frame, judges.labels, said, release.threshold)
         if each.auc is None
     ]

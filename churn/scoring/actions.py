@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ COLUMNS = (
     "rank", "user_id", "treatment_group", "probability", "expected_profit",
     "reason_1", "reason_2", "reason_3",
 )  # fmt: skip
+# What a spreadsheet takes for a formula, also behind apostrophes, so that each text has one harmless form.
+_LIVE_CELL = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SCHEMA = pa.schema(
     [
         pa.field("as_of", TIMESTAMP, nullable=False),
@@ -112,8 +115,18 @@ def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
     with half.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: harmless(cell) for name, cell in row.items()} for row in rows)
     half.replace(path)
+
+
+def harmless(cell: Any) -> Any:
+    """Return a cell that no spreadsheet runs: a text like `=1+1` gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and _LIVE_CELL.match(cell) else cell
+
+
+def as_it_was(cell: str) -> str:
+    """Return the text that `harmless` was given; other texts as they are."""
+    return cell[1:] if cell.startswith("'") and _LIVE_CELL.match(cell) else cell
 
 
 def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from churn.deliveries.problems import SHOWN_PER_KIND, Problem, RefusedDrop, cell
 from churn.deliveries.reading import Reading
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.scoring.actions import CONTROL
+from churn.scoring.actions import CONTROL, as_it_was
 
 COLUMNS = (
     Column("month", "string", required=True),  # of the action list: 2024-05
@@ -50,7 +50,8 @@ def load_treatments(path: Path) -> Loaded:
     """
     reading = _read(path)
     assert reading.rows is not None  # noqa: S101  (refused otherwise)
-    rows = reading.rows.to_pylist()
+    # Users are told as the list has them: there, an id like `=1+1` stands behind an apostrophe.
+    rows = [row | {"user_id": as_it_was(row["user_id"])} for row in reading.rows.to_pylist()]
     month = _month(path, reading, rows)
     with connect() as connection:
         lock(connection, f"treatments {month}")

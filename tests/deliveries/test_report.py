@@ -1,5 +1,11 @@
+import re
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from churn.deliveries.problems import Oddity, Problem, RefusedDrop, cells, shortened, total
 from churn.deliveries.report import markdown, oddities_markdown, oddities_text, summary, text
+from churn.markdown import plain, table, to_html
 
 CELL = Problem("users.csv", "is not a boolean", "write True or False", 3, "has_family", "a|b", 7)
 FILE = Problem("labels.csv", "the file is empty", "export it again")
@@ -61,3 +67,13 @@ def test_a_refusal_is_an_error_that_a_person_reads():
     assert error.problems == (CELL,)
     assert str(error).startswith("month_000: 8 problems (users.csv 8)\n  users.csv, row 3")
     assert "nothing of it was taken in" in error.remedy
+
+
+@given(st.text(alphabet="\\`*_[]()<>|!&#-=~ \n\r\tax:/", max_size=30))
+@example("</script><img src=x onerror=alert(1)>")
+@example("[a](https://evil.example)|![x](https://evil.example/x.png)\n# no heading")
+def test_a_value_is_one_cell_without_markup_whatever_it_holds(value: str) -> None:
+    html = to_html("\n".join(table(["value"], [[plain(value)]])), "page")
+    [cell] = re.findall(r"<td>(.*?)</td>", html, re.S)
+    assert not re.search(r"<(a|img|script|code|h1)\b", cell)
+    assert html.count("<tr>") == 2

@@ -1,12 +1,16 @@
+import csv
 import datetime as dt
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from churn.database import connect
 from churn.deliveries.problems import RefusedDrop
 from churn.errors import ChurnError
 from churn.months import Month
+from churn.scoring.actions import as_it_was, harmless, read_actions, write_actions
 from churn.scoring.treatments import Loaded, load_treatments, read_treatments
 from churn.settings import Settings
 from tests.scoring.listed import put_list
@@ -123,3 +127,36 @@ def test_a_list_made_again_forgets_nothing_that_was_done(tmp_path: Path) -> None
     with connect() as connection:
         connection.execute("DELETE FROM churn_scores")  # as scoring a month again does
     assert set(kept()) == {"a", "b"}
+
+
+@given(st.text(alphabet="'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1|! ", max_size=6))
+def test_a_harmless_cell_is_no_formula_and_goes_back_to_what_it_was(text: str) -> None:
+    cell = harmless(text)
+    assert not cell.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
+    assert as_it_was(cell) == text
+    assert cell in (text, f"'{text}")
+
+
+@pytest.mark.parametrize("value", [-1.5, 0, None])
+def test_a_number_stays_a_number(value: float | None) -> None:
+    assert harmless(value) is value
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "@SUM(1+1)", "+49170", "-12", "'=1+1", "=1+1", "o'clock", "'1"]
+
+
+def test_ids_that_look_like_formulas_go_out_harmless_and_come_back(tmp_path: Path) -> None:
+    june = MAY.next
+    put_list(june, FORMULAS)
+    path = tmp_path / "june.csv"
+    write_actions(read_actions(june), path)
+    with path.open(newline="") as file:
+        cells = [row["user_id"] for row in csv.DictReader(file)]
+    assert [cell[:1] in "=+-@" for cell in cells] == [False] * len(FORMULAS)
+    with (tmp_path / "calls.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER.split(","))
+        writer.writerows([str(june), cell, "2024-07-03", "phone", ""] for cell in cells)
+    assert load_treatments(tmp_path / "calls.csv").new == len(FORMULAS)
+    with connect() as connection:
+        assert set(read_treatments(june, connection)) == set(FORMULAS)
