@@ -2,6 +2,7 @@
 
 import functools
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,6 +19,7 @@ from churn.months import Month
 KEPT = "settings.env"
 # What the running stack tells a second shell.
 OF_THE_STACK = "stack.env"
+PRIVATE = 0o077  # the umask of our processes: what they write, their owner alone may read
 
 
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -69,6 +71,33 @@ def wants_tracebacks() -> bool:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def private_home() -> Path:
+    """Make the state folder, or close one that others may look into; return it.
+
+    Deliveries, scores, reports and passwords lie in it: it is its owner's alone, and so is each folder and
+    file directly below. What is not ours alone (a temporary folder, a home, a clone) keeps its rights.
+    """
+    home = home_folder()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shared = home in (Path.home(), home.parent) or home.stat().st_mode & stat.S_ISVTX
+    if not shared and not (home / ".git").exists():
+        for path in (home, *home.iterdir()):
+            _close_to_others(path)
+    return home
+
+
+def _close_to_others(path: Path) -> None:
+    status = path.lstat()
+    if status.st_uid != os.geteuid() or stat.S_ISLNK(status.st_mode):
+        return
+    # Where root is the owner, another group is that of the user as whom Postgres runs: it may walk through.
+    walked_through = os.geteuid() == 0 and status.st_gid != 0 and stat.S_ISDIR(status.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
+    closed = mode & (0o710 if walked_through else 0o700)
+    if closed != mode:
+        path.chmod(closed)
 
 
 class CampaignSettings(BaseSettings):
@@ -126,6 +155,9 @@ class Settings(BaseSettings):
     api_port: Port = 8000
     api_host: str = "127.0.0.1"
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
+    # More host names, comma-separated, under which a proxy or another machine asks.
+    api_host_names: str = ""
+    dagster_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
         default=Month.parse("2024-01"), validation_alias="CHURN_FIRST_MONTH"
     )
@@ -271,9 +303,8 @@ def keep_settings(values: Mapping[str, str]) -> None:
     Args:
         values: by name, as in the environment; what was kept of other names stays.
     """
-    path = home_folder() / KEPT
+    path = private_home() / KEPT
     kept = {**dotenv_values(path), **values}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_env(path, {name: value for name, value in kept.items() if value is not None})
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from churn.cli.arguments import writable
-from churn.cli.screen import err, out
+from churn.cli.screen import as_the_person_has_it, err, out
 from churn.errors import ChurnError
 from churn.months import Month
 
@@ -45,7 +45,8 @@ def actions(
             remedy="it is made when the month is closed, once a release is in force: `churn ledger`",
         )
     if file:
-        write_actions(rows, file)
+        with as_the_person_has_it():
+            write_actions(rows, file)
         out().print(f"{_counts(rows)}, in {file}")
         return
     out().print(_table(rows[:top]))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from churn.cli.screen import err, out
+from churn.cli.screen import as_the_person_has_it, err, out
 
 
 def generate(
@@ -37,7 +37,7 @@ def generate(
     from churn.settings import get_settings
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err()) as bar:
+    with Progress(*columns, console=err()) as bar, as_the_person_has_it():
         task = bar.add_task("months", total=months)
         drops = write_drops(
             folder,

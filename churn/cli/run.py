@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from churn.cli.arguments import instant, month_or_none, writable
-from churn.cli.screen import err, out
+from churn.cli.screen import as_the_person_has_it, err, out
 from churn.months import Month
 
 
@@ -52,7 +52,8 @@ def run(
             show_summary(console, outcome)
     show_refused(outcome.refused, outcome.months, "processed")
     if json_file:
-        json_file.write_text(json.dumps(outcome.models, indent=2) + "\n", encoding="utf-8")
+        with as_the_person_has_it():
+            json_file.write_text(json.dumps(outcome.models, indent=2) + "\n", encoding="utf-8")
     raise typer.Exit(0 if outcome.succeeded else 1)
 
 

@@ -17,12 +17,13 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from churn.errors import ChurnError
-from churn.settings import home_folder, wants_tracebacks
+from churn.settings import PRIVATE, home_folder, wants_tracebacks
 
 if TYPE_CHECKING:
     from churn.stack.health import PartHealth
     from churn.stack.report import Report, State
 
+_persons_umask = PRIVATE  # until a command begins
 _COLOURS = {"healthy": "green", "unhealthy": "red", "stopped": "dim"}
 
 
@@ -44,7 +45,15 @@ class ChurnGroup(TyperGroup):
     """
 
     def invoke(self, ctx: Any) -> object:
-        """Run the command that was asked for."""
+        """Run the command that was asked for; what it keeps, its owner alone may read."""
+        global _persons_umask
+        _persons_umask = os.umask(PRIVATE)
+        try:
+            return self._invoke(ctx)
+        finally:
+            os.umask(_persons_umask)
+
+    def _invoke(self, ctx: Any) -> object:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(ValueError):  # not the main thread: a test
                 # In the background of a script SIGINT is ignored. Every service would inherit that,
@@ -87,6 +96,16 @@ def _unexpected(error: Exception) -> str:
     except (OSError, ChurnError):
         return f"unexpected: {what}\n  -> CHURN_DEBUG=1 shows where it comes from"
     return f"unexpected: {what}\n  -> the details are in {log}; CHURN_DEBUG=1 shows them here"
+
+
+@contextlib.contextmanager
+def as_the_person_has_it() -> Iterator[None]:
+    """Write, inside the block, with the umask of the person's shell: what they named is theirs to share."""
+    os.umask(_persons_umask)
+    try:
+        yield
+    finally:
+        os.umask(PRIVATE)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

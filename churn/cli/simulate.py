@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from churn.cli.arguments import writable
-from churn.cli.screen import out
+from churn.cli.screen import as_the_person_has_it, out
 from churn.settings import get_settings, keep_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def simulate(
         )
     console.print(_table(rows))
     if json_file:
-        json_file.write_text(json.dumps(as_json(rows), indent=2) + "\n", encoding="utf-8")
+        with as_the_person_has_it():
+            json_file.write_text(json.dumps(as_json(rows), indent=2) + "\n", encoding="utf-8")
     missed = [row for row in rows if row.planted and not row.detected_by]
     for row in missed:
         console.print(f"[red]{row.month}: nothing noticed the {row.planted}[/red]")

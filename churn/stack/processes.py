@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from churn.settings import PRIVATE
 from churn.stack.part import Part
 
 MARK, PART = "CHURN_STACK_ID", "CHURN_PART"
@@ -28,6 +29,7 @@ def spawn(part: Part, home: Path, environment: Mapping[str, str]) -> subprocess.
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=PRIVATE,
         )
 
 

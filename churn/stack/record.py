@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from churn.errors import ChurnError
-from churn.settings import OF_THE_STACK, write_env
+from churn.settings import OF_THE_STACK, private_home, write_env
 
 JSON, ENV, LOCK = "stack.json", OF_THE_STACK, "lock"
 
@@ -81,9 +81,10 @@ class Record(BaseModel):
 @contextlib.contextmanager
 def locked(home: Path, patience: float = 0) -> Iterator[None]:
     """Hold the state folder's lock: nobody else starts or stops parts meanwhile."""
-    lock = FileLock(home / LOCK, timeout=patience)
+    # Nobody else can open the file, and so nobody else can hold it.
+    lock = FileLock(home / LOCK, timeout=patience, mode=0o600)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_home()
         lock.acquire()
     except PermissionError as error:
         raise ChurnError(

@@ -1,6 +1,7 @@
 """As whom Postgres runs: the shell's user, or where that is root, somebody who is not."""
 
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def ways(owner: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
 def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
     """Make `data` a private folder of the server's user; return the prefix of commands run as them.
 
-    No permission of any other folder is changed.
+    The two folders above it (`postgres` and the state folder), where they are root's alone, let the group of
+    that user walk through, and see nothing. No permission of any other folder is changed.
     """
     data.mkdir(parents=True, exist_ok=True)
     fresh = not any(data.iterdir())
@@ -53,6 +55,7 @@ def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
             continue
         os.chown(data, uid, uid)
         data.chmod(0o700)
+        _let_through((data.parent, data.parent.parent), uid)
         probe = 'test -w "$1" && "$2" --version'
         command = [*prefix, "sh", "-c", probe, "sh", str(data), str(program)]
         try:
@@ -67,3 +70,12 @@ def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
         remedy="run as an ordinary user, or put project and CHURN_HOME where others may look, "
         "or set POSTGRES_HOST to a server of your own",
     )
+
+
+def _let_through(folders: tuple[Path, ...], group: int) -> None:
+    for folder in folders:
+        status = folder.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if group and status.st_uid == 0 and not mode & 0o007:
+            os.chown(folder, -1, group)
+            folder.chmod(mode & 0o700 | 0o010)

@@ -2,14 +2,19 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from churn.settings import private_home
 from churn.stack.processes import living
 from churn.stack.unprivileged import ways
 from tests.stack.commands import as_another_user, churn, environment, postgres_held, until
@@ -132,3 +137,81 @@ def test_a_state_folder_of_somebody_else(tmp_path: Path) -> None:
     assert down.returncode == 1
     assert "belongs to another user" in down.stderr
     assert "Traceback" not in down.stderr
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder in which any user may look around, as pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="churn-reachable-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def rights(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_state_folder_is_its_owners_alone(reachable: Path) -> None:
+    home, elsewhere = reachable / "home", reachable / "elsewhere"
+    (home / "deliveries").mkdir(parents=True)
+    elsewhere.mkdir()
+    (home / "drops").symlink_to(elsewhere)
+    for name in ("lock", "old.json"):
+        (home / name).touch()
+        (home / name).chmod(0o644)
+    home.chmod(0o755)
+    with postgres_held(environment(home)):
+        (server,) = [p for p in living(home)["postgres"] if "-D" in " ".join(p.cmdline())]
+        data = home / "postgres" / "data"
+        # Where root starts it, Postgres is somebody else's: its group may walk to the data, and see nothing.
+        walked = {home, home / "postgres"} if os.geteuid() == 0 else set()
+        for path in [
+            home,
+            *home.iterdir(),
+            *(home / "postgres").iterdir(),
+            *(home / "logs").iterdir(),
+        ]:
+            if not path.is_symlink():
+                assert rights(path) & 0o077 == (0o010 if path in walked else 0), path
+        assert all(path.stat().st_gid == data.stat().st_gid for path in walked)
+        assert rights(elsewhere) == 0o755
+        if os.geteuid() == 0:
+            assert server.uids().effective == data.stat().st_uid != 0
+            held = Path(f"/proc/{server.pid}/status").read_text()
+            assert "CapEff:\t0000000000000000" in held  # no right to look where it must not
+            as_server = ["setpriv", "--reuid", str(server.uids().effective), "--regid",
+                         str(data.stat().st_gid), "--clear-groups"]  # fmt: skip
+            for forbidden in (
+                ["ls", home],
+                ["cat", home / "old.json"],
+                ["flock", "-n", home / "lock", "true"],
+            ):
+                assert (
+                    subprocess.run([*as_server, *map(str, forbidden)], check=False).returncode != 0
+                )
+
+
+def test_a_folder_that_is_not_ours_alone_keeps_its_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, mode in (("temporary", 0o1777), ("clone", 0o755), ("own", 0o755)):
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.chmod(mode)
+        if name == "clone":
+            (folder / ".git").mkdir()
+        monkeypatch.setenv("CHURN_HOME", str(folder))
+        private_home()
+        assert rights(folder) == (0o700 if name == "own" else mode)
+
+
+def test_a_file_that_a_person_names_has_the_rights_of_their_shell(tmp_path: Path) -> None:
+    arguments = ["generate", "--users=50", "--months=1", f"--out={tmp_path / 'drops'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "churn.cli.main", *arguments],
+        env=environment(tmp_path / "home"), check=False, umask=0o022,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert rights(tmp_path / "drops" / "month_000") == 0o755
+    assert rights(tmp_path / "drops" / "month_000" / "users.csv") == 0o644
