@@ -1,4 +1,4 @@
-# Two images. `platform` has no code of ours: MLflow, Dagster's webserver and daemon. `app` adds it: init, code, api.
+# Two images. `platform` has no code of ours: MLflow and Dagster's daemon. `app` adds it: init, code, webserver, api.
 # Everything that is installed comes from a lock with hashes; sources come last, so that an edit rebuilds no more
 # than a small layer.
 FROM python:3.11.14-slim-bookworm AS python
@@ -37,7 +37,7 @@ ENV DAGSTER_HOME=/opt/dagster \
 # A new volume takes the owner of the folder that it covers. Dagster's webserver and daemon make `logs` and
 # `.logs_queue` even with telemetry off; they stay empty.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin churn \
-    && install --directory --owner=churn --group=churn /var/lib/churn /var/lib/mlflow /opt/dagster/storage \
+    && install --directory --mode=0700 --owner=churn --group=churn /var/lib/churn /var/lib/mlflow /opt/dagster/storage \
     && install --directory /opt/dagster/logs /opt/dagster/.logs_queue
 COPY --from=locked /opt/venv /opt/venv
 COPY dagster.yaml workspace.yaml /opt/dagster/

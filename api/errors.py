@@ -9,7 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+from churn.http_guard import BODY_TOO_LARGE
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: BODY_TOO_LARGE}
+_SHOWN_PROBLEMS = 20
+_SHOWN_CHARACTERS = 100  # of a key that a client made up
 
 
 class ApiError(Exception):
@@ -138,10 +142,19 @@ async def _api_error(request: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     # Without `input` and `ctx`: what was sent may be large, private, or not even encodable.
-    problems = [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+    problems = [
+        {"loc": [_shown(part) for part in e["loc"]], "msg": e["msg"], "type": e["type"]}
+        for e in error.errors()[:_SHOWN_PROBLEMS]
+    ]
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])
     return _answer(422, error_body("invalid_request", f"{where}: {first['msg']}", problems))
+
+
+def _shown(part: int | str) -> int | str:
+    if isinstance(part, int):
+        return part
+    return part[:_SHOWN_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

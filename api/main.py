@@ -1,4 +1,4 @@
-"""The application: routes, error handlers, metrics, and the parts that start and stop with it."""
+"""The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it."""
 
 import gc
 from collections.abc import AsyncIterator, Callable
@@ -8,11 +8,15 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.documentation import serve_documentation
 from api.errors import install_handlers
 from api.metrics import RequestMetrics
 from api.parts import Parts
 from api.routes import explain, features, health, metrics, predict
 from api.routes.responses import errors
+from api.schemas import MAX_BODY_BYTES
+from churn.http_guard import Guard, host_names, name_of
+from churn.settings import get_settings
 
 
 class AnswersHead:
@@ -63,15 +67,26 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
         version="0.1.0",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # a page of our own, below
+        redoc_url=None,
         responses=errors(500),
     )
     app.state.metrics = registry
     app.add_middleware(AnswersHead)
-    app.add_middleware(RequestMetrics, registry=registry)
+    app.add_middleware(
+        Guard, names=_host_names, setting="API_HOST_NAMES", max_body_bytes=MAX_BODY_BYTES
+    )
+    app.add_middleware(RequestMetrics, registry=registry)  # outside: it counts refusals, too
     install_handlers(app)
     for module in (features, predict, explain, health, metrics):  # tried in this order
         app.include_router(module.router)
+    serve_documentation(app)
     return app
+
+
+def _host_names() -> set[str]:
+    settings = get_settings()
+    return {*host_names(settings.api_host_names), settings.api_host, name_of(settings.api_url)}
 
 
 app = create_app()

@@ -6,9 +6,17 @@ they are made, and orjson writes them as they are.
 
 import datetime as dt
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from api.examples import BATCH, ERROR, EXPLANATION, FEATURES, HEALTH, PREDICTION, USER
@@ -16,6 +24,9 @@ from churn.contract.features import RICH
 from churn.contract.user_ids import LONGEST, fault_of
 
 BATCH_LIMIT = 1000
+# Any batch within the limits, even if a client writes each character as two \uXXXX.
+MAX_BODY_BYTES = 4 * 1024 * 1024
+_SHOWN_UNKNOWN_KEYS = 10
 
 
 def _sound(user_id: str) -> str:
@@ -27,6 +38,22 @@ def _sound(user_id: str) -> str:
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST), AfterValidator(_sound)]
 FeatureValue = bool | int | float | str | None
+
+
+class Asked(BaseModel):
+    """The body of a request: a key that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown_keys(cls, body: Any) -> Any:
+        """Each unknown key is an error of its own: of a million of them, a few say as much."""
+        if not isinstance(body, dict) or len(body) <= _SHOWN_UNKNOWN_KEYS:
+            return body
+        unknown = islice((key for key in body if key not in cls.model_fields), _SHOWN_UNKNOWN_KEYS)
+        known = {key: body[key] for key in cls.model_fields if key in body}
+        return known | dict.fromkeys(unknown)
 
 
 @dataclass(slots=True)
@@ -45,10 +72,10 @@ class FeaturesAnswer:
     missing_views: Annotated[list[str], Field(description="views that have no row for this user")]
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(Asked):
     """One user."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"user_id": USER}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": USER}]})
 
     user_id: UserId
 
@@ -71,12 +98,10 @@ class Prediction:
     features_used: dict[str, FeatureValue]
 
 
-class ExplainRequest(BaseModel):
+class ExplainRequest(Asked):
     """One user, and how many reasons."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"user_id": USER, "top": 3}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": USER, "top": 3}]})
 
     user_id: UserId
     top: int = Field(default=3, ge=1, le=len(RICH.features), description="how many reasons")
@@ -110,12 +135,10 @@ class Explanation(BaseModel):
     as_of: dt.date = Field(description="the month end of the features")
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(Asked):
     """Many users."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"user_ids": [USER, "0000-NOBODY"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_ids": [USER, "0000-NOBODY"]}]})
 
     user_ids: list[UserId] = Field(min_length=1, max_length=BATCH_LIMIT)
 

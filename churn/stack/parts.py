@@ -109,7 +109,9 @@ def http_command(app: str, host: str, port: int) -> list[str]:
     """Return the command that serves an ASGI application: one worker, no log of who asked about whom."""
     return [
         *_PYTHON, "uvicorn", app, "--host", host, "--port", str(port),
-        "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header",
+        "--loop", "uvloop", "--http", "churn.http_guard:BoundedProtocol", "--no-access-log",
+        "--no-server-header", "--header", "x-content-type-options:nosniff",
+        "--timeout-graceful-shutdown", "5",
     ]  # fmt: skip
 
 
@@ -148,7 +150,8 @@ def _webserver(plan: Plan, logs: Path) -> Part:
     return Part(
         name="webserver",
         command=lambda: [
-            *_PYTHON, "dagster_webserver", "--host", LOOPBACK, "--port", str(plan.dagster_port),
+            *_PYTHON, "churn.stack.dagster_webserver", "--host", LOOPBACK,
+            "--port", str(plan.dagster_port),
             "--workspace", str(repository_file("workspace.yaml")),
         ],
         log=logs / "webserver.log",

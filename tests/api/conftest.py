@@ -32,7 +32,7 @@ def unready(reader: MemoryReader, registry: MemoryRegistry) -> Iterator[TestClie
         return Parts(StorePart(open_reader), ChampionWatcher(registry, interval=0.01))
 
     app = create_app(make_parts)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         until(lambda: client.get("/health").json()["store"]["ready"] or reader.down)
         yield client
 

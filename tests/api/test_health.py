@@ -84,7 +84,7 @@ def test_it_is_live_while_the_store_is_being_opened(registry: MemoryRegistry) ->
 
     store = StorePart(open_reader, retry_seconds=0.01)
     app = create_app(lambda: Parts(store, ChampionWatcher(registry, 0.01)))
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         until(lambda: len(attempts) == 2)
         assert client.get("/health/live").json() == {"live": True}
         health = client.get("/health").json()

@@ -23,7 +23,7 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def schema() -> dict:
-    return TestClient(create_app()).get("/openapi.json").json()
+    return TestClient(create_app(), "http://localhost").get("/openapi.json").json()
 
 
 def test_every_route_is_described(schema: dict) -> None:

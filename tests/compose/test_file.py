@@ -9,7 +9,7 @@ import yaml
 
 import churn
 from churn.settings import CampaignSettings, GateSettings, Settings
-from churn.stack.parts import GUNICORN
+from churn.stack.parts import GUNICORN, http_command
 from tests.compose.files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
 from tests.variables import known_variables
 
@@ -39,6 +39,22 @@ def names_it(place: Path | None, name: str) -> bool:
 def test_compose_accepts_the_file() -> None:
     done = compose("config", "--quiet", **PASSWORDS)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_api_is_served_as_by_churn_up(config: dict[str, Any]) -> None:
+    ours = http_command("api.main:app", "0.0.0.0", 8000)  # noqa: S104
+    assert config["services"]["api"]["command"][1:] == ours[ours.index("api.main:app") :]
+
+
+def test_ports_are_asked_by_their_own_names_and_those_of_a_proxy() -> None:
+    added = {
+        f"{name}_HOST_NAMES": f"{name.lower()}.example" for name in ("API", "DAGSTER", "MLFLOW")
+    }
+    services = resolved(**added)["services"]
+    assert services["api"]["environment"]["API_HOST_NAMES"] == "api,api.example"
+    assert services["webserver"]["environment"]["DAGSTER_HOST_NAMES"] == "webserver,dagster.example"
+    allowed = services["mlflow"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"mlflow:5000", "mlflow.example"} <= set(allowed)
 
 
 def test_mlflow_is_served_as_by_churn_up() -> None:

@@ -73,6 +73,25 @@ def test_mlflow_refuses_other_names(stack: Stack) -> None:
     assert refused.value.code == 403
 
 
+def test_webserver_and_api_refuse_other_names_and_other_pages(stack: Stack) -> None:
+    order = {"query": 'mutation {setConcurrencyLimit(concurrencyKey: "evil", limit: 1)}'}
+    for service, path, body in (
+        ("webserver", "/graphql", order),
+        ("api", "/predict", {"user_id": "a"}),
+    ):
+        for headers, status in (
+            ({"Host": "evil.example"}, 421),
+            ({"Origin": "http://evil.example"}, 403),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(url(stack, service, path), body, **headers)
+            assert refused.value.code == status
+    assert ask(url(stack, "api", "/health/live"), Host="api:8000") == {"live": True}
+    assert ask(url(stack, "webserver", "/server_info"), Host="webserver:3000")
+    [limits] = graphql(stack, "{instance {concurrencyLimits {concurrencyKey}}}").values()
+    assert "evil" not in str(limits)
+
+
 def test_artifacts_go_through_the_server_into_its_volume(stack: Stack) -> None:
     address = url(stack, "mlflow", "/api/2.0/mlflow-artifacts/artifacts/probe/note.txt")
     request = urllib.request.Request(address, data=b"kept", method="PUT")  # noqa: S310

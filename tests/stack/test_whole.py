@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import stat
 from collections.abc import Iterator
@@ -69,6 +70,41 @@ def test_mlflow_refuses_other_names_and_keeps_artifacts(told: Told, home: Path) 
     note = f"http://127.0.0.1:{told['MLFLOW_PORT']}/api/2.0/mlflow-artifacts/artifacts/probe/note"
     assert httpx.put(note, content=b"kept").status_code == 200
     assert (home / "mlflow" / "probe" / "note").read_bytes() == b"kept"
+
+
+def test_other_pages_give_no_orders(told: Told) -> None:
+    """Dagster's own command would obey each of these; MLflow's middleware looks at the origin, too."""
+    dagster, mlflow, api = (
+        f"http://127.0.0.1:{told[name]}" for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
+    )
+    order = 'mutation {shutdownRepositoryLocation(repositoryLocationName: "churn") {__typename}}'
+    evil = {"Origin": "http://evil.example"}
+    picture = {"Accept": "image/avif,image/webp,*/*"}
+    assert (
+        httpx.get(f"{dagster}/graphql", params={"query": order}, headers=picture).status_code == 405
+    )
+    for base, path, body in (
+        (dagster, "/graphql", {"query": order}),
+        (mlflow, "/api/2.0/mlflow/experiments/create", {"name": "evil"}),
+        (mlflow, "/ajax-api/2.0/mlflow/experiments/create", {"name": "evil"}),
+        (api, "/predict", {"user_id": "a"}),
+    ):
+        assert httpx.post(f"{base}{path}", json=body, headers=evil).status_code == 403
+        other_name = httpx.post(f"{base}{path}", json=body, headers={"Host": "evil.example"})
+        assert other_name.status_code in {403, 421}
+    assert parts_of(told)["code"]["health"] == "healthy"
+    assert httpx.get(dagster).headers["x-frame-options"] == "SAMEORIGIN"
+    assert httpx.get(f"{api}/health/live").headers["x-content-type-options"] == "nosniff"
+
+
+def test_all_that_was_written_is_its_owners_alone(home: Path) -> None:
+    passage = {home, home / "postgres"} if os.geteuid() == 0 else set()
+    open_to_others = [
+        path
+        for path in (home, *home.rglob("*"))
+        if not path.is_symlink() and path not in passage and path.stat().st_mode & 0o077
+    ]
+    assert open_to_others == []
 
 
 def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:

@@ -1,0 +1,284 @@
+"""What stands between a port of ours and the application behind it: names, origins and limits.
+
+A port on the loopback is open to every web page that a person of this machine opens: the browser carries
+its requests. `Guard` is ASGI middleware that lets through what was asked by one of our own names, from a page
+of our own or from no page at all. `BoundedProtocol` is uvicorn's HTTP protocol with an end to its patience: a
+request whose headers grow without end, or that is never sent to its end, is answered and closed.
+"""
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+MAX_HEADER_BYTES = 32 * 1024
+MAX_UNFINISHED_HEADER_BYTES = 2 * MAX_HEADER_BYTES
+REQUEST_SECONDS = 20.0  # from the first byte of a request to its last
+BODY_TOO_LARGE = "body_too_large"  # the application says it too, of a body that told no length
+SHUTDOWN_SECONDS = 5  # a stopping server waits no longer for requests that are under way
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_WATCHED = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"content-type",
+        b"content-length",
+        b"sec-fetch-site",
+        b"sec-fetch-mode",
+        b"sec-fetch-dest",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that the application never hears of."""
+
+    status: HTTPStatus
+    code: str  # as in the errors of the API: for programs
+    message: str
+
+    @property
+    def body(self) -> bytes:
+        """The answer as JSON."""
+        error = {"code": self.code, "message": self.message, "detail": None}
+        return json.dumps({"error": error}).encode()
+
+
+_TOO_LONG = Refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "headers_too_large",
+    f"the request's headers are longer than {MAX_HEADER_BYTES:,} bytes",
+)
+_TOO_SLOW = Refusal(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "request_timeout",
+    "the request did not arrive to its end in time; send it again",
+)
+_NOT_JSON = Refusal(
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "unsupported_media_type",
+    "the body must be sent as content-type: application/json",
+)
+_OTHER_PAGE = Refusal(
+    HTTPStatus.FORBIDDEN,
+    "other_origin",
+    "the request comes from a page of another origin; ask from a page of this server, or from no page",
+)
+
+
+def host_names(text: str) -> frozenset[str]:
+    """Return the names of a comma-separated list."""
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+@functools.lru_cache(256)  # few names are asked for, again and again
+def name_of(url: str) -> str:
+    """Return the host name of a URL, or an empty text where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # brackets that close nothing
+        return ""
+
+
+class Guard:
+    """ASGI middleware that refuses what none of our own clients would send.
+
+    Args:
+        app: what is guarded.
+        names: called once, when the server starts: the host names under which it may be asked, beyond those
+            of the loopback. A page whose origin has one of them is taken for a page of ours, since a proxy in
+            front may have given the request another Host.
+        setting: the environment variable that adds a name, for the message.
+        max_body_bytes: of a request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: Callable[[], Iterable[str]],
+        setting: str,
+        max_body_bytes: int,
+    ) -> None:
+        self._app, self._max_body_bytes = app, max_body_bytes
+        self._names = frozenset(name.lower() for name in names() if name)
+        self._hosts = self._names | LOOPBACK_NAMES
+        self._other_host = Refusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "unknown_host",
+            f"this server does not answer to the name in the Host header; {setting} adds names",
+        )
+        self._too_large = Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            BODY_TOO_LARGE,
+            f"the body is longer than {max_body_bytes:,} bytes",
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            if scope["type"] == "http" and scope["method"] not in _READING:
+                receive = self._counted(receive)
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
+        else:
+            await _answer(refusal, send)
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        size, told = 0, {}
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+            if name in _WATCHED:
+                # Two Host headers, or two of anything else here, are one that fits nothing.
+                told[name] = value if name not in told else b"?,?"
+        if size > MAX_HEADER_BYTES:
+            return _TOO_LONG
+        host = told.get(b"host", b"").decode("latin-1").lower()
+        if name_of(f"//{host}") not in self._hosts:
+            return self._other_host
+        method = scope.get("method", "GET")  # a WebSocket's handshake has none
+        if not self._is_of_ours(told, host, method):
+            return _OTHER_PAGE
+        return None if method in _READING else self._refused_body(told)
+
+    def _is_of_ours(self, told: dict[bytes, bytes], host: str, method: str) -> bool:
+        """Say whether a page of this server asks, or no page, or a link that a person followed."""
+        site = told.get(b"sec-fetch-site")  # a browser says it, and no page can change it
+        if site == b"same-origin":
+            return True
+        origin = told.get(b"origin")
+        if origin is not None:
+            address = origin.decode("latin-1").lower()
+            return address.partition("://")[2] == host or name_of(address) in self._names
+        if site in (None, b"none"):
+            return True
+        followed = (told.get(b"sec-fetch-mode"), told.get(b"sec-fetch-dest"))
+        return method == "GET" and followed == (b"navigate", b"document")
+
+    def _refused_body(self, told: dict[bytes, bytes]) -> Refusal | None:
+        kind = told.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json":  # what a form of another page cannot send
+            return _NOT_JSON
+        length = told.get(b"content-length", b"0")
+        return self._too_large if length.isdigit() and int(length) > self._max_body_bytes else None
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Return `receive` with an end: a body that told no length, or a false one."""
+        received = 0
+
+        async def counting() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(self._too_large.status, self._too_large.message)
+            return message
+
+        return counting
+
+
+async def _answer(refusal: Refusal, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(refusal.body)),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.body})
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP protocol; a request must arrive to its end in time, and its headers in some room.
+
+    A request that comes in one piece, as nearly all do, costs two comparisons more.
+    """
+
+    request_seconds = REQUEST_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_arriving = False  # a request has begun and is not whole
+        self._in_headers = True
+        self._header_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._wait_no_longer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; then see whether the request is whole."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._is_arriving:
+            if self._in_headers and self._header_bytes > MAX_UNFINISHED_HEADER_BYTES:
+                self._close(_TOO_LONG)
+            elif self._patience is None:
+                self._wait()
+        elif self.cycle is not None:  # a whole request; from here on uvicorn's keep-alive counts
+            self._wait_no_longer()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the WebSocket's own protocol."""
+        self._wait_no_longer()
+        self._is_arriving = False
+        super().handle_websocket_upgrade()
+
+    def on_message_begin(self) -> None:
+        """Note that a request begins."""
+        self._is_arriving = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that its headers are there."""
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that it is there to its end; the next one begins with headers again."""
+        self._is_arriving, self._in_headers, self._header_bytes = False, True, 0
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._patience = self.loop.call_later(self.request_seconds, self._close, _TOO_SLOW)
+
+    def _wait_no_longer(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _close(self, refusal: Refusal) -> None:
+        """Answer, unless an answer is on its way already or nothing was asked, and close."""
+        self._wait_no_longer()
+        is_answered = not self._in_headers and self.cycle.response_started
+        if self._is_arriving and not is_answered:
+            status = f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}"
+            lines = [
+                status,
+                "content-type: application/json",
+                f"content-length: {len(refusal.body)}",
+            ]
+            head = "\r\n".join([*lines, "connection: close", "", ""])
+            self.transport.write(head.encode() + refusal.body)
+        self.transport.close()
