@@ -12,7 +12,7 @@ ifndef UV_SYSTEM_CERTS
 export UV_SYSTEM_CERTS := $(shell $(PYTHON) -c 'import os,ssl,sys; p=ssl.get_default_verify_paths(); print(str(bool(sys.platform!="linux" or p.cafile or (p.capath and os.listdir(p.capath)))).lower())')
 endif
 
-.PHONY: help demo test test-quick coverage check lint types lock bench clean
+.PHONY: help demo test test-quick faults coverage check lint types lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,8 +39,11 @@ demo: $(if $(wildcard $(READY)),$(READY),$(RUNTIME)) ## the whole system on the 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(CHOSEN) $(ARGS)
 
-test-quick: CHOSEN := -m "not services"
+test-quick: CHOSEN := -m "not services and not faults"
 test-quick: test ## the part that starts no server but Postgres: while you work
+
+faults: $(READY) ## the long form of the fault catalogue; it takes an hour or more
+	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
 
 coverage: COVERAGE := --cov --cov-report=term
 coverage: test ## the same, with the lines that no test reached, slower

@@ -109,4 +109,5 @@ HEALTH: dict[str, Any] = {
         "as_of": AS_OF,
         "ledger_problem": None,
     },
+    "months_behind": [],
 }

@@ -65,6 +65,9 @@ class Reader(Protocol):
     async def in_force(self) -> ReleaseInForce | None:
         """Return the release in force; None before the first, or where that cannot be told."""
 
+    async def months_behind(self) -> list[str]:
+        """Return what the pipeline found failed or waiting at its last look, a sentence each."""
+
     async def close(self) -> None:
         """Give back the connections."""
 
@@ -102,6 +105,18 @@ class StoreReader:
         except psycopg.Error:  # what is served does not depend on it
             return None
         return ReleaseInForce(*row) if row else None
+
+    async def months_behind(self) -> list[str]:
+        """Return what the pipeline found failed or waiting at its last look, a sentence each."""
+        import psycopg
+
+        query = "SELECT said FROM online.months_behind ORDER BY month, stage"
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query)
+                return list(dict.fromkeys(row[0] for row in await cursor.fetchall()))
+        except psycopg.Error:  # what is served does not depend on it
+            return []
 
     async def close(self) -> None:
         """Give back the connections."""

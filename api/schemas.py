@@ -210,3 +210,7 @@ class Health(BaseModel):
     ready: bool
     store: StoreHealth
     model: ModelHealth
+    months_behind: list[str] = Field(
+        default=[],
+        description="what the pipeline found failed or waiting at its last look; serving goes on",
+    )

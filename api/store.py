@@ -28,6 +28,7 @@ class StoreState:
 
     newest: dt.date | None
     problem: str | None
+    months_behind: Sequence[str] = ()  # what the pipeline found failed or waiting
 
     @property
     def ready(self) -> bool:
@@ -76,7 +77,8 @@ class StorePart:
     async def state(self) -> StoreState:
         """Read from the store, and say what came of it."""
         try:
-            return StoreState(await self.reader.check(), None)
+            newest = await self.reader.check()
+            return StoreState(newest, None, await self.reader.months_behind())
         except NotReadyError as error:
             return StoreState(None, str(error.detail["reason"]))
 

@@ -1,16 +1,19 @@
 """What is still due: months to close, to train and to score, and months whose drop is late."""
 
+import datetime as dt
 from collections.abc import Iterable
-from datetime import date
+from typing import NamedTuple
 
 import psycopg
 
 from churn.contract.tables import LABELS, USERS
 from churn.database import connect
+from churn.due import Facts
 from churn.months import Month, months_between
 from churn.plausibility.confirmations import standing
 from churn.promotion import ledger
-from churn.promotion.timeline import releases_until
+from churn.promotion.arrivals import months_known, read_arrivals
+from churn.promotion.timeline import decisions, releases_until
 from churn.scoring.scores import scored_from
 from churn.settings import get_settings
 
@@ -26,7 +29,32 @@ def command_line_at_work() -> bool:
         return row is None or not row[0]
 
 
-def closable_months() -> dict[Month, int | str]:
+def read_facts() -> Facts:
+    """Read what Postgres says of the months, for `churn.due.look`."""
+    labels = _labelled()
+    published, scored = _scoring_versions(), scored_from()
+    with connect() as connection:
+        arrivals = read_arrivals(connection)
+        entries = ledger.entries(connection)
+    closings, closable = _closings(), closable_months()
+    known = list(months_known(arrivals, get_settings().first_month))
+    return Facts(
+        closings=closings,
+        unpublished=frozenset(closable),
+        trainings=labels,
+        late=frozenset(
+            each.month for each in known if each.state == "unknown" and each.month in labels
+        ),
+        scorings={month: version.text for month, version in published.items()},
+        unscored=frozenset(
+            month for month, version in published.items() if scored.get(month) != version
+        ),
+        decidable=[each.month for each in known],
+        decided=frozenset(decisions(entries)),
+    )
+
+
+def closable_months() -> dict[Month, str]:
     """Return the months whose newest drop is not the one online, with what closing them rests on.
 
     That is its newest delivery id, and what people have confirmed of the month.
@@ -42,35 +70,61 @@ def closable_months() -> dict[Month, int | str]:
         return _with_standing(connection, rows)
 
 
-def trainable_months() -> dict[Month, int | str]:
+def trainable_months() -> dict[Month, str]:
     """Return the published months whose labels are here, with what training on them rests on."""
+    published = _scoring_versions()
+    return {month: version for month, version in _labelled().items() if month in published}
+
+
+def _closings() -> dict[Month, str]:
+    """Return the months of which a drop is here, with what closing them rests on."""
     with connect() as connection:
         rows = connection.execute(
-            "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file = %s"
-            " AND month + interval '1 month' - interval '1 microsecond'"
-            "  IN (SELECT as_of FROM online.publications) GROUP BY month ORDER BY month",
+            "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file <> %s GROUP BY month",
             [LABELS.name],
         ).fetchall()
         return _with_standing(connection, rows)
 
 
-def scorable_months() -> dict[Month, str]:
-    """Return the published months whose scores are missing or rest on something else by now.
+def _labelled() -> dict[Month, str]:
+    """Return the months whose labels are here, with what training on them rests on."""
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT month, max(delivery_id) FROM raw.deliveries GROUP BY month"
+            " HAVING bool_or(file = %s) ORDER BY month",
+            [LABELS.name],
+        ).fetchall()
+        return _with_standing(connection, rows)
 
-    The value names what they have to rest on: the newest publication and the release in force.
-    """
-    entries, done = ledger.entries(), scored_from()
+
+class _ScoringVersion(NamedTuple):
+    """What a month's scores have to rest on."""
+
+    known_at: dt.datetime
+    release_id: str | None
+
+    @property
+    def text(self) -> str:
+        return f"{self.known_at:%Y%m%dT%H%M%S.%f}:{(self.release_id or 'none')[:12]}"
+
+
+def _scoring_versions() -> dict[Month, _ScoringVersion]:
+    """Return every published month with its newest publication and the release in force at its end."""
+    entries = ledger.entries()
     with connect() as connection:
         rows = connection.execute(
             "SELECT as_of, max(known_at) FROM online.publications GROUP BY as_of ORDER BY as_of"
         ).fetchall()
-    due = {}
+    found = {}
     for as_of, known_at in rows:
-        month, stack = Month.of_as_of(as_of), releases_until(entries, as_of)
-        release_id = stack[-1] if stack else None
-        if done.get(month) != (known_at, release_id):
-            due[month] = f"{known_at:%Y%m%dT%H%M%S.%f}:{(release_id or 'none')[:12]}"
-    return due
+        stack = releases_until(entries, as_of)
+        found[Month.of_as_of(as_of)] = _ScoringVersion(known_at, stack[-1] if stack else None)
+    return found
+
+
+def delivered_months() -> list[Month]:
+    """Return the months of which a drop has been accepted, the oldest first."""
+    return sorted(_closings())
 
 
 def late_months(last_closed: Month) -> list[Month]:
@@ -86,8 +140,8 @@ def late_months(last_closed: Month) -> list[Month]:
 
 
 def _with_standing(
-    connection: psycopg.Connection, rows: Iterable[tuple[date, int]]
-) -> dict[Month, int | str]:
+    connection: psycopg.Connection, rows: Iterable[tuple[dt.date, int]]
+) -> dict[Month, str]:
     more = standing(connection)
-    months = {Month(first_day): delivery_id for first_day, delivery_id in rows}
+    months = {Month(first_day): str(delivery_id) for first_day, delivery_id in rows}
     return {month: f"{i}, {more[month]}" if month in more else i for month, i in months.items()}

@@ -1,5 +1,6 @@
 """Settings: the one place where the environment is read."""
 
+import datetime as dt
 import functools
 import os
 import stat
@@ -171,6 +172,9 @@ class Settings(BaseSettings):
         default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS"
     )
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")  # see wants_tracebacks
+    retry_minutes: Annotated[tuple[float, ...], NoDecode] = Field(  # after a failure, the next, ...
+        default=(1, 5, 30, 120), validation_alias="CHURN_RETRY_MINUTES"
+    )
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
@@ -191,6 +195,11 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("retry_minutes", mode="before")
+    @classmethod
+    def _minutes(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) and value else value or ()
+
     @field_validator("oracle", mode="before")
     @classmethod
     def _none_if_blank(cls, value: Any) -> Any:
@@ -205,6 +214,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.resolve()
+
+    @property
+    def retry_delays(self) -> tuple[dt.timedelta, ...]:
+        """How long a month that failed is left alone: after the first failure, the second, ..."""
+        return tuple(dt.timedelta(minutes=minutes) for minutes in self.retry_minutes)
 
     @property
     def deliveries(self) -> Path:

@@ -3,9 +3,12 @@
 import dagster as dg
 
 from churn.intake import command_line_at_work, trainable_months
-from churn.monitoring.alarms import months_in_time, standing_alarms
+from churn.monitoring.alarms import Alarm, months_in_time, standing_alarms
+from churn.settings import get_settings
 from churn_assets.jobs import train_month
 from churn_assets.monthly import ALARM_TAG
+
+ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
 
 
 @dg.sensor(
@@ -32,10 +35,32 @@ def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=f"alarm:{alarm.key}",
+                run_key=run_key,
                 partition_key=newest.partition_key,
-                tags={ALARM_TAG: str(alarm)},
+                tags={ALARM_TAG: str(alarm), ALARM_KEY_TAG: alarm.key},
             )
             for alarm in standing
+            if (run_key := _run_key(alarm, context))
         ]
     )
+
+
+def _run_key(alarm: Alarm, context: dg.SensorEvaluationContext) -> str | None:
+    """Return the key of the next attempt at answering an alarm; None while there is none to make.
+
+    An answer that failed is asked for again as a month is: a few times, further and further apart.
+    """
+    runs = context.instance.get_run_records(dg.RunsFilter(tags={ALARM_KEY_TAG: alarm.key}))
+    key = f"alarm:{alarm.key}"
+    if not runs:
+        return key
+    delays, newest = get_settings().retry_delays, runs[0]
+    failed = newest.dagster_run.status in (
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    )
+    now = context.last_tick_completion_time
+    if not failed or len(runs) > len(delays) or now is None or newest.end_time is None:
+        return None
+    is_time = newest.end_time + delays[len(runs) - 1].total_seconds() <= now
+    return f"{key}:{len(runs) + 1}" if is_time else None

@@ -1,7 +1,7 @@
 """Drops through the whole graph: deliver, close, train, score; what `churn run` does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,14 +10,15 @@ from typing import Any
 
 import dagster as dg
 
-from churn.contract.tables import LABELS
 from churn.database import connect, lock
-from churn.deliveries import Refusal, accepted, deliver, find_drops
+from churn.deliveries import Refusal, deliver, find_drops
+from churn.due import Due, sentences
 from churn.errors import ChurnError
-from churn.intake import BATCH_LOCK
+from churn.intake import BATCH_LOCK, delivered_months, read_facts
 from churn.model.monthly import trained_models
 from churn.months import Month
 from churn.settings import get_settings
+from churn_assets.due import look_at, work_off
 from churn_assets.lane import Lane
 from churn_assets.run import JobResult, instance, run_job
 
@@ -36,15 +37,19 @@ class RunOutcome:
     jobs: list[JobResult] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
+    behind: list[str] = field(default_factory=list)  # what failed, and what waits behind it
     seconds: dict[str, float] = field(default_factory=dict)  # of work per stage; stages overlap
     elapsed: float = 0.0  # seconds from the first delivery to the last score
 
     @property
     def succeeded(self) -> bool:
-        """Every drop was taken in and every job ended well, with every blocking check."""
-        if self.refused:
-            return False
-        return bool(self.jobs) and all(job.succeeded and not job.failures for job in self.jobs)
+        """Every drop was taken in and every job ended well at last, with every blocking check."""
+        return not self.refused and not self.failed
+
+    @property
+    def failed(self) -> list[JobResult]:
+        """The jobs that did not end well."""
+        return [job for job in self.jobs if not job.succeeded or job.failures]
 
 
 def chosen_drops(drops: Path, first: Month | None, last: Month | None) -> list[tuple[Month, Path]]:
@@ -80,6 +85,43 @@ def run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunO
         return _run_months(drops, on_progress)
 
 
+def run_due_months(first: Month | None, last: Month | None, on_progress: OnProgress) -> RunOutcome:
+    """Do what is due of months that were delivered before, and what waited behind them.
+
+    Args:
+        first: the first month; the oldest one delivered if None.
+        last: the last month; the newest one delivered if None.
+        on_progress: told the stage, months done and months due.
+
+    Raises:
+        ChurnError: nothing of these months was delivered.
+    """
+    with connect() as guard:
+        lock(guard, BATCH_LOCK)
+        months = [
+            month
+            for month in delivered_months()
+            if (first is None or month >= first) and (last is None or month <= last)
+        ]
+        if not months:
+            raise ChurnError(
+                "no month asked for was delivered before",
+                remedy="name a folder of drops: churn run --drops DIR",
+            )
+        outcome = RunOutcome(months=months)
+        outcome.waiting = [month for month in months if month not in read_facts().trainings]
+        started = time.perf_counter()
+        with instance() as found:
+            for done, job in enumerate(_healing(months, found, by_hand=True)):
+                outcome.jobs = ended_at_last(outcome.jobs, [job])
+                on_progress("again", done + 1, done + 2, f"{job.job} {job.month}")
+            outcome.behind = sentences(look_at(found))
+        on_progress("again", len(outcome.jobs), len(outcome.jobs), "")
+        outcome.elapsed = time.perf_counter() - started
+        outcome.models = [m.as_row() for month in months for m in trained_models(month)]
+    return outcome
+
+
 def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunOutcome:
     outcome = RunOutcome()
     started = time.perf_counter()
@@ -93,17 +135,44 @@ def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> Run
             outcome.months.append(month)
     on_progress("deliver", len(drops), len(drops), "")
     outcome.seconds["deliver"] = time.perf_counter() - started
-    trainable = [month for month in outcome.months if accepted(month, LABELS)]
-    outcome.waiting = [month for month in outcome.months if month not in trainable]
     if not outcome.months:
         return outcome
+    facts = read_facts()
+    outcome.waiting = [month for month in outcome.months if month not in facts.trainings]
+    not_to_train = {*outcome.waiting, *facts.late}
+    trainable = [month for month in outcome.months if month not in not_to_train]
     with instance() as found, Lane() as lane:
         outcome.jobs = _in_two_lanes(outcome.months, trainable, found, lane, on_progress)
+        outcome.jobs = ended_at_last(outcome.jobs, _healing(outcome.months, found))
+        outcome.behind = sentences(look_at(found))
     for job in outcome.jobs:
         outcome.seconds[job.job] = outcome.seconds.get(job.job, 0.0) + job.seconds
     outcome.elapsed = time.perf_counter() - started
     outcome.models = [model.as_row() for month in trainable for model in trained_models(month)]
     return outcome
+
+
+def _healing(
+    months: Collection[Month], found: dg.DagsterInstance, *, by_hand: bool = False
+) -> Iterator[JobResult]:
+    """Ask once more for what failed, then do what waited behind it, the scores of other months included.
+
+    What fails again is left to the sensor of a stack that is up, which asks further and further apart.
+    """
+
+    def is_ours(item: Due) -> bool:
+        return item.month in months or item.stage == "score_month"
+
+    return work_off(found, is_ours, given_up_too=by_hand)
+
+
+def ended_at_last(jobs: Iterable[JobResult], again: Iterable[JobResult]) -> list[JobResult]:
+    """Return how each job of each month ended the last time; what was not done again stays as it was."""
+    ended = {(job.job, job.month): job for job in jobs}
+    for job in again:
+        before = ended.get((job.job, job.month))
+        ended[job.job, job.month] = job.after(before) if before else job
+    return list(ended.values())
 
 
 def _in_two_lanes(
@@ -132,10 +201,13 @@ def _in_two_lanes(
     for number, month in enumerate(months):
         if number:
             closed.append(closing[number - 1].result())
+        if not closed[number].succeeded:
+            look_at(found)  # the reports of the months after it tell of it
         if month in trainable and closed[number].succeeded:
             training.append(run_job("train_month", month, found))
             bar.advance()
-        scoring.append(lane.submit("score_month", month, score.advance))
+        if closed[number].succeeded:
+            scoring.append(lane.submit("score_month", month, score.advance))
     return [*closed, *training, *(job.result() for job in scoring)]
 
 

@@ -5,6 +5,9 @@ import dagster as dg
 from churn.contract.features import VIEWS
 from churn.contract.tables import LABELS, PROFILE_TABLES
 
+VERSION_TAG = "churn/version"  # of a run: what its month rests on
+ATTEMPT_TAG = "churn/attempt"  # of a run: 1 for the first one of its version
+
 CLOSE_KEYS = [
     *(table.name for table in PROFILE_TABLES),
     *(table.snapshot for table in PROFILE_TABLES),

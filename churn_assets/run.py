@@ -5,16 +5,18 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
 
 from churn.errors import ChurnError
+from churn.intake import read_facts
 from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
+from churn_assets.jobs import VERSION_TAG
 from churn_assets.storage import keep_connections
 
 CheckState = Literal["passed", "warned", "failed"]
@@ -37,6 +39,22 @@ class JobResult:
     checks: Mapping[str, CheckState]  # asset.check -> how it came out
     seconds: float  # from its start to its records closed
     warnings: tuple[str, ...] = ()  # checks that failed and block nothing, in words
+
+    def after(self, before: "JobResult") -> "JobResult":
+        """Return this attempt as the end of what an earlier one began: it made only what was left."""
+        checks = {**before.checks, **self.checks}
+        kept = [
+            failure
+            for failure in before.failures
+            if before.checks.get(name := failure.partition(":")[0]) == "failed"
+            and name not in self.checks
+        ]
+        return replace(
+            self,
+            checks=checks,
+            failures=(*kept, *self.failures),
+            seconds=before.seconds + self.seconds,
+        )
 
 
 @contextmanager
@@ -62,6 +80,9 @@ def run_job(
     job: str,
     month: Month,
     found: dg.DagsterInstance,
+    *,
+    tags: Mapping[str, str] | None = None,
+    assets: Sequence[str] | None = None,
 ) -> JobResult:
     """Run one job for one month in this process.
 
@@ -69,10 +90,13 @@ def run_job(
         job: `month_close`, `train_month` or `score_month`.
         month: the partition.
         found: the Dagster instance to record on.
+        tags: by which `churn_assets.due` counts attempts; the month's version, if none are given.
+        assets: those of the job that are to be made; all of them, where none is named.
     """
     from churn_assets.definitions import defs
 
     run_id, started = str(uuid.uuid4()), time.perf_counter()
+    known_by = version_tags(job, month) if tags is None else tags
     succeeded = False
     try:
         result = defs.resolve_job_def(job).execute_in_process(
@@ -80,18 +104,42 @@ def run_job(
             instance=found,
             raise_on_error=False,
             run_id=run_id,
-            tags={"churn/launched_by": "command line"},
+            tags={"churn/launched_by": "command line", **known_by},
+            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             run_config=_QUIET,
         )
         succeeded = result.success
     finally:
-        close_records(run_id, succeeded=succeeded)
+        unclosed = _close_records(run_id, succeeded=succeeded)
     if any(_is_interruption(event) for event in result.all_events):
         raise KeyboardInterrupt  # Dagster kept it to itself, as the failure of one run
     failures, checks = _said_by(result.all_events)
+    if unclosed:
+        failures = (*failures, unclosed)
     seconds = time.perf_counter() - started
     warnings = _warnings_in(result.all_events)
     return JobResult(job, month, run_id, succeeded, failures, checks, seconds, warnings)
+
+
+def _close_records(run_id: str, *, succeeded: bool) -> str:
+    """Close a run's MLflow records; return why that was not possible: it ends no other month's work."""
+    try:
+        close_records(run_id, succeeded=succeeded)
+    except ChurnError as error:
+        return f"the run's records in MLflow stay open: {error}"
+    return ""
+
+
+def version_tags(job: str, month: Month) -> dict[str, str]:
+    """Return the tag of a run that nobody asked for by version, so that it counts as an attempt, too."""
+    facts = read_facts()
+    versions = {
+        "month_close": facts.closings,
+        "train_month": facts.trainings,
+        "score_month": facts.scorings,
+    }
+    version = versions.get(job, {}).get(month)
+    return {VERSION_TAG: version} if version else {}
 
 
 def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[str, CheckState]]:
@@ -110,7 +158,7 @@ def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[s
             failures += _said_of_step(event, failures)
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE and not failures:
             # Outside of a step, such as a resource that cannot be made.
-            failures.append(_said_of_error(event.job_failure_data.error))
+            failures.append(_said_of_run(event))
     return tuple(failures), checks
 
 
@@ -153,6 +201,18 @@ def _said_of_error(error: Any) -> str:
     if not error:
         return "failed"
     return str(error.message).strip().removeprefix(f"{ChurnError.__module__}.ChurnError: ")
+
+
+def _said_of_run(event: dg.DagsterEvent) -> str:
+    """Return why a run failed outside of its steps; a run that was found dead has no error, only words."""
+    failure: Any = event.event_specific_data
+    return _said_of_error(failure.error) if failure and failure.error else str(event.message)
+
+
+def what_failed(events: Iterable[dg.DagsterEvent]) -> str:
+    """Return why a run failed, in words; what ended it outside of its steps is said, too."""
+    failures, _ = _said_by(events)
+    return "; ".join(failures) or "it was ended before it was through"
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:

@@ -1,9 +1,11 @@
-"""The month-close schedule: it launches nothing, it says which drops are late."""
+"""The month-close schedule: it launches nothing, it says which drops are late and which months failed."""
 
 import dagster as dg
 
+from churn.due import sentences
 from churn.intake import late_months
 from churn.months import Month
+from churn_assets.due import look_at
 from churn_assets.jobs import month_close
 
 
@@ -14,7 +16,8 @@ from churn_assets.jobs import month_close
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
         "On the third of each month: names the closed months whose drop has not been accepted, here and "
-        "as an observation on `users`. Runs are requested by sensors alone."
+        "as an observation on `users`, and what has failed or waits behind what failed. Runs are requested "
+        "by sensors alone."
     ),
 )
 def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
@@ -30,8 +33,7 @@ def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
                 metadata={"late": True, "closed_on": str(month.as_of_date)},
             )
         )
+    said = f"every drop up to {last_closed} is here"
     if late:
-        return dg.SkipReason(
-            f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
-        )
-    return dg.SkipReason(f"every drop up to {last_closed} is here")
+        said = f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
+    return dg.SkipReason("\n".join([said, *sentences(look_at(context.instance))]))

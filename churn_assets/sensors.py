@@ -9,16 +9,13 @@ import dagster as dg
 
 from churn.deliveries.drops import Stray
 from churn.drops_folder import Look, NotTaken, read_cursor, take_in
-from churn.intake import (
-    closable_months,
-    command_line_at_work,
-    scorable_months,
-    trainable_months,
-)
+from churn.due import askable, sentences
+from churn.intake import command_line_at_work
 from churn.markdown import plain
 from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
+from churn_assets.due import look_at, run_request
 from churn_assets.jobs import month_close, score_month, train_month
 from churn_assets.partitions import MONTHS
 
@@ -32,9 +29,10 @@ from churn_assets.partitions import MONTHS
         "Takes new drops in from the drops folder (CHURN_DROPS, default `drops` in the state folder) and "
         "requests month_close for what was accepted, then train_month for months whose labels are there, "
         "and score_month for closed months, again where another release turns out to have been in force. "
-        "A refused drop is a failed `valid` check with the offending rows, and is asked about again when "
-        "time, settings or other deliveries may have changed the answer; what is no drop is passed over, "
-        "and named."
+        "A month that failed is asked for again, further and further apart (CHURN_RETRY_MINUTES), then given "
+        "up and named. A refused drop is a failed `valid` check with the offending rows, and is asked about "
+        "again when time, settings or other deliveries may have changed the answer; what is no drop is "
+        "passed over, and named."
     ),
 )
 def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -45,30 +43,21 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         )
     folder, cursor = get_settings().drops_folder, read_cursor(context.cursor)
     look = take_in(folder, cursor, now=datetime.now(UTC))
-    trained = context.instance.get_materialized_partitions(dg.AssetKey("churn_model"))
-    requests = [
-        _request("month_close", month, delivery) for month, delivery in closable_months().items()
-    ] + [
-        _request("train_month", month, delivery)
-        for month, delivery in trainable_months().items()
-        if month.partition_key not in trained
-    ]
-    requests += [
-        _request("score_month", month, version) for month, version in scorable_months().items()
-    ]
     _say(context.log, look)
+    months = look_at(context.instance)
+    for text in sentences(months):
+        context.log.warning(text)
     return dg.SensorResult(
-        run_requests=requests,
+        run_requests=[run_request(item) for item in askable(months, _now(context))],
         asset_events=list(_events(look)),
         cursor=json.dumps(look.cursor),
     )
 
 
-def _request(job: str, month: Month, version: int | str) -> dg.RunRequest:
-    """Ask for a run, once per version of what it works on."""
-    return dg.RunRequest(
-        run_key=f"{job}:{month}:{version}", job_name=job, partition_key=month.partition_key
-    )
+def _now(context: dg.SensorEvaluationContext) -> datetime | None:
+    """Return the time as the sensor's ticks know it; before the second one nothing is asked for again."""
+    ticked = context.last_tick_completion_time
+    return datetime.fromtimestamp(ticked, UTC) if ticked else None
 
 
 def _say(log: logging.Logger, look: Look) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from churn.contract.tables import LABELS, SUBSCRIPTIONS
 from churn.deliveries import deliver
+from churn.due import sentences
 from churn.intake import late_months, trainable_months
 from churn.months import Month
 from churn.population.drops import write_drops
@@ -22,11 +23,22 @@ from churn.promotion.ledger import entries
 from churn.promotion.show import sentence
 from churn.promotion.timeline import decisions
 from churn.settings import get_settings
+from churn_assets.batch import ended_at_last
+from churn_assets.due import look_at, work_off
 from churn_assets.run import JobResult, instance, run_job
 
 ALARMS = ("feature_drift.no_drift", "model_performance.as_estimated")  # their warnings count
 OnProgress = Callable[[str, int, int, str], None]
 _CORRECTED_USERS = 50
+
+
+@dataclass(frozen=True)
+class Played:
+    """The timeline, and what nobody had planted."""
+
+    rows: "list[Happened]"
+    failed: list[JobResult]  # at the end: what was mended meanwhile is not among them
+    behind: list[str]  # what waits behind it
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,10 @@ class Happened:
 
 def simulate(
     folder: Path, troubles: Troubles, *, users: int, seed: int, on_progress: OnProgress
-) -> list[Happened]:
-    """Play two years in the empty state of the settings, and return a row per month.
+) -> Played:
+    """Play two years in the empty state of the settings: a row per month, and what failed unplanned.
+
+    What failed is asked for once more at every month end, as the sensor would have done by then.
 
     Args:
         folder: where the drops are written.
@@ -58,12 +72,14 @@ def simulate(
     )
     on_progress("generate", MONTHS, MONTHS, "")
     noticed: dict[Month, list[str]] = defaultdict(list)
+    jobs: list[JobResult] = []
     with instance() as found:
         for number in range(MONTHS):
             on_progress("simulate", number, MONTHS, str(first.shift(number)))
-            for month, what in _month_end(first, number, drops, troubles, found):
+            for month, what in _month_end(first, number, drops, troubles, found, jobs):
                 if what not in noticed[month]:
                     noticed[month].append(what)
+        behind = sentences(look_at(found))
     on_progress("simulate", MONTHS, MONTHS, "")
     decided = decisions(entries())
     rows = []
@@ -77,7 +93,8 @@ def simulate(
                 sentence(decided.get(month)),
             )
         )
-    return rows
+    failed = [job for job in ended_at_last(jobs, ()) if not job.succeeded or job.failures]
+    return Played(rows, failed, behind)
 
 
 def as_json(rows: list[Happened]) -> list[dict[str, str]]:
@@ -86,7 +103,12 @@ def as_json(rows: list[Happened]) -> list[dict[str, str]]:
 
 
 def _month_end(
-    first: Month, number: int, drops: list[Path], troubles: Troubles, found: dg.DagsterInstance
+    first: Month,
+    number: int,
+    drops: list[Path],
+    troubles: Troubles,
+    found: dg.DagsterInstance,
+    jobs: list[JobResult],
 ) -> Iterator[tuple[Month, str]]:
     """Yield what is noticed, and of which month, when month `number` has closed."""
     closed = first.shift(number)
@@ -104,13 +126,19 @@ def _month_end(
             due.append(("month_close", month))
     for month in late_months(closed):
         yield month, "late_drops"
-    for job, month in due:
-        yield from _alarms(run_job(job, month, found))
+    ended = [run_job(job, month, found) for job, month in due]
     before = closed.shift(-1)
     if before in trainable_months() and number - 1 != troubles.late:
-        yield from _alarms(run_job("train_month", before, found))
+        ended.append(run_job("train_month", before, found))
     if ("month_close", closed) in due:
-        yield from _alarms(run_job("score_month", closed, found))
+        ended.append(run_job("score_month", closed, found))
+    jobs[:] = ended_at_last(jobs, ended)
+    if any(not job.succeeded for job in jobs):
+        again = list(work_off(found, lambda item: item.month <= closed))
+        jobs[:] = ended_at_last(jobs, again)
+        ended += again
+    for job in ended:
+        yield from _alarms(job)
 
 
 def _alarms(job: JobResult) -> Iterator[tuple[Month, str]]:

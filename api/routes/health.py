@@ -19,6 +19,7 @@ async def _health(request: Request) -> Health:
         ready=store.ready and model.ready,
         store=StoreHealth(ready=store.ready, problem=store.problem, newest_as_of=store.newest),
         model=model,
+        months_behind=list(store.months_behind),
     )
 
 

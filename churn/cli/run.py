@@ -14,7 +14,13 @@ from churn.months import Month
 
 
 def run(
-    drops: Annotated[Path, typer.Option(help="A folder of month_NNN drops, or one drop.")],
+    drops: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of month_NNN drops, or one drop; if unset, the months that were delivered"
+            " before are put through again, as far as they are not done."
+        ),
+    ] = None,
     from_month: Annotated[
         str | None,
         typer.Option("--from", help="First month, as 2024-01; the first drop's if unset."),
@@ -29,25 +35,29 @@ def run(
     """Deliver drops and put them through the graph: raw tables to online features, labels to models.
 
     Runs on the stack that is up; otherwise starts what it needs (Postgres, MLflow, the API) and stops
-    it at the end. A refused drop is left out: the other months are processed, and it stays a hole. The
-    exit status is 0 only if no drop was refused and every blocking check and the API's smoke check passed.
+    it at the end. A refused drop is left out: the other months are processed, and it stays a hole. What
+    failed is asked for once more, and what waited behind it is done. The exit status is 0 only if no drop
+    was refused, every job ended well at last, and every blocking check and the API's smoke check passed.
 
-    **Example**
+    **Examples**
 
     - `churn generate --months 6 --out drops && churn run --drops drops --json out.json`
+    - `churn run --from 2024-03 --to 2024-03` (delivered before; its close had failed)
     """
     from churn.cli.deliver import show_refused, show_strays
     from churn.cli.progress import running, stage_bars
     from churn.cli.summary import show_summary
-    from churn_assets.batch import chosen_drops, run_months
+    from churn_assets.batch import chosen_drops, run_due_months, run_months
 
     console = out()
-    chosen = chosen_drops(drops, month_or_none(from_month), month_or_none(to_month))
+    first, last = month_or_none(from_month), month_or_none(to_month)
+    chosen = chosen_drops(drops, first, last) if drops else []
     writable(json_file)
-    show_strays(drops)
+    if drops:
+        show_strays(drops)
     with running("postgres", "mlflow", "api"):
         with stage_bars(console) as move:
-            outcome = run_months(chosen, move)
+            outcome = run_months(chosen, move) if drops else run_due_months(first, last, move)
         if outcome.months:
             show_summary(console, outcome)
     show_refused(outcome.refused, outcome.months, "processed")

@@ -30,7 +30,8 @@ def simulate(
 
     Every month goes through the real graph when it arrives, on a stack of its own in the folder
     `simulation` of the state folder, which is begun afresh; nothing of yours is touched. Prints what was
-    planted, what noticed it, and what the gate decided on that month's labels.
+    planted, what noticed it, and what the gate decided on that month's labels. The exit status is 1 where
+    nothing noticed what was planted, or where something failed that was not.
 
     **Example**
 
@@ -40,18 +41,20 @@ def simulate(
     writable(json_file)
     _state_of_its_own()
     from churn.cli.progress import running, stage_bars
+    from churn.cli.summary import show_failed
     from churn.population.troubles import Troubles
     from churn_assets.simulation import as_json
     from churn_assets.simulation import simulate as play
 
     with running("postgres", "mlflow", "api"), stage_bars(console) as move:
-        rows = play(
+        played = play(
             get_settings().home / PLAYED,
             Troubles(),
             users=users,
             seed=seed,
             on_progress=move,
         )
+    rows = played.rows
     console.print(_table(rows))
     if json_file:
         with as_the_person_has_it():
@@ -59,7 +62,8 @@ def simulate(
     missed = [row for row in rows if row.planted and not row.detected_by]
     for row in missed:
         console.print(f"[red]{row.month}: nothing noticed the {row.planted}[/red]")
-    raise typer.Exit(1 if missed else 0)
+    show_failed(console, played.failed, played.behind)
+    raise typer.Exit(1 if missed or played.failed else 0)
 
 
 def _state_of_its_own() -> None:

@@ -1,12 +1,18 @@
-"""`churn status`: how each part of the stack is."""
+"""`churn status`: how each part of the stack is, and which months are behind."""
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from churn.cli.screen import health_table, out
+
+if TYPE_CHECKING:
+    from churn.stack.health import PartHealth
+
+FAILED = ("failed", "given up")
 
 
 def status(
@@ -14,7 +20,9 @@ def status(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
-    """Ask each part of the stack whether it is well; exit status 1 if one is not.
+    """Ask each part of the stack whether it is well, and name the months that failed or wait for one.
+
+    The exit status is 1 if a part is not well, or a month has failed and is not mended yet.
 
     **Examples**
 
@@ -25,15 +33,32 @@ def status(
     from churn.stack.health import status as ask_all
 
     parts = ask_all()
+    months = _months_behind(parts)
     healthy = all(part.health == "healthy" for part in parts)
+    whole = healthy and not any(month["state"] in FAILED for month in months)
     if as_json:
         answer = {
             "home": str(home_folder()),
             "healthy": healthy,
             "parts": [dataclasses.asdict(part) for part in parts],
+            "months": months,
         }
         typer.echo(json.dumps(answer, indent=2))
     else:
-        out().print(health_table(parts))
-    if not healthy:
+        console = out()
+        console.print(health_table(parts))
+        for text in dict.fromkeys(month["sentence"] for month in months):
+            console.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
+    if not whole:
         raise typer.Exit(1)
+
+
+def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
+    """Return the stages of months that failed or wait behind a failure; none are known without Postgres."""
+    if not any(part.name == "postgres" and part.health == "healthy" for part in parts):
+        return []
+    from churn_assets.due import months_behind
+    from churn_assets.run import instance
+
+    with instance() as found:
+        return months_behind(found)

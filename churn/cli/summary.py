@@ -1,6 +1,7 @@
 """The table that a run ends with: months, rows, figures, champion, checks."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -13,8 +14,9 @@ from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.show import NO_RELEASE
 from churn_assets.batch import RunOutcome
-from churn_assets.run import CheckState
+from churn_assets.run import CheckState, JobResult
 
+_LONGEST = 60  # of what stands in the table; the whole of it is printed below
 _FIGURES = ("rows", "AUC", "F1", "accuracy")
 
 
@@ -28,8 +30,7 @@ def show_summary(console: Console, outcome: RunOutcome) -> None:
         checks = _checks(outcome, month)
         models = [m for m in outcome.models if m["month"] == str(month)]
         if not models:
-            waits = f"waits for labels ({month.matures_at.date()})"
-            table.add_row(str(month), waits, "", "", "", "", "", checks)
+            table.add_row(str(month), escape(why_no_model(outcome, month)), *[""] * 5, checks)
         for model in models:
             table.add_row(*_model_cells(model, champion), checks if model is models[0] else "")
     console.print(table)
@@ -38,9 +39,32 @@ def show_summary(console: Console, outcome: RunOutcome) -> None:
     for job in outcome.jobs:
         for warning in job.warnings:
             console.print(f"[yellow]{job.month} {job.job}[/yellow] {escape(warning)}")
-    for job in outcome.jobs:
+    show_failed(console, outcome.failed, outcome.behind)
+
+
+def show_failed(console: Console, failed: Iterable[JobResult], behind: Iterable[str]) -> None:
+    """Print what did not end well, and what waits behind it: since when, and what to do."""
+    for job in failed:
         for failure in job.failures:
             console.print(f"[red]{job.month} {job.job}[/red] {escape(failure)}")
+    for text in behind:
+        console.print(f"[yellow]{escape(text)}[/yellow]")
+
+
+def why_no_model(outcome: RunOutcome, month: Month) -> str:
+    """Return what a month without models waits for, or what went wrong."""
+    if month in outcome.waiting:
+        return f"waits for labels ({month.matures_at.date()})"
+    for what, name in (("training", "train_month"), ("closing", "month_close")):
+        for job in outcome.failed:
+            if job.month == month and job.job == name and not job.succeeded:
+                return f"{what} failed: {_first_line(job)}"
+    return "its labels came too late to train on"
+
+
+def _first_line(job: JobResult) -> str:
+    text = job.failures[0].splitlines()[0] if job.failures else "no reason was recorded"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _in_force() -> str:

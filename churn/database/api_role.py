@@ -17,7 +17,10 @@ _GRANTS = (
     sql.SQL("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"),
     sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}"),
     sql.SQL("GRANT USAGE ON SCHEMA online, feast TO {role}"),
-    sql.SQL("GRANT SELECT ON {users}, online.publications, online.release_in_force TO {role}"),
+    sql.SQL(
+        "GRANT SELECT ON {users}, online.publications, online.release_in_force, online.months_behind"
+        " TO {role}"
+    ),
     # Every publication makes online.users anew.
     sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA online GRANT SELECT ON TABLES TO {role}"),
     sql.SQL("GRANT SELECT (feature_service_name) ON feast.feature_services TO {role}"),

@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS online.release_in_force (
     release_id text NOT NULL, version text NOT NULL, onnx_sha256 text NOT NULL
 )"""
 
+# What the pipeline found failed or waiting at its last look; the API's role reads it for /health.
+_MONTHS_BEHIND: LiteralString = """
+CREATE TABLE IF NOT EXISTS online.months_behind (
+    stage text NOT NULL, month date NOT NULL, state text NOT NULL, said text NOT NULL,
+    PRIMARY KEY (stage, month)
+)"""
+
 
 def _features() -> dict[str, LiteralString]:
     """Return the features and their types, the widest first, so that no row is padded."""
@@ -66,3 +73,4 @@ def statements() -> Iterator[sql.SQL | sql.Composed]:
     )
     yield sql.SQL(_PUBLICATIONS)
     yield sql.SQL(_IN_FORCE)
+    yield sql.SQL(_MONTHS_BEHIND)

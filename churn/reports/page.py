@@ -45,6 +45,7 @@ def _lines(
         sections.decision(month),
         sections.use(month),
         sections.watch(month),
+        sections.behind(),
         sections.proof(user_id),
     )
 

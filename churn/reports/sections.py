@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from churn.contract.features import SERVICES
+from churn.due import Kept, Stage, read_look
 from churn.markdown import table
 from churn.model.monthly import TrainedModel
 from churn.monitoring.store import read_drift, read_performance
@@ -60,7 +61,7 @@ def models(month: Month, found: Sequence[TrainedModel], pictures: Sequence[str])
         )
         yield from ["", "Judged on the hold-out: a quarter of all users, never trained on.", ""]
     else:
-        yield f"None yet: the labels of {month} mature on {month.matures_at.date()}."
+        yield f"None yet: {_why_not_yet(month, 'train_month') or _labels_mature(month)}."
         yield ""
     yield from (f"![plots of a model]({name})" for name in pictures)
     yield from ["", "Categorical columns, one-hot encoded by the model:", ""]
@@ -112,7 +113,8 @@ def decision(month: Month) -> Iterator[str]:
     """What the gate decided on the month's labels."""
     yield from ["", "## Decision", ""]
     found = decisions(entries()).get(month)
-    yield f"{sentence(found)}."
+    behind = "" if found else _why_not_yet(month, "decision")
+    yield f"{sentence(found)}{f': {behind}' if behind else ''}."
     if found:
         yield from ["", evidence_table(found)]
 
@@ -122,6 +124,30 @@ def proof(user_id: str) -> Iterator[str]:
     yield from ["", "## Proof of each service", ""]
     for each in proofs(user_id):
         yield from [f"```console\n$ {each.command}\n{each.answer}\n```", ""]
+
+
+def behind() -> Iterator[str]:
+    """What has failed or waits behind a failure, of whatever month, as of the pipeline's last look."""
+    yield from ["", "## Months that are behind", ""]
+    kept = read_look()
+    if not kept:
+        yield "None: nothing has failed, and nothing waits for what has."
+        return
+    yield from table(("month", "stage", "state", "what is known"), map(_behind_row, kept))
+
+
+def _behind_row(each: Kept) -> Sequence[Any]:
+    return each.month, each.stage, each.state, each.said.replace("|", "\\|")
+
+
+def _why_not_yet(month: Month, stage: Stage) -> str:
+    """Return what keeps a stage of the month, if something failed; empty where nothing has."""
+    kept = (each.said for each in read_look() if (each.month, each.stage) == (month, stage))
+    return next(kept, "")
+
+
+def _labels_mature(month: Month) -> str:
+    return f"the labels of {month} mature on {month.matures_at.date()}"
 
 
 def _model_row(model: TrainedModel) -> Sequence[Any]:

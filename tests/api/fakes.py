@@ -41,6 +41,7 @@ class MemoryReader:
     down: bool = False
     closed: bool = False
     release: ReleaseInForce | None = None
+    behind: list[str] = field(default_factory=list)
     reads: list[tuple[list[str], str]] = field(default_factory=list)
 
     async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
@@ -56,6 +57,9 @@ class MemoryReader:
 
     async def in_force(self) -> ReleaseInForce | None:
         return self.release
+
+    async def months_behind(self) -> list[str]:
+        return self.behind
 
     async def close(self) -> None:
         self.closed = True

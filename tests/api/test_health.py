@@ -34,7 +34,12 @@ def test_ready_follows_the_store_and_the_model(
             "as_of": "2024-01-31",
             "ledger_problem": None,
         },
+        "months_behind": [],
     }
+    # a month that failed is told, and does not end serving
+    reader.behind = ["month_close of 2024-03 failed once"]
+    behind = unready.get("/health/ready")
+    assert (behind.status_code, behind.json()["months_behind"]) == (200, reader.behind)
     reader.down = True
     assert unready.get("/health/ready").status_code == 503
     body = unready.get("/health")

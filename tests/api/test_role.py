@@ -43,6 +43,7 @@ GRANTED = {
     ("online.users", "SELECT"),
     ("online.publications", "SELECT"),
     ("online.release_in_force", "SELECT"),
+    ("online.months_behind", "SELECT"),
     ("feast", "USAGE"),
     ("feast.feature_services.feature_service_name", "SELECT"),
 }

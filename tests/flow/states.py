@@ -103,7 +103,11 @@ class State:
 
 
 def new_state(
-    server: EmbeddedPostgres, home: Path, mlflow_uri: str, template: str = "template_churn"
+    server: EmbeddedPostgres,
+    home: Path,
+    mlflow_uri: str,
+    template: str = "template_churn",
+    **environment: str,
 ) -> State:
     """Return a state with an empty database, or a copy of another one, made ready for Feast."""
     database = f"flow{os.getpid()}_{next(_NUMBERS)}"
@@ -115,6 +119,7 @@ def new_state(
             "MLFLOW_TRACKING_URI": mlflow_uri,
             "MLFLOW_EXPERIMENT": database,
             "CHURN_API_URL": "http://127.0.0.1:9",  # nothing answers there
+            **environment,
         }
     )
     with state.entered():

@@ -9,12 +9,16 @@ import pytest
 from churn.contract.tables import TABLES
 from churn.database import connect, lock
 from churn.deliveries import accepted
+from churn.due import read_look
 from churn.intake import BATCH_LOCK
 from churn.scoring.scores import score_month
 from churn.settings import Settings, get_settings
+from churn_assets.due import months_behind
 from churn_assets.sensors import drops_folder
 from tests.deliveries.small import FEBRUARY, JANUARY, put_drop
 from tests.graph.months import close
+
+_STARTED = dg.DagsterRunStatus.STARTED
 
 
 @pytest.fixture
@@ -29,8 +33,13 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
 
 
-def look(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    result = drops_folder(dg.build_sensor_context(instance=instance, cursor=cursor))
+def look(
+    instance: dg.DagsterInstance, cursor: str | None = None, at: float | None = None
+) -> dg.SensorResult:
+    context = dg.SensorEvaluationContext(
+        None, instance=instance, cursor=cursor, last_tick_completion_time=at
+    )
+    result = drops_folder(context)
     assert isinstance(result, dg.SensorResult)
     return result
 
@@ -166,6 +175,8 @@ def test_training_waits_for_labels_and_for_the_publication(folder: Path, instanc
     assert requests(result) == [
         ("train_month", "2024-01-01", f"train_month:2024-01:{newest_id(labels=True)}")
     ]
+    [request] = result.run_requests or []
+    assert request.tags["churn/version"] == str(newest_id(labels=True))
 
 
 def test_a_trained_month_is_not_trained_again(folder: Path, instance) -> None:
@@ -205,3 +216,51 @@ def test_it_stands_back_while_the_command_line_is_at_work(folder: Path, instance
         assert not result.run_requests
         assert not accepted(JANUARY, TABLES[0])
     assert [r[0] for r in requests(look(instance, "{}"))] == ["month_close"]
+
+
+def fail(instance: dg.DagsterInstance, request: dg.RunRequest, why: str) -> float:
+    """Record a run of the request that failed before its first step; return when it ended."""
+    tags = {**request.tags, "dagster/partition": request.partition_key or ""}
+    run = dg.DagsterRun(job_name=request.job_name or "", tags=tags, status=_STARTED)
+    instance.add_run(run)
+    instance.report_run_failed(run, message=why)
+    record = instance.get_run_record_by_id(run.run_id)
+    assert record is not None
+    assert record.end_time is not None
+    return record.end_time
+
+
+def test_a_month_that_failed_is_asked_for_again_by_itself_then_given_up_and_named(
+    folder: Path, instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_RETRY_MINUTES", "1,5")
+    get_settings.cache_clear()
+    put_drop(folder / "month_000")
+    first = look(instance)
+    key = f"month_close:2024-01:{newest_id()}"
+    result = first
+    for number, minutes in ((2, 1), (3, 5)):
+        [request] = result.run_requests or []
+        ended = fail(instance, request, "Server disconnected without sending a response")
+        assert requests(look(instance, first.cursor, ended + minutes * 60 - 1)) == []
+        result = look(instance, first.cursor, ended + minutes * 60 + 1)
+        assert requests(result) == [("month_close", "2024-01-01", f"{key}:{number}")]
+    [request] = result.run_requests or []
+    ended = fail(instance, request, "Server disconnected without sending a response")
+    assert requests(look(instance, first.cursor, ended + 10_000_000)) == []
+    behind = months_behind(instance)  # what `churn status` shows
+    assert {(each["stage"], each["state"]) for each in behind} == {
+        ("month_close", "given up"),
+        ("train_month", "waits"),
+        ("score_month", "waits"),
+        ("decision", "waits"),
+    }
+    assert len({each["sentence"] for each in behind}) == 1
+    kept = {(each.stage, each.month): each for each in read_look()}
+    assert kept["month_close", JANUARY].state == "given up"
+    assert "failed 3 times since" in kept["month_close", JANUARY].said
+    assert "Server disconnected without sending a response" in kept["decision", JANUARY].said
+    put_drop(folder / "month_000", {"subscriptions.csv": ("56.95", "57.95")})
+    [corrected] = requests(look(instance, first.cursor, ended))
+    assert corrected == ("month_close", "2024-01-01", f"month_close:2024-01:{newest_id()}")
+    assert corrected[2] != key

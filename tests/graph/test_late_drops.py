@@ -3,7 +3,8 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from churn.deliveries import deliver
+from churn.contract.tables import PROFILE_TABLES
+from churn.deliveries import accepted, deliver
 from churn.settings import Settings, get_settings
 from churn_assets.schedules import late_drops
 from tests.deliveries.small import FEBRUARY, JANUARY, NOW, write_drop
@@ -52,3 +53,23 @@ def test_nothing_after_the_last_month_is_late(
         deliver(write_drop(tmp_path / folder), now=NOW)
     with dg.DagsterInstance.local_temp() as instance:
         assert "is here" in tick(instance)
+
+
+def test_what_failed_and_what_waits_behind_it_is_named_beside_the_late_drops(
+    settings: Settings, tmp_path
+) -> None:
+    deliver(write_drop(tmp_path / "month_000"), now=NOW)
+    with dg.DagsterInstance.local_temp() as instance:
+        version = str(max(d.delivery_id for t in PROFILE_TABLES for d in accepted(JANUARY, t)))
+        tags = {"dagster/partition": JANUARY.partition_key, "churn/version": version}
+        run = dg.DagsterRun(job_name="month_close", tags=tags, status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(run)
+        instance.report_run_failed(run, message="MLflow does not answer")
+        said = tick(instance, dt.datetime(2024, 2, 3, 6, tzinfo=dt.UTC))
+    first, second = said.splitlines()
+    assert first == "every drop up to 2024-01 is here"
+    assert second.startswith(
+        "train_month of 2024-01 and score_month of 2024-01 and decision of 2024-01 wait for month_close"
+        " of 2024-01, which failed once since "
+    )
+    assert "(MLflow does not answer): it is asked for again from" in second

@@ -23,8 +23,15 @@ JANUARY, FEBRUARY, MARCH = month(0), month(1), month(2)
 pytestmark = pytest.mark.usefixtures("settings")
 
 
-def look() -> dg.SensorResult | dg.SkipReason:
-    found = alarms(dg.build_sensor_context(instance=dg.DagsterInstance.ephemeral()))
+def look(
+    instance: dg.DagsterInstance | None = None, at: float | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    context = dg.SensorEvaluationContext(
+        None,
+        instance=instance or dg.DagsterInstance.ephemeral(),
+        last_tick_completion_time=at,
+    )
+    found = alarms(context)
     assert isinstance(found, dg.SensorResult | dg.SkipReason)
     return found
 
@@ -62,6 +69,22 @@ def test_an_alarm_asks_for_the_newest_trainable_month_once() -> None:
     assert [each.run_key for each in look().run_requests] == [asked.run_key]
     deliver_labels(FEBRUARY, late=dt.timedelta(days=40))  # too late to be trained on
     assert [each.partition_key for each in look().run_requests] == [JANUARY.partition_key]
+
+
+def test_an_answer_that_failed_is_asked_for_again_after_a_minute() -> None:
+    price_rise()
+    deliver(JANUARY, labels=True)
+    publish(JANUARY)
+    instance = dg.DagsterInstance.ephemeral()
+    [asked] = look(instance).run_requests
+    run = dg.DagsterRun(job_name="train_month", tags=asked.tags, status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(run)
+    assert look(instance).run_requests == []  # it is under way
+    instance.report_run_failed(run, message="Server disconnected without sending a response")
+    ended = instance.get_run_record_by_id(run.run_id).end_time
+    assert look(instance, ended + 59).run_requests == []
+    [again] = look(instance, ended + 61).run_requests
+    assert again.run_key == f"{asked.run_key}:2"
 
 
 def test_the_newest_month_is_the_one_to_train_on() -> None:

@@ -1,0 +1,197 @@
+"""What is due, asked of Dagster: the runs of the three jobs, and the runs to ask for next.
+
+The sensor and the command line ask here, so that a month that failed is asked for again in the same way.
+How often it was tried is counted from the run records, so that a restart of the daemon forgets nothing.
+"""
+
+import dataclasses
+import datetime as dt
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from churn.due import (
+    JOBS,
+    Attempt,
+    Due,
+    Job,
+    askable,
+    is_behind,
+    keep_look,
+    look,
+    told_by_root,
+)
+from churn.intake import read_facts
+from churn.months import Month
+from churn.settings import get_settings
+from churn_assets.jobs import ATTEMPT_TAG, CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS, VERSION_TAG
+from churn_assets.monthly import ALARM_TAG
+from churn_assets.run import JobResult, run_job, what_failed
+
+PARTITION_TAG = "dagster/partition"
+_END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)  # for a command, which has no minutes to wait
+_ASSETS: dict[Job, list[str]] = {
+    "month_close": CLOSE_KEYS,
+    "train_month": TRAIN_KEYS,
+    "score_month": SCORE_KEYS,
+}
+_EVENTS = {
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+}
+
+
+def look_at(instance: dg.DagsterInstance) -> list[Due]:
+    """Return how every stage of every month stands, and keep what is wrong for those who show it."""
+    attempts = list(_attempts(instance))  # before the facts: a run that ended is in them
+    items = _look(instance, attempts)
+    keep_look(items)
+    return items
+
+
+def months_behind(instance: dg.DagsterInstance) -> list[dict[str, str]]:
+    """Return what failed or waits behind a failure as JSON knows it, with the sentence that tells of it."""
+    items = _look(instance, list(_attempts(instance)))
+    told = told_by_root(items)
+    return [
+        {
+            "month": str(item.month),
+            "stage": item.stage,
+            "state": item.state,
+            "sentence": told[item.behind or (item.stage, item.month)],
+        }
+        for item in items
+        if is_behind(item, items)
+    ]
+
+
+def _look(instance: dg.DagsterInstance, attempts: list[Attempt]) -> list[Due]:
+    trained = instance.get_materialized_partitions(dg.AssetKey("churn_model"))
+    facts = dataclasses.replace(
+        read_facts(), trained=frozenset(Month.parse(key) for key in trained)
+    )
+    return look(facts, attempts, _ASSETS, get_settings().retry_delays)
+
+
+def run_request(item: Due) -> dg.RunRequest:
+    """Ask Dagster for the run of what is due; every attempt has a key of its own."""
+    attempt = item.asked + 1
+    again = f":{attempt}" if attempt > 1 else ""
+    return dg.RunRequest(
+        run_key=f"{item.stage}:{item.month}:{item.version}{again}",
+        job_name=item.stage,
+        partition_key=item.month.partition_key,
+        tags=run_tags(item),
+        asset_selection=[dg.AssetKey(name) for name in item.left] or None,
+    )
+
+
+def run_tags(item: Due) -> dict[str, str]:
+    """Return the tags by which a run is known again as an attempt at what was due."""
+    return {VERSION_TAG: item.version, ATTEMPT_TAG: str(item.asked + 1)}
+
+
+def run_due(item: Due, instance: dg.DagsterInstance) -> JobResult:
+    """Run what is due in this process: what an earlier attempt has made is not made again."""
+    return run_job(item.stage, item.month, instance, tags=run_tags(item), assets=item.left or None)
+
+
+def work_off(
+    instance: dg.DagsterInstance,
+    may: Callable[[Due], bool] = lambda item: True,
+    *,
+    given_up_too: bool = False,
+) -> Iterator[JobResult]:
+    """Run what is due in this process, one after the other, until nothing is left that was not tried.
+
+    Nothing is tried more than once here, and a failure is not waited for: that is the sensor's part.
+
+    Args:
+        instance: the Dagster instance.
+        may: says what may be run.
+        given_up_too: a person asks, who has mended the cause.
+    """
+    tried: set[tuple[str, Month, str]] = set()
+    while True:
+        items = look_at(instance)
+        chosen = [
+            item
+            for item in askable(items, _END_OF_TIME, given_up_too=given_up_too)
+            if may(item) and (item.stage, item.month, item.version) not in tried
+        ]
+        if not chosen:
+            return
+        tried.add((chosen[0].stage, chosen[0].month, chosen[0].version))
+        yield run_due(chosen[0], instance)
+
+
+def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
+    """Yield the runs of the three jobs, the newest first; of failed ones that still matter, why."""
+    settled: set[tuple[Job, str]] = set()  # a newer run came out well
+    for job in JOBS:
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job)):
+            run = record.dagster_run
+            key = run.tags.get(PARTITION_TAG)
+            if key is None or ALARM_TAG in run.tags:  # an alarm's training has its own counting
+                continue
+            attempt = Attempt(
+                job,
+                Month.parse(key),
+                run.tags.get(VERSION_TAG),
+                "succeeded"
+                if run.status == dg.DagsterRunStatus.SUCCESS
+                else "failed"
+                if run.is_finished
+                else "under way",
+                _ended_at(record),
+            )
+            if attempt.state == "failed" and (job, key) not in settled:
+                why = _failure(instance, run.run_id)
+                attempt = dataclasses.replace(attempt, **why._asdict())
+            if attempt.state == "succeeded":
+                settled.add((job, key))
+            yield attempt
+
+
+class _Failure(NamedTuple):
+    """What the events of a failed run say."""
+
+    error: str
+    is_refused: bool
+    finished: frozenset[str]
+
+
+@functools.lru_cache(maxsize=512)  # a run that has ended never changes
+def _failure(instance: dg.DagsterInstance, run_id: str) -> _Failure:
+    entries = instance.all_logs(run_id, of_type=_EVENTS)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
+    finished = {event.step_key for event in events if event.is_step_success and event.step_key}
+    failed_checks = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    return _Failure(
+        what_failed(events),
+        any(_is_blocking(check) for check in failed_checks if not check.passed),
+        frozenset(finished),
+    )
+
+
+def _is_blocking(check: dg.AssetCheckEvaluation) -> bool:
+    return bool(check.blocking) and check.severity == dg.AssetCheckSeverity.ERROR
+
+
+def _ended_at(record: Any) -> dt.datetime:
+    """Return when a run ended, or when it was last heard of."""
+    ended = record.end_time
+    return dt.datetime.fromtimestamp(ended, dt.UTC) if ended else _aware(record.update_timestamp)
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

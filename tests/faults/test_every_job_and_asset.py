@@ -1,0 +1,81 @@
+"""One failure in each job and in each of its assets, then asked again: the world of no failure at all.
+
+Months are drawn, and so is what is run next: the order of runs is the daemon's, and must not matter.
+"""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from churn.months import months_between
+from churn.population.drops import write_drops
+from churn_assets.definitions import build_defs
+from tests.faults.planted import (
+    Fault,
+    Plan,
+    content,
+    faults,
+    mlflow_that_fails,
+    work_until_nothing_is_due,
+)
+from tests.flow.conftest import entered, fresh_state  # noqa: F401  (a fixture)
+from tests.flow.states import JANUARY, State
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+MONTHS = list(months_between(JANUARY, JANUARY.shift(3)))
+LABELLED = MONTHS[:-1]
+USERS = 300
+Play = Callable[[list[Fault], int], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def play(fresh_state: Any, tmp_path_factory: pytest.TempPathFactory) -> Play:  # noqa: F811
+    """Put a world through its months with failures planted, in an order that a seed draws."""
+    drops = write_drops(
+        tmp_path_factory.mktemp("drops"), first=JANUARY, users=USERS, months=len(MONTHS)
+    )
+
+    def world(planted: list[Fault], seed: int) -> dict[str, Any]:
+        plan, order = Plan(set(planted)), random.Random(seed)  # noqa: S311
+        home: Path = tmp_path_factory.mktemp("faults")
+        state: State = fresh_state(home, CHURN_RETRY_MINUTES=",".join(["1"] * 60))
+        with state.entered():
+            state.defs = build_defs({"mlflow": mlflow_that_fails(plan)})
+        with entered(state):
+            for drop in drops:
+                state.deliver(drop)
+            ended = work_until_nothing_is_due(state.instance, order.choice if planted else None)
+            found = content()
+        assert plan.open == set()
+        assert sum(not job.succeeded for job in ended) == len(planted)
+        shutil.rmtree(home)
+        return found
+
+    return world
+
+
+@pytest.fixture(scope="module")
+def undisturbed(play: Play) -> dict[str, Any]:
+    return play([], 0)
+
+
+@settings(
+    max_examples=4,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(planted=faults(MONTHS, LABELLED), seed=st.integers(0, 2**32))
+def test_one_failure_in_each_job_and_asset_changes_nothing_that_lasts(
+    play: Play, undisturbed: dict[str, Any], planted: list[Fault], seed: int
+) -> None:
+    found = play(planted, seed)
+    for name, expected in undisturbed.items():
+        assert found[name] == expected, name
