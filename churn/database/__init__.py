@@ -1,7 +1,14 @@
-"""Postgres: how to reach it. The schema is in schema.py, the first start in init.py."""
+"""Postgres: how to reach it, and its locks. The schema is in schema.py, the first start in init.py."""
 
+import functools
+import logging
+import os
+import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -9,6 +16,9 @@ from psycopg import sql
 from churn.errors import ChurnError
 from churn.retry import repeat
 from churn.settings import get_settings
+
+SAY_AFTER_SECONDS = 3.0  # a wait that is over sooner is not worth a word
+_logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,7 +49,7 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
 
 def _open(dsn: str) -> psycopg.Connection:
     """Open a connection and try it: a server that is being stopped may take one and drop it."""
-    connection = psycopg.connect(dsn, connect_timeout=5)
+    connection = psycopg.connect(dsn, connect_timeout=5, application_name=process_name())
     try:
         connection.execute("SET TIME ZONE 'UTC'")
     except BaseException:
@@ -48,9 +58,26 @@ def _open(dsn: str) -> psycopg.Connection:
     return connection
 
 
+@functools.cache
+def process_name() -> str:
+    """Name this process for people: `churn run, process 4711 on laptop`; Postgres shows it, too."""
+    program = Path(sys.argv[0])
+    name = {"__main__": program.parent.name, "main": "churn"}.get(program.stem, program.stem)
+    command = [name, *(word for word in sys.argv[1:2] if not word.startswith("-"))]
+    return f"{' '.join(command)[:20]}, process {os.getpid()} on {socket.gethostname()}"[:63]
+
+
 def lock(connection: psycopg.Connection, name: str) -> None:
-    """Wait for the advisory lock called `name`; it is free again when the transaction ends."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    """Wait for the advisory lock called `name`; it is free again when the transaction ends.
+
+    A wait of more than a few seconds says for whom, in the log of this module.
+    """
+    _lock(connection, "pg_try_advisory_xact_lock", "pg_advisory_xact_lock", name)
+
+
+def lock_until_closed(connection: psycopg.Connection, name: str) -> None:
+    """Wait for the same advisory lock, and keep it over transactions until the connection is closed."""
+    _lock(connection, "pg_try_advisory_lock", "pg_advisory_lock", name)
 
 
 def refresh_statistics(connection: psycopg.Connection, table: sql.Identifier) -> None:
@@ -61,6 +88,29 @@ def refresh_statistics(connection: psycopg.Connection, table: sql.Identifier) ->
     connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 
-def lock_until_closed(connection: psycopg.Connection, name: str) -> None:
-    """Wait for the same advisory lock, and keep it over transactions until the connection is closed."""
-    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+def _lock(connection: psycopg.Connection, attempt: str, wait: str, name: str) -> None:
+    call = sql.SQL("SELECT {}(hashtextextended(%s, 0))")
+    row = connection.execute(call.format(sql.SQL(attempt)), [name]).fetchone()
+    if row and row[0]:
+        return
+    timer = threading.Timer(SAY_AFTER_SECONDS, _say_for_whom, [connection.info.backend_pid, name])
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.execute(call.format(sql.SQL(wait)), [name])
+    finally:
+        timer.cancel()
+
+
+def _say_for_whom(backend: int, name: str) -> None:
+    try:
+        with connect() as other:
+            holders = other.execute(
+                "SELECT application_name, coalesce(xact_start, backend_start)"
+                " FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s)) ORDER BY 2",
+                [backend],
+            ).fetchall()
+    except (ChurnError, psycopg.Error):
+        return  # the one that waits will hear of it itself
+    for who, since in holders:
+        _logger.warning("waits for %s, at work since %s UTC (%s)", who, f"{since:%H:%M:%S}", name)
