@@ -43,7 +43,8 @@ def status() -> list[PartHealth]:
 def _of_part(part: Part, stack: Stack) -> PartHealth:
     recorded = stack.record.parts.get(part.name)
     if part.name not in stack.alive or part.probe is None:
-        return PartHealth(part.name, "stopped", log=str(part.log))
+        problem = "it has died; `churn up` starts it again" if part.name in stack.fallen else ""
+        return PartHealth(part.name, "stopped", problem, log=str(part.log))
     if recorded is None or recorded.abandoned:
         problem = "its command was killed; `churn down` stops it"
     else:

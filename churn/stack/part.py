@@ -35,7 +35,7 @@ class Part:
     port: int | None = None
     variable: str = ""
     url: str = ""
-    patience: float = 120
+    patience: float = 300
 
 
 def with_what_they_need(names: tuple[str, ...], parts: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -15,6 +15,7 @@ from churn.stack.record import Record
 
 PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
 INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
+LEAVES_WORKERS = "code"  # each of its workers executes one run, and needs it no longer
 # The order in which they go: who writes before what is written to.
 STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
 # MLflow's application without the ASGI shell that it stands in otherwise: a request costs less.
@@ -53,7 +54,7 @@ def _postgres(plan: Plan, logs: Path) -> Part | None:
         probe=functools.partial(probes.postgres, plan.environment),
         port=plan.server.port,
         variable="POSTGRES_PORT",
-        patience=60,
+        patience=120,
     )
 
 
@@ -97,7 +98,7 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },
         log=logs / "mlflow.log",
-        probe=functools.partial(probes.http, f"{url}/health"),
+        probe=functools.partial(probes.mlflow, url),
         after=("init-mlflow",),
         port=plan.mlflow_port,
         variable="MLFLOW_PORT",

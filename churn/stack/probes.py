@@ -40,6 +40,15 @@ def ledger_problem(url: str) -> str:
     return model.get("ledger_problem") or ""
 
 
+def mlflow(url: str) -> str:
+    """Ask MLflow's health page, and then for something of its database: the page answers without one."""
+    asked = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
+    if problem := http(f"{url}/health"):
+        return problem
+    problem = http(asked)
+    return f"it does not reach its database: {problem}" if problem else ""
+
+
 def postgres(environment: Mapping[str, str]) -> str:
     """Ask Postgres for a connection."""
     import psycopg

@@ -1,5 +1,6 @@
 """The stack of one state folder: what runs of it, what is missing, and how that is started."""
 
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 from churn.errors import ChurnError
 from churn.settings import get_settings
 from churn.stack.part import Part, with_what_they_need
-from churn.stack.parts import INITS, make_parts, prepare_dagster_home
+from churn.stack.parts import INITS, LEAVES_WORKERS, make_parts, prepare_dagster_home
 from churn.stack.plan import make_plan
 from churn.stack.ports import check_ports
-from churn.stack.processes import living
+from churn.stack.processes import living, stop
 from churn.stack.record import Owner, PartRecord, Record
 from churn.stack.report import Report
 from churn.stack.takedown import take_down
@@ -27,15 +28,29 @@ class Stack:
         parts: every part that this stack may have.
         alive: the names of the parts that run.
         record: what was written down about them.
+        fallen: the parts of a stack that is up which have died; whoever needs one starts it for all.
+        remains: the parts that have died and of which processes are left.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.alive = set(living(home))
-        self.record = Record.read(home) if self.alive else Record()
+        families = living(home)
+        self.record = Record.read(home) if families else Record()
         # A part that died comes back where the others look for it.
         plan = make_plan(self.record)
-        self.record.parts = {n: p for n, p in self.record.parts.items() if n in self.alive}
+        recorded = self.record.parts
+        # A part is its first process: what that one started may outlive it, and does not do its work.
+        self.alive = {
+            name
+            for name, family in families.items()
+            if name not in recorded or any(p.pid == recorded[name].pid for p in family)
+        }
+        self.remains = families.keys() - self.alive
+        self.fallen = {
+            n: part for n, part in recorded.items() if n not in self.alive and part.owner is None
+        }
+        kept = self.alive | self.fallen.keys()
+        self.record.parts = {n: part for n, part in recorded.items() if n in kept}
         self.environment = plan.environment
         self.parts = make_parts(plan, self.record)
 
@@ -59,11 +74,13 @@ class Stack:
 
         Args:
             names: the parts that must run.
-            owner: the command that will stop them; None lets them run until `churn down`.
+            owner: the command that will stop them; None lets them run until `churn down`, as does what
+                had died of a stack that is up.
             report: told of each step.
         """
         self._refuse_abandoned()
         missing = self.missing(names)
+        self._clear_remains([part.name for part in missing])
         check_ports(missing)
         prepare_dagster_home(self.home)
         started = [part.name for part in missing]
@@ -71,10 +88,10 @@ class Stack:
             # Until all is well this command owns the parts: were it killed, they would be orphans.
             self._bring_up(missing, Owner.this_process(), report)
             for name in set(started) & self.record.parts.keys():
-                self.record.parts[name].owner = owner
+                self.record.parts[name].owner = None if name in self.fallen else owner
             self._write()
         except BaseException:
-            take_down(self.home, started, report)
+            take_down(self.home, started, report, fallen=self.fallen)
             raise
         return [name for name in started if name not in INITS]
 
@@ -109,6 +126,12 @@ class Stack:
     def _write(self) -> None:
         self.record.write(self.home, self.environment)
         get_settings.cache_clear()
+
+    def _clear_remains(self, names: Sequence[str]) -> None:
+        """Stop what is left of dead parts; a worker of a dead code server may bring its run to the end."""
+        left = tuple(name for name in names if name in self.remains and name != LEAVES_WORKERS)
+        if left:
+            stop(self.home, left, signal.SIGTERM)
 
     def _refuse_abandoned(self) -> None:
         if names := self.abandoned():

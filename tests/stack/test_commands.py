@@ -61,6 +61,7 @@ def test_a_second_stack_is_refused_and_down_stops_the_first(tmp_path: Path) -> N
         assert "Traceback" not in second.stderr
         down = churn(told, "down")
         assert down.returncode == 0, down.stderr
+        assert f"waits for process {command.pid} to stop what it has started" in down.stderr
         assert command.wait(300) == 130
     assert not living(tmp_path)
 

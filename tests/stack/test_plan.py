@@ -12,6 +12,7 @@ from churn.stack.plan import make_plan
 from churn.stack.processes import spawn
 from churn.stack.record import PartRecord, Record
 from churn.stack.report import silent
+from churn.stack.running import Stack
 from churn.stack.takedown import take_down
 from tests.stack.commands import OURS
 
@@ -67,6 +68,32 @@ def test_what_runs_keeps_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) 
     plan = make_plan(Record(parts={"api": part, "postgres": part}))
     assert plan.api_port == 8123
     assert plan.environment["POSTGRES_PORT"] == "8123"
+
+
+@pytest.mark.parametrize("name", ["code", "mlflow"])
+def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> None:
+    server = spawn(Part(name, lambda: [sys.executable, "-c", ""], home / "log"), home, {})
+    server.wait()
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    worker = spawn(Part(name, lambda: sleep, home / "log"), home, {})
+    left_alone = spawn(Part("api", lambda: sleep, home / "log"), home, {})
+    try:
+        parts = {
+            name: PartRecord(pid=server.pid, port=8123, started=0),
+            "postgres": PartRecord(pid=server.pid, port=8124, started=0),
+            "api": PartRecord(pid=left_alone.pid, port=8125, started=0),
+        }
+        Record(parts=parts).write(home, {})
+        stack = Stack(home)
+        assert (stack.alive, stack.remains) == ({"api"}, {name})
+        assert [p.name for p in stack.missing(("postgres", name))][-1] == name
+        assert stack.fallen.keys() == {name, "postgres"}
+        assert stack.record.parts == parts  # each comes back where it was
+        stack._clear_remains([name, "postgres"])
+        assert (worker.poll() is None) == (name == "code")  # its run may come to its end
+    finally:
+        take_down(home, [name, "api"], silent)
+    assert not (home / "stack.json").exists()
 
 
 def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

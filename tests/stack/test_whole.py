@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import psutil
 import pytest
 
 from churn.stack.health import status
+from churn.stack.part import Part
 from churn.stack.parts import PARTS
-from churn.stack.processes import living
+from churn.stack.processes import living, spawn
 from churn.stack.supervisor import running_stack
 from tests.stack.commands import churn, environment, until
 
@@ -169,6 +171,54 @@ def test_a_killed_part_is_seen_and_comes_back(told: Told, home: Path) -> None:
     assert {n: p for n, p in after.items() if n != "api"} == {
         n: p for n, p in before.items() if n != "api"
     }
+
+
+def kill(part: dict[str, Any]) -> None:
+    process = psutil.Process(part["pid"])
+    process.kill()
+    process.wait(20)
+
+
+def test_a_killed_postgres_comes_back_where_it_was_by_whatever_command_needs_it(
+    told: Told, home: Path
+) -> None:
+    before = parts_of(told)
+    kill(before["postgres"])
+    seen = parts_of(told)
+    assert seen["postgres"]["health"] == "stopped"
+    assert "`churn up` starts it again" in seen["postgres"]["problem"]
+    assert seen["mlflow"]["health"] == "unhealthy"
+    assert "does not reach its database" in seen["mlflow"]["problem"]
+    ledger = churn(told, "ledger")
+    assert ledger.returncode == 0, ledger.stderr
+    assert "postgres ready" in ledger.stderr
+    assert "stopped" not in ledger.stderr
+    until(lambda: parts_of(told)["mlflow"]["health"] == "healthy", 60)
+    after = parts_of(told)
+    assert after["postgres"]["pid"] != before["postgres"]["pid"]
+    assert {n: p["port"] for n, p in after.items()} == {n: p["port"] for n, p in before.items()}
+    again = churn(told, "up")
+    assert again.returncode == 0, again.stderr
+    assert "everything is running already" in again.stderr
+    assert "store" in httpx.get(f"http://127.0.0.1:{told['API_PORT']}/health").json()
+
+
+def test_a_dead_code_server_comes_back_though_a_run_of_it_lives(told: Told, home: Path) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    worker = spawn(Part("code", lambda: sleep, home / "logs" / "worker.log"), home, {})
+    try:
+        before = parts_of(told)
+        kill(before["code"])
+        again = churn(told, "up")
+        assert again.returncode == 0, again.stderr
+        assert "code ready" in again.stderr
+        after = parts_of(told)
+        assert after["code"]["pid"] != before["code"]["pid"]
+        assert after["code"]["port"] == before["code"]["port"]
+        assert worker.poll() is None
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def test_down_leaves_no_process_and_no_port(told: Told, home: Path) -> None:
