@@ -20,6 +20,7 @@ from churn.months import Month
 from churn.settings import get_settings
 from churn_assets.due import look_at, work_off
 from churn_assets.lane import Lane
+from churn_assets.liveness import end_dead_runs
 from churn_assets.run import JobResult, instance, run_job
 
 STAGES = ("deliver", "month_close", "train_month", "score_month")
@@ -142,6 +143,7 @@ def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> Run
     not_to_train = {*outcome.waiting, *facts.late}
     trainable = [month for month in outcome.months if month not in not_to_train]
     with instance() as found, Lane() as lane:
+        end_dead_runs(found)
         outcome.jobs = _in_two_lanes(outcome.months, trainable, found, lane, on_progress)
         outcome.jobs = ended_at_last(outcome.jobs, _healing(outcome.months, found))
         outcome.behind = sentences(look_at(found))

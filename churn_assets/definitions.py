@@ -16,8 +16,10 @@ from churn_assets import (  # noqa: E402  (after the filter: these modules use p
     backtest,
     champion,
     checks,
+    executor,
     feature_views,
     jobs,
+    liveness,
     mlflow_resource,
     model,
     monitoring,
@@ -56,10 +58,15 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         asset_checks=[checks.features_api_answers],
         jobs=[jobs.month_close, jobs.train_month, jobs.score_month, jobs.backtest_month],
-        sensors=[sensors.drops_folder, alarms.alarms, *sensors.run_endings()],
+        sensors=[
+            sensors.drops_folder,
+            alarms.alarms,
+            liveness.dead_runs,
+            *sensors.run_endings(),
+        ],
         schedules=[schedules.late_drops],
         resources={"mlflow": mlflow_resource.mlflow_resource(), **(resources or {})},
-        executor=dg.in_process_executor,  # a step is short, its process start is not
+        executor=executor.one_process,  # a step is short, its process start is not
     )
 
 

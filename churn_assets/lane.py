@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,22 +11,42 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import dagster as dg
 
+from churn.errors import ChurnError
 from churn.months import Month
+from churn_assets.liveness import end_dead_runs
 from churn_assets.run import JobResult, instance, run_job
+
+DEATHS_BORNE = 2  # of the process; a month that kills it each time is not tried for ever
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A job that was given to a lane, and what the one that gave it waits for."""
+
+    job: str
+    month: Month
+    then: Callable[[], None]
+    future: Future[JobResult] = field(default_factory=Future)
 
 
 class Lane:
-    """Jobs in the order in which they are given, in a process that ends with this one."""
+    """Jobs in the order in which they are given, in a process that ends with this one.
+
+    Where that process is killed, another one takes over from the job that was at work, a few times.
+    """
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_stand_apart
-        )
+        self._deaths = 0
+        self._is_ending = False
+        self._changing = threading.RLock()
+        self._pool = _new_pool()
 
     def __enter__(self) -> Self:
         self._alive = self._pool.submit(_come_to_life)
@@ -38,9 +59,55 @@ class Lane:
 
     def submit(self, job: str, month: Month, then: Callable[[], None]) -> Future[JobResult]:
         """Put a job at the end; `then` is called when it has run."""
-        future = self._pool.submit(_run, job, month)
-        future.add_done_callback(lambda done: None if done.cancelled() else then())
-        return future
+        task = _Task(job, month, then)
+        self._give(task, self._pool)
+        return task.future
+
+    def _give(self, task: _Task, pool: ProcessPoolExecutor) -> None:
+        try:
+            given = pool.submit(_run, task.job, task.month, self._deaths > 0)
+        except BrokenProcessPool:
+            self._give_again(task, pool)
+        else:
+            given.add_done_callback(lambda done: self._settle(task, pool, done))
+
+    def _settle(self, task: _Task, pool: ProcessPoolExecutor, done: Future[JobResult]) -> None:
+        if done.cancelled():
+            task.future.cancel()
+            return
+        error = done.exception()
+        if isinstance(error, BrokenProcessPool) and not self._is_ending:
+            self._give_again(task, pool)  # the tasks come in their order
+            return
+        task.then()
+        if error is None:
+            task.future.set_result(done.result())
+        else:
+            task.future.set_exception(error)
+
+    def _give_again(self, task: _Task, broken: ProcessPoolExecutor) -> None:
+        with self._changing:
+            if self._pool is broken and self._deaths < DEATHS_BORNE:
+                self._deaths += 1
+                _logger.warning(
+                    "the process that closes and scores months was killed (is memory short?) in %s %s; "
+                    "another one does it again",
+                    task.job,
+                    task.month,
+                )
+                self._pool = _new_pool()
+                self._alive = self._pool.submit(_come_to_life)
+            pool = self._pool
+        if pool is not broken:
+            self._give(task, pool)
+            return
+        task.future.set_exception(
+            ChurnError(
+                "the process that closes and scores months was killed too often",
+                where=f"{task.job} {task.month}",
+                remedy="see whether memory is short, then run the command again: what is done stays",
+            )
+        )
 
     def __exit__(
         self,
@@ -49,9 +116,15 @@ class Lane:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:  # what is at work there is to end as an interrupted run does
-            with suppress(BrokenProcessPool):
+            self._is_ending = True
+            with suppress(BrokenProcessPool, ProcessLookupError):
                 os.kill(self.pid, signal.SIGINT)
         self._pool.shutdown(cancel_futures=error is not None)
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, initializer=_stand_apart)
 
 
 class _Interruption:
@@ -106,9 +179,11 @@ def _instance() -> dg.DagsterInstance:
     return opened.enter_context(instance())
 
 
-def _run(job: str, month: Month) -> JobResult:
+def _run(job: str, month: Month, is_after_a_death: bool) -> JobResult:
     try:
         with _interruption:
+            if is_after_a_death:
+                end_dead_runs(_instance())
             return run_job(job, month, _instance())
     finally:
         _interruption.may_raise = False  # where it came as the block began

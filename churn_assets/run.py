@@ -9,7 +9,25 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import RunFailureReason
+from dagster._core.execution.api import (
+    ExecuteRunWithPlanIterable,
+    create_execution_plan,
+    job_execution_iterator,
+)
+from dagster._core.execution.context_creation_job import (
+    PlanOrchestrationContextManager,
+    orchestration_context_event_generator,
+)
+from dagster._core.execution.execute_in_process import merge_run_tags
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from churn.errors import ChurnError
 from churn.intake import read_facts
@@ -17,6 +35,7 @@ from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
 from churn_assets.jobs import VERSION_TAG
+from churn_assets.liveness import alive, process_tag
 from churn_assets.storage import keep_connections
 
 CheckState = Literal["passed", "warned", "failed"]
@@ -25,6 +44,10 @@ _BLOCKED = "DagsterAssetCheckFailedError"  # says that a check has failed, which
 _WARNING_LENGTH = 160
 # The bars and the summary speak; every event is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_TAGS = {
+    "churn/launched_by": "command line",
+    "dagster/max_retries": "0",  # who waits for a command sees it fail, and is asked what to do
+}
 
 
 @dataclass(frozen=True)
@@ -99,25 +122,24 @@ def run_job(
     known_by = version_tags(job, month) if tags is None else tags
     succeeded = False
     try:
-        result = defs.resolve_job_def(job).execute_in_process(
-            partition_key=month.partition_key,
-            instance=found,
-            raise_on_error=False,
-            run_id=run_id,
-            tags={"churn/launched_by": "command line", **known_by},
-            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
-            run_config=_QUIET,
+        events = _execute(
+            defs.resolve_job_def(job),
+            month,
+            found,
+            run_id,
+            tags=known_by,
+            assets=frozenset(dg.AssetKey(name) for name in assets or ()),
         )
-        succeeded = result.success
+        succeeded = any(event.event_type == dg.DagsterEventType.RUN_SUCCESS for event in events)
     finally:
         unclosed = _close_records(run_id, succeeded=succeeded)
-    if any(_is_interruption(event) for event in result.all_events):
+    if any(_is_interruption(event) for event in events):
         raise KeyboardInterrupt  # Dagster kept it to itself, as the failure of one run
-    failures, checks = _said_by(result.all_events)
+    failures, checks = _said_by(events)
     if unclosed:
         failures = (*failures, unclosed)
     seconds = time.perf_counter() - started
-    warnings = _warnings_in(result.all_events)
+    warnings = _warnings_in(events)
     return JobResult(job, month, run_id, succeeded, failures, checks, seconds, warnings)
 
 
@@ -140,6 +162,62 @@ def version_tags(job: str, month: Month) -> dict[str, str]:
     }
     version = versions.get(job, {}).get(month)
     return {VERSION_TAG: version} if version else {}
+
+
+def _execute(
+    job: dg.JobDefinition,
+    month: Month,
+    found: dg.DagsterInstance,
+    run_id: str,
+    *,
+    tags: Mapping[str, str],
+    assets: frozenset[dg.AssetKey],
+) -> list[dg.DagsterEvent]:
+    """Execute one run here, recorded as if the stack had launched it: the UI can execute it again."""
+    chosen = job.get_subset(asset_selection=assets) if assets else job
+    in_memory = InMemoryJob(chosen)
+    plan = create_execution_plan(
+        in_memory, run_config=_QUIET, instance_ref=found.get_ref() if found.is_persistent else None
+    )
+
+    def is_over() -> bool:
+        now = found.get_run_by_id(run_id)
+        return now is None or now.is_finished
+
+    origin = _origin(job.name)
+    merged = merge_run_tags(job, month.partition_key, {**_TAGS, **tags}, None, found, _QUIET)
+    # By the label, the UI finds the runs of a job.
+    label = {REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()}
+    with alive(run_id, is_over):
+        run = found.create_run_for_job(
+            chosen,
+            execution_plan=plan,
+            run_id=run_id,
+            run_config=_QUIET,
+            tags={**merged, **label, **process_tag(run_id)},
+            asset_selection=assets or None,
+            remote_job_origin=origin,
+        )
+        context = PlanOrchestrationContextManager(
+            context_event_generator=orchestration_context_event_generator,
+            job=in_memory,
+            execution_plan=plan,
+            dagster_run=run,
+            instance=found,
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+        return list(ExecuteRunWithPlanIterable(plan, job_execution_iterator, context))
+
+
+def _origin(job: str) -> RemoteJobOrigin:
+    """Return where the stack's webserver and daemon find a job: workspace.yaml says the same."""
+    server = GrpcServerCodeLocationOrigin(
+        host=os.environ.get("DAGSTER_CODE_HOST", "127.0.0.1"),
+        port=int(os.environ.get("DAGSTER_CODE_PORT", "4000")),
+        location_name="churn",
+    )
+    return RemoteRepositoryOrigin(server, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
 
 
 def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[str, CheckState]]:

@@ -85,6 +85,7 @@ def train(
     - `churn train --month 2024-01`
     """
     from churn.cli.progress import running
+    from churn_assets.liveness import end_dead_runs
     from churn_assets.run import instance, run_job
 
     console = out()
@@ -94,6 +95,7 @@ def train(
             models = _train_as_known(chosen, known_by)
         else:
             with instance() as found:
+                end_dead_runs(found)
                 job = run_job("train_month", chosen, found)
             for warning in job.warnings:
                 err().print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)

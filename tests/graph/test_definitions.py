@@ -10,6 +10,7 @@ from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES
 from churn.scoring.scores import SCHEMA
 from churn.settings import Settings
 from churn_assets.definitions import defs
+from churn_assets.executor import one_process
 from churn_assets.partitions import monthly_partitions
 
 # group: asset <- what it reads | kinds | checks, those that block with !
@@ -160,6 +161,7 @@ def test_sensors_and_schedules_are_on_from_the_start() -> None:
         [
             "drops_folder",
             "alarms",
+            "dead_runs",
             "records_of_success",
             "records_of_failure",
             "records_of_canceled",
@@ -185,7 +187,7 @@ def test_definitions_are_valid_and_run_in_one_process() -> None:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", dg.PreviewWarning)
         dg.Definitions.validate_loadable(defs)
-    assert defs.executor is dg.in_process_executor
+    assert defs.executor is one_process
     assert defs.resources is not None
     assert set(defs.resources) == {"mlflow"}
 

@@ -1,3 +1,5 @@
+import functools
+import os
 import signal
 import subprocess
 import sys
@@ -7,8 +9,10 @@ import dagster as dg
 import psutil
 import pytest
 
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
+from churn_assets import lane as lanes
 from churn_assets.lane import Lane
 from churn_assets.run import JobResult
 
@@ -62,3 +66,45 @@ def test_an_error_of_a_job_comes_back(settings: Settings) -> None:
     with Lane() as lane, pytest.raises(dg.DagsterInvariantViolationError, match="DAGSTER_HOME"):
         lane.submit("month_close", MONTH, lambda: then.append("called")).result()
     assert then == ["called"]
+
+
+def run_unless_first(job: str, month: Month, is_after_a_death: bool) -> str:
+    """What a lane is given to do in place of a job: its first process does not live to see the end."""
+    if not is_after_a_death:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"{job} {month} done again"
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_run", run_unless_first)
+    monkeypatch.setattr(lanes, "_come_to_life", os.getpid)  # without the graph, which takes seconds
+
+
+def test_what_a_killed_lane_had_is_done_by_another_in_the_same_order(
+    deadly: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    then: list[str] = []
+    with Lane() as lane:
+        first = lane.pid
+        jobs = [
+            lane.submit(job, MONTH, functools.partial(then.append, job))
+            for job in ("month_close", "score_month")
+        ]
+        results = [job.result(PATIENCE) for job in jobs]
+        assert lane.pid != first
+    assert results == ["month_close 2024-01 done again", "score_month 2024-01 done again"]
+    assert then == ["month_close", "score_month"]
+    assert "was killed (is memory short?) in month_close 2024-01" in caplog.text
+
+
+def test_a_lane_that_is_killed_too_often_is_a_sentence(
+    deadly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "DEATHS_BORNE", 0)
+    with (
+        pytest.raises(ChurnError, match=r"month_close 2024-01: .* killed") as ended,
+        Lane() as lane,
+    ):
+        lane.submit("month_close", MONTH, list).result(PATIENCE)
+    assert "run the command again: what is done stays" in str(ended.value)

@@ -12,12 +12,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from churn.settings import private_home
-from churn.stack.processes import living
+from churn.stack.part import Part
+from churn.stack.processes import living, spawn
+from churn.stack.record import PartRecord, Record, locked
+from churn.stack.report import silent
+from churn.stack.running import Stack
+from churn.stack.supervisor import running_stack
+from churn.stack.takedown import take_down
 from churn.stack.unprivileged import ways
-from tests.stack.commands import as_another_user, churn, environment, postgres_held, until
+from tests.stack.commands import OURS, as_another_user, churn, environment, postgres_held, until
 
 
 @pytest.mark.parametrize(
@@ -84,6 +91,37 @@ def test_orphans_of_a_killed_command_are_named_and_stopped(tmp_path: Path) -> No
     assert "stopped postgres" in churn(told, "down").stderr
     until(lambda: not living(tmp_path))
     assert "nothing was running" in churn(told, "down").stderr
+
+
+def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CHURN_HOME", str(tmp_path))
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    other = spawn(Part("api", lambda: sleep, tmp_path / "log"), tmp_path, {})
+    try:
+        record = Record(parts={"api": PartRecord(pid=other.pid, port=8125, started=0)})
+        record.write(tmp_path, {})
+        Stack(tmp_path).start(("postgres",), None, silent)  # as `churn up` does
+        before = Record.read(tmp_path).parts["postgres"]
+        died = psutil.Process(before.pid)
+        died.kill()
+        died.wait(20)
+        until(lambda: "postgres" in Stack(tmp_path).fallen)
+        with running_stack(("postgres",)) as stack:
+            assert stack.environment["POSTGRES_PORT"] == str(before.port)
+            assert os.environ["POSTGRES_PORT"] == str(before.port)
+            with locked(tmp_path):  # the block has nothing to stop at its end, and keeps nobody out
+                pass
+        after = Record.read(tmp_path).parts["postgres"]
+        assert (after.port, after.owner) == (before.port, None)
+        assert after.pid != before.pid
+        assert "postgres" in Stack(tmp_path).alive
+    finally:
+        take_down(tmp_path, ["api", "postgres"], silent)
+    assert not (tmp_path / "stack.json").exists()
 
 
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:

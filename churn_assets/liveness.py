@@ -1,0 +1,245 @@
+"""Which runs are alive, and the end of those that are not.
+
+Each run holds an advisory lock of Postgres for as long as its process lives. Postgres itself lets go of
+it when the process, its container or its machine is gone, so that anybody who starts next can tell,
+without a daemon and without process ids of another machine.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import psutil
+import psycopg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+
+from churn.database import process_name
+from churn.errors import ChurnError
+from churn.records import close_records
+from churn.retry import repeat
+from churn.settings import get_settings
+
+PROCESS_TAG = "churn/process"  # who executes a run; a re-execution inherits it, hence the run's id
+GRACE_SECONDS = 10.0  # a living run whose connection was cut has its lock again within
+_BEAT_SECONDS = 2.0
+_UNTAGGED_SECONDS = 60.0  # between a run's start and its tag lie milliseconds
+_KEY = "hashtextextended('churn.run.' || %s, 0)"
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_logger = logging.getLogger(__name__)
+_held_here: set[str] = set()
+
+
+def process_tag(run_id: str) -> dict[str, str]:
+    """Return the tag that says that this process executes the run."""
+    return {PROCESS_TAG: f"{process_name()}, run {run_id}"}
+
+
+@contextmanager
+def alive(run_id: str, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Hold the run's lock while the block executes it; inside a block of the same run, do nothing.
+
+    Args:
+        run_id: the Dagster run.
+        is_over: says whether somebody has recorded its end meanwhile. Asked when the lock was lost with
+            Postgres and is held again: then this process is interrupted, for the run may be done elsewhere.
+    """
+    if run_id in _held_here:
+        yield
+        return
+    beat = _Heartbeat(run_id, is_over)
+    beat.start()
+    _held_here.add(run_id)
+    try:
+        yield
+    finally:
+        _held_here.discard(run_id)
+        beat.stop()
+
+
+class _Heartbeat(threading.Thread):
+    """Keeps the lock of one run, and takes it again when its connection was cut."""
+
+    def __init__(self, run_id: str, is_over: Callable[[], bool]) -> None:
+        super().__init__(name=f"alive-{run_id[:8]}", daemon=True)
+        self._run_id, self._is_over = run_id, is_over
+        self._stopped = threading.Event()
+        self._connection = _session()
+        _wait_for(self._connection, run_id)
+
+    def run(self) -> None:
+        while not self._stopped.wait(_BEAT_SECONDS):
+            try:
+                self._connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                self._connection.close()
+                self._take_again()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+        self._connection.close()
+
+    def _take_again(self) -> None:
+        while not self._stopped.wait(_BEAT_SECONDS / 4):
+            try:
+                self._connection = _session()
+                _wait_for(self._connection, self._run_id)
+                is_over = self._is_over()
+            except (ChurnError, psycopg.Error):
+                continue  # Postgres is not back yet
+            if is_over:
+                _logger.error("run %s was given up meanwhile: this process ends it", self._run_id)
+                os.kill(os.getpid(), signal.SIGINT)
+            return
+
+
+def end_dead_runs(
+    instance: dg.DagsterInstance,
+    *,
+    grace_seconds: float | None = None,
+    server_started: float | None = None,
+) -> list[str]:
+    """Record runs whose process is gone as failed, and give back their places; return them in words.
+
+    Args:
+        instance: where runs are recorded.
+        grace_seconds: how long a lock must be free before its run counts as dead; GRACE_SECONDS if None.
+        server_started: when the code server started that launches runs, in seconds since the epoch;
+            what was launched before and has not begun never will.
+    """
+    grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
+    suspects = [run.run_id for run in _suspects(instance, server_started)]
+    ended: list[str] = []
+    with _session() as connection:
+        free = _unheld(connection, suspects)
+        deadline = time.monotonic() + grace
+        while free and time.monotonic() < deadline:
+            time.sleep(min(0.25, grace))
+            free = _unheld(connection, free)
+        for run_id in free:
+            ended += _end(connection, instance, run_id)
+        _give_back_places(connection, instance)
+    return ended
+
+
+def describe(run: dg.DagsterRun) -> str:
+    """Return the job, its month and the run's short id: `train_month 2024-03-01 (run 1a2b3c4d)`."""
+    partition = run.tags.get("dagster/partition", "")
+    return f"{' '.join(filter(None, (run.job_name, partition)))} (run {run.run_id[:8]})"
+
+
+@dg.sensor(
+    name="dead_runs",
+    minimum_interval_seconds=20,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Records runs whose process is gone as failed, so that they hold no place in the queue or in a "
+        "pool: a run holds a lock in Postgres for as long as its process lives."
+    ),
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """End the runs that died; this function runs in the code server, which launches them."""
+    started = psutil.Process().create_time()
+    ended = end_dead_runs(context.instance, server_started=started)
+    return dg.SkipReason(f"ended: {'; '.join(ended)}" if ended else "every run under way is alive")
+
+
+def _suspects(
+    instance: dg.DagsterInstance, server_started: float | None
+) -> Iterator[dg.DagsterRun]:
+    """Yield the runs that must hold their lock by now, if they are alive."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY)):
+        run = record.dagster_run
+        if run.status == dg.DagsterRunStatus.STARTING:
+            launched = instance.get_run_stats(run.run_id).launch_time
+            begun_in_vain = server_started and launched and launched < server_started
+        else:
+            begun_in_vain = (
+                record.start_time and record.start_time < time.time() - _UNTAGGED_SECONDS
+            )
+        if begun_in_vain or run.tags.get(PROCESS_TAG, "").endswith(run.run_id):
+            yield run
+
+
+def _end(connection: psycopg.Connection, instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """End one run under its lock, so that nobody else does and it does not come back meanwhile."""
+    row = connection.execute(f"SELECT pg_try_advisory_lock({_KEY})", [run_id]).fetchone()
+    if not (row and row[0]):
+        return []
+    try:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return []
+        who = run.tags.get(PROCESS_TAG, "").removesuffix(f", run {run_id}")
+        words = (
+            f"The process that executed this run ({who or 'it never began'}) is gone: it was killed, ran "
+            "out of memory, or its machine or container went down. What it had made stays; run it again."
+        )
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, words)
+        else:
+            instance.report_run_failed(run, words)
+    finally:
+        connection.execute(f"SELECT pg_advisory_unlock({_KEY})", [run_id])
+    _logger.warning("%s is dead and was recorded as failed: its process is gone", describe(run))
+    try:
+        close_records(run_id, succeeded=False)
+    except (
+        Exception
+    ) as error:  # the run has ended all the same; a run-status sensor closes them, too
+        _logger.warning("its records in MLflow stay open: %s", error)
+    return [describe(run)]
+
+
+def _give_back_places(connection: psycopg.Connection, instance: dg.DagsterInstance) -> None:
+    """Free what ended runs hold of the pools; a killed step cannot do so itself."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    if not (holders := list(storage.get_concurrency_run_ids())):
+        return
+    over = dg.RunsFilter(run_ids=holders, statuses=list(FINISHED_STATUSES))
+    ended = [run.run_id for run in instance.get_runs(over)]
+    for run_id in _unheld(connection, ended):
+        storage.free_concurrency_slots_for_run(run_id)
+
+
+def _session() -> psycopg.Connection:
+    """Open a connection that outlives transactions; Postgres soon notices when its machine is gone."""
+    settings = get_settings()
+    return repeat(
+        psycopg.connect,
+        settings.dsn(),
+        autocommit=True,
+        connect_timeout=5,
+        application_name=process_name(),
+        options="-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+        " -c lock_timeout=60s",
+    )
+
+
+def _wait_for(connection: psycopg.Connection, run_id: str) -> None:
+    connection.execute(f"SELECT pg_advisory_lock({_KEY})", [run_id])
+
+
+def _unheld(connection: psycopg.Connection, run_ids: Collection[str]) -> list[str]:
+    """Return those of the runs whose lock nobody holds. No lock is taken for it."""
+    rows: Iterable[tuple[str]] = connection.execute(
+        "SELECT run_id FROM unnest(%s::text[]) AS run_id, "
+        " LATERAL (SELECT hashtextextended('churn.run.' || run_id, 0) AS key) AS named"
+        " WHERE NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+        "  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "  AND classid::bigint = (key >> 32) & 4294967295 AND objid::bigint = key & 4294967295)",
+        [list(run_ids)],
+    ).fetchall()
+    return [row[0] for row in rows]
