@@ -35,4 +35,4 @@ if __name__ == "__main__":
     graph: Any = SimpleNamespace(defs=stuck_defs(endless=True))
     sys.modules["churn_assets.definitions"] = graph  # the real one takes seconds to load
     with runs.instance() as found:
-        print(runs.run_job("train_month", MONTH, found), file=sys.stderr)  # noqa: T201  (it has ended)
+        print(runs.run_job("train_month", MONTH, found, tags={}), file=sys.stderr)  # noqa: T201  (it has ended)

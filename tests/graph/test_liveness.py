@@ -113,7 +113,7 @@ def test_the_next_run_ends_the_one_that_was_killed_and_goes_on(
     monkeypatch.setattr(liveness, "GRACE_SECONDS", 0.2)
     graph = SimpleNamespace(defs=stuck_defs(endless=False))
     monkeypatch.setitem(sys.modules, "churn_assets.definitions", graph)
-    result = runs.run_job("train_month", MONTH, instance)
+    result = runs.run_job("train_month", MONTH, instance, tags={})
     assert result.succeeded
     again = instance.get_run_by_id(result.run_id)
     assert again is not None
