@@ -18,7 +18,7 @@ from churn.due import sentences
 from churn.intake import late_months, trainable_months
 from churn.months import Month
 from churn.population.drops import write_drops
-from churn.population.troubles import MONTHS, Arrival, Troubles
+from churn.population.troubles import Arrival, Troubles
 from churn.promotion.ledger import entries
 from churn.promotion.show import sentence
 from churn.promotion.timeline import decisions
@@ -54,7 +54,7 @@ class Happened:
 def simulate(
     folder: Path, troubles: Troubles, *, users: int, seed: int, on_progress: OnProgress
 ) -> Played:
-    """Play two years in the empty state of the settings: a row per month, and what failed unplanned.
+    """Play the months in the empty state of the settings: a row per month, and what failed unplanned.
 
     What failed is asked for once more at every month end, as the sensor would have done by then.
 
@@ -66,24 +66,25 @@ def simulate(
         on_progress: told the stage, months done and months due.
     """
     first = get_settings().first_month
-    on_progress("generate", 0, MONTHS, "")
+    months = troubles.months
+    on_progress("generate", 0, months, "")
     drops = write_drops(
-        folder, first=first, users=users, months=MONTHS, seed=seed, scenario=troubles.scenario
+        folder, first=first, users=users, months=months, seed=seed, scenario=troubles.scenario
     )
-    on_progress("generate", MONTHS, MONTHS, "")
+    on_progress("generate", months, months, "")
     noticed: dict[Month, list[str]] = defaultdict(list)
     jobs: list[JobResult] = []
     with instance() as found:
-        for number in range(MONTHS):
-            on_progress("simulate", number, MONTHS, str(first.shift(number)))
+        for number in range(months):
+            on_progress("simulate", number, months, str(first.shift(number)))
             for month, what in _month_end(first, number, drops, troubles, found, jobs):
                 if what not in noticed[month]:
                     noticed[month].append(what)
         behind = sentences(look_at(found))
-    on_progress("simulate", MONTHS, MONTHS, "")
+    on_progress("simulate", months, months, "")
     decided = decisions(entries())
     rows = []
-    for number in range(MONTHS):
+    for number in range(months):
         month = first.shift(number)
         rows.append(
             Happened(

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from churn.cli.arguments import writable
 from churn.cli.screen import as_the_person_has_it, out
+from churn.population.troubles import LEAST_MONTHS, MONTHS
 from churn.settings import get_settings, keep_settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ PLAYED = "drops_played"
 
 def simulate(
     users: Annotated[int, typer.Option(min=500, help="Users per month.")] = 2000,
+    months: Annotated[
+        int,
+        typer.Option(
+            min=LEAST_MONTHS, max=MONTHS, help="Months to play; fewer come sooner to an end."
+        ),
+    ] = MONTHS,
     seed: Annotated[int, typer.Option(help="Seed of the population.")] = 42,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the timeline here, a row per month.")
@@ -30,16 +37,18 @@ def simulate(
 
     Every month goes through the real graph when it arrives, on a stack of its own in the folder
     `simulation` of the state folder, which is begun afresh; nothing of yours is touched. Prints what was
-    planted, what noticed it, and what the gate decided on that month's labels. The exit status is 1 where
-    nothing noticed what was planted, or where something failed that was not.
+    planted, what noticed it, and what the gate decided on that month's labels. With fewer months the same
+    troubles come sooner after one another. The exit status is 1 where nothing noticed what was planted,
+    or where something failed that was not.
 
     **Example**
 
     - `churn simulate --json timeline.json`
+    - `churn simulate --months 12 --users 1000`
     """
     console = out()
     writable(json_file)
-    _state_of_its_own()
+    _state_of_its_own(months)
     from churn.cli.progress import running, stage_bars
     from churn.cli.summary import show_failed
     from churn.population.troubles import Troubles
@@ -49,7 +58,7 @@ def simulate(
     with running("postgres", "mlflow", "api"), stage_bars(console) as move:
         played = play(
             get_settings().home / PLAYED,
-            Troubles(),
+            Troubles.within(months),
             users=users,
             seed=seed,
             on_progress=move,
@@ -66,10 +75,9 @@ def simulate(
     raise typer.Exit(1 if missed or played.failed else 0)
 
 
-def _state_of_its_own() -> None:
+def _state_of_its_own(months: int) -> None:
     """Point the settings at an empty state folder and at no server that is there already."""
     from churn.population.drops import ORACLE
-    from churn.population.troubles import MONTHS
     from churn.stack.ports import free_port
 
     home = get_settings().home / "simulation"
@@ -83,14 +91,14 @@ def _state_of_its_own() -> None:
     for name in ("MLFLOW_PORT", "API_PORT"):
         os.environ[name] = str(free_port())
     os.environ["CHURN_HOME"] = str(home)
-    # Kept in the state folder, so that `churn up` shows these two years as they were played.
-    last = str(first.shift(MONTHS - 1))
+    # Kept in the state folder, so that `churn up` shows these months as they were played.
+    last = str(first.shift(months - 1))
     keep_settings({"CHURN_LAST_MONTH": last, "CHURN_ORACLE": str(home / PLAYED / ORACLE)})
     get_settings.cache_clear()
 
 
 def _table(rows: "list[Happened]") -> Table:
-    table = Table(title="Two years")
+    table = Table(title=f"{len(rows)} months")
     for name in ("month", "planted", "detected by", "decision"):
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -1,4 +1,4 @@
-"""The two years that `churn simulate` plays: what goes wrong in which month, and how each drop arrives."""
+"""The months that `churn simulate` plays: what goes wrong in which of them, and how each drop arrives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 from churn.population.scenario import Conditions, Scenario
 
-MONTHS = 24
+MONTHS, LEAST_MONTHS = 24, 12
 How = Literal["drop", "labels", "late drop", "correction"]
 
 
@@ -28,6 +28,7 @@ class Troubles:
         late: this drop comes after the next one.
         corrected: this drop is corrected a month later.
         lost: this drop never comes.
+        months: how many are played.
     """
 
     price_rise: int = 6
@@ -35,6 +36,29 @@ class Troubles:
     late: int = 12
     label_process: int = 15
     lost: int = 21
+    months: int = MONTHS
+
+    @classmethod
+    def within(cls, months: int) -> "Troubles":
+        """Return the same troubles in fewer months: at the same share of the way, the lost as near the end.
+
+        Args:
+            months: from LEAST_MONTHS on, so that no two of them fall together.
+        """
+        plan = cls()
+
+        def moved(number: int) -> int:
+            return number * months // MONTHS
+
+        return cls(
+            price_rise=moved(plan.price_rise),
+            corrected=moved(plan.corrected),
+            late=moved(plan.late),
+            label_process=moved(plan.label_process),
+            lost=months
+            - (MONTHS - plan.lost),  # the first month trained on after it takes its decision
+            months=months,
+        )
 
     @property
     def scenario(self) -> Scenario:
