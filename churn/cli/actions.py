@@ -35,7 +35,10 @@ def actions(
     from churn.scoring.actions import read_actions, write_actions
 
     chosen = Month.parse(month)
-    writable(file)
+    if file:
+        with as_the_person_has_it():
+            file.parent.mkdir(parents=True, exist_ok=True)
+        writable(file)
     with running("postgres"):
         rows = read_actions(chosen)
     if not rows:
