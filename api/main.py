@@ -35,11 +35,13 @@ class AnswersHead:
             is_body = message["type"] == "http.response.body"
             await send({**message, "body": b""} if is_body else message)
 
-        scope["method"] = "GET"
+        # A copy: the server goes by its own, and a response to HEAD has a length and no body.
+        asked = {**scope, "method": "GET"}
         try:
-            await self._app(scope, receive, without_body)
+            await self._app(asked, receive, without_body)
         finally:
-            scope["method"] = "HEAD"  # as which it is counted
+            if "route" in asked:
+                scope["route"] = asked["route"]  # by which it is counted
 
 
 def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI:

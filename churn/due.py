@@ -199,7 +199,9 @@ class _Look:
         only: Sequence[str] = (),
     ) -> Due:
         chain = self._chain(job, month, version, is_wanted)
-        finished = frozenset[str]().union(*(each.finished for each in chain.failed))
+        finished = frozenset[str]().union(
+            *(each.finished for each in chain.failed if each.version == version or not is_wanted)
+        )
         due = only or self.assets[job]
         left = tuple(asset for asset in due if asset not in finished)
         if chain.under_way:
@@ -208,7 +210,7 @@ class _Look:
             return Due(job, month, "done", version, chain.asked)
         if left == tuple(self.assets[job]):
             left = ()
-        if not chain.failed:
+        if not any(each.version in (version, None) for each in chain.failed):
             return Due(job, month, "due", version, chain.asked, left=left)
         last, failures = chain.failed[0], len(chain.failed)
         again_at = None
@@ -243,7 +245,11 @@ class _Look:
                 if not failed:
                     failed.append(each)
                 continue
-            if each.version != version or (each.state == "succeeded" and not is_wanted):
+            if each.state == "succeeded" and (each.version != version or not is_wanted):
+                break
+            # A failure of an older version is over once the month is to be made anew. Where what the job
+            # makes is there, and only what follows from it has failed, it is not.
+            if each.version != version and is_wanted:
                 break
             if failed and failed[-1].version is None:
                 failed.clear()

@@ -12,7 +12,7 @@ import dagster as dg
 
 from churn.database import connect, lock
 from churn.deliveries import Refusal, deliver, find_drops
-from churn.due import Due, sentences
+from churn.due import JOBS, Due, sentence, sentences
 from churn.errors import ChurnError
 from churn.intake import BATCH_LOCK, delivered_months, read_facts
 from churn.model.monthly import trained_models
@@ -39,13 +39,14 @@ class RunOutcome:
     models: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
     behind: list[str] = field(default_factory=list)  # what failed, and what waits behind it
+    left: list[str] = field(default_factory=list)  # what was due and could not be done here
     seconds: dict[str, float] = field(default_factory=dict)  # of work per stage; stages overlap
     elapsed: float = 0.0  # seconds from the first delivery to the last score
 
     @property
     def succeeded(self) -> bool:
         """Every drop was taken in and every job ended well at last, with every blocking check."""
-        return not self.refused and not self.failed
+        return not self.refused and not self.failed and not self.left
 
     @property
     def failed(self) -> list[JobResult]:
@@ -110,13 +111,23 @@ def run_due_months(first: Month | None, last: Month | None, on_progress: OnProgr
                 remedy="name a folder of drops: churn run --drops DIR",
             )
         outcome = RunOutcome(months=months)
-        outcome.waiting = [month for month in months if month not in read_facts().trainings]
+        labelled = read_facts().trainings
+        outcome.waiting = [month for month in months if month not in labelled]
         started = time.perf_counter()
         with instance() as found:
+            end_dead_runs(found)
             for done, job in enumerate(_healing(months, found, by_hand=True)):
                 outcome.jobs = ended_at_last(outcome.jobs, [job])
                 on_progress("again", done + 1, done + 2, f"{job.job} {job.month}")
-            outcome.behind = sentences(look_at(found))
+            items = look_at(found)
+            outcome.behind = sentences(items)
+            outcome.left = [
+                sentence(item, items)
+                for item in items
+                if item.month in months
+                and item.state in ("due", "under way")
+                and item.stage in JOBS
+            ]
         on_progress("again", len(outcome.jobs), len(outcome.jobs), "")
         outcome.elapsed = time.perf_counter() - started
         outcome.models = [m.as_row() for month in months for m in trained_models(month)]

@@ -6,7 +6,6 @@ How often it was tried is counted from the run records, so that a restart of the
 
 import dataclasses
 import datetime as dt
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -31,6 +30,8 @@ from churn_assets.monthly import ALARM_TAG
 from churn_assets.run import JobResult, run_job, what_failed
 
 PARTITION_TAG = "dagster/partition"
+STOPPED = "it was stopped by a person"
+_MOST_FAILURES_KEPT = 512
 _END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)  # for a command, which has no minutes to wait
 _ASSETS: dict[Job, list[str]] = {
     "month_close": CLOSE_KEYS,
@@ -93,7 +94,12 @@ def run_request(item: Due) -> dg.RunRequest:
 
 def run_tags(item: Due) -> dict[str, str]:
     """Return the tags by which a run is known again as an attempt at what was due."""
-    return {VERSION_TAG: item.version, ATTEMPT_TAG: str(item.asked + 1)}
+    return {
+        VERSION_TAG: item.version,
+        ATTEMPT_TAG: str(item.asked + 1),
+        # Whoever asks for it asks again: were Dagster's daemon to do so, too, it would run twice at once.
+        "dagster/max_retries": "0",
+    }
 
 
 def run_due(item: Due, instance: dg.DagsterInstance) -> JobResult:
@@ -153,6 +159,9 @@ def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
             if attempt.state == "failed" and (job, key) not in settled:
                 why = _failure(instance, run.run_id)
                 attempt = dataclasses.replace(attempt, **why._asdict())
+                if run.status == dg.DagsterRunStatus.CANCELED:
+                    # Whoever stopped it does not want it back a minute later.
+                    attempt = dataclasses.replace(attempt, error=STOPPED, is_refused=True)
             if attempt.state == "succeeded":
                 settled.add((job, key))
             yield attempt
@@ -166,8 +175,19 @@ class _Failure(NamedTuple):
     finished: frozenset[str]
 
 
-@functools.lru_cache(maxsize=512)  # a run that has ended never changes
+_failures: dict[str, _Failure] = {}
+
+
 def _failure(instance: dg.DagsterInstance, run_id: str) -> _Failure:
+    """Return why a run failed; what was read of a run once is kept, since it has ended for good."""
+    if run_id not in _failures:
+        if len(_failures) >= _MOST_FAILURES_KEPT:
+            _failures.clear()
+        _failures[run_id] = _read_failure(instance, run_id)
+    return _failures[run_id]
+
+
+def _read_failure(instance: dg.DagsterInstance, run_id: str) -> _Failure:
     entries = instance.all_logs(run_id, of_type=_EVENTS)
     events = [entry.dagster_event for entry in entries if entry.dagster_event]
     finished = {event.step_key for event in events if event.is_step_success and event.step_key}

@@ -19,7 +19,6 @@ import psycopg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from churn.database import process_name
-from churn.errors import ChurnError
 from churn.records import close_records
 from churn.retry import repeat
 from churn.settings import get_settings
@@ -95,8 +94,11 @@ class _Heartbeat(threading.Thread):
                 self._connection = _session()
                 _wait_for(self._connection, self._run_id)
                 is_over = self._is_over()
-            except (ChurnError, psycopg.Error):
-                continue  # Postgres is not back yet
+            except (
+                Exception
+            ) as error:  # Postgres, or Dagster's own connections to it, are not back yet
+                _logger.info("the lock of run %s is not back yet: %s", self._run_id, error)
+                continue
             if is_over:
                 _logger.error("run %s was given up meanwhile: this process ends it", self._run_id)
                 os.kill(os.getpid(), signal.SIGINT)

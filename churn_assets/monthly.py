@@ -5,6 +5,7 @@ machinery belongs in it.
 """
 
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,9 +164,9 @@ def _materialize(
         except Exception as error:
             if is_passing(error) and context.retry_number < STEP_RETRIES:
                 context.log.warning(f"{name} {key} is tried again: {error}")
-                raise dg.RetryRequested(
-                    STEP_RETRIES, seconds_to_wait=backoff_seconds(context.retry_number)
-                ) from error
+                # Dagster would wait with its ears shut; here the step hears SIGTERM and an order to end.
+                time.sleep(backoff_seconds(context.retry_number))
+                raise dg.RetryRequested(STEP_RETRIES) from error
             yield from shell.keep_finished()
             if isinstance(error, ChurnError):
                 raise dg.Failure(str(error), allow_retries=False) from error

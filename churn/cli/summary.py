@@ -39,7 +39,7 @@ def show_summary(console: Console, outcome: RunOutcome) -> None:
     for job in outcome.jobs:
         for warning in job.warnings:
             console.print(f"[yellow]{job.month} {job.job}[/yellow] {escape(warning)}")
-    show_failed(console, outcome.failed, outcome.behind)
+    show_failed(console, outcome.failed, [*outcome.behind, *outcome.left])
 
 
 def show_failed(console: Console, failed: Iterable[JobResult], behind: Iterable[str]) -> None:

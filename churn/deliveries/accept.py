@@ -143,6 +143,8 @@ def _plan(connection: psycopg.Connection, file: DropFile, when: _When, store: Pa
         earlier=[version.known_at for version in versions] if usable else [],
         next_has_begun=has_begun(when.month.next, file.table, connection),
     )
+    # What replaces a version that could not be used comes after it, whatever is declared of it.
+    known = max([known, *(version.known_at for version in versions)])
     return _Plan(file, newest, known)
 
 

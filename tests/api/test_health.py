@@ -1,6 +1,7 @@
 import asyncio
 import threading
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -117,6 +118,22 @@ def test_head_is_answered_where_get_is(client: TestClient, path: str) -> None:
     assert client.head("/predict").status_code == client.get("/predict").status_code == 405
     counted = client.get("/metrics").text
     assert 'method="HEAD"' in counted
+
+
+def test_a_real_server_answers_head_and_keeps_the_connection(
+    reader: MemoryReader, registry: MemoryRegistry
+) -> None:
+    async def open_reader() -> MemoryReader:
+        return reader
+
+    parts = Parts(StorePart(open_reader), ChampionWatcher(registry))
+    with served(create_app(lambda: parts)) as url, httpx.Client(base_url=url) as client:
+        got = client.get("/openapi.json")
+        for _ in range(2):  # an answer that ends wrongly takes the connection with it
+            head = client.head("/openapi.json")
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == got.headers["content-length"]
+            assert "connection" not in head.headers
 
 
 def test_churn_status_tells_what_the_api_says_of_the_ledger(

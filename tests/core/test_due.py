@@ -131,6 +131,21 @@ def test_only_what_an_earlier_attempt_has_left_is_made_again() -> None:
     assert seen(facts, first, second, mended)["train_month", MARCH].state == "done"
 
 
+def test_a_decision_that_failed_is_still_due_when_its_month_is_corrected() -> None:
+    facts = replace(CLOSED_ALL, decided=(JANUARY, FEBRUARY))
+    made = frozenset({"labels", "churn_model"})
+    before = failed(0, "train_month", MARCH, version="7", finished=made)
+    item = seen(facts, before)["train_month", MARCH]
+    assert (item.state, item.version, item.left) == ("due", "8", ("champion",))
+    older = Attempt("train_month", MARCH, "6", "succeeded", minutes(-5))
+    assert seen(facts, older)["train_month", MARCH].state == "done"
+
+
+def test_what_a_failed_run_of_an_older_drop_had_made_is_made_again_of_the_new_one() -> None:
+    by_hand = failed(0, version=None, finished=frozenset({"users"}))
+    assert seen(no_january(), by_hand)["month_close", JANUARY].left == ()
+
+
 def test_a_success_that_left_the_work_undone_counts_as_a_failure() -> None:
     success = Attempt("month_close", JANUARY, "7", "succeeded", minutes(0))
     item = seen(no_january(), success)["month_close", JANUARY]

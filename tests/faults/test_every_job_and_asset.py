@@ -53,7 +53,8 @@ def play(fresh_state: Any, tmp_path_factory: pytest.TempPathFactory) -> Play:  #
             ended = work_until_nothing_is_due(state.instance, order.choice if planted else None)
             found = content()
         assert plan.open == set()
-        assert sum(not job.succeeded for job in ended) == len(planted)
+        # Several assets of one run may fail in it; none of these runs ended well.
+        assert bool(planted) <= sum(not job.succeeded for job in ended) <= len(planted)
         shutil.rmtree(home)
         return found
 
