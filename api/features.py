@@ -110,7 +110,7 @@ class StoreReader:
         """Return what the pipeline found failed or waiting at its last look, a sentence each."""
         import psycopg
 
-        query = "SELECT said FROM online.months_behind ORDER BY month, stage"
+        query = "SELECT sentence FROM online.months_behind ORDER BY month, stage"
         try:
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(query)

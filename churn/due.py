@@ -270,8 +270,8 @@ class _Look:
 
 
 def _fruitless(attempt: Attempt) -> Attempt:
-    said = "it ended well, and what it was to make is not there"
-    return Attempt(attempt.job, attempt.month, attempt.version, "failed", attempt.ended_at, said)
+    error = "it ended well, and what it was to make is not there"
+    return Attempt(attempt.job, attempt.month, attempt.version, "failed", attempt.ended_at, error)
 
 
 def sentences(items: Sequence[Due]) -> list[str]:
@@ -380,7 +380,7 @@ class Kept:
     stage: Stage
     month: Month
     state: State
-    said: str
+    sentence: str
 
 
 def keep_look(items: Sequence[Due]) -> None:
@@ -394,7 +394,7 @@ def keep_look(items: Sequence[Due]) -> None:
         lock(connection, "churn.months_behind")
         connection.execute("DELETE FROM online.months_behind")
         connection.cursor().executemany(
-            "INSERT INTO online.months_behind (stage, month, state, said) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO online.months_behind (stage, month, state, sentence) VALUES (%s, %s, %s, %s)",
             rows,
         )
 
@@ -403,6 +403,6 @@ def read_look() -> list[Kept]:
     """Return what the last look kept, the oldest month first."""
     with connect() as connection:
         rows = connection.execute(
-            "SELECT stage, month, state, said FROM online.months_behind ORDER BY month, stage"
+            "SELECT stage, month, state, sentence FROM online.months_behind ORDER BY month, stage"
         ).fetchall()
-    return [Kept(stage, Month(month), state, said) for stage, month, state, said in rows]
+    return [Kept(stage, Month(month), state, text) for stage, month, state, text in rows]

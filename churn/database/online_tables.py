@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS online.release_in_force (
 # What the pipeline found failed or waiting at its last look; the API's role reads it for /health.
 _MONTHS_BEHIND: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.months_behind (
-    stage text NOT NULL, month date NOT NULL, state text NOT NULL, said text NOT NULL,
+    stage text NOT NULL, month date NOT NULL, state text NOT NULL, sentence text NOT NULL,
     PRIMARY KEY (stage, month)
 )"""
 

@@ -137,12 +137,12 @@ def behind() -> Iterator[str]:
 
 
 def _behind_row(each: Kept) -> Sequence[Any]:
-    return each.month, each.stage, each.state, each.said.replace("|", "\\|")
+    return each.month, each.stage, each.state, each.sentence.replace("|", "\\|")
 
 
 def _why_not_yet(month: Month, stage: Stage) -> str:
     """Return what keeps a stage of the month, if something failed; empty where nothing has."""
-    kept = (each.said for each in read_look() if (each.month, each.stage) == (month, stage))
+    kept = (each.sentence for each in read_look() if (each.month, each.stage) == (month, stage))
     return next(kept, "")
 
 

@@ -258,8 +258,8 @@ def test_a_month_that_failed_is_asked_for_again_by_itself_then_given_up_and_name
     assert len({each["sentence"] for each in behind}) == 1
     kept = {(each.stage, each.month): each for each in read_look()}
     assert kept["month_close", JANUARY].state == "given up"
-    assert "failed 3 times since" in kept["month_close", JANUARY].said
-    assert "Server disconnected without sending a response" in kept["decision", JANUARY].said
+    assert "failed 3 times since" in kept["month_close", JANUARY].sentence
+    assert "Server disconnected without sending a response" in kept["decision", JANUARY].sentence
     put_drop(folder / "month_000", {"subscriptions.csv": ("56.95", "57.95")})
     [corrected] = requests(look(instance, first.cursor, ended))
     assert corrected == ("month_close", "2024-01-01", f"month_close:2024-01:{newest_id()}")
