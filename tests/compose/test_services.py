@@ -145,7 +145,8 @@ def test_api_connects_as_a_role_that_reads_what_it_serves(stack: Stack) -> None:
     where = {"host": "127.0.0.1", "port": stack.world.port("postgres", 5432)}
     query = (
         "SELECT usename, count(*) > 0 FROM pg_stat_activity WHERE datname = 'streamflow'"
-        " AND query LIKE '%online.publications%' AND pid <> pg_backend_pid() GROUP BY usename"
+        # What the health page asks last, and nobody else asks.
+        " AND query LIKE '%FROM online.release_in_force%' AND pid <> pg_backend_pid() GROUP BY usename"
     )
     with psycopg.connect(
         **where, dbname="postgres", user="streamflow", password=SECRET
