@@ -32,7 +32,7 @@ class Load:
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:
     """Return the bytes of a request, made before the clock runs."""
-    head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n"
     if body:
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

@@ -93,10 +93,8 @@ def test_the_command_line_asks_the_api_again(
     mlflow_relay.drop = 2
     monkeypatch.setenv("CHURN_API_URL", f"http://127.0.0.1:{mlflow_relay.port}")
     get_settings.cache_clear()
-    with pytest.raises(
-        ValueError, match="Expecting value"
-    ):  # MLflow knows no /predict, but answers
-        predict._ask("a")
+    with pytest.raises(ChurnError, match="something else than the API answers"):
+        predict._ask("a")  # MLflow knows no /predict, but answers
     assert mlflow_relay.accepted == 3
 
 

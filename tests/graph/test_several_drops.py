@@ -30,6 +30,10 @@ def processed(monkeypatch: pytest.MonkeyPatch) -> list[Month]:
     monkeypatch.setattr(batch, "trained_models", lambda _: [])
     monkeypatch.setattr(batch, "instance", contextlib.nullcontext)
     monkeypatch.setattr(batch, "Lane", contextlib.nullcontext)
+    # Nothing was recorded, so nothing died, failed or is left.
+    monkeypatch.setattr(batch, "end_dead_runs", lambda _: [])
+    monkeypatch.setattr(batch, "work_off", lambda *_, **__: iter(()))
+    monkeypatch.setattr(batch, "look_at", lambda _: [])
     return months
 
 
