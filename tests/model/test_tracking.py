@@ -53,6 +53,15 @@ def log(client: MlflowClient, fitted: Fitted) -> Log:
     return lambda **changes: log_model_run(**{**known, **changes})
 
 
+def runs_of(client: MlflowClient, fingerprint: str) -> list[Any]:
+    """The runs on these data; other tests may have made experiments on the server before."""
+    experiment = client.get_experiment_by_name("streamflow")
+    assert experiment is not None
+    return list(
+        client.search_runs([experiment.experiment_id], f"params.fingerprint = '{fingerprint}'")
+    )
+
+
 def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> None:
     parent = client.create_run("0").info.run_id
     tracked = log(parent_run_id=parent, tags={"dagster_run_id": "d-1", "asset": "churn_model"})
@@ -125,8 +134,7 @@ def test_the_same_model_is_one_version(log: Log, client: MlflowClient, world: pd
     assert (again.version, again.run_id, again.reused) == (first.version, first.run_id, True)
     assert again.report_png == first.report_png
     assert again.onnx_max_difference == first.onnx_max_difference <= 1e-5
-    runs = client.search_runs(["1"], f"params.fingerprint = '{first.tags['fingerprint']}'")
-    assert len(runs) == 1
+    assert len(runs_of(client, first.tags["fingerprint"])) == 1
 
 
 def test_another_month_service_fit_or_data_is_another_version(
@@ -161,7 +169,7 @@ def test_an_unequal_onnx_model_registers_nothing(
     with pytest.raises(DifferentModel, match="the ONNX model is off by 2e-05") as raised:
         log(fitted=off, fingerprint="unequal")
     assert raised.value.difference == pytest.approx(2e-5, rel=0.1)
-    (run,) = client.search_runs(["1"], "params.fingerprint = 'unequal'")
+    (run,) = runs_of(client, "unequal")
     assert run.info.status == "FAILED"
     assert len(client.search_model_versions("name = 'streamflow_churn'")) == len(before)
 
@@ -175,7 +183,7 @@ def test_an_interrupted_run_is_failed(
     monkeypatch.setattr(tracking, "log_files", interrupted)
     with pytest.raises(KeyboardInterrupt):
         log(fingerprint="interrupted")
-    (run,) = client.search_runs(["1"], "params.fingerprint = 'interrupted'")
+    (run,) = runs_of(client, "interrupted")
     assert run.info.status == "FAILED"
 
 
