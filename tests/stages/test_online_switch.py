@@ -35,6 +35,7 @@ def tables() -> list[str]:
 
 
 def test_publishing_twice_changes_nothing_and_leaves_nothing() -> None:
+    there_before = tables()
     put_profile(JANUARY, ["a", "b"])
     put_profile(FEBRUARY, ["a"])
     publish(JANUARY)
@@ -42,17 +43,18 @@ def test_publishing_twice_changes_nothing_and_leaves_nothing() -> None:
     before = content()
     assert publish(FEBRUARY) == first
     assert content() == before
-    assert tables() == ["publications", "users"]
+    assert tables() == there_before
     with connect() as connection:
         assert connection.execute("SELECT count(*) FROM online.publications").fetchone() == (2,)
 
 
 def test_what_a_killed_publication_left_is_made_away_with() -> None:
+    there_before = tables()
     put_profile(JANUARY, ["a"])
     with connect() as connection:
         connection.execute("CREATE TABLE online.next_users (something int)")
     publish(JANUARY)
-    assert tables() == ["publications", "users"]
+    assert tables() == there_before
     assert len(content()) == 1
 
 
