@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from churn.settings import get_settings
 from churn.stack.ports import free_port
 from tests.api.fakes import USER
 from tests.api.test_errors import assert_shape
+from tests.api.waiting import until
 
 JSON = {"content-type": "application/json"}
 
@@ -112,6 +114,8 @@ def served(app: FastAPI, protocol: type[BoundedProtocol]) -> Iterator[tuple[uvic
     try:
         while not server.started:
             assert thread.is_alive()
+        # The server has started the application's parts anew; they load their model in a thread.
+        until(lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200)
         yield server, port
     finally:
         server.should_exit = True
