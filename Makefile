@@ -12,6 +12,10 @@ ifndef UV_SYSTEM_CERTS
 export UV_SYSTEM_CERTS := $(shell $(PYTHON) -c 'import os,ssl,sys; p=ssl.get_default_verify_paths(); print(str(bool(sys.platform!="linux" or p.cafile or (p.capath and os.listdir(p.capath)))).lower())')
 endif
 
+# A shell that keeps Python from writing bytecode would have every process of a stack compile its libraries anew, which
+# makes each start three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-quick faults coverage check lint types lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
