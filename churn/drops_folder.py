@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psycopg
-
 from churn.database import connect
 from churn.deliveries import deliver
 from churn.deliveries.drops import (
@@ -29,15 +27,16 @@ from churn.deliveries.drops import (
     shown_name,
     unfinished_files,
 )
-from churn.deliveries.problems import Refusal
+from churn.deliveries.problems import CAUSED_BY_CONTENT, Refusal
 from churn.errors import ChurnError
 from churn.months import Month
+from churn.retry import is_passing
 from churn.settings import Settings, get_settings
 
 SETTLING = dt.timedelta(minutes=5)
 RETRY = dt.timedelta(minutes=5)  # where a fault may have passed and nothing tells whether it has
-# What a single file can cause. Postgres that does not answer is no drop's fault and ends the look.
-_FAULTS = (OSError, ValueError, ArithmeticError, psycopg.DataError)
+# What a single drop can cause. Postgres that does not answer is no drop's fault and ends the look.
+_FAULTS = (OSError, *CAUSED_BY_CONTENT)
 
 Entry = (
     str | dict[str, Any]
@@ -147,11 +146,15 @@ class _One:
             else:
                 self._deliver(signature)
         except ChurnError as error:
+            if is_passing(error) and not isinstance(error, Refusal):
+                raise  # a server does not answer: no drop's fault, and the next look asks again
             self._refuse(error, signature)
         except _FAULTS as error:
-            said = (error.strerror if isinstance(error, OSError) else "") or shown_name(str(error))
+            reason = (error.strerror if isinstance(error, OSError) else "") or shown_name(
+                str(error)
+            )
             refusal = Refusal(
-                f"the drop cannot be read or kept: {said}",
+                f"the drop cannot be read or kept: {reason}",
                 where=f"{self.drop} ({self.month})",
                 remedy=f"mend that; it is tried again every {RETRY.seconds // 60} minutes",
                 depends_on=["access"],

@@ -55,6 +55,7 @@ class Attempt:
     error: str = ""
     is_refused: bool = False  # a blocking check failed: the same data will fail again
     finished: frozenset[str] = frozenset()  # the assets that were made before it failed
+    number: int = 1  # among the attempts at its version, as it was asked for
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Due:
     month: Month
     state: State
     version: str = ""
-    asked: int = 0  # how many runs of this version there were
+    asked: int = 0  # the number of the last run of this version that was asked for
     failures: int = 0
     since: dt.datetime | None = None  # of the first failure
     error: str = ""  # the last one, in a sentence
@@ -119,6 +120,21 @@ def askable(
         if item.is_askable(now) or (given_up_too and item.state == "given up")
     ]
     return sorted(chosen, key=lambda item: (STAGES.index(item.stage), item.month))
+
+
+def due_again_at(
+    failed_at: dt.datetime | None, failures: int, delays: Sequence[dt.timedelta]
+) -> dt.datetime | None:
+    """Return when what has failed is asked for again: a month's job, an alarm's answer; None: no more.
+
+    Args:
+        failed_at: when it failed last; None where that is not known.
+        failures: how often it has failed.
+        delays: how long to wait after the first failure, the second, ...; after the last, no more.
+    """
+    if failed_at is None or failures > len(delays):
+        return None
+    return failed_at + delays[failures - 1]
 
 
 @dataclass(frozen=True)
@@ -214,8 +230,8 @@ class _Look:
             return Due(job, month, "due", version, chain.asked, left=left)
         last, failures = chain.failed[0], len(chain.failed)
         again_at = None
-        if not last.is_refused and failures <= len(self.delays) and last.ended_at:
-            again_at = last.ended_at + self.delays[failures - 1]
+        if not last.is_refused:
+            again_at = due_again_at(last.ended_at, failures, self.delays)
         return Due(
             job,
             month,
@@ -254,7 +270,8 @@ class _Look:
             if failed and failed[-1].version is None:
                 failed.clear()
             failed.append(each if each.state == "failed" else _fruitless(each))
-        asked = sum(each.version == version for each in attempts)
+        # Not how many there are: one that was deleted in the UI leaves its successors their numbers.
+        asked = max((each.number for each in attempts if each.version == version), default=0)
         return _Chain(any(each.state == "under way" for each in attempts), failed, asked)
 
     def _what_decisions_wait_for(self) -> tuple[Stage, Month] | None:

@@ -13,21 +13,14 @@ from churn.database.copying import copy_batches_in
 from churn.database.partitions import exists, new_partition, raw_partition
 from churn.deliveries import Delivery, RefusedDrop, accepted, read_accepted
 from churn.deliveries.ledger import mark_unloadable
+from churn.deliveries.problems import CAUSED_BY_CONTENT
 from churn.deliveries.reading import plain_schema
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.row_order import ByUser
 
 _BATCH = 65_536  # rows
-# What will be so at the next try, too. That Postgres does not answer, or has no room, passes.
-_LASTING = (
-    RefusedDrop,
-    ValueError,
-    ArithmeticError,
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-)
+_LASTING = (RefusedDrop, *CAUSED_BY_CONTENT)  # what will be so at the next try, too
 
 
 @dataclass(frozen=True)

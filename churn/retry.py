@@ -70,6 +70,9 @@ def repeat_patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 def backoff_seconds(attempt: int) -> float:
     """Return how long to wait before a whole step is made again: 5 s, then 20 s, then 80 s.
 
+    Seconds, and not CHURN_RETRY_MINUTES, which is for a run that has ended: this one is under way and
+    keeps its place in the queue and in its pool. A single call is made again sooner still, as above.
+
     Args:
         attempt: how often it has been made again already.
     """

@@ -2,10 +2,13 @@
 
 import dagster as dg
 
+from churn.due import due_again_at
 from churn.intake import command_line_at_work, trainable_months
 from churn.monitoring.alarms import Alarm, months_in_time, standing_alarms
+from churn.months import Month
 from churn.settings import get_settings
-from churn_assets.jobs import train_month
+from churn_assets.due import attempt_number, ended_at, tick_time
+from churn_assets.jobs import ATTEMPT_TAG, train_month
 from churn_assets.monthly import ALARM_TAG
 
 ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
@@ -34,33 +37,36 @@ def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
     newest = max(trainable)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(
-                run_key=run_key,
-                partition_key=newest.partition_key,
-                tags={ALARM_TAG: str(alarm), ALARM_KEY_TAG: alarm.key},
-            )
+            _request(alarm, attempt, newest)
             for alarm in standing
-            if (run_key := _run_key(alarm, context))
+            if (attempt := _next_attempt(alarm, context))
         ]
     )
 
 
-def _run_key(alarm: Alarm, context: dg.SensorEvaluationContext) -> str | None:
-    """Return the key of the next attempt at answering an alarm; None while there is none to make.
+def _request(alarm: Alarm, attempt: int, month: Month) -> dg.RunRequest:
+    again = f":{attempt}" if attempt > 1 else ""
+    return dg.RunRequest(
+        run_key=f"alarm:{alarm.key}{again}",
+        partition_key=month.partition_key,
+        tags={ALARM_TAG: str(alarm), ALARM_KEY_TAG: alarm.key, ATTEMPT_TAG: str(attempt)},
+    )
+
+
+def _next_attempt(alarm: Alarm, context: dg.SensorEvaluationContext) -> int | None:
+    """Return the number of the next attempt at answering an alarm; None while there is none to make.
 
     An answer that failed is asked for again as a month is: a few times, further and further apart.
     """
     runs = context.instance.get_run_records(dg.RunsFilter(tags={ALARM_KEY_TAG: alarm.key}))
-    key = f"alarm:{alarm.key}"
     if not runs:
-        return key
-    delays, newest = get_settings().retry_delays, runs[0]
+        return 1
+    newest, now = runs[0], tick_time(context)
     failed = newest.dagster_run.status in (
         dg.DagsterRunStatus.FAILURE,
         dg.DagsterRunStatus.CANCELED,
     )
-    now = context.last_tick_completion_time
-    if not failed or len(runs) > len(delays) or now is None or newest.end_time is None:
+    again_at = due_again_at(ended_at(newest), len(runs), get_settings().retry_delays)
+    if not failed or again_at is None or now is None or now < again_at:
         return None
-    is_time = newest.end_time + delays[len(runs) - 1].total_seconds() <= now
-    return f"{key}:{len(runs) + 1}" if is_time else None
+    return max(attempt_number(record.dagster_run) for record in runs) + 1

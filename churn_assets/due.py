@@ -154,7 +154,8 @@ def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
                 else "failed"
                 if run.is_finished
                 else "under way",
-                _ended_at(record),
+                ended_at(record),
+                number=attempt_number(run),
             )
             if attempt.state == "failed" and (job, key) not in settled:
                 why = _failure(instance, run.run_id)
@@ -165,6 +166,12 @@ def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
             if attempt.state == "succeeded":
                 settled.add((job, key))
             yield attempt
+
+
+def attempt_number(run: dg.DagsterRun) -> int:
+    """Return which attempt a run was asked for as; a run that nobody numbered is the first."""
+    tag = run.tags.get(ATTEMPT_TAG, "")
+    return int(tag) if tag.isdecimal() else 1
 
 
 class _Failure(NamedTuple):
@@ -207,10 +214,16 @@ def _is_blocking(check: dg.AssetCheckEvaluation) -> bool:
     return bool(check.blocking) and check.severity == dg.AssetCheckSeverity.ERROR
 
 
-def _ended_at(record: Any) -> dt.datetime:
+def ended_at(record: Any) -> dt.datetime:
     """Return when a run ended, or when it was last heard of."""
     ended = record.end_time
     return dt.datetime.fromtimestamp(ended, dt.UTC) if ended else _aware(record.update_timestamp)
+
+
+def tick_time(context: dg.SensorEvaluationContext) -> dt.datetime | None:
+    """Return the time as a sensor's ticks know it; before the second one nothing is asked for again."""
+    ticked = context.last_tick_completion_time
+    return dt.datetime.fromtimestamp(ticked, dt.UTC) if ticked else None
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:

@@ -16,9 +16,12 @@ from contextlib import contextmanager
 import dagster as dg
 import psutil
 import psycopg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._utils.interrupts import check_captured_interrupt
 
-from churn.database import process_name
+from churn.database import no_answer, process_name
+from churn.errors import ChurnError
 from churn.records import close_records
 from churn.retry import repeat
 from churn.settings import get_settings
@@ -26,6 +29,8 @@ from churn.settings import get_settings
 PROCESS_TAG = "churn/process"  # who executes a run; a re-execution inherits it, hence the run's id
 GRACE_SECONDS = 10.0  # a living run whose connection was cut has its lock again within
 _BEAT_SECONDS = 2.0
+_LOCK_SECONDS = 60.0  # a run's lock is never held by another process for longer than a moment
+_PAUSE_SECONDS = 0.1
 _UNTAGGED_SECONDS = 60.0  # between a run's start and its tag lie milliseconds
 _KEY = "hashtextextended('churn.run.' || %s, 0)"
 _UNDER_WAY = [
@@ -73,13 +78,18 @@ class _Heartbeat(threading.Thread):
         self._run_id, self._is_over = run_id, is_over
         self._stopped = threading.Event()
         self._connection = _session()
-        _wait_for(self._connection, run_id)
+        try:
+            _wait_for(self._connection, run_id, check_captured_interrupt)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def run(self) -> None:
         while not self._stopped.wait(_BEAT_SECONDS):
             try:
                 self._connection.execute("SELECT 1")
-            except psycopg.OperationalError:
+            except psycopg.Error as error:
+                _logger.info("the lock of run %s is lost: %s", self._run_id, error)
                 self._connection.close()
                 self._take_again()
 
@@ -92,7 +102,8 @@ class _Heartbeat(threading.Thread):
         while not self._stopped.wait(_BEAT_SECONDS / 4):
             try:
                 self._connection = _session()
-                _wait_for(self._connection, self._run_id)
+                # What asks the main thread to stop is the main thread's to hear.
+                _wait_for(self._connection, self._run_id, self._stopped.is_set)
                 is_over = self._is_over()
             except (
                 Exception
@@ -217,21 +228,53 @@ def _give_back_places(connection: psycopg.Connection, instance: dg.DagsterInstan
 
 
 def _session() -> psycopg.Connection:
-    """Open a connection that outlives transactions; Postgres soon notices when its machine is gone."""
+    """Open a connection that outlives transactions; Postgres soon notices when its machine is gone.
+
+    Raises:
+        ChurnError: Postgres does not answer.
+    """
     settings = get_settings()
-    return repeat(
-        psycopg.connect,
-        settings.dsn(),
-        autocommit=True,
-        connect_timeout=5,
-        application_name=process_name(),
-        options="-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-        " -c lock_timeout=60s",
-    )
+    try:
+        return repeat(
+            psycopg.connect,
+            settings.dsn(),
+            autocommit=True,
+            connect_timeout=5,
+            application_name=process_name(),
+            options="-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+        )
+    except psycopg.OperationalError as error:
+        raise no_answer(error) from error
 
 
-def _wait_for(connection: psycopg.Connection, run_id: str) -> None:
-    connection.execute(f"SELECT pg_advisory_lock({_KEY})", [run_id])
+def _wait_for(connection: psycopg.Connection, run_id: str, is_stopped: Callable[[], bool]) -> None:
+    """Take the run's lock, which another process may hold for the moment that it takes to end a dead run.
+
+    Dagster keeps signals to itself while a run is executed, so the wait asks for them by itself.
+
+    Args:
+        connection: holds the lock until it is closed.
+        run_id: the Dagster run.
+        is_stopped: says that nobody wants the lock any more.
+
+    Raises:
+        ChurnError: another process keeps the lock.
+    """
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        row = connection.execute(f"SELECT pg_try_advisory_lock({_KEY})", [run_id]).fetchone()
+        if row and row[0]:
+            return
+        if is_stopped():
+            raise DagsterExecutionInterruptedError(f"stopped waiting for the lock of run {run_id}")
+        if time.monotonic() > deadline:
+            raise ChurnError(
+                f"another process has held the lock of this run for {_LOCK_SECONDS:.0f} seconds:"
+                " it executes the same run",
+                where=f"run {run_id}",
+                remedy="let that process finish, or stop it; pg_stat_activity names it",
+            )
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _unheld(connection: psycopg.Connection, run_ids: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from churn.markdown import plain
 from churn.months import Month
 from churn.records import close_records
 from churn.settings import get_settings
-from churn_assets.due import look_at, run_request
+from churn_assets.due import look_at, run_request, tick_time
 from churn_assets.jobs import month_close, score_month, train_month
 from churn_assets.partitions import MONTHS
 
@@ -48,16 +48,10 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     for text in sentences(months):
         context.log.warning(text)
     return dg.SensorResult(
-        run_requests=[run_request(item) for item in askable(months, _now(context))],
+        run_requests=[run_request(item) for item in askable(months, tick_time(context))],
         asset_events=list(_events(look)),
         cursor=json.dumps(look.cursor),
     )
-
-
-def _now(context: dg.SensorEvaluationContext) -> datetime | None:
-    """Return the time as the sensor's ticks know it; before the second one nothing is asked for again."""
-    ticked = context.last_tick_completion_time
-    return datetime.fromtimestamp(ticked, UTC) if ticked else None
 
 
 def _say(log: logging.Logger, look: Look) -> None:

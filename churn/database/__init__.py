@@ -38,13 +38,19 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
     try:
         connection = repeat(_open, settings.dsn(database))
     except psycopg.OperationalError as error:
-        raise ChurnError(
-            f"Postgres does not answer: {str(error).strip()}",
-            where=f"{settings.postgres_host}:{settings.postgres_port}",
-            remedy="start the stack with `churn up`, or set POSTGRES_HOST and POSTGRES_PASSWORD",
-        ) from error
+        raise no_answer(error) from error
     with connection:  # commits or rolls back, then closes
         yield connection
+
+
+def no_answer(error: psycopg.Error) -> ChurnError:
+    """Return what to say where no connection could be opened; it passes as its cause does."""
+    settings = get_settings()
+    return ChurnError(
+        f"Postgres does not answer: {str(error).strip()}",
+        where=f"{settings.postgres_host}:{settings.postgres_port}",
+        remedy="start the stack with `churn up`, or set POSTGRES_HOST and POSTGRES_PASSWORD",
+    )
 
 
 def _open(dsn: str) -> psycopg.Connection:

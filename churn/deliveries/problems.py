@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import psycopg
+
 from churn.contract.user_ids import is_seen_whole
 from churn.errors import ChurnError
 
@@ -13,6 +15,15 @@ SHOWN = 20
 # What a refusal depends on, beside the content of the files: the clock, CHURN_FIRST_MONTH and
 # CHURN_LAST_MONTH, what else has been delivered, whether files and store can be read and written.
 Circumstance = Literal["time", "settings", "deliveries", "access"]
+# What the content of a file may cause beside the problems that are foreseen; it causes it again at the next
+# try. That Postgres does not answer, or has no room, is no file's doing and passes.
+CAUSED_BY_CONTENT = (
+    ValueError,
+    ArithmeticError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+)
 
 
 @dataclass(frozen=True)

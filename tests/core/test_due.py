@@ -82,7 +82,7 @@ def test_a_failed_month_is_asked_for_further_and_further_apart_then_given_up() -
     facts = no_january()
     attempts: list[Attempt] = []
     for number, (at, delay) in enumerate(zip((0, 10, 20), (1, 5, 30), strict=True), start=1):
-        attempts.append(failed(at))
+        attempts.append(failed(at, number=number))
         item = seen(facts, *attempts)["month_close", JANUARY]
         assert (item.state, item.failures, item.asked) == ("failed", number, number)
         assert item.again_at == minutes(at + delay)
@@ -97,6 +97,12 @@ def test_a_failed_month_is_asked_for_further_and_further_apart_then_given_up() -
         None,
     )
     assert not last.is_askable(minutes(10_000))
+
+
+def test_an_attempt_that_was_deleted_does_not_give_its_number_to_the_next() -> None:
+    left = [failed(10, number=2), failed(20, number=3)]  # the first one was deleted in the UI
+    item = seen(no_january(), *left)["month_close", JANUARY]
+    assert (item.failures, item.asked) == (2, 3)  # the next key is :4, which no run has
 
 
 def test_what_it_rests_on_has_changed_so_it_is_asked_for_at_once() -> None:

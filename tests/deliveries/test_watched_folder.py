@@ -10,6 +10,7 @@ import pytest
 from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.deliveries import accept, accepted, deliver
 from churn.drops_folder import Cursor, Look, read_cursor, take_in
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
 from tests.deliveries.small import FEBRUARY, JANUARY, NOW, leave, put_drop, write_drop
@@ -144,6 +145,24 @@ def test_a_fault_of_one_drop_costs_that_drop_and_is_tried_again(
     monkeypatch.setattr(accept, "read_drop", read)
     assert taken(look(folder, first.cursor)) == ([], [])
     assert taken(look(folder, first.cursor, now=NOW + DAY)) == (["month_000"], [])
+
+
+def test_a_postgres_that_does_not_answer_is_no_drop_s_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_drop(folder / "month_000")
+    keep = accept.read_drop
+
+    def cut(*_, **__):
+        raise ChurnError("Postgres does not answer") from ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(accept, "read_drop", cut)
+    with pytest.raises(
+        ChurnError, match="does not answer"
+    ):  # the tick fails, and the next one asks
+        look(folder)
+    monkeypatch.setattr(accept, "read_drop", keep)
+    assert taken(look(folder)) == (["month_000"], [])
 
 
 def test_a_cursor_of_an_earlier_version(folder: Path) -> None:

@@ -230,6 +230,24 @@ def fail(instance: dg.DagsterInstance, request: dg.RunRequest, why: str) -> floa
     return record.end_time
 
 
+def test_an_attempt_that_was_deleted_in_the_ui_does_not_keep_the_month_from_being_asked_for(
+    folder: Path, instance
+) -> None:
+    put_drop(folder / "month_000")
+    first = look(instance)
+    result, taken = first, set()
+    for _ in range(2):
+        [request] = result.run_requests or []
+        ended = fail(instance, request, "Server disconnected without sending a response")
+        result = look(instance, first.cursor, ended + 400)
+        taken.add(request.run_key)
+    oldest = instance.get_runs()[-1]
+    instance.delete_run(oldest.run_id)
+    [(_, _, key)] = requests(look(instance, first.cursor, ended + 400))
+    assert key not in taken  # Dagster launches nothing twice under one key
+    assert key == f"month_close:2024-01:{newest_id()}:3"
+
+
 def test_a_month_that_failed_is_asked_for_again_by_itself_then_given_up_and_named(
     folder: Path, instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

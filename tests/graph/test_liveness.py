@@ -1,5 +1,6 @@
 """Runs whose process died, and those that wait for them: real processes, killed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,12 +13,17 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._utils.interrupts import capture_interrupts
 
 from churn import records
 from churn.database import connect
+from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
+from churn.retry import is_passing
 from churn.settings import Settings, get_settings
 from churn.stack.parts import repository_file
+from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
 from churn_assets import liveness
 from churn_assets import run as runs
@@ -239,6 +245,31 @@ def test_a_run_whose_connection_was_cut_has_its_lock_again(
         signal.signal(signal.SIGINT, before)
     assert interrupted == [signal.SIGINT]
     assert backends_with_a_lock() == []
+
+
+def test_who_waits_for_a_run_s_lock_hears_that_it_is_to_end(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(get_settings().dsn(), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(hashtextextended('churn.run.' || %s, 0))", [RUN_ID])
+        with capture_interrupts():  # as while Dagster executes a run
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(DagsterExecutionInterruptedError), alive(RUN_ID, lambda: False):
+                pass
+        monkeypatch.setattr(liveness, "_LOCK_SECONDS", 0.0)
+        with pytest.raises(ChurnError, match="it executes the same run"), alive(RUN_ID, bool):
+            pass
+    assert backends_with_a_lock() == []
+
+
+def test_a_postgres_that_does_not_answer_is_said_in_our_words(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", str(free_port()))
+    get_settings.cache_clear()
+    with pytest.raises(ChurnError, match="start the stack with `churn up`") as said:
+        end_dead_runs(instance, grace_seconds=0)
+    assert is_passing(said.value)
 
 
 def backends_with_a_lock() -> list[int]:

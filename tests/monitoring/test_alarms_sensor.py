@@ -85,6 +85,14 @@ def test_an_answer_that_failed_is_asked_for_again_after_a_minute() -> None:
     assert look(instance, ended + 59).run_requests == []
     [again] = look(instance, ended + 61).run_requests
     assert again.run_key == f"{asked.run_key}:2"
+    second = dg.DagsterRun(job_name="train_month", tags=again.tags, status=run.status)
+    instance.add_run(second)
+    instance.report_run_failed(second, message="Server disconnected without sending a response")
+    instance.delete_run(run.run_id)  # in the UI: the second one keeps its key
+    [third] = look(
+        instance, instance.get_run_record_by_id(second.run_id).end_time + 61
+    ).run_requests
+    assert third.run_key == f"{asked.run_key}:3"
 
 
 def test_the_newest_month_is_the_one_to_train_on() -> None:
