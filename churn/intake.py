@@ -38,12 +38,14 @@ def read_facts() -> Facts:
         entries = ledger.entries(connection)
     closings, closable = _closings(), closable_months()
     known = list(months_known(arrivals, get_settings().first_month))
+    # Labels that are blocked are none of these: once another delivery heals them, the month is trained on.
+    usable = {each.month for each in arrivals if each.file == LABELS.name}
     return Facts(
         closings=closings,
         unpublished=frozenset(closable),
         trainings=labels,
         late=frozenset(
-            each.month for each in known if each.state == "unknown" and each.month in labels
+            each.month for each in known if each.state == "unknown" and each.month in usable
         ),
         scorings={month: version.text for month, version in published.items()},
         unscored=frozenset(
@@ -115,11 +117,11 @@ def _scoring_versions() -> dict[Month, _ScoringVersion]:
         rows = connection.execute(
             "SELECT as_of, max(known_at) FROM online.publications GROUP BY as_of ORDER BY as_of"
         ).fetchall()
-    found = {}
+    versions = {}
     for as_of, known_at in rows:
         stack = releases_until(entries, as_of)
-        found[Month.of_as_of(as_of)] = _ScoringVersion(known_at, stack[-1] if stack else None)
-    return found
+        versions[Month.of_as_of(as_of)] = _ScoringVersion(known_at, stack[-1] if stack else None)
+    return versions
 
 
 def delivered_months() -> list[Month]:

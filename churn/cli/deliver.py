@@ -79,6 +79,8 @@ def deliver(
                     outcomes.append(outcome)
         finally:
             _show(outcomes)
+        for outcome in outcomes:
+            _show_copies(outcome)
     show_refused(refused, [outcome.month for outcome in outcomes], "taken in")
     if refused:
         raise typer.Exit(1)
@@ -109,6 +111,27 @@ def show_refused(
             " if it had arrived in time, say so: `churn deliver DIR --history`",
             soft_wrap=True,
         )
+
+
+def _show_copies(outcome: "Outcome") -> None:
+    """Name files that are another month's, which closing the month would find out later."""
+    from churn.plausibility.findings import impossible
+    from churn.plausibility.judge import copies
+
+    findings = copies(file.delivery for file in outcome.files if file.state != "unchanged")
+    if not findings:
+        return
+    month, facts = outcome.month, "\n".join(finding.what for finding in findings)
+    remedy = f"deliver the export of {month} itself, if this one is not"
+    if impossible(findings):
+        remedy = (
+            f"deliver the export of {month} itself; this one is blocked when the month is made, unless"
+            f" somebody confirms it: `churn confirm --month {month}`"
+        )
+    err().print(
+        f"[yellow]another month's, and taken in:[/yellow]\n{escape(facts)}\n  -> {remedy}",
+        soft_wrap=True,
+    )
 
 
 def _show(outcomes: Iterable["Outcome"]) -> None:

@@ -2,12 +2,14 @@
 
 from typing import LiteralString
 
-# What a delivery was found to be beside others: made again whenever it is judged again.
+# What a delivery was found to be beside others: made again whenever it is judged again. `blocked_after` is
+# the newest delivery of all when it was first found impossible: one that comes later may heal it.
 _JUDGEMENTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS raw.judgements (
     delivery_id bigint PRIMARY KEY REFERENCES raw.deliveries,
     findings jsonb NOT NULL,
     compared_with bigint[] NOT NULL,
+    blocked_after bigint,
     judged_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 

@@ -26,6 +26,9 @@ SQL_TYPES: dict[Kind, str] = {
     "bool": "boolean",
 }
 
+# Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
+# version is in no order with the others: where none was ever loaded, the one that heals the month is known
+# as the first would have been.
 _DELIVERIES = """
 CREATE TABLE IF NOT EXISTS raw.deliveries (
     delivery_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -36,22 +39,12 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
     rows bigint NOT NULL CHECK (rows > 0),
     accepted_at timestamptz NOT NULL,
     known_at timestamptz NOT NULL,
-    stored_path text NOT NULL
+    stored_path text NOT NULL,
+    unloadable text
 )"""
-
-# Why a version could not be loaded, null where it could or was not tried. It is in no order with the
-# others: where no version was ever loaded, the one that heals the month is known as the first would have
-# been. A lock on the whole table is taken only where the column is missing.
-_UNLOADABLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM information_schema.columns WHERE table_schema = 'raw'
-                   AND table_name = 'deliveries' AND column_name = 'unloadable') THEN
-        ALTER TABLE raw.deliveries ADD COLUMN unloadable text;
-        ALTER TABLE raw.deliveries DROP CONSTRAINT IF EXISTS deliveries_month_file_known_at_key;
-        CREATE UNIQUE INDEX deliveries_version ON raw.deliveries (month, file, known_at)
-            WHERE unloadable IS NULL;
-    END IF;
-END $$"""
+_ONE_VERSION_AT_A_TIME = """
+CREATE UNIQUE INDEX IF NOT EXISTS deliveries_version ON raw.deliveries (month, file, known_at)
+    WHERE unloadable IS NULL"""
 
 # CHURN_FIRST_MONTH when the first delivery was accepted: month_000 has meant this month since.
 _CALENDAR = """
@@ -72,14 +65,14 @@ def refuse_another(connection: psycopg.Connection) -> None:
 
     Tables that are there are left as they are, so another schema's would break a month in the middle.
     """
-    found = connection.execute(
+    described = connection.execute(
         "SELECT current_database(), obj_description(oid, 'pg_namespace') FROM pg_namespace"
         " WHERE nspname = 'raw' AND to_regclass('raw.deliveries') IS NOT NULL"
     ).fetchone()
-    if found and found[1] != _signature():
+    if described and described[1] != _signature():
         raise ChurnError(
             "its tables were made by another version of this code, and there is no upgrade yet",
-            where=f"database {found[0]}",
+            where=f"database {described[0]}",
             remedy="go back to that version; or begin anew with this one, in another CHURN_HOME (on a server"
             " another POSTGRES_DB), and deliver the drops again: the old one keeps them in deliveries/",
         )
@@ -97,7 +90,7 @@ def _everything() -> Iterator[sql.SQL | sql.Composed]:
     for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
-    yield sql.SQL(_UNLOADABLE)
+    yield sql.SQL(_ONE_VERSION_AT_A_TIME)
     yield sql.SQL(_CALENDAR)
     for table in TABLES:
         yield _raw_table(table)

@@ -92,18 +92,22 @@ def standing(connection: psycopg.Connection) -> dict[Month, str]:
     """Return what else than its deliveries decides whether a month may be made; most months have nothing.
 
     The text changes when somebody confirms something of the month, and, as long as the month is blocked,
-    when a month that it may be compared with is delivered again: whoever asks once per text asks again.
+    when a month that it may be compared with is delivered after it was: whoever asks once per text asks
+    again. That it is blocked changes nothing, since nothing else would come of asking again.
     """
     rows = connection.execute(
         "SELECT month, (SELECT max(confirmation_id) FROM decisions.confirmations AS c"
         "   WHERE c.month = m.month),"
-        "  (SELECT max(d.delivery_id) FROM raw.deliveries AS d, raw.blocked AS b"
-        "   WHERE b.month = m.month AND d.month <> m.month AND d.month BETWEEN"
-        "    m.month - interval '3 months' AND m.month + interval '1 month')"
+        "  (SELECT max(d.delivery_id) FROM raw.deliveries AS d,"
+        "    raw.blocked AS b JOIN raw.judgements AS j USING (delivery_id)"
+        "   WHERE b.month = m.month AND d.month <> m.month AND d.delivery_id > j.blocked_after"
+        "    AND d.month BETWEEN m.month - interval '3 months' AND m.month + interval '1 month')"
         " FROM (SELECT month FROM decisions.confirmations UNION SELECT b.month FROM raw.blocked AS b"
         "  JOIN raw.deliveries USING (delivery_id) WHERE unloadable IS NULL) AS m"
     )
-    return {
-        Month(row[0]): f"confirmation {row[1] or 'none'}" + (f", beside {row[2]}" if row[2] else "")
-        for row in rows
-    }
+    texts = {}
+    for month, confirmed, newer in rows:
+        confirmation = f"confirmation {confirmed}" if confirmed else ""
+        beside = f"beside {newer}" if newer else ""
+        texts[Month(month)] = ", ".join(filter(None, [confirmation, beside]))
+    return {month: text for month, text in texts.items() if text}

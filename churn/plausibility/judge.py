@@ -72,14 +72,30 @@ def judge(month: Month, table: Table) -> Judgement | None:
     Versions before it that were never judged are, too: no stage is to read one that cannot be.
     """
     with connect() as connection:
+        seen = _newest_delivery(
+            connection
+        )  # first: what comes in meanwhile is to be looked at later
         every = of_all_months(table, connection)
         versions = [delivery for delivery in every if delivery.month == month]
         newest = versions[-1] if versions else None
         judgement = None
         for delivery in versions:
             if delivery == newest or not _is_judged(connection, delivery):
-                judgement = _judge(connection, delivery, every)
+                judgement = _judge(connection, delivery, every, seen)
         return judgement
+
+
+def copies(deliveries: Iterable[Delivery]) -> list[Finding]:
+    """Return which deliveries are, to the last value, another month's: for who delivers them to hear at once.
+
+    Nothing is kept of it, and nothing blocked: that is for the judgement, once the month is made.
+    """
+    findings: list[Finding] = []
+    with connect() as connection:
+        for delivery in deliveries:
+            every = of_all_months(delivery.table, connection)
+            findings += _Bench(connection, delivery, every).copies()
+    return findings
 
 
 def judge_month(month: Month) -> list[Judgement]:
@@ -124,8 +140,13 @@ def confirm_month(
     return [again for table in tables if (again := judge(month, table))]
 
 
+def _newest_delivery(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT max(delivery_id) FROM raw.deliveries").fetchone()
+    return (row[0] if row else None) or 0
+
+
 def _judge(
-    connection: psycopg.Connection, delivery: Delivery, every: Sequence[Delivery]
+    connection: psycopg.Connection, delivery: Delivery, every: Sequence[Delivery], seen: int
 ) -> Judgement:
     bench = _Bench(connection, delivery, every)
     try:
@@ -134,13 +155,15 @@ def _judge(
         findings = [Finding("same_content", f"nothing was compared: {error.what}", False)]
     compared = tuple(dict.fromkeys(bench.compared))
     connection.execute(
-        "INSERT INTO raw.judgements (delivery_id, findings, compared_with) VALUES (%s, %s, %s)"
-        " ON CONFLICT (delivery_id) DO UPDATE SET findings = excluded.findings,"
-        " compared_with = excluded.compared_with, judged_at = clock_timestamp()",
+        "INSERT INTO raw.judgements AS j (delivery_id, findings, compared_with, blocked_after)"
+        " VALUES (%s, %s, %s, %s) ON CONFLICT (delivery_id) DO UPDATE SET findings = excluded.findings,"
+        " compared_with = excluded.compared_with, judged_at = clock_timestamp(),"
+        " blocked_after = coalesce(j.blocked_after, excluded.blocked_after)",
         [
             delivery.delivery_id,
             json.dumps([asdict(finding) for finding in findings]),
             [other.delivery_id for other in compared],
+            seen if impossible(findings) else None,
         ],
     )
     return Judgement(delivery, tuple(findings), compared, of_delivery(connection, delivery))
@@ -166,15 +189,28 @@ class _Bench:
         if not near.before and not near.after and not same:
             return []
         judged = MonthFile(delivery.month, self._rows(delivery, columns_read(table)))
-        findings = []
-        if same:
-            self.compared.append(same)
-            whole = self._is_whole_month(same)
-            findings.append(same_content(table, judged, same.month, is_whole_month=whole))
+        findings = self._copies(judged.rows, same)
         if not impossible(findings):
             findings += self._beside(judged, near.before)
             findings += self._beside(judged, near.after)
         return findings
+
+    def copies(self) -> list[Finding]:
+        """Return whether the file is another month's; little is read where it is none."""
+        table, same = self._delivery.table, twin(self._delivery, self._every)
+        columns = ("user_id", "churn_label") if table is LABELS else columns_read(table)
+        return self._copies(self._rows(self._delivery, columns), same) if same else []
+
+    def _copies(self, rows: pa.Table, same: Delivery | None) -> list[Finding]:
+        if same is None:
+            return []
+        self.compared.append(same)
+        month, table = self._delivery.month, self._delivery.table
+        if table is LABELS:
+            return [same_labels(month, rows, same.month)]
+        is_whole_month = self._is_whole_month(same)
+        judged = MonthFile(month, rows)
+        return [same_content(table, judged, same.month, is_whole_month=is_whole_month)]
 
     def _beside(self, judged: MonthFile, others: Sequence[Delivery]) -> list[Finding]:
         """Return the findings beside the first version, where the file fits none of the others better.
@@ -198,10 +234,7 @@ class _Bench:
     def labels(self) -> list[Finding]:
         delivery, month = self._delivery, self._delivery.month
         labels = self._rows(delivery, ("user_id", "churn_label"))
-        same = twin(delivery, self._every)
-        findings = [same_labels(month, labels, same.month)] if same else []
-        if same:
-            self.compared.append(same)
+        findings = self._copies(labels, twin(delivery, self._every))
         findings += self._best(
             labels_cover(month, labels, users) for users in self._users_of(month)
         )

@@ -53,6 +53,20 @@ def test_new_then_unchanged_then_a_correction(
     ]
 
 
+def test_last_month_s_export_is_named_at_the_door(settings: Settings, drops: Path) -> None:
+    assert "another month's" not in churn("deliver", str(drops), "--history").stderr
+    answer = churn("deliver", str(drops / "month_001"), "--month", "2024-03")
+    assert answer.exit_code == 0, answer.stderr
+    assert {line[3] for line in lines(answer.stdout)} == {"new"}  # it is taken in all the same
+    assert (
+        "users.csv of 2024-03 is that of 2024-02: the same content in all 120 rows, and the other four files"
+        " are that month's, too"
+    ) in answer.stderr
+    assert "`churn confirm --month 2024-03`" in answer.stderr
+    again = churn("deliver", str(drops / "month_001"), "--month", "2024-03")
+    assert "another month's" not in again.stderr  # told once, when it came
+
+
 def test_a_refused_drop_lists_its_problems(settings: Settings, drops: Path, tmp_path: Path) -> None:
     bad = tmp_path / "month_000"
     shutil.copytree(drops / "month_000", bad)

@@ -4,6 +4,7 @@ import datetime as dt
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from churn.contract.tables import LABELS, PROFILE_TABLES, SUBSCRIPTIONS, USERS, Table
 from churn.database import connect
 from churn.deliveries import deliver, in_force
+from churn.due import JOBS, Attempt, Due, look
 from churn.errors import ChurnError
-from churn.intake import closable_months
+from churn.intake import closable_months, read_facts
 from churn.months import Month
 from churn.plausibility.confirmations import confirmations
 from churn.plausibility.judge import Judgement, confirm_month, judge, judge_month
@@ -77,6 +79,7 @@ def test_last_months_export_is_blocked_until_a_person_says_that_it_is_right(
     for drop in drops[:2]:
         deliver(drop, now=NOW)
     deliver(drops[1], now=NOW, month=MARCH)
+    asked = closable_months()[MARCH]
     judgement = verdict(MARCH)
     assert judgement.text == (
         "users.csv of 2024-03 is that of 2024-02: the same content in all 300 rows, and the other four"
@@ -88,7 +91,7 @@ def test_last_months_export_is_blocked_until_a_person_says_that_it_is_right(
         ("labels", "same_content"),
     }
     assert blocking(FEBRUARY) == set()  # whose labels a copy of its own users cannot belie
-    asked = closable_months()[MARCH]
+    assert closable_months()[MARCH] == asked  # blocked, and not asked for a second time
     word = {"reason": "a test of the copy", "actor": "ann"}
     with pytest.raises(ChurnError, match="users_stay does not block it; what does: same_content"):
         confirm_month(MARCH, "users_stay", file=None, **word)
@@ -182,6 +185,44 @@ def test_a_month_heals_with_the_one_that_was_wrong(drops: list[Path]) -> None:
     deliver(drops[0], now=LATER)
     assert closable_months()[FEBRUARY] != before  # it is asked for again
     assert blocking(FEBRUARY) == set()
+
+
+def test_blocked_labels_are_asked_for_again_when_the_next_month_is_corrected(
+    drops: list[Path], tmp_path: Path
+) -> None:
+    """Two thirds of February's users are lost on the way, who have stayed by January's labels."""
+
+    def thinned(rows: list[str]) -> list[str]:
+        return rows[::3]
+
+    thin = drops[1]
+    for number, table in enumerate(PROFILE_TABLES):
+        thin = edited(thin, tmp_path / f"{number}" / "month_001", table.file, thinned)
+    (thin / LABELS.file).unlink()
+    deliver(drops[0], now=NOW)
+    deliver(thin, now=NOW)
+    for month in (JANUARY, FEBRUARY):
+        with connect() as connection:
+            connection.execute(
+                "INSERT INTO online.publications VALUES (%s, %s, 1, 'f')",
+                [month.as_of, month.as_of],
+            )
+    first = train_month(JANUARY)
+    assert (first.state, first.left) == ("due", ())
+    refused = Attempt("train_month", JANUARY, first.version, "failed", NOW, "no", is_refused=True)
+    assert blocking(JANUARY) == {("labels", "labels_agree")}
+    assert train_month(JANUARY, refused).state == "given up"
+    deliver(drops[1], now=LATER)
+    again = train_month(JANUARY, refused)
+    assert (again.state, again.left) == ("due", ())  # nobody has to run or confirm it
+    assert blocking(JANUARY) == set()
+    assert train_month(JANUARY).version == first.version
+
+
+def train_month(month: Month, *attempts: Attempt) -> Due:
+    assets: Any = {job: [job] for job in JOBS}
+    items = look(read_facts(), attempts, assets, [])
+    return next(each for each in items if (each.stage, each.month) == ("train_month", month))
 
 
 def test_a_bad_month_does_not_block_the_ones_after_it(drops: list[Path], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from churn.contract.tables import PAYMENTS, TABLES, USERS
+from churn.contract.tables import PAYMENTS, USERS
 from churn.database import connect
 from churn.deliveries import RefusedDrop, accepted, deliver, in_force
 from churn.promotion.arrivals import read_arrivals
@@ -155,21 +155,3 @@ def test_a_passing_fault_marks_nothing(
     assert [v.unloadable for v in accepted(JANUARY, PAYMENTS)] == [None]
     load_raw(JANUARY, USERS)
     assert load_raw(JANUARY, PAYMENTS).loaded == 1
-
-
-def test_an_older_database_gets_the_column(settings: Settings) -> None:
-    from churn.database.init import create_schema
-
-    with connect() as connection:
-        connection.execute("DROP INDEX raw.deliveries_version")
-        connection.execute("ALTER TABLE raw.deliveries DROP COLUMN unloadable")
-        connection.execute("ALTER TABLE raw.deliveries ADD UNIQUE (month, file, known_at)")
-        create_schema(connection)
-        indexes = {
-            row[0]
-            for row in connection.execute(
-                "SELECT indexname FROM pg_indexes WHERE tablename = 'deliveries'"
-            )
-        }
-    assert indexes == {"deliveries_pkey", "deliveries_version"}
-    assert all(accepted(JANUARY, table) == [] for table in TABLES)
