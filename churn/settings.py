@@ -1,5 +1,6 @@
 """Settings: the one place where the environment is read."""
 
+import contextlib
 import datetime as dt
 import functools
 import os
@@ -66,9 +67,13 @@ def home_folder() -> Path:
 def wants_tracebacks() -> bool:
     """Say whether an unexpected error is to be shown as Python shows it: CHURN_DEBUG.
 
-    The environment alone is asked: the settings may be what is wrong.
+    The environment is asked, and what the state folder keeps; not the settings, which may be what is wrong.
     """
-    return os.environ.get("CHURN_DEBUG", "").lower() not in ("", "0", "false", "no")
+    value = os.environ.get("CHURN_DEBUG")
+    if value is None:
+        with contextlib.suppress(ChurnError, OSError, ValueError):
+            value = dotenv_values(home_folder() / KEPT).get("CHURN_DEBUG")
+    return (value or "").lower() not in ("", "0", "false", "no")
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -33,6 +33,8 @@ def status(
     from churn.stack.health import status as ask_all
 
     parts = ask_all()
+    if not as_json:
+        out().print(health_table(parts))  # first: whatever the months are, this is known
     months = _months_behind(parts)
     healthy = all(part.health == "healthy" for part in parts)
     whole = healthy and not any(month["state"] in FAILED for month in months)
@@ -45,20 +47,25 @@ def status(
         }
         typer.echo(json.dumps(answer, indent=2))
     else:
-        console = out()
-        console.print(health_table(parts))
         for text in dict.fromkeys(month["sentence"] for month in months):
-            console.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
+            out().print(f"[red]{escape(text)}[/red]", soft_wrap=True)
     if not whole:
         raise typer.Exit(1)
 
 
 def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
-    """Return the stages of months that failed or wait behind a failure; none are known without Postgres."""
+    """Return the stages of months that failed or wait behind a failure.
+
+    None are known without Postgres, nor before its databases are ready: a stack that starts makes them.
+    """
+    from churn.database.init import is_ready
+
     if not any(part.name == "postgres" and part.health == "healthy" for part in parts):
+        return []
+    if not is_ready(("streamflow", "dagster")):
         return []
     from churn_assets.due import months_behind
     from churn_assets.run import instance
 
-    with instance() as found:
-        return months_behind(found)
+    with instance() as dagster:
+        return months_behind(dagster)

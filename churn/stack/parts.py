@@ -108,11 +108,13 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
 
 def http_command(app: str, host: str, port: int) -> list[str]:
     """Return the command that serves an ASGI application: one worker, no log of who asked about whom."""
+    from churn.http_guard import SHUTDOWN_SECONDS  # with it comes the server, which takes its time
+
     return [
         *_PYTHON, "uvicorn", app, "--host", host, "--port", str(port),
         "--loop", "uvloop", "--http", "churn.http_guard:BoundedProtocol", "--no-access-log",
         "--no-server-header", "--header", "x-content-type-options:nosniff",
-        "--timeout-graceful-shutdown", "5",
+        "--timeout-graceful-shutdown", f"{SHUTDOWN_SECONDS}",
     ]  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from churn.cli import ledger
 from churn.cli.main import app
-from churn.settings import get_settings
+from churn.settings import Settings, get_settings
+from churn.stack.health import PartHealth
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,24 @@ def test_what_nobody_foresaw_is_one_sentence_and_a_log(
     assert Path(ledger.__file__).name in log
     monkeypatch.setenv("CHURN_DEBUG", "1")
     assert isinstance(churn("ledger").exception, LookupError)
+    monkeypatch.delenv("CHURN_DEBUG")
+    (home / "settings.env").write_text("CHURN_DEBUG='1'\n")
+    assert isinstance(churn("ledger").exception, LookupError)
+
+
+def test_status_shows_the_parts_before_the_databases_of_the_months_are_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [PartHealth("postgres", "healthy"), PartHealth("api", "stopped")]
+    monkeypatch.setattr("churn.stack.health.status", lambda: answers)
+    monkeypatch.setenv("POSTGRES_DB", "not_made_yet")
+    answer = churn("status")
+    assert answer.exit_code == 1
+    assert [line.split()[:2] for line in answer.stdout.splitlines()[1:]] == [
+        ["postgres", "healthy"],
+        ["api", "stopped"],
+    ]
+    assert answer.stderr == ""
 
 
 def test_wrong_usage_is_still_told_by_its_command() -> None:
