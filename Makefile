@@ -16,7 +16,7 @@ endif
 # makes each start three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-quick faults coverage check lint types lock bench clean
+.PHONY: help demo test test-quick test-bench faults coverage check lint types lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -43,11 +43,14 @@ demo: $(if $(wildcard $(READY)),$(READY),$(RUNTIME)) ## the whole system on the 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(CHOSEN) $(ARGS)
 
-test-quick: CHOSEN := -m "not services and not faults"
+test-quick: CHOSEN := -m "not services and not faults and not peers"
 test-quick: test ## the part that starts no server but Postgres: while you work
 
 faults: $(READY) ## the long form of the fault catalogue; it takes an hour or more
 	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
+
+test-bench: CHOSEN := -m peers tests/bench
+test-bench: test ## the tests of the bench that start its peers: after a change to bench/ or a library
 
 coverage: COVERAGE := --cov --cov-report=term
 coverage: test ## the same, with the lines that no test reached, slower

@@ -17,12 +17,12 @@ def up() -> None:
     - `churn up`
     - `MLFLOW_PORT=5001 churn up`
     """
-    from churn.stack.health import status
+    from churn.stack.health import status, status_once_settled
     from churn.stack.supervisor import up as start_all
 
     with stack_progress() as report:
         started = start_all(report)
-    parts = status()
+    parts = status_once_settled() if started else status()
     if not started:
         err().print("everything is running already")
     out().print(health_table(parts))

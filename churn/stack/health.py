@@ -1,5 +1,6 @@
 """How the parts of the stack are, one by one."""
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from churn.stack.ports import LOOPBACK
 from churn.stack.processes import living
 from churn.stack.running import Stack
 
+SETTLING_SECONDS = 60.0
 Health = Literal["healthy", "unhealthy", "stopped"]
 
 
@@ -38,6 +40,20 @@ def status() -> list[PartHealth]:
         _of_part(parts[name], stack) if name in parts else _of_other(name, stack.environment)
         for name in PARTS
     ]
+
+
+def status_once_settled() -> list[PartHealth]:
+    """Ask every part until all are well, for a while only.
+
+    What leans on a part that was just started again needs a moment to notice: Dagster's webserver loads the
+    definitions anew, MLflow connects anew.
+    """
+    deadline = time.monotonic() + SETTLING_SECONDS
+    parts = status()
+    while any(part.health == "unhealthy" for part in parts) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        parts = status()
+    return parts
 
 
 def _of_part(part: Part, stack: Stack) -> PartHealth:

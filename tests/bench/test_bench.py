@@ -25,6 +25,7 @@ def quiet(text: str) -> None:
     """Say nothing."""
 
 
+@pytest.mark.peers
 def test_a_publication_and_its_peers_leave_the_same_rows_and_read_alike(world: World) -> None:
     [published] = publish.measure(world, TINY, quiet)
     assert list(published.beside) == [publish.COPY, online.FEAST]
@@ -81,6 +82,7 @@ def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
     assert [list(row.beside) for row in rows] == [[], [reasons.SHAP], [reasons.SHAP]]
 
 
+@pytest.mark.peers
 def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:
     [row] = http_features.measure(world, HTTP, quiet)
     assert list(row.beside) == [http_features.FEAST, http_features.CONSTANT]
@@ -89,6 +91,7 @@ def test_features_over_http_beside_feast_and_a_constant(world: World) -> None:
     assert len(row.goals) == 2
 
 
+@pytest.mark.peers
 def test_predictions_over_http_beside_the_usual_way(world: World) -> None:
     [row] = http_predict.measure(world, HTTP, quiet)
     assert list(row.beside) == [http_predict.USUAL]

@@ -15,6 +15,7 @@ def quiet(text: str) -> None:
     """Say nothing."""
 
 
+@pytest.mark.peers
 def test_the_graph_and_its_stages_alone_come_to_the_same(world: World) -> None:
     row, stages = backfill.measure(world, replace(TINY, months=2), quiet)
     assert list(row.beside) == [backfill.ALONE]

@@ -18,6 +18,7 @@ def test_nothing_heavy_is_imported_where_it_is_not_used(
     assert not loaded & set(startup.HEAVY)
 
 
+@pytest.mark.peers
 def test_starting_and_importing_are_measured_in_whole_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
