@@ -1,4 +1,5 @@
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ FOREIGN = {
     "POSTGRES_INITDB_ARGS": None,  # the entry point of the postgres image
     "PGPASSWORD": None,  # libpq
     "PGSSLMODE": None,  # libpq
+    "NO_PROXY": None,  # HTTP clients
+    "no_proxy": None,  # HTTP clients
+    "no_grpc_proxy": None,  # gRPC
     "DAGSTER_CODE_HOST": ROOT / "workspace.yaml",
     "DAGSTER_CODE_PORT": ROOT / "workspace.yaml",
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": Path(dagster.__file__).parent / "_grpc",
@@ -201,6 +205,23 @@ def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
         prefix = rules.model_config["env_prefix"]
         for name, field in rules.model_fields.items():
             assert given[f"{prefix}{name.upper()}"] == str(field.default)
+
+
+def test_no_service_asks_another_or_itself_through_a_proxy(config: dict[str, Any]) -> None:
+    """Docker's client gives HTTP_PROXY to containers, and no proxy of an office knows their names."""
+    listening = set(config["services"]) - {"init", "daemon"}
+    hosts = {"localhost", "127.0.0.1", *listening}
+    for name in OURS:
+        given = config["services"][name]["environment"]
+        for variable in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+            proxies = {"http": "http://proxy.example:3128", "no": given.get(variable, "")}
+            asked = {
+                host
+                for host in hosts
+                if not urllib.request.proxy_bypass_environment(f"{host}:80", proxies)  # type: ignore[attr-defined]
+            }
+            assert not asked, f"{name}: {variable}"
+            assert not urllib.request.proxy_bypass_environment("pypi.example", proxies)  # type: ignore[attr-defined]
 
 
 def test_workspace_reads_variables_that_its_readers_have(config: dict[str, Any]) -> None:
