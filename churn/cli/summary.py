@@ -22,10 +22,24 @@ _FIGURES = ("rows", "AUC", "F1", "accuracy")
 
 def show_summary(console: Console, outcome: RunOutcome) -> None:
     """Print one row per month and model, then what failed, if anything did."""
-    champion = champion_version()
+    console.print(months_table(outcome, champion_version()))
+    show_served(console, outcome.months)
+    console.print(f"champion: {_in_force()}")
+    for job in outcome.jobs:
+        for warning in job.warnings:
+            console.print(f"[yellow]{job.month} {job.job}[/yellow] {escape(warning)}")
+    show_failed(console, outcome.failed, [*outcome.behind, *outcome.left])
+
+
+def months_table(outcome: RunOutcome, champion: str | None) -> Table:
+    """Return one row per month and model; a month without models says why."""
     table = Table(title="StreamFlow churn", caption=_caption(outcome))
     for name in ("month", "service", "rows", "AUC", "F1", "accuracy", "version", "checks"):
-        table.add_column(name, justify="right" if name in _FIGURES else "left", no_wrap=True)
+        table.add_column(
+            name,
+            justify="right" if name in _FIGURES else "left",
+            no_wrap=name != "service",  # whose reasons alone give way to a narrow screen
+        )
     for month in outcome.months:
         checks = _checks(outcome, month)
         models = [m for m in outcome.models if m["month"] == str(month)]
@@ -33,13 +47,7 @@ def show_summary(console: Console, outcome: RunOutcome) -> None:
             table.add_row(str(month), escape(why_no_model(outcome, month)), *[""] * 5, checks)
         for model in models:
             table.add_row(*_model_cells(model, champion), checks if model is models[0] else "")
-    console.print(table)
-    show_served(console, outcome.months)
-    console.print(f"champion: {_in_force()}")
-    for job in outcome.jobs:
-        for warning in job.warnings:
-            console.print(f"[yellow]{job.month} {job.job}[/yellow] {escape(warning)}")
-    show_failed(console, outcome.failed, [*outcome.behind, *outcome.left])
+    return table
 
 
 def show_failed(console: Console, failed: Iterable[JobResult], behind: Iterable[str]) -> None:

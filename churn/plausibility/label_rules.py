@@ -42,8 +42,13 @@ def labels_cover(month: Month, labels: pa.Table, users: pa.ChunkedArray) -> list
 
 
 def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
-    """Return whether the share of leavers lies where neither chance nor a bad month can take it."""
+    """Return whether the share of leavers lies where neither chance nor a bad month can take it.
+
+    A month of one class is no measure for others: nothing can be trained on it, and months that follow it
+    would be blocked for its fault.
+    """
     low, high = _interval(now)
+    earlier = [month for month in earlier if 0 < month.left < month.labelled]
     said = f"{LABELS.file} of {now.month} says that {_said(now)} left"
     if not earlier:
         what = f"{said}, more than half; there is no earlier month to compare it with"

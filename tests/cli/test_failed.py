@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from churn.cli.summary import show_failed, why_no_model
+from churn.cli.summary import months_table, show_failed, why_no_model
 from churn.months import Month
 from churn_assets.batch import RunOutcome, ended_at_last
 from churn_assets.run import CheckState, JobResult
@@ -33,6 +33,17 @@ def test_a_training_that_failed_is_told_from_one_that_waits_for_labels() -> None
     assert why_no_model(outcome, FEBRUARY) == "closing failed: no disk"
     assert why_no_model(outcome, MARCH) == "waits for labels (2024-04-30)"
     assert not outcome.succeeded
+
+
+def test_a_long_reason_hides_no_month_and_no_checks_on_a_narrow_screen() -> None:
+    reason = "training_dataset.both_classes: 0 of 300 users left: a model needs some who left"
+    failed = ended("train_month", JANUARY, reason, checks={"training_dataset.rows": "passed"})
+    console = Console(width=90, record=True)
+    console.print(months_table(RunOutcome(months=[JANUARY], jobs=[failed]), champion=None))
+    text = console.export_text()
+    assert "2024-01" in text
+    assert "1 passed" in text
+    assert "0 of 300" in text
 
 
 def test_what_was_mended_at_the_second_attempt_is_no_failure() -> None:

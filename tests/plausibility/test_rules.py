@@ -217,6 +217,19 @@ def test_a_share_of_leavers_that_cannot_be() -> None:
     assert leavers_share(Leavers(FIRST, 30, 60), [Leavers(FIRST.shift(-1), 8, 60)]) == []  # chance
 
 
+@pytest.mark.parametrize("left", [0, 300])
+def test_a_month_of_one_class_is_no_measure_for_the_next(left: int) -> None:
+    one_class = Leavers(FIRST, left, 300)
+    march = Leavers(FIRST.shift(2), 100, 300)
+    assert leavers_share(Leavers(FIRST.next, 86, 300), [one_class]) == []
+    assert leavers_share(march, [one_class, Leavers(FIRST.next, 86, 300)]) == []
+    [finding] = leavers_share(march, [one_class, Leavers(FIRST.next, 9, 300)])
+    assert finding.what == (
+        "labels.csv of 2024-03 says that 100 of 300 (33%) left; in earlier months: "
+        "2024-02 9 of 300 (3%)"
+    )
+
+
 @given(share=st.floats(0.005, 0.45), rows=st.integers(60, 20_000), seed=seeds)
 def test_chance_alone_makes_no_share_impossible(share: float, rows: int, seed: int) -> None:
     left = np.random.default_rng(seed).binomial(rows, share, 4)
