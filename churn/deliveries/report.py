@@ -61,7 +61,7 @@ def _place(problem: Problem) -> str:
 
 
 def _said(problem: Problem) -> str:
-    return f"{problem.value!r} {problem.what}" if problem.value else problem.what
+    return f"'{problem.value}' {problem.what}" if problem.value else problem.what
 
 
 def _more(problem: Problem) -> str:
