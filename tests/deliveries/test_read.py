@@ -331,6 +331,11 @@ def test_an_id_that_is_none_names_its_row(user: str, words: str):
     assert words in problem.what
 
 
+def test_what_cannot_be_seen_is_spelled_out_once():
+    problems = refused("user_id,failed_payments_90d\na,1\nb\u200b,2\n", PAYMENTS)
+    assert r"'b\u200b' holds an invisible character" in text(problems)
+
+
 @pytest.mark.parametrize("twin", ["José b\u200b", "Jose\u0301 b", "José\u00a0b", "José  b"])
 def test_two_ids_that_look_alike_are_both_named(twin: str):
     data = f"user_id,failed_payments_90d\nJosé b,1\nc,1\n{twin},2\n"
