@@ -1,6 +1,6 @@
 """The work of a month as the assets call it, stage by stage, without Dagster and its MLflow records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from bench.graph import arrival
 from churn.contract.features import VIEWS
 from churn.contract.tables import TABLES
 from churn.model.fitted import Fitted
+from churn.model.tracking import LoggedModel
 from churn.months import Month
 from churn.settings import get_settings
 
@@ -88,10 +89,12 @@ def training_set(month: Month, drop: Path) -> None:
 def models(month: Month, drop: Path) -> None:
     from churn.model.monthly import train_models
 
-    made = train_models(month)
-    _fitted[month] = {
-        f"{fitted.kind} {number}": fitted for number, fitted in enumerate(made.fitted)
-    }
+    def keep(models: Sequence[LoggedModel]) -> None:
+        _fitted[month] = {
+            f"{model.fitted.kind} {number}": model.fitted for number, model in enumerate(models)
+        }
+
+    train_models(month, judge=keep)
 
 
 def leaks(month: Month, drop: Path) -> None:

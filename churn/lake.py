@@ -7,6 +7,7 @@ that a point-in-time join sees what was known at any time.
 
 import datetime as dt
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +74,19 @@ def lake_file(view: View, month: Month, lake: Path | None = None) -> Path:
 
 def months_of(folder: Path) -> dict[Month, Path]:
     """Return the files of a view's folder by month, oldest first; empty where there is none."""
-    found = {path.parent.name.partition("=")[2]: path for path in folder.glob("*/rows.parquet")}
-    return {Month.parse(date[:7]): found[date] for date in sorted(found)}
+    paths = {path.parent.name.partition("=")[2]: path for path in folder.glob("*/rows.parquet")}
+    return {Month.parse(date[:7]): paths[date] for date in sorted(paths)}
 
 
-def write_view(month: Month, view: View) -> LakeMonth:
+def write_view(
+    month: Month, view: View, judge: Callable[[LakeMonth], None] | None = None
+) -> LakeMonth:
     """Write one month of a view from its snapshot table; the old file stays until the new is whole.
+
+    Args:
+        month: the month.
+        view: of the contract.
+        judge: looks at the rows before they are written; what it raises leaves the old file as it was.
 
     Raises:
         ChurnError: the snapshot holds no rows of the month.
@@ -95,19 +103,21 @@ def write_view(month: Month, view: View) -> LakeMonth:
         month=sql.Literal(month.as_of),
     )
     with connect() as connection:
-        found = copy_out(connection, query, schema)
+        rows = copy_out(connection, query, schema)
     # Sorted here, bytewise whatever the database's collation; a month as it came in is sorted already.
-    table = order_by(found, _KEY).sort_table(found)
+    table = order_by(rows, _KEY).sort_table(rows)
     if table.num_rows == 0:
         raise ChurnError(
             f"{view.table.snapshot} holds no rows of this month",
             where=f"{view.name} {month}",
             remedy=f"materialize {view.table.snapshot} for {month.partition_key} first",
         )
-    path = lake_file(view, month)
+    path, users = lake_file(view, month), pc.sum(_is_current(table)).as_py() or 0
+    lake_month = LakeMonth(path, users, table, fingerprint(table, key=_KEY))
+    if judge is not None:
+        judge(lake_month)
     write_file(table, path)
-    content = fingerprint(table, key=_KEY)
-    return LakeMonth(path, pc.sum(_is_current(table)).as_py() or 0, table, content)
+    return lake_month
 
 
 def view_version(month: Month, view: View) -> dt.datetime | None:

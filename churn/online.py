@@ -7,6 +7,7 @@ it. Readers see the table before or after a publication; they wait for the momen
 import datetime as dt
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -18,14 +19,21 @@ from churn.contract.features import VIEWS
 from churn.contract.tables import PROFILE_TABLES
 from churn.database import connect, lock_until_closed
 from churn.database.copying import copy_batches_in
-from churn.database.online_tables import COLUMNS, LOCK, USERS, users_columns
+from churn.database.online_tables import (
+    COLUMNS,
+    LOCK,
+    NEXT,
+    NEXT_USERS,
+    PRESENT,
+    USERS,
+    users_columns,
+)
 from churn.errors import ChurnError
 from churn.lake import view_version
 from churn.months import Month
 from churn.online_month import month_rows
 from churn.online_restore import restore_withdrawn
 
-NEXT = sql.Identifier("online", "next_users")
 _ROWS_AT_ONCE = 25_000
 _PATIENCE = dt.timedelta(minutes=5)
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
@@ -43,8 +51,16 @@ class Publication:
     fingerprint: str  # of the versions behind the publication
 
 
-def publish(month: Month) -> Publication:
+Judge = Callable[[Publication, str], None]  # and the table
+
+
+def publish(month: Month, judge: Judge | None = None) -> Publication:
     """Publish every feature view of a month at once.
+
+    Args:
+        month: whose views are in the lake.
+        judge: looks at the publication, and at the table that readers are to be given, before they are;
+            what it raises leaves them the present one.
 
     Raises:
         ChurnError: a view's file in the lake is older than its snapshot, or missing; or somebody holds the
@@ -62,9 +78,27 @@ def publish(month: Month) -> Publication:
         if published + withdrawn:
             _complete(connection)
         connection.commit()  # the bulk is on the disk before readers are asked to wait
+        publication = Publication(
+            known_at, users, published, users - published, withdrawn, fingerprint
+        )
+        is_changed = bool(published + withdrawn)
+        if judge is not None:
+            _judge(connection, judge, publication, NEXT if is_changed else PRESENT)
         record = [month.as_of, known_at, users, fingerprint]
-        _switch(connection, record, changed=bool(published + withdrawn))
-    return Publication(known_at, users, published, users - published, withdrawn, fingerprint)
+        _switch(connection, record, changed=is_changed)
+    return publication
+
+
+def _judge(
+    connection: psycopg.Connection, judge: Judge, publication: Publication, table: str
+) -> None:
+    """Let a publication be judged; a refused one leaves nothing."""
+    try:
+        judge(publication, table)
+    except BaseException:
+        connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
+        connection.commit()
+        raise
 
 
 def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.datetime]:
@@ -86,9 +120,9 @@ def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.date
 
 def _require_views(month: Month, versions: dict[str, dt.datetime]) -> None:
     for view in VIEWS:
-        found = view_version(month, view)
-        if found != versions[view.table.name]:
-            state = "is missing" if found is None else f"is of {found.isoformat()}"
+        in_lake = view_version(month, view)
+        if in_lake != versions[view.table.name]:
+            state = "is missing" if in_lake is None else f"is of {in_lake.isoformat()}"
             raise ChurnError(
                 f"the lake's {view.name} {state}, its snapshot of"
                 f" {versions[view.table.name].isoformat()}",
@@ -99,16 +133,16 @@ def _require_views(month: Month, versions: dict[str, dt.datetime]) -> None:
 
 def _make_next(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> None:
     """Make the next table, empty and without a key; what a killed publication left goes."""
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(NEXT))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(NEXT_USERS))
     # No autovacuum: it would only stand in the way of the switch, and the next publication starts afresh.
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = false)").format(
-            NEXT, users_columns()
+            NEXT_USERS, users_columns()
         )
     )
     connection.execute(  # so that COPY need not carry the same two instants in every row
         sql.SQL("ALTER TABLE {} ALTER as_of SET DEFAULT {}, ALTER known_at SET DEFAULT {}").format(
-            NEXT, sql.Literal(as_of), sql.Literal(known_at)
+            NEXT_USERS, sql.Literal(as_of), sql.Literal(known_at)
         )
     )
 
@@ -120,27 +154,29 @@ def _copy_month(
     known_at: dt.datetime,
 ) -> tuple[int, int]:
     """Copy in the month's users who are not online with a newer version; count all, and those copied."""
-    found = connection.execute(
+    online = connection.execute(
         sql.SQL("SELECT user_id FROM {} WHERE (as_of, known_at) > (%s, %s)").format(USERS),
         [month.as_of, known_at],
     )
-    newer = pa.array([row[0] for row in found], pa.string())
+    newer = pa.array([row[0] for row in online], pa.string())
     rows = month_rows(month, versions)
     publishable = rows.filter(pc.invert(pc.is_in(rows["user_id"], newer))) if len(newer) else rows
     batches = publishable.to_batches(_ROWS_AT_ONCE)
-    copy_batches_in(connection, NEXT, publishable.schema, batches, freeze=True)
+    copy_batches_in(connection, NEXT_USERS, publishable.schema, batches, freeze=True)
     return rows.num_rows, publishable.num_rows
 
 
 def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> int:
     """Add everybody else who stays online; return how many were withdrawn from the month."""
     values = {"as_of": as_of, "known_at": known_at}
-    absent = sql.SQL("NOT EXISTS (SELECT FROM {} AS n WHERE n.user_id = o.user_id)").format(NEXT)
+    absent = sql.SQL("NOT EXISTS (SELECT FROM {} AS n WHERE n.user_id = o.user_id)").format(
+        NEXT_USERS
+    )
     connection.execute(
         sql.SQL(
             "INSERT INTO {next} ({columns}) SELECT {columns} FROM {users} AS o"
             " WHERE (as_of < %(as_of)s OR (as_of, known_at) > (%(as_of)s, %(known_at)s)) AND {absent}"
-        ).format(next=NEXT, users=USERS, columns=_COLUMNS, absent=absent),
+        ).format(next=NEXT_USERS, users=USERS, columns=_COLUMNS, absent=absent),
         values,
     )
     # Off for the bulk above, whose rows are all of other months as a rule, and this finds none at once.
@@ -155,18 +191,20 @@ def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt
     row = connection.execute("SELECT count(*) FROM withdrawn").fetchone()
     withdrawn = int(row[0]) if row else 0
     if withdrawn:
-        restore_withdrawn(connection, NEXT, as_of)
+        restore_withdrawn(connection, NEXT_USERS, as_of)
     return withdrawn
 
 
 def _complete(connection: psycopg.Connection) -> None:
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (user_id)").format(NEXT))
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (user_id)").format(NEXT_USERS))
     connection.execute(
-        sql.SQL("ALTER TABLE {} ALTER as_of DROP DEFAULT, ALTER known_at DROP DEFAULT").format(NEXT)
+        sql.SQL("ALTER TABLE {} ALTER as_of DROP DEFAULT, ALTER known_at DROP DEFAULT").format(
+            NEXT_USERS
+        )
     )
     # Few samples are enough for reads by key; the number of rows is known from the key.
     connection.execute("SET LOCAL default_statistics_target = 10")
-    connection.execute(sql.SQL("ANALYZE {} (user_id, as_of)").format(NEXT))
+    connection.execute(sql.SQL("ANALYZE {} (user_id, as_of)").format(NEXT_USERS))
 
 
 def _switch(connection: psycopg.Connection, record: list[object], *, changed: bool) -> None:
@@ -182,9 +220,9 @@ def _switch(connection: psycopg.Connection, record: list[object], *, changed: bo
                 if changed:
                     connection.execute("SET LOCAL lock_timeout = '100ms'")
                     connection.execute(sql.SQL("DROP TABLE {}").format(USERS))
-                    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT))
+                    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT_USERS))
                 else:
-                    connection.execute(sql.SQL("DROP TABLE {}").format(NEXT))
+                    connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
                 connection.execute(
                     "INSERT INTO online.publications VALUES (%s, %s, %s, %s)"
                     " ON CONFLICT (as_of, known_at) DO UPDATE"

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from churn.contract.features import VIEW_BY_NAME, View
-from churn.database.online_tables import USERS
+from churn.database.online_tables import PRESENT
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
@@ -45,10 +45,20 @@ class OnlineRow:
 
 
 def read_rows(
-    connection: psycopg.Connection, user_ids: Sequence[str], views: Sequence[View]
+    connection: psycopg.Connection,
+    user_ids: Sequence[str],
+    views: Sequence[View],
+    table: str = PRESENT,
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Return the newest published as_of (None before the first), and one row per user id, in order."""
-    statement, names = _statement(tuple(view.name for view in views))
+    """Return the newest published as_of (None before the first), and one row per user id, in order.
+
+    Args:
+        connection: to read with.
+        user_ids: the users asked for.
+        views: the views asked for.
+        table: what readers are given; the next one, to look at a publication before it is switched in.
+    """
+    statement, names = _statement(tuple(view.name for view in views), table)
     cursor = connection.execute(statement, [list(user_ids)], prepare=True)
     return _rows(cursor.fetchall(), user_ids, views, names)
 
@@ -88,7 +98,7 @@ def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
 
 
 @cache
-def _statement(views: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+def _statement(views: tuple[str, ...], table: str = PRESENT) -> tuple[bytes, tuple[str, ...]]:
     """Return the statement that reads these views, and the names of their features.
 
     It returns a row even where no user is found: the newest publication stands in it.
@@ -100,7 +110,7 @@ def _statement(views: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
     statement = sql.SQL(
         "SELECT p.newest, {} FROM (SELECT max(as_of) AS newest FROM online.publications) AS p"
         " LEFT JOIN {} AS o ON o.user_id = ANY(%s::text[])"
-    ).format(sql.SQL(", ").join(columns), USERS)
+    ).format(sql.SQL(", ").join(columns), sql.Identifier("online", table))
     return statement.as_bytes(), names
 
 

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from churn.contract.features import VIEWS
 from churn.database import connect
-from churn.database.online_tables import USERS
+from churn.database.online_tables import PRESENT
 from churn.months import Month
 
 
@@ -18,18 +18,24 @@ class OnlineState:
     behind: int  # users of the month who are online with an older month, or not at all
     mixed: int  # views that a user of the month has online and not in the snapshots, or the reverse
     users_newer: int  # users online with a newer month
-    newest: dt.datetime  # newest published as_of
+    newest: dt.datetime | None  # newest published as_of, None before the first publication
 
 
-def online_state(month: Month) -> OnlineState:
-    """Count what is online, in one statement over one state of the database."""
+def online_state(month: Month, table: str = PRESENT) -> OnlineState:
+    """Count what is online, in one statement over one state of the database.
+
+    Args:
+        month: whose users are looked for.
+        table: what readers are given; the next one, to look at a publication before it is switched in.
+    """
+    users = sql.Identifier("online", table)
     mixed = sql.SQL(" + ").join(
         sql.SQL(
             "(SELECT count(*) FROM {users} AS u LEFT JOIN"
             " (SELECT user_id FROM {current} WHERE as_of = %(as_of)s) AS c USING (user_id)"
             " WHERE u.as_of = %(as_of)s AND u.{view} <> (c.user_id IS NOT NULL))"
         ).format(
-            users=USERS,
+            users=users,
             current=sql.Identifier(f"{view.table.snapshot}_current"),
             view=sql.Identifier(view.name),
         )
@@ -41,7 +47,7 @@ def online_state(month: Month) -> OnlineState:
         "  AND (u.user_id IS NULL OR u.as_of < %(as_of)s)),"
         " {mixed}, (SELECT count(*) FROM {users} WHERE as_of > %(as_of)s),"
         " (SELECT max(as_of) FROM online.publications)"
-    ).format(users=USERS, mixed=mixed)
+    ).format(users=users, mixed=mixed)
     with connect() as connection:
         row = connection.execute(query, {"as_of": month.as_of}).fetchone()
     assert row is not None  # noqa: S101  (scalar sub-selects always make a row)

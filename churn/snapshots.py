@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psycopg
@@ -24,12 +25,19 @@ class SnapshotMonth:
     fingerprint: str  # of every version's content and known_at
 
 
-def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
+def build_snapshot(
+    month: Month, table: Table, judge: Callable[[SnapshotMonth], None] | None = None
+) -> SnapshotMonth:
     """Add the raw versions of a month that its snapshot does not hold yet, in one transaction.
 
     A version replaces the file for that month whole, so a user whom it no longer names gets a row with
     `is_withdrawn` at that known_at; earlier versions stay as they are. A version that cannot be, and that
     nobody has confirmed, is left out.
+
+    Args:
+        month: the month.
+        table: of the contract.
+        judge: looks at the month before it is committed; what it raises leaves all as it was.
 
     Raises:
         ChurnError: no raw rows are there for the month.
@@ -48,10 +56,18 @@ def build_snapshot(month: Month, table: Table) -> SnapshotMonth:
             if not _holds(connection, month, table, known_at):
                 _add_version(connection, month, table, delivery_id, known_at)
         rows, withdrawn = _counts(connection, month, table)
+        known_at_of_each = tuple(version[1] for version in versions)
+        snapshot = SnapshotMonth(rows, withdrawn, known_at_of_each, _fingerprint(versions))
+        if judge is not None:
+            judge(snapshot)
+    return snapshot
+
+
+def _fingerprint(versions: Iterable[tuple[int, dt.datetime, str]]) -> str:
     digest = hashlib.sha256()
     for _, known_at, fingerprint in versions:
         digest.update(f"{known_at.isoformat()} {fingerprint}\n".encode())
-    return SnapshotMonth(rows, withdrawn, tuple(v[1] for v in versions), digest.hexdigest())
+    return digest.hexdigest()
 
 
 def current_rows(month: Month, table: Table) -> int:
@@ -77,10 +93,10 @@ def _holds(
     connection: psycopg.Connection, month: Month, table: Table, known_at: dt.datetime
 ) -> bool:
     query = sql.SQL("SELECT 1 FROM {} WHERE as_of = %s AND known_at = %s LIMIT 1")
-    found = connection.execute(
+    cursor = connection.execute(
         query.format(sql.Identifier(table.snapshot)), [month.as_of, known_at]
     )
-    return found.fetchone() is not None
+    return cursor.fetchone() is not None
 
 
 def _add_version(
@@ -132,13 +148,13 @@ def _counts(connection: psycopg.Connection, month: Month, table: Table) -> tuple
         "SELECT count(*) FILTER (WHERE NOT is_withdrawn), count(*) FILTER (WHERE is_withdrawn)"
         " FROM ({}) AS latest"
     ).format(latest)
-    found = connection.execute(query, {"as_of": month.as_of}).fetchone()
-    assert found is not None  # noqa: S101  (an aggregate always returns a row)
-    return int(found[0]), int(found[1])
+    row = connection.execute(query, {"as_of": month.as_of}).fetchone()
+    assert row is not None  # noqa: S101  (an aggregate always returns a row)
+    return int(row[0]), int(row[1])
 
 
 def _has_versions(connection: psycopg.Connection, month: Month, table: Table) -> bool:
     """Return whether the month has more than one version; with one, every row is its user's latest."""
     query = sql.SQL("SELECT min(known_at) < max(known_at) FROM {} WHERE as_of = %s")
-    found = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
-    return bool((found.fetchone() or [False])[0])
+    cursor = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
+    return bool((cursor.fetchone() or [False])[0])

@@ -3,12 +3,24 @@
 import dagster as dg
 
 from churn.contract.features import VIEWS, View
-from churn.lake import write_view
+from churn.lake import LakeMonth, write_view
+from churn.months import Month
 from churn.snapshots import current_rows
 from churn_assets.describe import null_counts, preview, view_schema
-from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, Work, monthly_asset
+from churn_assets.monthly import (
+    Check,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    Work,
+    monthly_asset,
+    refuse_failed,
+)
 
-COMPLETE = Check("matches_snapshot", "One row per user of the snapshot's newest version.")
+COMPLETE = Check(
+    "matches_snapshot",
+    "One row per user of the snapshot's newest version; looked at before the month goes into the lake.",
+)
 FILLED = Check("filled", "No feature is unknown for every user.", blocking=False)
 
 
@@ -39,27 +51,35 @@ def _description(view: View) -> str:
 
 def _feature_view(view: View) -> Work:
     def work(step: MonthStep) -> MonthResult:
-        made = write_view(step.month, view)
-        expected = current_rows(step.month, view.table)
-        unknown = null_counts(made.table)
-        empty = [f.name for f in view.features if unknown.get(f.name) == made.table.num_rows]
-        outcomes = [
-            Outcome(
-                COMPLETE.name,
-                made.rows == expected,
-                {"rows": made.rows, "snapshot": expected},
-                None
-                if made.rows == expected
-                else f"{made.rows:,} rows in the lake, but {expected:,} in {view.table.snapshot} of"
-                f" {step.month}: materialize this again",
-            ),
-            Outcome(FILLED.name, not empty, {"unknown": unknown}, ", ".join(empty) or None),
-        ]
+        outcomes: list[Outcome] = []
+
+        def judge(lake_month: LakeMonth) -> None:
+            """Hold the rows against the snapshot before they go into the lake."""
+            outcomes.extend(_outcomes(step.month, view, lake_month))
+            refuse_failed(outcomes, [COMPLETE, FILLED])
+
+        lake_month = write_view(step.month, view, judge)
         metadata = {
-            "dagster/uri": made.path.as_uri(),
-            "unknown_values": unknown,
-            "preview": preview(made.table),
+            "dagster/uri": lake_month.path.as_uri(),
+            "unknown_values": null_counts(lake_month.table),
+            "preview": preview(lake_month.table),
         }
-        return MonthResult(made.rows, made.fingerprint, metadata, outcomes)
+        return MonthResult(lake_month.rows, lake_month.fingerprint, metadata, outcomes)
 
     return work
+
+
+def _outcomes(month: Month, view: View, lake_month: LakeMonth) -> list[Outcome]:
+    expected = current_rows(month, view.table)
+    unknown = null_counts(lake_month.table)
+    empty = [f.name for f in view.features if unknown.get(f.name) == lake_month.table.num_rows]
+    few = (
+        f"{lake_month.rows:,} rows for the lake, but {expected:,} in {view.table.snapshot} of {month}:"
+        " materialize this again"
+    )
+    is_complete = lake_month.rows == expected
+    figures = {"rows": lake_month.rows, "snapshot": expected}
+    return [
+        Outcome(COMPLETE.name, is_complete, figures, None if is_complete else few),
+        Outcome(FILLED.name, not empty, {"unknown": unknown}, ", ".join(empty) or None),
+    ]

@@ -1,6 +1,7 @@
 """Group `model`: the models of a month, one per feature service."""
 
 import base64
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -9,6 +10,7 @@ from churn.evaluation.metrics import CONFUSION, calibration_bound
 from churn.model.candidates import Candidate
 from churn.model.monthly import TrainedModel, train_models
 from churn.model.onnx_forest import TOLERANCE, DifferentModel
+from churn.model.tracking import LoggedModel
 from churn.verification.canary import CONFIDENCE
 from churn.verification.leaks import LeakSearch, look_for_leaks
 from churn_assets.monthly import (
@@ -18,6 +20,7 @@ from churn_assets.monthly import (
     MonthStep,
     Outcome,
     monthly_asset,
+    refuse_failed,
 )
 
 ONNX_MATCHES = Check(
@@ -25,7 +28,10 @@ ONNX_MATCHES = Check(
     f"The ONNX model's probabilities equal scikit-learn's within {TOLERANCE:g} on the hold-out; "
     "looked at before anything is registered.",
 )
-BEATS_CHANCE = Check("beats_chance", "AUC on the hold-out is above .5 for every model.")
+BEATS_CHANCE = Check(
+    "beats_chance",
+    "AUC on the hold-out is above .5 for every model; looked at before anything is registered.",
+)
 CALIBRATED = Check(
     "calibrated",
     "The challenger's probabilities hold on the hold-out: their calibration error is no more than "
@@ -37,6 +43,7 @@ NO_LEAK = Check(
     "No model orders the hold-out users better than the true probabilities of the simulated world do"
     f" ({CONFIDENCE:.1%} one-sided); passes as not applicable where nobody knows the truth.",
 )
+_CHECKS = (ONNX_MATCHES, BEATS_CHANCE, CALIBRATED, NO_LEAK)
 
 
 def model_assets() -> list[dg.AssetsDefinition]:
@@ -48,7 +55,7 @@ def model_assets() -> list[dg.AssetsDefinition]:
             group="model",
             kinds={"scikitlearn", "mlflow", "onnx"},
             deps=["training_dataset"],
-            checks=[ONNX_MATCHES, BEATS_CHANCE, CALIBRATED, NO_LEAK],
+            checks=_CHECKS,
             pool="training",
         )
     ]
@@ -61,39 +68,48 @@ def churn_model(step: MonthStep) -> MonthResult:
     user_id) and judged on those who are. The challenger is the best of forest, logistic regression and
     gradient boosting on both feature services, tuned and chosen inside the training users and calibrated
     there; the gate decides a month later whether it is served. Each model's ONNX twin is what serves.
+    All checks are looked at before the first of the models is registered.
     """
+    outcomes: list[Outcome] = []
+
+    def judge(models: Sequence[LoggedModel]) -> None:
+        outcomes.extend(_outcomes(models))
+        names = [*map(_name, models[:-1]), f"challenger, {_name(models[-1])}"]
+        fitted = [model.fitted for model in models]
+        outcomes.append(_no_leak(look_for_leaks(step.month, dict(zip(names, fitted, strict=True)))))
+        refuse_failed(outcomes, _CHECKS)
+
     try:
-        made = train_models(
-            step.month, parent_run_id=step.parent_record_id, dagster_run_id=step.dagster_run_id
+        month_models = train_models(
+            step.month,
+            parent_run_id=step.parent_record_id,
+            dagster_run_id=step.dagster_run_id,
+            judge=judge,
         )
     except DifferentModel as error:
         outcome = Outcome(ONNX_MATCHES.name, False, {"difference": error.difference}, str(error))
         raise CheckFailed(outcome) from error
-    models = [*made.baselines, made.challenger]
-    names = [*map(_name, made.baselines), f"challenger, {_name(made.challenger)}"]
-    search = look_for_leaks(step.month, dict(zip(names, made.fitted, strict=True)))
-    default = next(m for m in made.baselines if m.service == DEFAULT_SERVICE.name)
+    models = [*month_models.baselines, month_models.challenger]
+    default = next(m for m in month_models.baselines if m.service == DEFAULT_SERVICE.name)
     metadata = {
         "models": dg.MetadataValue.md(_summary(models)),
-        "candidates": dg.MetadataValue.md(_table(made.candidates)),
+        "candidates": dg.MetadataValue.md(_table(month_models.candidates)),
         "auc": default.metrics["auc"],
         "f1": default.metrics["f1"],
         "accuracy": default.metrics["accuracy"],
         "train_time_sec": default.metrics["train_time_sec"],
         "model_version": default.version,
-        "challenger_version": made.challenger.version,
-        **{f"plots_{model.service}": _picture(model) for model in made.baselines},
-        "plots_challenger": _picture(made.challenger),
+        "challenger_version": month_models.challenger.version,
+        **{f"plots_{model.service}": _picture(model) for model in month_models.baselines},
+        "plots_challenger": _picture(month_models.challenger),
     }
-    return MonthResult(
-        default.rows, default.fingerprint, metadata, [*_outcomes(models), _no_leak(search)]
-    )
+    return MonthResult(default.rows, default.fingerprint, metadata, outcomes)
 
 
-def _outcomes(models: list[TrainedModel]) -> list[Outcome]:
-    worst = max(model.metrics["onnx_max_difference"] for model in models)
-    aucs = {_name(model): model.metrics["auc"] for model in models}
-    challenger = models[-1]
+def _outcomes(models: Sequence[LoggedModel]) -> list[Outcome]:
+    worst = max(model.onnx_max_difference for model in models)
+    aucs = {_name(model): model.fitted.metrics["auc"] for model in models}
+    challenger = models[-1].fitted
     users = sum(challenger.metrics[name] for name in CONFUSION)
     error = challenger.metrics["calibration_error"]
     bound = calibration_bound(int(users))
@@ -143,8 +159,8 @@ def _no_leak(search: LeakSearch) -> Outcome:
     return Outcome(NO_LEAK.name, not search.leaks, {"against_truth": figures}, search.summary)
 
 
-def _name(model: TrainedModel) -> str:
-    return f"{model.kind} on {model.service}"
+def _name(model: LoggedModel) -> str:
+    return f"{model.fitted.kind} on {model.fitted.service.name}"
 
 
 def _summary(models: list[TrainedModel]) -> str:

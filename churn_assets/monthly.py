@@ -6,7 +6,7 @@ machinery belongs in it.
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,29 @@ class Outcome:
 
 
 class CheckFailed(Exception):
-    """A blocking check failed before anything was written: no materialization, a failed check."""
+    """A blocking check failed before anything was written: no materialization, a failed check.
 
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+    Args:
+        outcome: of that check.
+        judged: of every check that was evaluated with it; of that one alone if there is none.
+    """
+
+    def __init__(self, outcome: Outcome, judged: Sequence[Outcome] = ()) -> None:
+        self.outcome, self.judged = outcome, judged or (outcome,)
         super().__init__(outcome.description or f"check {outcome.check} failed")
+
+
+def refuse_failed(outcomes: Sequence[Outcome], checks: Iterable[Check]) -> None:
+    """Fail the first blocking check that does not hold: for the moment before anything is written.
+
+    Args:
+        outcomes: what the checks say of what is about to be written.
+        checks: those of them that are to be heeded.
+    """
+    blocking = {check.name for check in checks if check.blocking}
+    for outcome in outcomes:
+        if not outcome.passed and outcome.check in blocking:
+            raise CheckFailed(outcome, outcomes)
 
 
 @dataclass(frozen=True)
@@ -159,7 +177,7 @@ def _materialize(
         try:
             result = shell.make(key, work)
         except CheckFailed as failure:
-            yield from shell.failed_check(key, failure.outcome)
+            yield from shell.failed_check(key, failure.judged)
             raise dg.Failure(str(failure), allow_retries=False) from failure
         except Exception as error:
             if is_passing(error) and context.retry_number < STEP_RETRIES:
@@ -176,6 +194,10 @@ def _materialize(
     yield dg.MaterializeResult(asset_key=name)
     # After it: a check of an earlier materialization is none of this month's, and the UI leaves it out.
     yield from shell.evaluations()
+
+
+def _tags(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    return {f"check.{each.check}": "passed" if each.passed else "failed" for each in outcomes}
 
 
 class _Shell:
@@ -202,12 +224,11 @@ class _Shell:
             try:
                 result = work(step)
             except CheckFailed as failure:
-                record.tags[f"check.{failure.outcome.check}"] = "failed"
+                record.tags.update(_tags(failure.judged))
                 raise
             record.metrics["rows"] = result.rows
             record.params["fingerprint"] = result.fingerprint
-            for outcome in result.checks:
-                record.tags[f"check.{outcome.check}"] = "passed" if outcome.passed else "failed"
+            record.tags.update(_tags(result.checks))
         return result
 
     def metadata(self, result: MonthResult) -> dict[str, Any]:
@@ -241,17 +262,19 @@ class _Shell:
                 else only.description,
             )
 
-    def failed_check(self, key: str, outcome: Outcome) -> Iterator[Any]:
+    def failed_check(self, key: str, judged: Sequence[Outcome]) -> Iterator[Any]:
+        """Yield what the checks said of a month that was not written."""
         yield from self.keep_finished()
-        if self.is_range:
-            self._log(key, outcome)
-        yield dg.AssetCheckResult(
-            check_name=outcome.check,
-            passed=False,
-            severity=self.known[outcome.check].severity,
-            metadata=dict(outcome.metadata),
-            description=outcome.description,
-        )
+        for outcome in judged:
+            if self.is_range:
+                self._log(key, outcome)
+            yield dg.AssetCheckResult(
+                check_name=outcome.check,
+                passed=outcome.passed,
+                severity=self.known[outcome.check].severity,
+                metadata=dict(outcome.metadata),
+                description=outcome.description,
+            )
 
     def keep_finished(self) -> Iterator[Any]:
         """Record the months of a range that were done before another one failed."""

@@ -3,17 +3,29 @@
 import dagster as dg
 
 from churn.contract.features import VIEWS
-from churn.online import publish
-from churn.online_state import online_state
+from churn.online import Publication, publish
+from churn.online_state import OnlineState, online_state
+from churn.verification.differences import Differences
 from churn.verification.parity import SAMPLE, parity
-from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset
+from churn_assets.monthly import (
+    Check,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    monthly_asset,
+    refuse_failed,
+)
 
-WHOLE = Check("whole", "Every user of the month is online with this month, or with a newer one.")
-
+WHOLE = Check(
+    "whole",
+    "Every user of the month is online with this month, or with a newer one; looked at before readers are"
+    " given the publication.",
+)
 PARITY = Check(
     "parity",
     f"The vectors that Feast serves equal the offline rows, value by value, for {SAMPLE:,} users of the "
-    "month who are not online with a newer one; not one value may differ.",
+    "month who are not online with a newer one; not one value may differ. Feast is asked for the "
+    "publication before its readers are given it.",
 )
 
 
@@ -38,37 +50,50 @@ def online_features(step: MonthStep) -> MonthResult:
     once: filling an old month never takes the API back in time, and no answer mixes two months. Users
     whom a correction withdraws go. Readers are never held up.
     """
-    done = publish(step.month)
-    state = online_state(step.month)
-    is_whole = state.behind == 0 and state.mixed == 0
-    outcome = Outcome(
-        WHOLE.name,
-        is_whole,
-        {"users": done.users, "behind": state.behind, "mixed": state.mixed},
-        None
-        if is_whole
-        else f"of {done.users:,} users {state.behind:,} are online with an older month and {state.mixed:,}"
-        " lack a view: materialize the feature views of this month, then this",
-    )
-    compared = parity(step.month)
-    superseded = done.published == 0  # everybody is online with a newer month by now
-    parity_outcome = Outcome(
-        PARITY.name,
-        compared.mismatches == 0 and (compared.none or superseded),
-        {
-            "users_compared": compared.users,
-            "values_compared": compared.values,
-            "mismatches": compared.mismatches,
-        },
-        "\n".join(compared.examples)
-        or ("every user is online with a newer month" if superseded else None),
-    )
+    outcomes: list[Outcome] = []
+    states: list[OnlineState] = []
+
+    def judge(publication: Publication, table: str) -> None:
+        """Look at what readers are to be given."""
+        states.append(online_state(step.month, table))
+        compared = parity(step.month, table=table)
+        outcomes.extend([_whole(publication, states[0]), _parity(publication, compared)])
+        refuse_failed(outcomes, [WHOLE, PARITY])
+
+    publication = publish(step.month, judge)
+    before = states[0].newest or step.month.as_of
     metadata = {
         "as_of": str(step.month.as_of_date),
-        "known_at": done.known_at.isoformat(),
-        "published_users": done.published,
-        "kept_newer_users": done.kept,
-        "withdrawn_users": done.withdrawn,
-        "newest_published": str(state.newest.date()),
+        "known_at": publication.known_at.isoformat(),
+        "published_users": publication.published,
+        "kept_newer_users": publication.kept,
+        "withdrawn_users": publication.withdrawn,
+        "newest_published": str(max(before, step.month.as_of).date()),
     }
-    return MonthResult(done.users, done.fingerprint, metadata, [outcome, parity_outcome])
+    return MonthResult(publication.users, publication.fingerprint, metadata, outcomes)
+
+
+def _whole(publication: Publication, state: OnlineState) -> Outcome:
+    is_whole = state.behind == 0 and state.mixed == 0
+    few = (
+        f"of {publication.users:,} users {state.behind:,} would be online with an older month and"
+        f" {state.mixed:,} would lack a view: materialize the feature views of this month, then this"
+    )
+    figures = {"users": publication.users, "behind": state.behind, "mixed": state.mixed}
+    return Outcome(WHOLE.name, is_whole, figures, None if is_whole else few)
+
+
+def _parity(publication: Publication, compared: Differences) -> Outcome:
+    is_superseded = publication.published == 0  # everybody is online with a newer month by now
+    figures = {
+        "users_compared": compared.users,
+        "values_compared": compared.values,
+        "mismatches": compared.mismatches,
+    }
+    return Outcome(
+        PARITY.name,
+        compared.mismatches == 0 and (compared.none or is_superseded),
+        figures,
+        "\n".join(compared.examples)
+        or ("every user is online with a newer month" if is_superseded else None),
+    )

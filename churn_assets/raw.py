@@ -73,6 +73,8 @@ def _raw(table: Table) -> Work:
         loaded = _load(step, table)
         odd = _oddities(step, table, loaded)
         passed_over = _passed_over(loaded)
+        # After the load, and on purpose: raw tables hold what was delivered, whatever it is worth, and no
+        # later stage reads a version that is blocked.
         judgement = judge(step.month, table)
         outcomes = [
             Outcome(VALID.name, True, {"rows": loaded.newest.rows}),
@@ -107,10 +109,10 @@ def _passed_over(loaded: RawMonth) -> list[str]:
 def _plausible(odd: list[Oddity], passed_over: list[str], judgement: Judgement | None) -> Outcome:
     beside = [finding.what for finding in judgement.odd] if judgement else []
     counts = [f"{o.column} {o.what}: {o.count:,} of {o.rows:,}" for o in odd]
-    said = [*passed_over, *counts, *beside]
+    remarks = [*passed_over, *counts, *beside]
     listed = [oddities_markdown(odd), *(f"- {what}" for what in beside)]
     metadata = {"oddities": dg.MetadataValue.md("\n\n".join(listed))}
-    return Outcome(PLAUSIBLE.name, not said, metadata, "; ".join(said) or None)
+    return Outcome(PLAUSIBLE.name, not remarks, metadata, "; ".join(remarks) or None)
 
 
 def _possible(judgement: Judgement | None) -> Outcome:
@@ -132,11 +134,11 @@ def _possible(judgement: Judgement | None) -> Outcome:
 
 def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:
     """Return what is odd about the file, by itself and beside the month's users."""
-    found = oddities(table, loaded.by_user.rows, step.month)
+    odd = oddities(table, loaded.by_user.rows, step.month)
     users = in_force(step.month, USERS)
     if table is not USERS and users is not None:
-        found += oddities_beside(_users(users), table, loaded.by_user, step.month)
-    return found
+        odd += oddities_beside(_users(users), table, loaded.by_user, step.month)
+    return odd
 
 
 @functools.lru_cache(maxsize=1)  # a month's other files ask for the same one, which never changes

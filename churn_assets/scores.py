@@ -14,12 +14,12 @@ from churn.scoring.scores import Scored, score_month
 from churn_assets.describe import arrow_schema, preview
 from churn_assets.monthly import (
     Check,
-    CheckFailed,
     MonthResult,
     MonthStep,
     Outcome,
     monthly_asset,
     previous,
+    refuse_failed,
 )
 
 EVERYBODY = Check(
@@ -37,6 +37,7 @@ UNSATURATED = Check(
     "take it there. The users are named; everybody else is scored as ever.",
     blocking=False,
 )
+_CHECKS = (EVERYBODY, PROBABILITIES, UNSATURATED)
 _SHOWN = 5
 
 
@@ -51,7 +52,7 @@ def score_assets() -> list[dg.AssetsDefinition]:
             group="scores",
             kinds={"onnx", "postgres", "parquet"},
             deps=[*(view.name for view in VIEWS), previous("champion")],
-            checks=[EVERYBODY, PROBABILITIES, UNSATURATED],
+            checks=_CHECKS,
             metadata=arrow_schema(SCHEMA),
         ),
         monthly_asset(
@@ -71,50 +72,47 @@ def churn_scores(step: MonthStep) -> MonthResult:
     (CHURN_CAMPAIGN_...); in the table `churn_scores` and as Parquet. The release is the promotion
     ledger's at this as_of, in whatever order months are filled; before the first one nobody is scored.
     """
-    made = score_month(step.month, judge=_refuse_unsound)
+    month_scores = score_month(
+        step.month, judge=lambda scored: refuse_failed(outcomes(scored), _CHECKS)
+    )
     metadata = {
-        "dagster/uri": made.path.as_uri(),
+        "dagster/uri": month_scores.path.as_uri(),
         "as_of": str(step.month.as_of_date),
-        "release": made.release.release_id if made.release else NO_RELEASE,
-        "version": made.release.version if made.release else NO_RELEASE,
-        "active_users": made.active_users,
-        "actions": pc.sum(made.rows["is_action"]).as_py() or 0,
-        "preview": preview(made.rows.slice(0, _SHOWN)),
+        "release": month_scores.release.release_id if month_scores.release else NO_RELEASE,
+        "version": month_scores.release.version if month_scores.release else NO_RELEASE,
+        "active_users": month_scores.active_users,
+        "actions": pc.sum(month_scores.rows["is_action"]).as_py() or 0,
+        "preview": preview(month_scores.rows.slice(0, _SHOWN)),
     }
-    return MonthResult(made.rows.num_rows, made.fingerprint, metadata, outcomes(made))
+    return MonthResult(
+        month_scores.rows.num_rows, month_scores.fingerprint, metadata, outcomes(month_scores)
+    )
 
 
-def _refuse_unsound(made: Scored) -> None:
-    """Fail the first blocking check that does not hold, before the scores are written."""
-    for outcome in outcomes(made):
-        if not outcome.passed and outcome.check != UNSATURATED.name:
-            raise CheckFailed(outcome)
-
-
-def outcomes(made: Scored) -> list[Outcome]:
+def outcomes(scored: Scored) -> list[Outcome]:
     """Return what the checks say of a month's scores."""
-    if made.release is None:
+    if scored.release is None:
         return [
-            Outcome(EVERYBODY.name, made.rows.num_rows == 0, _counts(made), NO_RELEASE),
+            Outcome(EVERYBODY.name, scored.rows.num_rows == 0, _counts(scored), NO_RELEASE),
             Outcome(PROBABILITIES.name, True, description=NO_RELEASE),
             Outcome(UNSATURATED.name, True, description=NO_RELEASE),
         ]
-    ranks, scores = (made.rows[name].to_numpy() for name in ("rank", "probability"))
-    active = made.active_users
+    ranks, scores = (scored.rows[name].to_numpy() for name in ("rank", "probability"))
+    active = scored.active_users
     is_ranked = np.array_equal(np.sort(ranks), np.arange(1, active + 1))
     is_everybody = len(scores) == active and is_ranked
     few = (
         f"{len(scores):,} users are scored and ranked, {active:,} are active\n"
         "  -> materialize the feature views of this month, then this"
     )
-    wrong = _wrong(made, scores)
+    wrong = _wrong(scored, scores)
     saturated = (scores == 0) | (scores == 1)
-    edge = _named(made, saturated, "exactly 0 or 1")
+    edge = _named(scored, saturated, "exactly 0 or 1")
     look = (
         "a value far beyond all others does this: `churn predict` shows it, a correction mends it"
     )
     return [
-        Outcome(EVERYBODY.name, is_everybody, _counts(made), None if is_everybody else few),
+        Outcome(EVERYBODY.name, is_everybody, _counts(scored), None if is_everybody else few),
         Outcome(PROBABILITIES.name, not wrong, {"distinct": len(np.unique(scores))}, wrong or None),
         Outcome(
             UNSATURATED.name,
@@ -125,18 +123,18 @@ def outcomes(made: Scored) -> list[Outcome]:
     ]
 
 
-def _counts(made: Scored) -> dict[str, int]:
-    return {"active_users": made.active_users, "rows": made.rows.num_rows}
+def _counts(scored: Scored) -> dict[str, int]:
+    return {"active_users": scored.active_users, "rows": scored.rows.num_rows}
 
 
-def _wrong(made: Scored, scores: npt.NDArray[np.float64]) -> str:
+def _wrong(scored: Scored, scores: npt.NDArray[np.float64]) -> str:
     """Return what no month's scores can be, and the remedy; nothing where all is well."""
-    assert made.release is not None  # noqa: S101  (asked before)
-    by = f"by release {made.release.short_id}, version {made.release.version}"
+    assert scored.release is not None  # noqa: S101  (asked before)
+    by = f"by release {scored.release.short_id}, version {scored.release.version}"
     is_none = ~((scores >= 0) & (scores <= 1))  # NaN among them
     if is_none.any():
         return (
-            f"{_named(made, is_none, 'no probability')}, {by}\n"
+            f"{_named(scored, is_none, 'no probability')}, {by}\n"
             "  -> look at these users' values in the drop, correct them and deliver it again"
         )
     if len(scores) > 1 and len(np.unique(scores)) == 1:
@@ -147,11 +145,11 @@ def _wrong(made: Scored, scores: npt.NDArray[np.float64]) -> str:
     return ""
 
 
-def _named(made: Scored, chosen: npt.NDArray[np.bool_], what: str) -> str:
+def _named(scored: Scored, chosen: npt.NDArray[np.bool_], what: str) -> str:
     """Return the first few of these users with their scores; nothing where there are none."""
     if not chosen.any():
         return ""
-    rows = made.rows.filter(pa.array(chosen)).slice(0, _SHOWN).select(["user_id", "probability"])
+    rows = scored.rows.filter(pa.array(chosen)).slice(0, _SHOWN).select(["user_id", "probability"])
     shown = ", ".join(f"{row['user_id']} {row['probability']:g}" for row in rows.to_pylist())
     more = ", ..." if chosen.sum() > _SHOWN else ""
     return f"{int(chosen.sum()):,} of {len(chosen):,} scores {what}: {shown}{more}"
@@ -164,17 +162,17 @@ def action_list(step: MonthStep) -> MonthResult:
     is a random control group: without it nobody can say what calling brought. In the table `action_list`
     and as CSV; the reasons are exact for the model that scored.
     """
-    made = list_actions(step.month)
-    shown = made.rows[:_SHOWN]
+    actions = list_actions(step.month)
+    shown = actions.rows[:_SHOWN]
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [
         f"| {' | '.join('' if v is None else plain(v) for v in row.values())} |" for row in shown
     ]
     metadata = {
-        "dagster/uri": made.path.as_uri(),
+        "dagster/uri": actions.path.as_uri(),
         "as_of": str(step.month.as_of_date),
-        TREATED: made.count(TREATED),
-        CONTROL: made.count(CONTROL),
+        TREATED: actions.count(TREATED),
+        CONTROL: actions.count(CONTROL),
         "preview": dg.MetadataValue.md("\n".join(lines)),
     }
-    return MonthResult(len(made.rows), made.fingerprint, metadata)
+    return MonthResult(len(actions.rows), actions.fingerprint, metadata)

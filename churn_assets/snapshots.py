@@ -3,13 +3,24 @@
 import dagster as dg
 
 from churn.contract.tables import TABLES, Table
+from churn.months import Month
 from churn.raw import newest_rows
-from churn.snapshots import build_snapshot
+from churn.snapshots import SnapshotMonth, build_snapshot
 from churn_assets.describe import table_schema
-from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, Work, monthly_asset
+from churn_assets.monthly import (
+    Check,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    Work,
+    monthly_asset,
+    refuse_failed,
+)
 
 COMPLETE = Check(
-    "matches_raw", "The newest version has exactly the users of the newest accepted file."
+    "matches_raw",
+    "The newest version has exactly the users of the newest accepted file; looked at before the month is"
+    " committed.",
 )
 
 
@@ -40,23 +51,31 @@ def _description(table: Table) -> str:
 
 def _snapshot(table: Table) -> Work:
     def work(step: MonthStep) -> MonthResult:
-        made = build_snapshot(step.month, table)
-        expected = newest_rows(step.month, table)
-        outcome = Outcome(
-            COMPLETE.name,
-            made.rows == expected,
-            {"rows": made.rows, "raw_rows": expected, "withdrawn": made.withdrawn},
-            None
-            if made.rows == expected
-            else f"{made.rows:,} rows of {step.month}, but {expected:,} in {table.name}: materialize"
-            f" {table.name} of this month, then this",
-        )
+        outcomes: list[Outcome] = []
+
+        def judge(snapshot: SnapshotMonth) -> None:
+            """Hold the month against the raw table before it is committed."""
+            outcomes.append(_matches_raw(step.month, table, snapshot))
+            refuse_failed(outcomes, [COMPLETE])
+
+        snapshot = build_snapshot(step.month, table, judge)
         metadata = {
             "as_of": str(step.month.as_of_date),
-            "versions": len(made.versions),
-            "known_at": made.versions[-1].isoformat(),
-            "withdrawn_users": made.withdrawn,
+            "versions": len(snapshot.versions),
+            "known_at": snapshot.versions[-1].isoformat(),
+            "withdrawn_users": snapshot.withdrawn,
         }
-        return MonthResult(made.rows, made.fingerprint, metadata, [outcome])
+        return MonthResult(snapshot.rows, snapshot.fingerprint, metadata, outcomes)
 
     return work
+
+
+def _matches_raw(month: Month, table: Table, snapshot: SnapshotMonth) -> Outcome:
+    expected = newest_rows(month, table)
+    few = (
+        f"{snapshot.rows:,} rows of {month}, but {expected:,} in {table.name}: materialize"
+        f" {table.name} of this month, then this"
+    )
+    figures = {"rows": snapshot.rows, "raw_rows": expected, "withdrawn": snapshot.withdrawn}
+    is_complete = snapshot.rows == expected
+    return Outcome(COMPLETE.name, is_complete, figures, None if is_complete else few)

@@ -16,6 +16,7 @@ from feast.repo_config import FeastConfigBaseModel
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from churn.contract.features import VIEW_BY_NAME
+from churn.database.online_tables import PRESENT
 from churn.online_reads import POOL, OnlineRow, read_pooled_async, read_rows
 from churn.settings import get_settings
 from feature_repo.online_writes import clear_views, write_rows
@@ -34,9 +35,13 @@ _VALUE_FIELDS = {
 
 
 class WideRowOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Nothing to set: Postgres is the one of churn.settings, the table that of its schema."""
+    """Nothing to set: Postgres is the one of churn.settings, the table that of its schema.
+
+    Only who judges a publication before it is switched in has another table read.
+    """
 
     type: str = "feature_repo.online_store.WideRowOnlineStore"
+    table: str = PRESENT
 
 
 class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
@@ -65,7 +70,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[ReadRow]:
         """Return the as_of and the features of each user, (None, None) where the view has no row."""
         names = requested_features or [field.name for field in table.features]
-        return _of_view(table, names, self._read([table], _user_ids(entity_keys)))
+        return _of_view(table, names, self._read(config, [table], _user_ids(entity_keys)))
 
     async def online_read_async(
         self,
@@ -149,7 +154,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         users, positions, length = _asked(
             grouped_refs, join_key_values, entity_name_to_join_key_map
         )
-        rows = self._read([view for view, _ in grouped_refs], users)
+        rows = self._read(config, [view for view, _ in grouped_refs], users)
         _answer(grouped_refs, rows, positions, length, *into)
 
     async def _read_features_per_fv_async(
@@ -167,16 +172,19 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         rows = await self._read_async([view for view, _ in grouped_refs], users)
         _answer(grouped_refs, rows, positions, length, *into)
 
-    def _read(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
+    def _read(
+        self, config: RepoConfig, tables: Sequence[FeatureView], users: list[str]
+    ) -> list[OnlineRow]:
         views = [VIEW_BY_NAME[table.name] for table in tables]
+        table = config.online_store.table
         pool = self._connections()
         try:
             with pool.connection() as connection:
-                return read_rows(connection, users, views)[1]
+                return read_rows(connection, users, views, table)[1]
         except psycopg.OperationalError:
             pool.check()  # Postgres came back: what the pool still holds is replaced
             with pool.connection() as connection:
-                return read_rows(connection, users, views)[1]
+                return read_rows(connection, users, views, table)[1]
 
     async def _read_async(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
         views = [VIEW_BY_NAME[table.name] for table in tables]

@@ -7,7 +7,8 @@ from psycopg import sql
 
 from churn.contract.features import VIEWS
 
-USERS = sql.Identifier("online", "users")
+PRESENT, NEXT = "users", "next_users"  # what readers are given, and what a publication builds aside
+USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", NEXT)
 LOCK = "churn.online"  # one writer at a time; readers are not held up
 
 _TYPES: dict[str, LiteralString] = {

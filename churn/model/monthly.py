@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,14 @@ from churn.model.candidates import (
     tuned,
 )
 from churn.model.fitted import Fitted
-from churn.model.tracking import BASELINE_ROLE, CHALLENGER, log_model_run
+from churn.model.tracking import (
+    BASELINE_ROLE,
+    CHALLENGER,
+    LoggedModel,
+    log_model,
+    refuse,
+    register,
+)
 from churn.model.wider import wider_rows
 from churn.model.windows import POOLED_KIND
 from churn.months import Month
@@ -65,7 +72,6 @@ class MonthModels:
     baselines: list[TrainedModel]  # one per feature service
     challenger: TrainedModel
     candidates: list[Candidate]  # what the challenger was chosen from
-    fitted: list[Fitted]  # the baselines', then the challenger's
 
 
 def train_models(
@@ -74,8 +80,11 @@ def train_models(
     parent_run_id: str | None = None,
     dagster_run_id: str = "",
     as_known: dt.datetime | None = None,
+    judge: Callable[[Sequence[LoggedModel]], None] | None = None,
 ) -> MonthModels:
     """Fit and register the month's models: a baseline per feature service, and the best candidate.
+
+    All are fitted and logged before the first is registered, so that there are all of them or none.
 
     The candidates are judged inside the month's training users only, by their log-loss out of fold; one of
     them is fitted on earlier months, too, where CHURN_CANDIDATE_MONTHS is more than 1.
@@ -85,80 +94,73 @@ def train_models(
         parent_run_id: the MLflow run that stands for the Dagster run.
         dagster_run_id: the Dagster run.
         as_known: build a training set as known at this instant first, beside the month's own.
+        judge: looks at the models before any is registered, the challenger last; what it raises leaves
+            the registry as it was.
     """
-    made = build_training_set(month, as_known) if as_known else read_training_set(month)
-    record = partial(
-        _record,
-        made=made,
-        fingerprint=made.fingerprint,
-        origin=lineage(made, as_known),
+    training_set = build_training_set(month, as_known) if as_known else read_training_set(month)
+    log = partial(
+        log_model,
+        month=training_set.month,
+        fingerprint=training_set.fingerprint,
+        lineage=lineage(training_set, as_known),
         parent_run_id=parent_run_id,
         tags={
             "dagster_run_id": dagster_run_id,
             "as_known": as_known.isoformat() if as_known else "",
         },
     )
-    frame = made.rows.to_pandas()
+    frame = training_set.rows.to_pandas()
     baselines: dict[str, Fitted] = {}
     # Much of recording is to wait for MLflow. One thread, and the challenger last: versions keep their order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
-        recording: list[Future[TrainedModel]] = []
+        pending: list[Future[LoggedModel]] = []
         for service in SERVICES:
             baselines[service.name] = fitted = fit_baseline(frame, service)
-            recording.append(beside.submit(_record_after, [*recording], record, fitted))
+            pending.append(beside.submit(_log_after, [*pending], log, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
-        wider = None if as_known else wider_rows(made)
+        wider = None if as_known else wider_rows(training_set)
         if wider:
             judged.append(tuned(POOLED_KIND, wider.rows))
         chosen = best(judged)
         behind: dict[str, Any] = {}
         if wider and chosen.months > 1:
             challenger = fit_candidate(chosen, wider.rows)
-            behind = {"fingerprint": wider.fingerprint, "origin": wider.origin}
+            behind = {"fingerprint": wider.fingerprint, "lineage": wider.origin}
         else:
             challenger = fit_challenger(chosen, baselines[chosen.service.name])
-        recorded = [each.result() for each in recording]
-    return MonthModels(
-        recorded,
-        record(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind),
-        judged,
-        [*baselines.values(), challenger],
-    )
+        logged = [each.result() for each in pending]
+    logged.append(log(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind))
+    if judge is not None:
+        _judge(logged, judge)
+    *registered, newest = [_register(each, training_set) for each in logged]
+    return MonthModels(registered, newest, judged)
 
 
-def _record_after(
-    others: list[Future[TrainedModel]], record: Callable[[Fitted], TrainedModel], fitted: Fitted
-) -> TrainedModel:
+def _log_after(
+    others: list[Future[LoggedModel]], log: Callable[[Fitted], LoggedModel], fitted: Fitted
+) -> LoggedModel:
     for other in others:
-        other.result()  # where one could not be recorded, none that comes after it is registered
-    return record(fitted)
+        other.result()  # where one cannot be logged, what comes after it need not be
+    return log(fitted)
 
 
-def _record(
-    fitted: Fitted,
-    *,
-    made: TrainingSet,
-    fingerprint: str,
-    origin: dict[str, Any],
-    parent_run_id: str | None,
-    tags: dict[str, str],
-    files: dict[str, bytes] | None = None,
-) -> TrainedModel:
-    tracked = log_model_run(
-        fitted,
-        month=made.month,
-        fingerprint=fingerprint,
-        lineage=origin,
-        parent_run_id=parent_run_id,
-        tags=tags,
-        files=files,
-    )
+def _judge(logged: list[LoggedModel], judge: Callable[[Sequence[LoggedModel]], None]) -> None:
+    try:
+        judge(logged)
+    except BaseException:
+        for each in logged:
+            refuse(each)
+        raise
+
+
+def _register(logged: LoggedModel, training_set: TrainingSet) -> TrainedModel:
+    fitted, tracked = logged.fitted, register(logged)
     return TrainedModel(
-        month=str(made.month),
+        month=str(training_set.month),
         service=fitted.service.name,
         version=tracked.version,
-        fingerprint=fingerprint,
-        rows=made.rows.num_rows,
+        fingerprint=tracked.tags["fingerprint"],
+        rows=training_set.rows.num_rows,
         metrics={
             **fitted.metrics,
             "train_time_sec": fitted.train_time_sec,
@@ -187,11 +189,11 @@ def _table(judged: list[Candidate]) -> bytes:
 
 def trained_models(month: Month) -> list[TrainedModel]:
     """Return the newest registered baseline of each feature service for a month, as far as there is one."""
-    found = (
+    newest = (
         _newest(month, f"tags.`role` = '{BASELINE_ROLE}' and tags.`service` = '{service.name}'")
         for service in SERVICES
     )
-    return [model for model in found if model]
+    return [model for model in newest if model]
 
 
 def challenger(month: Month) -> TrainedModel | None:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,20 @@ _VERSION_TAGS = ("dagster_run_id", "as_known")  # of the run's tags, those that 
 
 
 @dataclass(frozen=True)
+class LoggedModel:
+    """A fitted model whose run and files are in MLflow: what it takes to register it, or its equal."""
+
+    fitted: Fitted
+    onnx_max_difference: float
+    report_png: bytes
+    run_id: str = ""
+    model_id: str = ""
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    equal: "ModelVersion | None" = None  # the version that is this very model, registered before
+
+
+@dataclass(frozen=True)
 class TrackedModel:
     """A registered version of `streamflow_churn`, and whether it was there before."""
 
@@ -46,7 +60,12 @@ class TrackedModel:
     report_png: bytes
 
 
-def log_model_run(
+def log_model_run(fitted: Fitted, **known: Any) -> TrackedModel:
+    """Record a fitted model in MLflow and register it: `log_model`, then `register`."""
+    return register(log_model(fitted, **known))
+
+
+def log_model(
     fitted: Fitted,
     *,
     month: Month,
@@ -56,8 +75,8 @@ def log_model_run(
     tags: Mapping[str, str] | None = None,
     experiment: str | None = None,
     files: Mapping[str, bytes] | None = None,
-) -> TrackedModel:
-    """Record a fitted model in MLflow and register it; the same model twice is one version.
+) -> LoggedModel:
+    """Record a fitted model in MLflow, ready to be registered; the same model twice is one version.
 
     Same means: month, cut-off, service, data, libraries and every bit of the ONNX file. A version
     whose run or file has been deleted since does not count.
@@ -96,8 +115,8 @@ def log_model_run(
     }
     difference = _difference(fitted, onnx)
     more = {key: value for key, value in (tags or {}).items() if value}
-    if found := _registered(client, identity, more.get("as_known", "")):
-        return _tracked(found, difference, report, reused=True)
+    if equal := _registered(client, identity, more.get("as_known", "")):
+        return LoggedModel(fitted, difference, report, equal=equal)
 
     name = f"challenger_{as_of}" if is_challenger else f"rf_baseline_{as_of}"
     run_tags = {**more, "service": fitted.service.name, "as_of": as_of, "month": str(month)}
@@ -123,26 +142,48 @@ def log_model_run(
                 **(files or {}),
             },
         )
-        ensure_registered_model(
-            client, REGISTERED_MODEL, "P(churn) of a StreamFlow user within the next month."
-        )
-        made = client.create_model_version(
-            REGISTERED_MODEL,
-            source=f"models:/{model_id}",
-            run_id=run_id,
-            model_id=model_id,
-            await_creation_for=0,  # our registry answers once the version is ready
-            description=f"{fitted.service.name} of {month}, fitted on {fitted.training_rows} users",
-            tags={
-                **identity,
-                "as_of": as_of,
-                "onnx_path": ONNX_PATH,
-                "threshold": str(fitted.threshold),
-                **(_explainer_tags(explainer) if explainer else {}),
-                **{key: more[key] for key in _VERSION_TAGS if key in more},
-            },
-        )
-    return _tracked(made, difference, report, reused=False)
+    return LoggedModel(
+        fitted,
+        difference,
+        report,
+        run_id,
+        model_id,
+        description=f"{fitted.service.name} of {month}, fitted on {fitted.training_rows} users",
+        tags={
+            **identity,
+            "as_of": as_of,
+            "onnx_path": ONNX_PATH,
+            "threshold": str(fitted.threshold),
+            **(_explainer_tags(explainer) if explainer else {}),
+            **{key: more[key] for key in _VERSION_TAGS if key in more},
+        },
+    )
+
+
+def register(logged: LoggedModel) -> TrackedModel:
+    """Register a model that was logged, unless it is registered."""
+    if logged.equal is not None:
+        return _tracked(logged.equal, logged, reused=True)
+    client = mlflow_client()
+    ensure_registered_model(
+        client, REGISTERED_MODEL, "P(churn) of a StreamFlow user within the next month."
+    )
+    version = client.create_model_version(
+        REGISTERED_MODEL,
+        source=f"models:/{logged.model_id}",
+        run_id=logged.run_id,
+        model_id=logged.model_id,
+        await_creation_for=0,  # our registry answers once the version is ready
+        description=logged.description,
+        tags=logged.tags,
+    )
+    return _tracked(version, logged, reused=False)
+
+
+def refuse(logged: LoggedModel) -> None:
+    """Let the run of a model that is not to be registered end as failed; it stays, as evidence."""
+    if logged.equal is None:
+        mlflow_client().set_terminated(logged.run_id, status="FAILED")
 
 
 def _explainer_tags(explainer: bytes) -> dict[str, str]:
@@ -150,16 +191,14 @@ def _explainer_tags(explainer: bytes) -> dict[str, str]:
     return {"explainer_path": EXPLAINER_PATH, "explainer_sha256": digest}
 
 
-def _tracked(
-    version: "ModelVersion", difference: float, report: bytes, *, reused: bool
-) -> TrackedModel:
+def _tracked(version: "ModelVersion", logged: LoggedModel, *, reused: bool) -> TrackedModel:
     return TrackedModel(
         version=str(version.version),
         run_id=str(version.run_id),
         tags=dict(version.tags),
         reused=reused,
-        onnx_max_difference=difference,
-        report_png=report,
+        onnx_max_difference=logged.onnx_max_difference,
+        report_png=logged.report_png,
     )
 
 
@@ -214,8 +253,8 @@ def _params(fitted: Fitted, as_of: str, fingerprint: str) -> dict[str, str]:
 
 
 def _difference(fitted: Fitted, onnx: bytes) -> float:
-    found = score(open_session(onnx), onnx_inputs(fitted.holdout, fitted.service))
-    return float(np.abs(found - fitted.probabilities).max())
+    probabilities = score(open_session(onnx), onnx_inputs(fitted.holdout, fitted.service))
+    return float(np.abs(probabilities - fitted.probabilities).max())
 
 
 def _log_model(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +57,17 @@ def training_set_path(month: Month, as_known: dt.datetime | None = None) -> Path
     return get_settings().training_sets / f"{month}{suffix}.parquet"
 
 
-def build_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:
+def build_training_set(
+    month: Month,
+    as_known: dt.datetime | None = None,
+    judge: Callable[[TrainingSet], None] | None = None,
+) -> TrainingSet:
     """Join the labels of a month to its features as they were known, and keep the result.
 
     Args:
         month: the label period.
         as_known: build it as known at this instant instead of at the contract's cut-offs.
+        judge: looks at the set before it is written; what it raises leaves an earlier one as it was.
 
     Raises:
         ChurnError: labels or features are not there yet, or the join is not sane.
@@ -72,9 +78,12 @@ def build_training_set(month: Month, as_known: dt.datetime | None = None) -> Tra
     rows = _assemble(month, spine, joined)
     _refuse_losses(month, rows, cut_offs.features)
     path = training_set_path(month, as_known)
-    _write(rows, path)
     content = fingerprint(rows, key=["user_id"])
-    return TrainingSet(month, path, rows, content, spine.unknown_users)
+    training_set = TrainingSet(month, path, rows, content, spine.unknown_users)
+    if judge is not None:
+        judge(training_set)
+    _write(rows, path)
+    return training_set
 
 
 def read_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:

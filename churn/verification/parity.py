@@ -8,9 +8,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
+from psycopg import sql
 
 from churn.contract.features import DEFAULT_SERVICE, VIEWS
 from churn.database import connect
+from churn.database.online_tables import PRESENT
 from churn.lake import read_current
 from churn.months import Month
 from churn.verification.differences import Differences, compare
@@ -18,21 +20,23 @@ from feature_repo.store import open_store
 
 SAMPLE = 1_000
 AS_OF = "as_of"
+_ONLINE_STORE = "feature_repo.online_store.WideRowOnlineStore"
 
 
-def parity(month: Month, sample: int = SAMPLE) -> Differences:
+def parity(month: Month, sample: int = SAMPLE, table: str = PRESENT) -> Differences:
     """Compare the online vectors of a month's users with the lake, value by value.
 
     A user who is online with a newer month by now is compared in that month.
 
     Args:
-        month: a published month.
+        month: a published month, or one about to be.
         sample: users to compare, chosen by a hash; the same ones each time.
+        table: what is served, or will be once the publication is switched in.
     """
     offline = {view.name: read_current(view, month) for view in VIEWS}
     everybody = sorted({user for rows in offline.values() for user in rows["user_id"].to_pylist()})
     with connect() as connection:
-        users = _due(connection, everybody, month.as_of, sample)
+        users = _due(connection, table, everybody, month.as_of, sample)
     expected = {
         user: dict.fromkeys(DEFAULT_SERVICE.feature_names) | {AS_OF: month.as_of} for user in users
     }
@@ -42,15 +46,15 @@ def parity(month: Month, sample: int = SAMPLE) -> Differences:
         names = [feature.name for feature in view.features]
         for row in chosen.select(["user_id", *names]).to_pylist():
             expected[row.pop("user_id")].update(row)
-    found = served(users)
-    return compare(expected, found, [AS_OF, *DEFAULT_SERVICE.feature_names], ("offline", "online"))
+    online = served(users, table)
+    return compare(expected, online, [AS_OF, *DEFAULT_SERVICE.feature_names], ("offline", "online"))
 
 
-def served(users: Sequence[str]) -> dict[str, dict[str, Any]]:
+def served(users: Sequence[str], table: str = PRESENT) -> dict[str, dict[str, Any]]:
     """Return what Feast's online store answers for users: as_of and features; unknown users are left out."""
     if not users:
         return {}
-    store = open_store()
+    store = open_store(online_store={"type": _ONLINE_STORE, "table": table})
     try:
         answer = store.get_online_features(
             store.get_feature_service(DEFAULT_SERVICE.name), {"user_id": list(users)}
@@ -58,13 +62,13 @@ def served(users: Sequence[str]) -> dict[str, dict[str, Any]]:
     finally:
         asyncio.run(store.close())
     names = DEFAULT_SERVICE.feature_names
-    found = {}
+    vectors = {}
     for at, user in enumerate(users):
         seconds = max(answer[f"{name}__ts"][at] for name in names)
         if seconds:
             values = {name: answer[name][at] for name in names}
-            found[user] = values | {AS_OF: _last_instant(seconds)}
-    return found
+            vectors[user] = values | {AS_OF: _last_instant(seconds)}
+    return vectors
 
 
 def _last_instant(seconds: int) -> dt.datetime:
@@ -73,11 +77,15 @@ def _last_instant(seconds: int) -> dt.datetime:
 
 
 def _due(
-    connection: psycopg.Connection, users: list[str], as_of: dt.datetime, sample: int
+    connection: psycopg.Connection,
+    table: str,
+    users: list[str],
+    as_of: dt.datetime,
+    sample: int,
 ) -> list[str]:
     """Return the sample among those who are not online with a newer month."""
-    query = (
-        "SELECT u FROM unnest(%s::text[]) AS u LEFT JOIN online.users AS o ON o.user_id = u"
+    query = sql.SQL(
+        "SELECT u FROM unnest(%s::text[]) AS u LEFT JOIN {} AS o ON o.user_id = u"
         " WHERE o.user_id IS NULL OR o.as_of <= %s ORDER BY md5(u) LIMIT %s"
-    )
+    ).format(sql.Identifier("online", table))
     return [row[0] for row in connection.execute(query, [users, as_of, sample]).fetchall()]

@@ -14,12 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.contract.features import USAGE_AGG, VIEWS
-from churn.contract.model import REGISTERED_MODEL
 from churn.contract.tables import BY_NAME
 from churn.database import connect
 from churn.deliveries import in_force
 from churn.lake import lake_file
-from churn.mlflow_client import mlflow_client
 from churn.model.fitted import Fitted
 from churn.model.split import is_holdout
 from churn.plausibility.judge import confirm_month
@@ -140,6 +138,7 @@ def test_matches_raw_fails_on_a_lost_row_and_stops_the_month(closed: State) -> N
     [check] = evaluations(result).values()
     assert (check.check_name, check.passed, check.severity) == ("matches_raw", False, ERROR)
     assert check.metadata["raw_rows"].value == check.metadata["rows"].value + 1
+    assert not closed.is_materialized("users_snapshots", JANUARY)
     assert not closed.is_materialized("users_profile_fv", JANUARY)
 
 
@@ -148,13 +147,16 @@ def test_matches_snapshot_fails_on_a_lake_that_lost_a_row(
 ) -> None:
     from churn import lake
 
-    whole = lake.copy_out
+    path = lake_file(USAGE_AGG, JANUARY)
+    before, whole = path.read_bytes(), lake.copy_out
     monkeypatch.setattr(lake, "copy_out", lambda *args: whole(*args).slice(1))
     result = closed.make("usage_agg_30d_fv", month=JANUARY)
     assert not result.success
     check = evaluations(result)["usage_agg_30d_fv.matches_snapshot"]
     assert (check.passed, check.severity) == (False, ERROR)
     assert check.metadata["snapshot"].value == check.metadata["rows"].value + 1
+    assert path.read_bytes() == before
+    assert not closed.is_materialized("usage_agg_30d_fv", JANUARY)
 
 
 def test_filled_warns_of_a_feature_that_nobody_has(closed: State) -> None:
@@ -168,6 +170,8 @@ def test_filled_warns_of_a_feature_that_nobody_has(closed: State) -> None:
 
 def test_whole_fails_where_a_user_is_missing_online(closed: State) -> None:
     gone, partly = scalar("SELECT array[min(user_id), max(user_id)] FROM online.users")
+    users = "SELECT array_agg(u.user_id ORDER BY u.user_id) FROM online.users AS u WHERE usage_agg_30d_fv"
+    before = scalar(users)
     for view in VIEWS:
         lose(lake_file(view, JANUARY), [gone, partly] if view is USAGE_AGG else [gone])
     result = closed.make("online_features", month=JANUARY)
@@ -176,6 +180,8 @@ def test_whole_fails_where_a_user_is_missing_online(closed: State) -> None:
     assert (check.passed, check.severity) == (False, ERROR)
     assert check.metadata["behind"].value == 1
     assert check.metadata["mixed"].value == 1  # the view that one user lacks
+    assert scalar(users) == before  # readers were never given it
+    assert {gone, partly} <= set(before)
 
 
 def test_both_classes_fails_where_nobody_left(closed: State) -> None:
@@ -233,7 +239,9 @@ def test_beats_chance_fails_on_a_model_that_knows_it_backwards(closed: State) ->
     assert (check.passed, check.severity) == (False, ERROR)
     assert max(check.metadata["auc"].value.values()) < 0.5
     assert not closed.is_materialized("champion", JANUARY)
-    assert "champion" not in mlflow_client().get_registered_model(REGISTERED_MODEL).aliases
+    assert versions() == {}  # refused before anything was registered
+    statuses = {r.info.status for r in records(closed) if "_2024-01-31" in r.info.run_name}
+    assert statuses == {"FAILED"}  # the runs stay, as evidence
     assert champion_month() is None
     assert ledger.entries() == []
 
@@ -264,5 +272,6 @@ def test_no_leak_fails_where_a_feature_knows_the_label(
     figures = check.metadata["against_truth"].value
     assert len(figures) == 3
     assert all(each["lower_bound"] > 0 for each in figures.values())
+    assert versions() == {}
     assert not closed.is_materialized("champion", JANUARY)
     assert ledger.entries() == []

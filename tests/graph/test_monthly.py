@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,9 +9,19 @@ from churn.mlflow_client import experiment_id, mlflow_client
 from churn.records import DAGSTER_RUN_TAG, PARENT_TAG, close_records
 from churn.settings import Settings
 from churn_assets.mlflow_resource import mlflow_resource
-from churn_assets.monthly import Check, CheckFailed, MonthResult, MonthStep, Outcome, monthly_asset
+from churn_assets.monthly import (
+    Check,
+    CheckFailed,
+    MonthResult,
+    MonthStep,
+    Outcome,
+    monthly_asset,
+    refuse_failed,
+)
 
 SOUND = Check("sound", "It is.")
+WHOLE = Check("whole", "It is.")
+ODD = Check("odd", "It is not.", blocking=False)
 JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
 
 
@@ -23,9 +33,10 @@ def made(step: MonthStep) -> MonthResult:
 def run(
     work: Callable[[MonthStep], MonthResult],
     instance: dg.DagsterInstance,
+    checks: Sequence[Check] = (SOUND,),
     **kwargs: Any,
 ) -> dg.ExecuteInProcessResult:
-    thing = monthly_asset("thing", work, group="raw", kinds={"python"}, checks=[SOUND])
+    thing = monthly_asset("thing", work, group="raw", kinds={"python"}, checks=checks)
     job = dg.Definitions(
         assets=[thing], resources={"mlflow": mlflow_resource()}, executor=dg.in_process_executor
     ).resolve_implicit_global_asset_job_def()
@@ -182,6 +193,36 @@ def test_a_failed_check_is_recorded_and_nothing_is_materialized(
     assert evaluation.partition == JANUARY
     assert evaluation.description == "three bad rows"
     assert records(mlflow_settings)[1].info.status == "FAILED"
+
+
+def test_what_is_judged_before_the_write_says_all_of_its_checks(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    written = []
+
+    def judged(step: MonthStep) -> MonthResult:
+        outcomes = [
+            Outcome("odd", False),
+            Outcome("whole", True),
+            Outcome("sound", False, {}, "no"),
+        ]
+        refuse_failed(outcomes, [SOUND, WHOLE])  # "odd" warns, and is none of them
+        written.append(step.month)
+        return MonthResult(1, "f", {}, outcomes)
+
+    result = run(judged, instance, partition_key=JANUARY, checks=[SOUND, WHOLE, ODD])
+    assert not result.success
+    assert written == []
+    assert not instance.get_materialized_partitions(dg.AssetKey("thing"))
+    said = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {name: each.passed for name, each in said.items()} == {
+        "odd": False, "whole": True, "sound": False,
+    }  # fmt: skip
+    assert said["odd"].severity == dg.AssetCheckSeverity.WARN
+    tags = records(mlflow_settings)[1].data.tags
+    assert [tags[f"check.{name}"] for name in ("odd", "whole", "sound")] == [
+        "failed", "passed", "failed",
+    ]  # fmt: skip
 
 
 def test_a_blocking_check_that_fails_after_the_work_fails_the_run(

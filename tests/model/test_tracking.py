@@ -26,7 +26,7 @@ from churn.model.fitted import Fitted
 from churn.model.onnx_forest import DifferentModel
 from churn.model.onnx_graph import open_session, score
 from churn.model.packing import TRUSTED_TYPES
-from churn.model.tracking import TrackedModel, log_model_run
+from churn.model.tracking import TrackedModel, log_model, log_model_run, refuse, register
 from churn.months import Month
 from churn.settings import get_settings
 
@@ -90,6 +90,29 @@ def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> 
         run.data.tags.items() >= {**tags, "dagster_run_id": "d-1", "asset": "churn_model"}.items()
     )
     assert mlflow_package.active_run() is None
+
+
+def test_a_model_that_is_refused_is_not_registered(
+    log: Log, client: MlflowClient, fitted: Fitted
+) -> None:
+    known: dict[str, Any] = {
+        "month": JANUARY,
+        "fingerprint": f"refused-{os.getpid()}",
+        "lineage": {},
+    }
+    registered = f"name = 'streamflow_churn' and tags.fingerprint = '{known['fingerprint']}'"
+    refused = log_model(fitted, **known)
+    assert client.get_run(refused.run_id).info.status == "FINISHED"
+    refuse(refused)
+    assert client.get_run(refused.run_id).info.status == "FAILED"
+    assert list(client.search_model_versions(registered)) == []
+    logged = log_model(fitted, **known)
+    assert list(client.search_model_versions(registered)) == []  # until it is judged
+    version = register(logged).version
+    equal = log_model(fitted, **known)
+    refuse(equal)
+    assert register(equal).version == version
+    assert client.get_run(logged.run_id).info.status == "FINISHED"
 
 
 def test_the_artefacts(log: Log, client: MlflowClient, tmp_path: Path, world: pd.DataFrame) -> None:

@@ -10,9 +10,11 @@ import pytest
 from churn import online
 from churn.contract.features import VIEWS
 from churn.database import connect
+from churn.database.online_tables import PRESENT
 from churn.errors import ChurnError
-from churn.online import publish
+from churn.online import Publication, publish
 from churn.online_reads import CONNECTION, read_rows
+from churn.online_state import online_state
 from churn.settings import get_settings
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
@@ -56,6 +58,38 @@ def test_what_a_killed_publication_left_is_made_away_with() -> None:
     publish(JANUARY)
     assert tables() == there_before
     assert len(content()) == 1
+
+
+def test_a_publication_that_is_refused_is_never_given_to_readers() -> None:
+    put_profile(JANUARY, ["a", "b"], monthly_fee=1.0)
+    put_profile(FEBRUARY, ["b"], monthly_fee=2.0)
+    publish(JANUARY)
+    before, there_before, seen = content(), tables(), []
+
+    def refuse(publication: Publication, table: str) -> None:
+        state = online_state(FEBRUARY, table)
+        seen.append((publication.users, state.behind, state.mixed))
+        assert online_state(FEBRUARY).behind == 1  # what readers have meanwhile
+        raise ChurnError("refused")
+
+    with pytest.raises(ChurnError, match="refused"):
+        publish(FEBRUARY, refuse)
+    assert seen == [(1, 0, 0)]
+    assert content() == before
+    assert tables() == there_before
+    with connect() as connection:
+        assert connection.execute("SELECT count(*) FROM online.publications").fetchone() == (1,)
+    publish(FEBRUARY)
+    assert online_state(FEBRUARY).behind == 0
+
+
+def test_a_month_of_which_everybody_is_online_with_a_newer_one_is_judged_as_it_is_served() -> None:
+    put_profile(JANUARY, ["a"])
+    put_profile(FEBRUARY, ["a"])
+    publish(FEBRUARY)
+    judged: list[str] = []
+    publish(JANUARY, lambda _, table: judged.append(table))
+    assert judged == [PRESENT]
 
 
 def test_publications_at_once_end_as_one_after_the_other() -> None:

@@ -5,9 +5,9 @@ from psycopg import sql
 
 from churn.contract.tables import PAYMENTS
 from churn.database import connect
-from churn.database.partitions import new_partition, raw_partition
+from churn.database.partitions import exists, new_partition, raw_partition, snapshot_partition
 from churn.errors import ChurnError
-from churn.snapshots import build_snapshot, current_rows
+from churn.snapshots import SnapshotMonth, build_snapshot, current_rows
 from tests.stages.world import FEBRUARY, JANUARY, LATER
 
 pytestmark = pytest.mark.usefixtures("settings")
@@ -80,6 +80,23 @@ def test_a_user_who_is_withdrawn_may_come_back() -> None:
         (LATER, True, None),
         (STILL_LATER, False, 9),
     ]
+
+
+def test_what_is_refused_before_the_commit_leaves_all_as_it_was() -> None:
+    def refuse(snapshot: SnapshotMonth) -> None:
+        raise ChurnError(f"{snapshot.rows} rows, {snapshot.withdrawn} withdrawn")
+
+    raw({"a": 1, "b": 2}, JANUARY.as_of)
+    with pytest.raises(ChurnError, match="2 rows, 0 withdrawn"):
+        build_snapshot(JANUARY, PAYMENTS, refuse)
+    with connect() as connection:
+        assert not exists(connection, snapshot_partition(PAYMENTS, JANUARY))
+    build_snapshot(JANUARY, PAYMENTS)
+    before = rows()
+    raw({"a": 7}, LATER)
+    with pytest.raises(ChurnError, match="1 rows, 1 withdrawn"):
+        build_snapshot(JANUARY, PAYMENTS, refuse)
+    assert rows() == before
 
 
 def test_months_do_not_touch_each_other() -> None:

@@ -8,7 +8,12 @@ from churn.contract.features import PAYMENTS_AGG, RICH
 from churn.contract.tables import LABELS
 from churn.errors import ChurnError
 from churn.lake import lake_file, write_file
-from churn.training.dataset import build_training_set, read_training_set
+from churn.training.dataset import (
+    TrainingSet,
+    build_training_set,
+    read_training_set,
+    training_set_path,
+)
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month
 
@@ -36,6 +41,22 @@ def test_one_row_per_label_sorted_typed_and_repeatable() -> None:
     first = made.path.read_bytes()
     build_training_set(JANUARY)
     assert made.path.read_bytes() == first
+
+
+def test_a_set_that_is_refused_is_not_written() -> None:
+    def refuse(training_set: TrainingSet) -> None:
+        raise ChurnError(f"{training_set.rows.num_rows} rows are refused")
+
+    put_profile(JANUARY, USERS, monthly_fee=1.0)
+    put(LABELS, JANUARY, USERS)
+    with pytest.raises(ChurnError, match="4 rows are refused"):
+        build_training_set(JANUARY, judge=refuse)
+    assert not training_set_path(JANUARY).exists()
+    path = build_training_set(JANUARY).path
+    written = path.stat().st_mtime_ns
+    with pytest.raises(ChurnError, match="are refused"):
+        build_training_set(JANUARY, judge=refuse)
+    assert path.stat().st_mtime_ns == written
 
 
 def test_a_row_stamped_exactly_at_the_cut_off_is_seen_and_one_after_is_not() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from churn.database import connect
-from churn.online import publish
+from churn.errors import ChurnError
+from churn.online import Publication, publish
 from churn.verification.parity import parity
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, put_profile
@@ -69,6 +70,19 @@ def test_users_of_a_newer_month_are_compared_there() -> None:
     january, february = parity(JANUARY), parity(FEBRUARY)
     assert (january.none, january.users) == (True, 2)
     assert (february.none, february.users) == (True, 2)
+
+
+def test_a_publication_is_compared_before_it_is_served() -> None:
+    put_profile(FEBRUARY, ["a", "b"], monthly_fee=31.0)
+
+    def spoiled(_: Publication, table: str) -> None:
+        spoil("UPDATE online.next_users SET monthly_fee = 32 WHERE user_id = 'b'")
+        compared = parity(FEBRUARY, table=table)
+        raise ChurnError("; ".join(compared.examples))
+
+    with pytest.raises(ChurnError, match=r"^b: monthly_fee is 31.0 offline, 32.0 online$"):
+        publish(FEBRUARY, spoiled)
+    assert parity(JANUARY).none
 
 
 def test_the_sample_is_bounded() -> None:
