@@ -17,23 +17,32 @@ JSON, ENV, LOCK = "stack.json", OF_THE_STACK, "lock"
 
 
 class Owner(BaseModel):
-    """The command that stops a part when it ends itself."""
+    """The command that stops a part when it ends itself.
+
+    Attributes:
+        pid: its process.
+        begun: when that started, in seconds since the machine did: the time of day may be set meanwhile.
+    """
 
     pid: int
-    created: float
+    begun: float
 
     @classmethod
     def this_process(cls) -> Self:
         """Return the running command."""
         me = psutil.Process()
-        return cls(pid=me.pid, created=me.create_time())
+        return cls(pid=me.pid, begun=_begun(me))
 
     @property
     def lives(self) -> bool:
         """Whether that command still runs."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.pid).create_time() == self.created
+            return _begun(psutil.Process(self.pid)) == self.begun
         return False
+
+
+def _begun(process: psutil.Process) -> float:
+    return round(process.create_time() - psutil.boot_time(), 2)
 
 
 class PartRecord(BaseModel):

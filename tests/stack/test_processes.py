@@ -4,9 +4,11 @@ import textwrap
 from pathlib import Path
 
 import psutil
+import pytest
 
 from churn.stack.part import Part, with_what_they_need
 from churn.stack.processes import living, spawn, stop
+from churn.stack.record import Owner
 from tests.stack.commands import until
 
 # A child that deafens itself, and a grandchild in a session of its own, as a run worker may be.
@@ -64,3 +66,18 @@ def test_a_part_brings_what_it_needs(tmp_path: Path) -> None:
     assert names == ["postgres", "init", "api"]
     # A server of somebody else's is no part of ours.
     assert [p.name for p in with_what_they_need(("api",), parts[1:])] == ["init", "api"]
+
+
+def test_a_command_is_known_again_after_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux derives when a process began from the time of day: setting the clock moves both together."""
+    owner = Owner.this_process()
+    (tmp_path / str(owner.pid)).symlink_to(f"/proc/{owner.pid}")
+    lines = Path("/proc/stat").read_text().splitlines()
+    before = next(int(line.split()[1]) for line in lines if line.startswith("btime"))
+    (tmp_path / "stat").write_text(f"btime {before + 3_601}\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert psutil.boot_time() == before + 3_601
+    assert owner.lives
+    assert not owner.model_copy(update={"begun": owner.begun - 1}).lives
