@@ -42,12 +42,10 @@ def raw(month: Month, drop: Path) -> None:
 
 
 def snapshots(month: Month, drop: Path) -> None:
-    from churn.raw import newest_rows
     from churn.snapshots import build_snapshot
 
     for table in TABLES:
         build_snapshot(month, table)
-        newest_rows(month, table)
 
 
 def views(month: Month, drop: Path) -> None:

@@ -115,7 +115,7 @@ def _reason(error: Exception) -> str:
     return f"{first}: {problems[0].what}"[:500] if problems else first[:500]
 
 
-def newest_rows(month: Month, table: Table) -> int:
+def newest_rows(connection: psycopg.Connection, month: Month, table: Table) -> int:
     """Return how many rows the newest loaded version of a month has, of those that can be."""
     query = sql.SQL(
         "SELECT count(*) FROM raw.{table} WHERE delivery_id = ("
@@ -124,8 +124,7 @@ def newest_rows(month: Month, table: Table) -> int:
         " AND unloadable IS NULL AND delivery_id NOT IN (SELECT delivery_id FROM raw.blocked)"
         " ORDER BY known_at DESC LIMIT 1)"
     ).format(table=sql.Identifier(table.name))
-    with connect() as connection:
-        row = connection.execute(query, [month.first_day, table.name]).fetchone()
+    row = connection.execute(query, [month.first_day, table.name]).fetchone()
     return int(row[0]) if row else 0
 
 

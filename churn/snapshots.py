@@ -13,6 +13,7 @@ from churn.database import connect, lock, refresh_statistics
 from churn.database.partitions import exists, new_partition, snapshot_partition
 from churn.errors import ChurnError
 from churn.months import Month
+from churn.raw import newest_rows
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SnapshotMonth:
     withdrawn: int  # users of an earlier version who are not in the newest
     versions: tuple[dt.datetime, ...]  # known_at of each, oldest first
     fingerprint: str  # of every version's content and known_at
+    raw_rows: int  # of the newest raw version, counted independently of what was added
 
 
 def build_snapshot(
@@ -57,7 +59,11 @@ def build_snapshot(
                 _add_version(connection, month, table, delivery_id, known_at)
         rows, withdrawn = _counts(connection, month, table)
         known_at_of_each = tuple(version[1] for version in versions)
-        snapshot = SnapshotMonth(rows, withdrawn, known_at_of_each, _fingerprint(versions))
+        # By this very connection: another's wait for a lock behind ours would be seen by nobody.
+        raw_rows = newest_rows(connection, month, table)
+        snapshot = SnapshotMonth(
+            rows, withdrawn, known_at_of_each, _fingerprint(versions), raw_rows
+        )
         if judge is not None:
             judge(snapshot)
     return snapshot

@@ -105,9 +105,10 @@ class _Heartbeat(threading.Thread):
                 # What asks the main thread to stop is the main thread's to hear.
                 _wait_for(self._connection, self._run_id, self._stopped.is_set)
                 is_over = self._is_over()
-            except (
-                Exception
-            ) as error:  # Postgres, or Dagster's own connections to it, are not back yet
+            except DagsterExecutionInterruptedError:
+                return
+            # Postgres, or Dagster's own connections to it, are not back yet.
+            except Exception as error:
                 _logger.info("the lock of run %s is not back yet: %s", self._run_id, error)
                 continue
             if is_over:

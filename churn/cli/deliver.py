@@ -80,7 +80,13 @@ def deliver(
         finally:
             _show(outcomes)
         for outcome in outcomes:
-            _show_copies(outcome)
+            try:
+                _show_copies(outcome)
+            # A stored file of some month is gone: the drops are in all the same.
+            except ChurnError as error:
+                err().print(
+                    f"[yellow]not compared with other months:[/yellow] {escape(str(error))}"
+                )
     show_refused(refused, [outcome.month for outcome in outcomes], "taken in")
     if refused:
         raise typer.Exit(1)

@@ -22,7 +22,10 @@ def up() -> None:
 
     with stack_progress() as report:
         started = start_all(report)
-    parts = status_once_settled() if started else status()
+    parts = status()
+    if slow := [part.name for part in parts if part.health == "unhealthy"]:
+        err().print(f"waiting for {', '.join(slow)}")
+        parts = status_once_settled()
     if not started:
         err().print("everything is running already")
     out().print(health_table(parts))

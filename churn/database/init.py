@@ -9,7 +9,7 @@ from psycopg import sql
 from churn.database import connect, lock
 from churn.database.api_role import ensure_api_role
 from churn.database.made_by import made_by, maker, sign
-from churn.database.schema import refuse_another, statements
+from churn.database.schema import is_this_schema, refuse_another, statements
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
 from churn.retry import repeat
@@ -66,7 +66,34 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
 def prepare_schema() -> None:
     """Create our own database and tables where they are missing: the part of `initialise` that is quick."""
     with _making("streamflow"), connect() as connection:
-        create_schema(connection)
+        # What replaces a view waits for its readers, and all later ones behind it: not for nothing.
+        if is_this_schema(connection):
+            keep_first_month(connection, get_settings().first_month)
+        else:
+            create_schema(connection)
+
+
+def has_months() -> bool:
+    """Say whether our tables and Dagster's are there, whoever made them.
+
+    Raises:
+        ChurnError: our tables are of another schema.
+    """
+    names = (get_settings().postgres_db, "dagster")
+    with connect("postgres") as connection:
+        there = connection.execute(
+            "SELECT count(*) FROM pg_database WHERE datname = ANY(%s)", [list(names)]
+        ).fetchone()
+    if there != (2,):
+        return False
+    with connect("dagster") as connection:
+        # The last of what Dagster makes, so that nobody looks while it is at work.
+        row = connection.execute(
+            "SELECT to_regclass('runs'), to_regclass('event_logs'), to_regclass('job_ticks')"
+        ).fetchone()
+    with connect() as connection:
+        refuse_another(connection)
+        return is_this_schema(connection) and row is not None and None not in row
 
 
 def _database(service: str) -> str:

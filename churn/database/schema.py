@@ -65,17 +65,28 @@ def refuse_another(connection: psycopg.Connection) -> None:
 
     Tables that are there are left as they are, so another schema's would break a month in the middle.
     """
-    described = connection.execute(
-        "SELECT current_database(), obj_description(oid, 'pg_namespace') FROM pg_namespace"
-        " WHERE nspname = 'raw' AND to_regclass('raw.deliveries') IS NOT NULL"
-    ).fetchone()
-    if described and described[1] != _signature():
+    schema = _schema_of(connection)
+    if schema is not None and schema != _signature():
         raise ChurnError(
             "its tables were made by another version of this code, and there is no upgrade yet",
-            where=f"database {described[0]}",
+            where=f"database {connection.info.dbname}",
             remedy="go back to that version; or begin anew with this one, in another CHURN_HOME (on a server"
             " another POSTGRES_DB), and deliver the drops again: the old one keeps them in deliveries/",
         )
+
+
+def is_this_schema(connection: psycopg.Connection) -> bool:
+    """Say whether all our tables are there, as this code makes them."""
+    return _schema_of(connection) == _signature()
+
+
+def _schema_of(connection: psycopg.Connection) -> str | None:
+    """Return what the tables that are there are known by; None where there are none."""
+    row = connection.execute(
+        "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace"
+        " WHERE nspname = 'raw' AND to_regclass('raw.deliveries') IS NOT NULL"
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _signature() -> str:

@@ -84,7 +84,8 @@ def train_models(
 ) -> MonthModels:
     """Fit and register the month's models: a baseline per feature service, and the best candidate.
 
-    All are fitted and logged before the first is registered, so that there are all of them or none.
+    All are fitted, logged and judged before the first is registered. Whatever fails until the last one is,
+    the MLflow runs of those that are not registered end as failed.
 
     The candidates are judged inside the month's training users only, by their log-loss out of fold; one of
     them is fitted on earlier months, too, where CHURN_CANDIDATE_MONTHS is more than 1.
@@ -109,16 +110,37 @@ def train_models(
             "as_known": as_known.isoformat() if as_known else "",
         },
     )
+    logged: list[LoggedModel] = []
+    registered: list[TrainedModel] = []
+    try:
+        candidates_judged = _fit_and_log(
+            training_set, partial(_append, logged, log), pooled=as_known is None
+        )
+        if judge is not None:
+            judge(logged)
+        for model in logged:
+            registered.append(_register(model, training_set))
+    except BaseException:
+        for model in logged[len(registered) :]:
+            refuse(model)
+        raise
+    return MonthModels(registered[:-1], registered[-1], candidates_judged)
+
+
+def _fit_and_log(
+    training_set: TrainingSet, log: Callable[..., None], *, pooled: bool
+) -> list[Candidate]:
+    """Fit the baselines and the challenger, log each, and return what the challenger was chosen from."""
     frame = training_set.rows.to_pandas()
     baselines: dict[str, Fitted] = {}
-    # Much of recording is to wait for MLflow. One thread, and the challenger last: versions keep their order.
+    # Much of logging is to wait for MLflow. One thread, and the challenger last: versions keep their order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
-        pending: list[Future[LoggedModel]] = []
+        pending: list[Future[None]] = []
         for service in SERVICES:
             baselines[service.name] = fitted = fit_baseline(frame, service)
             pending.append(beside.submit(_log_after, [*pending], log, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
-        wider = None if as_known else wider_rows(training_set)
+        wider = wider_rows(training_set) if pooled else None
         if wider:
             judged.append(tuned(POOLED_KIND, wider.rows))
         chosen = best(judged)
@@ -128,29 +150,22 @@ def train_models(
             behind = {"fingerprint": wider.fingerprint, "lineage": wider.origin}
         else:
             challenger = fit_challenger(chosen, baselines[chosen.service.name])
-        logged = [each.result() for each in pending]
-    logged.append(log(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind))
-    if judge is not None:
-        _judge(logged, judge)
-    *registered, newest = [_register(each, training_set) for each in logged]
-    return MonthModels(registered, newest, judged)
+        for each in pending:
+            each.result()
+    log(challenger, files={CANDIDATES_PATH: _table(judged)}, **behind)
+    return judged
 
 
-def _log_after(
-    others: list[Future[LoggedModel]], log: Callable[[Fitted], LoggedModel], fitted: Fitted
-) -> LoggedModel:
+def _append(
+    logged: list[LoggedModel], log: Callable[..., LoggedModel], fitted: Fitted, **more: Any
+) -> None:
+    logged.append(log(fitted, **more))
+
+
+def _log_after(others: list[Future[None]], log: Callable[..., None], fitted: Fitted) -> None:
     for other in others:
         other.result()  # where one cannot be logged, what comes after it need not be
-    return log(fitted)
-
-
-def _judge(logged: list[LoggedModel], judge: Callable[[Sequence[LoggedModel]], None]) -> None:
-    try:
-        judge(logged)
-    except BaseException:
-        for each in logged:
-            refuse(each)
-        raise
+    log(fitted)
 
 
 def _register(logged: LoggedModel, training_set: TrainingSet) -> TrainedModel:

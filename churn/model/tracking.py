@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+_logger = logging.getLogger(__name__)
 REPORT_PATH = "plots/model_report.png"
 CHALLENGER, BASELINE_ROLE = "challenger", "baseline"  # the tag `role` of a version
 _VERSION_TAGS = ("dagster_run_id", "as_known")  # of the run's tags, those that a version keeps
@@ -181,9 +183,16 @@ def register(logged: LoggedModel) -> TrackedModel:
 
 
 def refuse(logged: LoggedModel) -> None:
-    """Let the run of a model that is not to be registered end as failed; it stays, as evidence."""
-    if logged.equal is None:
+    """Let the run of a model that is not to be registered end as failed; it stays, as evidence.
+
+    Where MLflow does not answer, that is logged: why the model is refused must not be lost for it.
+    """
+    if logged.equal is not None:
+        return
+    try:
         mlflow_client().set_terminated(logged.run_id, status="FAILED")
+    except Exception:
+        _logger.warning("run %s could not be recorded as failed", logged.run_id, exc_info=True)
 
 
 def _explainer_tags(explainer: bytes) -> dict[str, str]:

@@ -51,7 +51,9 @@ def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
     earlier = [month for month in earlier if 0 < month.left < month.labelled]
     said = f"{LABELS.file} of {now.month} says that {_said(now)} left"
     if not earlier:
-        what = f"{said}, more than half; there is no earlier month to compare it with"
+        what = (
+            f"{said}, more than half; there is no earlier month of both classes to compare it with"
+        )
         return [Finding("leavers_share", what, True)] if low > _FIRST_HIGHEST else []
     lowest, highest = (
         min(_interval(month)[0] for month in earlier),

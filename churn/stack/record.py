@@ -25,7 +25,7 @@ class Owner(BaseModel):
     """
 
     pid: int
-    begun: float
+    begun: float = -1.0  # of a file that another version wrote: no command began then
 
     @classmethod
     def this_process(cls) -> Self:

@@ -115,7 +115,11 @@ def served(app: FastAPI, protocol: type[BoundedProtocol]) -> Iterator[tuple[uvic
         while not server.started:
             assert thread.is_alive()
         # The server has started the application's parts anew; they load their model in a thread.
-        until(lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200)
+        until(
+            lambda: (
+                httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=60).status_code == 200
+            )
+        )
         yield server, port
     finally:
         server.should_exit = True

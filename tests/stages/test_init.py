@@ -1,9 +1,10 @@
 """Making databases ready, and knowing that they are; made again whenever something is new."""
 
 import pytest
+from psycopg import sql
 
 from churn.database import connect, init
-from churn.database.init import initialise, is_ready, prepare_schema
+from churn.database.init import has_months, initialise, is_ready, prepare_schema
 from churn.database.made_by import made_by, maker
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
@@ -78,3 +79,29 @@ def test_a_database_of_another_schema_is_refused_before_anything_is_done(
         prepare_schema()
     with connect() as connection:
         assert connection.execute("SELECT to_regclass('action_list')").fetchone() == (None,)
+
+
+def test_months_are_known_whoever_made_the_databases(settings: Settings) -> None:
+    """A server's own role may not be allowed to sign them."""
+    assert not has_months()
+    initialise(("streamflow", "dagster"))
+    with connect("postgres") as connection:
+        unsign = sql.SQL("COMMENT ON DATABASE {} IS NULL")
+        connection.execute(unsign.format(sql.Identifier(settings.postgres_db)))
+    assert not is_ready(OWN)
+    assert has_months()
+    with connect() as connection:
+        connection.execute("COMMENT ON SCHEMA raw IS 'another'")
+    with pytest.raises(ChurnError, match="made by another version"):
+        has_months()
+
+
+def test_tables_that_are_there_are_not_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To replace a view waits for all who read it, and who comes next waits behind that."""
+    prepare_schema()
+    with connect() as reader:
+        reader.execute("SELECT count(*) FROM raw.blocked")
+        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=1")  # ms; nothing is to be waited for
+        prepare_schema()
