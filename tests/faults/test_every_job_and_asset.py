@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from churn.months import months_between
 from churn.population.drops import write_drops
 from churn_assets.definitions import build_defs
+from tests.faults.conftest import Trial
 from tests.faults.planted import (
     Fault,
     Plan,
@@ -28,7 +29,7 @@ from tests.flow.conftest import entered, fresh_state  # noqa: F401  (a fixture)
 from tests.flow.states import JANUARY, State
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
-MONTHS = list(months_between(JANUARY, JANUARY.shift(3)))
+MONTHS = list(months_between(JANUARY, JANUARY.shift(2)))
 LABELLED = MONTHS[:-1]
 USERS = 300
 Play = Callable[[list[Fault], int], dict[str, Any]]
@@ -62,12 +63,12 @@ def play(fresh_state: Any, tmp_path_factory: pytest.TempPathFactory) -> Play:  #
 
 
 @pytest.fixture(scope="module")
-def undisturbed(play: Play) -> dict[str, Any]:
+def unhindered(play: Play) -> dict[str, Any]:
     return play([], 0)
 
 
 @settings(
-    max_examples=4,
+    max_examples=2,
     derandomize=True,
     database=None,
     phases=[Phase.generate],
@@ -75,8 +76,10 @@ def undisturbed(play: Play) -> dict[str, Any]:
 )
 @given(planted=faults(MONTHS, LABELLED), seed=st.integers(0, 2**32))
 def test_one_failure_in_each_job_and_asset_changes_nothing_that_lasts(
-    play: Play, undisturbed: dict[str, Any], planted: list[Fault], seed: int
+    play: Play, unhindered: dict[str, Any], trial: Trial, planted: list[Fault], seed: int
 ) -> None:
     found = play(planted, seed)
-    for name, expected in undisturbed.items():
+    for _ in planted:
+        trial.strike("planted", "failed runs, in as many words")
+    for name, expected in unhindered.items():
         assert found[name] == expected, name
