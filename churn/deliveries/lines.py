@@ -20,10 +20,15 @@ def records(file: BinaryIO, strict: bool = True) -> Iterator[tuple[int, list[str
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     reader = csv.reader(text, strict=strict)
     line = 1
-    for values in reader:
-        if values:
-            yield line, values
-        line = reader.line_num + 1
+    try:
+        for values in reader:
+            if values:
+                yield line, values
+            line = reader.line_num + 1
+    finally:
+        # The file is whose it was: it is not closed by who read only the beginning of it.
+        if not file.closed:
+            text.detach()
 
 
 def read_header(file: BinaryIO) -> list[str]:
