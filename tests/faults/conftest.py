@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ MONTHS, USERS = 3, 200
 TOLD = {"CHURN_LAST_MONTH": "2024-03", "CHURN_RETRY_MINUTES": "0.1,0.1,0.2,0.5,1,2"}
 EVENTS = 450  # of an undisturbed run, about
 _LEAST_LEFT = 10  # events: what was done twice fills the log, too
+_IS_PASSED = pytest.StashKey[bool]()
 MakeWorld = Callable[..., World]
 Moment = Callable[[World], int]
 Undisturbed = Callable[[], dict[str, Any]]
@@ -99,13 +100,23 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(table())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep for `trial` whether the test was passed; one that was interrupted was not."""
+    report = yield
+    if report.when == "call":
+        item.stash[_IS_PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
 def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
     """Count what the test plants; the promises are kept if the whole test is passed."""
-    failed = request.session.testsfailed
     trial = Trial(request.node.nodeid)
     yield trial
-    trial.is_kept = request.session.testsfailed == failed
+    trial.is_kept = request.node.stash.get(_IS_PASSED, False)
     with (_kept(request.config) / "record.jsonl").open("a") as record:
         record.write(f"{json.dumps(trial.__dict__)}\n")
 
