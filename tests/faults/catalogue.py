@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Fault:
+class Promise:
     """One kind of fault, and how often this suite planted it.
 
     Attributes:
@@ -41,25 +41,27 @@ BY_ITSELF = (
 )
 TAKEN_LATER = "nothing is taken in, and words say why; afterwards it is"
 CATALOGUE = {
-    "command": Fault("`kill -9` of `churn run`", SAME),
-    "lane": Fault("`kill -9` of the second process of `churn run`", SAME),
-    "machine": Fault("`kill -9` of everything at once, as when a machine goes down", SAME),
-    "terminated": Fault("SIGTERM to `churn run`", f"it ends, and leaves no process; {SAME}"),
-    "postgres": Fault("`kill -9` of Postgres under a `churn run`", SAME),
-    "mlflow": Fault("`kill -9` of MLflow's server under a `churn run`", SAME),
-    "api": Fault("`kill -9` of the API under a `churn run`", SAME),
-    "connections": Fault(
+    "command": Promise("`kill -9` of `churn run`", SAME),
+    "lane": Promise("`kill -9` of the second process of `churn run`", SAME),
+    "machine": Promise("`kill -9` of everything at once, as when a machine goes down", SAME),
+    "terminated": Promise("SIGTERM to `churn run`", f"it ends, and leaves no process; {SAME}"),
+    "postgres": Promise("`kill -9` of Postgres under a `churn run`", SAME),
+    "mlflow": Promise("`kill -9` of MLflow's server under a `churn run`", SAME),
+    "api": Promise("`kill -9` of the API under a `churn run`", SAME),
+    "connections": Promise(
         "2 % of the connections to Postgres, of the requests to MLflow drop", SAME
     ),
-    "twice": Fault("two `churn run` of the same drops at once", "both end well; the same outcome"),
-    "up twice": Fault("two `churn up` at once", "one whole stack, which `churn down` ends"),
-    "zone": Fault("the machine's zone is UTC+14, or UTC-11", "the outcome is the same"),
-    "disk full": Fault("the disk is full while a drop is taken in", TAKEN_LATER),
-    "read-only": Fault("the disk is read-only while a drop is taken in", TAKEN_LATER),
-    "worker": Fault("`kill -9` of a run worker of the stack", BY_ITSELF),
-    "code server": Fault("`kill -9` of the code server and all its workers", BY_ITSELF),
-    "daemon": Fault("`kill -9` of the daemon while months are worked on", BY_ITSELF),
-    "planted": Fault(
+    "twice": Promise(
+        "two `churn run` of the same drops at once", "both end well; the same outcome"
+    ),
+    "up twice": Promise("two `churn up` at once", "one whole stack, which `churn down` ends"),
+    "zone": Promise("the machine's zone is UTC+14, or UTC-11", "the outcome is the same"),
+    "disk full": Promise("the disk is full while a drop is taken in", TAKEN_LATER),
+    "read-only": Promise("the disk is read-only while a drop is taken in", TAKEN_LATER),
+    "worker": Promise("`kill -9` of a run worker of the stack", BY_ITSELF),
+    "code server": Promise("`kill -9` of the code server and all its workers", BY_ITSELF),
+    "daemon": Promise("`kill -9` of the daemon while months are worked on", BY_ITSELF),
+    "planted": Promise(
         "one failure in each job and in every asset, over three months, runs in random order",
         "asked for again until nothing is due; the outcome is the same",
     ),
