@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS := $(shell $(PYTHON) -c 'import os,ssl,sys; p=ssl.get_def
 endif
 
 # A shell that keeps Python from writing bytecode would have every process of a stack compile its libraries anew, which
-# makes each start three times as long.
+# makes each start nearly three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-quick test-bench faults coverage check lint types lock bench clean

@@ -4,6 +4,7 @@ Each user is online with one version (as_of, known_at) of all views; only a vers
 it. Readers see the table before or after a publication; they wait for the moment of the switch at most.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import time
@@ -92,12 +93,17 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
 def _judge(
     connection: psycopg.Connection, judge: Judge, publication: Publication, table: str
 ) -> None:
-    """Let a publication be judged; a refused one leaves nothing."""
+    """Let a publication be judged; a refused one leaves nothing.
+
+    Where Postgres does not answer, the next publication clears away what is left of this one: why it was
+    refused must not be lost for it.
+    """
     try:
         judge(publication, table)
     except BaseException:
-        connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
-        connection.commit()
+        with contextlib.suppress(psycopg.Error):
+            connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
+            connection.commit()
         raise
 
 

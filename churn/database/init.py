@@ -87,7 +87,7 @@ def has_months() -> bool:
     if there != (2,):
         return False
     with connect("dagster") as connection:
-        # The last of what Dagster makes, so that nobody looks while it is at work.
+        # Of each of Dagster's storages one, so that nobody looks while it makes them.
         row = connection.execute(
             "SELECT to_regclass('runs'), to_regclass('event_logs'), to_regclass('job_ticks')"
         ).fetchone()

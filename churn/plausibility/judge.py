@@ -72,9 +72,8 @@ def judge(month: Month, table: Table) -> Judgement | None:
     Versions before it that were never judged are, too: no stage is to read one that cannot be.
     """
     with connect() as connection:
-        seen = _newest_delivery(
-            connection
-        )  # first: what comes in meanwhile is to be looked at later
+        # Read first: what comes in meanwhile is to be looked at later.
+        seen = _newest_delivery(connection)
         every = of_all_months(table, connection)
         versions = [delivery for delivery in every if delivery.month == month]
         newest = versions[-1] if versions else None

@@ -157,9 +157,8 @@ def test_a_postgres_that_does_not_answer_is_no_drop_s_fault(
         raise ChurnError("Postgres does not answer") from ConnectionResetError("reset by peer")
 
     monkeypatch.setattr(accept, "read_drop", cut)
-    with pytest.raises(
-        ChurnError, match="does not answer"
-    ):  # the tick fails, and the next one asks
+    # The tick fails, and the next one asks again.
+    with pytest.raises(ChurnError, match="does not answer"):
         look(folder)
     monkeypatch.setattr(accept, "read_drop", keep)
     assert taken(look(folder)) == (["month_000"], [])

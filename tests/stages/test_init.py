@@ -103,5 +103,5 @@ def test_tables_that_are_there_are_not_waited_for(
     prepare_schema()
     with connect() as reader:
         reader.execute("SELECT count(*) FROM raw.blocked")
-        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=1")  # ms; nothing is to be waited for
+        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=2s")  # to end a wait that is not to be
         prepare_schema()
