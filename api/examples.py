@@ -1,43 +1,50 @@
-"""The example of the OpenAPI page: user 7590-VHVEG of the public base population."""
+"""The examples of the OpenAPI page, made of those that the contract gives for its columns."""
 
 from typing import Any
 
-USER = "7590-VHVEG"
-AS_OF = "2024-01-31"
+from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.structure import Column
+from churn.contract.tables import CONTRACT, PROFILE_TABLES, USER_ID
 
-_USED: dict[str, Any] = {
-    "months_active": 1,
-    "monthly_fee": 29.85,
-    "paperless_billing": True,
-    "plan_stream_tv": False,
-    "plan_stream_movies": False,
-    "net_service": "DSL",
-    "watch_hours_30d": 41.5,
-    "avg_session_mins_7d": 38.2,
-    "unique_devices_30d": 2,
-    "skips_7d": 5,
-    "rebuffer_events_7d": 1,
-    "failed_payments_90d": 0,
-    "support_tickets_90d": 1,
-    "ticket_avg_resolution_hrs_90d": 12.5,
-    "contract_type": "Month-to-month",
-    "total_paid": 29.85,
-    "add_on_security": False,
-    "add_on_backup": True,
-    "add_on_device_protect": False,
-    "add_on_support": False,
-    "user_gender": "Female",
-    "user_is_senior": False,
-    "has_family": True,
-    "has_dependents": False,
-}
+USER = str(USER_ID.example)
+AS_OF = CONTRACT.first_month.as_of_date.isoformat()
+_SERVICE = DEFAULT_SERVICE.name
+_COLUMNS = {column.name: column for table in PROFILE_TABLES for column in table.values}
+_PLACEHOLDERS: dict[str, Any] = {"int": 1, "float": 1.5, "bool": True, "string": "A"}
+
+
+def _example(column: Column) -> Any:
+    """Return the contract's example of a column; one that its type allows where it gives none."""
+    if column.example is not None:
+        return column.example
+    return column.expected[0] if column.expected else _PLACEHOLDERS[column.kind]
+
+
+_USED = {name: _example(_COLUMNS[name]) for name in DEFAULT_SERVICE.feature_names}
+
+
+def _reasons() -> list[dict[str, Any]]:
+    """Return as many reasons as are answered unasked, of the first features."""
+    contributions = (0.68394625, 0.6437562, -0.32584321)
+    return [
+        {
+            "feature": feature.name,
+            "value": _USED[feature.name],
+            "usual": _USED[feature.name],
+            "contribution": contribution,
+            "words": f"{feature.description or feature.name}: {_USED[feature.name]}"
+            f" (usual {_USED[feature.name]}) {'raises' if contribution > 0 else 'lowers'} the risk",
+        }
+        for feature, contribution in zip(DEFAULT_SERVICE.features, contributions, strict=False)
+    ]
+
 
 FEATURES: dict[str, Any] = {
     "user_id": USER,
     "features": {"user_id": USER, **_USED},
     "as_of": AS_OF,
     "current": True,
-    "feature_service": "churn_rich",
+    "feature_service": _SERVICE,
     "missing_views": [],
 }
 PREDICTION: dict[str, Any] = {
@@ -46,7 +53,7 @@ PREDICTION: dict[str, Any] = {
     "probability": 0.62,
     "threshold": 0.5,
     "model_version": "2",
-    "feature_service": "churn_rich",
+    "feature_service": _SERVICE,
     "as_of": AS_OF,
     "features_used": _USED,
 }
@@ -56,32 +63,10 @@ EXPLANATION: dict[str, Any] = {
     "score": -0.06806651,
     "base": -1.6043873,
     "unit": "log_odds",
-    "reasons": [
-        {
-            "feature": "contract_type",
-            "value": "Month-to-month",
-            "usual": "Month-to-month",
-            "contribution": 0.68394625,
-            "words": "contract: Month-to-month (usual Month-to-month) raises the risk",
-        },
-        {
-            "feature": "months_active",
-            "value": 4,
-            "usual": 29,
-            "contribution": 0.6437562,
-            "words": "months since the subscription began: 4 (usual 29) raises the risk",
-        },
-        {
-            "feature": "net_service",
-            "value": "DSL",
-            "usual": "Fiber optic",
-            "contribution": -0.32584321,
-            "words": "internet service: DSL (usual Fiber optic) lowers the risk",
-        },
-    ],
+    "reasons": _reasons(),
     "model_version": "3",
-    "feature_service": "churn_rich",
-    "as_of": "2024-04-30",
+    "feature_service": _SERVICE,
+    "as_of": AS_OF,
 }
 ERROR: dict[str, Any] = {
     "error": {
@@ -105,7 +90,7 @@ HEALTH: dict[str, Any] = {
         "ready": True,
         "problem": None,
         "version": "2",
-        "feature_service": "churn_rich",
+        "feature_service": _SERVICE,
         "as_of": AS_OF,
         "ledger_problem": None,
     },

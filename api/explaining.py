@@ -12,8 +12,6 @@ from churn.contract.features import Service
 if TYPE_CHECKING:
     from churn.scoring.reasons import Explaining, Reason
 
-_PYTHON_TYPES: dict[str, type] = {"Bool": bool, "Int64": int}
-
 
 @dataclass(frozen=True)
 class Explained:
@@ -63,10 +61,11 @@ class Explanations:
 
 
 def _shown(reason: "Reason", values: Mapping[str, Any], service: Service) -> ReasonOut:
-    dtype = next(f.dtype for f in service.features if f.name == reason.feature)
+    python = next(f.type.python for f in service.features if f.name == reason.feature)
     usual: FeatureValue = reason.usual
-    if usual is not None and dtype in _PYTHON_TYPES:
-        usual = _PYTHON_TYPES[dtype](usual) if float(usual).is_integer() else usual
+    # A mean of whole numbers, or of True and False, may lie between them.
+    if usual is not None and python in (bool, int):
+        usual = python(usual) if float(usual).is_integer() else usual
     return ReasonOut(
         feature=reason.feature,
         value=values[reason.feature],

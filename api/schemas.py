@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api.examples import BATCH, ERROR, EXPLANATION, FEATURES, HEALTH, PREDICTION, USER
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.user_ids import LONGEST, fault_of
 
 BATCH_LIMIT = 1000
@@ -104,7 +104,9 @@ class ExplainRequest(Asked):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": USER, "top": 3}]})
 
     user_id: UserId
-    top: int = Field(default=3, ge=1, le=len(RICH.features), description="how many reasons")
+    top: int = Field(
+        default=3, ge=1, le=len(DEFAULT_SERVICE.features), description="how many reasons"
+    )
 
 
 class ReasonOut(BaseModel):

@@ -13,7 +13,7 @@ from bench.rows import Row, Spread, at_most
 from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.onnx_forest import TOLERANCE
 from churn.settings import get_settings
 
@@ -81,10 +81,10 @@ def prepare(folder: Path, users: int, fit_on: int, seed: int) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     frame = labelled_users(users, seed)
-    schema = pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in RICH.features])
+    schema = pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in DEFAULT_SERVICE.features])
     features = pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=False)
     pq.write_table(features, folder / "features.parquet")
-    baseline = fit_baseline(frame, RICH, sample_limit=fit_on)
+    baseline = fit_baseline(frame, DEFAULT_SERVICE, sample_limit=fit_on)
     fitted = {
         "forest": baseline,
         "logistic": fit_uncalibrated("logistic", baseline.data),
@@ -121,7 +121,7 @@ def score_ours() -> npt.NDArray[np.float32]:
 
     opened = _opened[-1]
     return score_in_blocks(
-        opened.model, onnx_inputs_of_table(opened.rows, RICH), get_settings().n_jobs
+        opened.model, onnx_inputs_of_table(opened.rows, DEFAULT_SERVICE), get_settings().n_jobs
     )
 
 
@@ -133,7 +133,7 @@ def open_sklearn(folder: Path, kind: str) -> None:
     pipeline = pickle.loads((folder / f"{kind}.pickle").read_bytes())  # noqa: S301  (written above)
     if kind == "forest":
         pipeline["forest"].n_jobs = get_settings().n_jobs
-    rows = model_frame(pd.read_parquet(folder / "features.parquet"), RICH)
+    rows = model_frame(pd.read_parquet(folder / "features.parquet"), DEFAULT_SERVICE)
     _opened.append(_Opened(pipeline, rows))
 
 

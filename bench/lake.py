@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.contract.features import BASELINE, SUPPORT_AGG, Feature, View
+from churn.contract.features import BASELINE, Feature, View
 from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file, microseconds, schema_of, write_file
 from churn.months import Month
 
@@ -30,7 +30,7 @@ def fill_lake(lake: Path, users: int, months: int, seed: int) -> pa.Array:
         present = ids.filter(pa.array(rng.random(users) < 0.98))
         for view in BASELINE.views:
             known_at = [0]
-            if view is SUPPORT_AGG and number % _CORRECTED_EVERY == 0:
+            if view is BASELINE.views[-1] and number % _CORRECTED_EVERY == 0:
                 known_at.append(_CORRECTION_AFTER_US)
             write_file(_rows(rng, view, month, present, known_at), lake_file(view, month, lake))
     return ids

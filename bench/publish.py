@@ -20,7 +20,7 @@ from bench.online import (
 from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.database.online_tables import COLUMNS, users_columns
 from churn.settings import get_settings
 
@@ -62,7 +62,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
     return [
         Row(
             "publish a month online",
-            f"{users:,} users x {len(RICH.features)} features",
+            f"{users:,} users x {len(DEFAULT_SERVICE.features)} features",
             seconds["ours"],
             "s",
             beside={COPY: seconds[COPY], FEAST: feasts},
@@ -195,7 +195,7 @@ def read_until(began: Path, stop: Path) -> Seen:
             for user in users:
                 started = time.perf_counter()
                 try:
-                    published, [row] = read_rows(connection, [user], RICH.views)
+                    published, [row] = read_rows(connection, [user], DEFAULT_SERVICE.views)
                 except psycopg.Error:
                     seen.failed += 1
                     continue

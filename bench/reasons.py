@@ -15,7 +15,7 @@ from bench.rows import Goal, Row, Spread, at_least, at_most
 from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.calibration import Calibration
 from churn.model.encode import model_frame, onnx_inputs
 from churn.model.explainer import Explainer, explainer_of
@@ -70,7 +70,7 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
     }
     return Row(
         f"reason codes, {kind}",
-        f"{users:,} users, {len(RICH.features)} features",
+        f"{users:,} users, {len(DEFAULT_SERVICE.features)} features",
         seconds["ours"],
         f"s per {PER:,} users",
         beside={way: spread for way, spread in seconds.items() if way != "ours"},
@@ -108,8 +108,10 @@ def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
     from churn.model.baseline import fit_baseline
 
     folder.mkdir(parents=True, exist_ok=True)
-    model_frame(labelled_users(users, seed + 1), RICH).to_parquet(folder / "users.parquet")
-    baseline = fit_baseline(labelled_users(fit_on, seed), RICH)
+    model_frame(labelled_users(users, seed + 1), DEFAULT_SERVICE).to_parquet(
+        folder / "users.parquet"
+    )
+    baseline = fit_baseline(labelled_users(fit_on, seed), DEFAULT_SERVICE)
     fitted = {
         "logistic": fit_uncalibrated("logistic", baseline.data),
         "boosting": fit_uncalibrated("boosting", baseline.data),
@@ -126,8 +128,8 @@ def open_ours(folder: Path, kind: str, users: int) -> None:
 
     stored = (folder / f"{kind}.npz").read_bytes()
     rows = read_users(folder, kind, users)
-    Explaining(Explainer.read(stored)).words(onnx_inputs(rows.iloc[:1], RICH))
-    _opened.update(stored=stored, inputs=onnx_inputs(rows, RICH))
+    Explaining(Explainer.read(stored)).words(onnx_inputs(rows.iloc[:1], DEFAULT_SERVICE))
+    _opened.update(stored=stored, inputs=onnx_inputs(rows, DEFAULT_SERVICE))
 
 
 def explain() -> Explained:
@@ -196,10 +198,10 @@ def explain_by_shap() -> Explained:
 def _by_feature(values: Any, pipeline: Any) -> Any:
     from churn.model.boosting import categories_of
 
-    known = zip(RICH.categorical_cols, categories_of(pipeline), strict=True)
+    known = zip(DEFAULT_SERVICE.categorical_cols, categories_of(pipeline), strict=True)
     one_hots = [name for name, categories in known for _ in categories]
     columns = [*one_hots, *pipeline["encode"].transformers_[1][2]]
-    names = [*RICH.categorical_cols, *RICH.numeric_cols]
+    names = [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
     summed = np.zeros((len(values), len(names)))
     for at, name in enumerate(columns):
         summed[:, names.index(name)] += values[:, at]

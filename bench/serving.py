@@ -16,7 +16,7 @@ from bench.load import Load
 from bench.rows import Spread
 from bench.worker import Say, Worker
 from bench.world import Sizes, World
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.database import connect
 from churn.errors import ChurnError
@@ -50,7 +50,7 @@ def promote_baseline(month: Month) -> str:
     from churn.training.dataset import read_training_set
 
     made = read_training_set(month)
-    fitted = fit_baseline(made.rows.to_pandas(), RICH)
+    fitted = fit_baseline(made.rows.to_pandas(), DEFAULT_SERVICE)
     tracked = log_model_run(fitted, month=month, fingerprint=made.fingerprint, lineage={})
     mlflow_client().set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, tracked.version)
     return tracked.version

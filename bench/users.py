@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn.contract.features import RICH, Service
+from churn.contract.features import DEFAULT_SERVICE, Service
 from churn.contract.tables import PROFILE_TABLES
 from churn.errors import ChurnError
 from churn.model.calibration import Calibration
@@ -26,10 +26,10 @@ def labelled_users(users: int, seed: int) -> pd.DataFrame:
         if not np.array_equal(frame["user_id"], labels["user_id"]):
             raise ChurnError("is not of the labels' users", where=table.name)
         columns |= {name: frame[name] for name in frame.columns}
-    return pd.DataFrame(columns)[["user_id", "churn_label", *RICH.feature_names]]
+    return pd.DataFrame(columns)[["user_id", "churn_label", *DEFAULT_SERVICE.feature_names]]
 
 
-def fit_uncalibrated(kind: Kind, rows: Rows, service: Service = RICH) -> Fitted:
+def fit_uncalibrated(kind: Kind, rows: Rows, service: Service = DEFAULT_SERVICE) -> Fitted:
     """Fit a challenger with the larger parameters of its grid; its probabilities are scikit-learn's own."""
     as_it_is = Calibration(1.0, 0.0)
     chosen = Candidate(kind, service, GRID[kind][-1], as_it_is, 0.0, 0.0, 0.0, 0.0)

@@ -10,12 +10,12 @@ import mlflow.pyfunc
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from feature_repo.store import open_store
 
 store = open_store()
-service = store.get_feature_service(RICH.name)
+service = store.get_feature_service(DEFAULT_SERVICE.name)
 model = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{os.environ['USUAL_VERSION']}")
 app = FastAPI()
 
@@ -38,10 +38,10 @@ class Answer(BaseModel):
 @app.post("/predict")
 def predict(asked: Asked) -> Answer:
     found = store.get_online_features(service, [{"user_id": asked.user_id}])
-    frame = found.to_df()[RICH.feature_names]
+    frame = found.to_df()[DEFAULT_SERVICE.feature_names]
     features = frame.iloc[0].to_dict()
-    frame[RICH.categorical_cols] = frame[RICH.categorical_cols].fillna("")
-    frame[RICH.numeric_cols] = frame[RICH.numeric_cols].astype("float32")
+    frame[DEFAULT_SERVICE.categorical_cols] = frame[DEFAULT_SERVICE.categorical_cols].fillna("")
+    frame[DEFAULT_SERVICE.numeric_cols] = frame[DEFAULT_SERVICE.numeric_cols].astype("float32")
     probability = float(model.predict(frame)[0, 1])
     return Answer(
         user_id=asked.user_id,

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from churn.contract.features import View
+from churn.contract.types import FEATURE_TYPES
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
@@ -26,13 +27,7 @@ from churn.months import Month
 from churn.row_order import order_by
 from churn.settings import get_settings
 
-ARROW_TYPES = {
-    "Int64": pa.int64(),
-    "Float64": pa.float64(),
-    "Float32": pa.float32(),
-    "Bool": pa.bool_(),
-    "String": pa.string(),
-}
+ARROW_TYPES = {dtype: each.arrow for dtype, each in FEATURE_TYPES.items()}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _VERSION_KEY = b"churn.known_at"
 _KEY = ["user_id", "known_at"]

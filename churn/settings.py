@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,6 +15,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from churn.contract.document import read_contract
+from churn.contract.structure import Contract
 from churn.errors import ChurnError
 from churn.months import Month
 
@@ -74,6 +77,49 @@ def wants_tracebacks() -> bool:
         with contextlib.suppress(ChurnError, OSError, ValueError):
             value = dotenv_values(home_folder() / KEPT).get("CHURN_DEBUG")
     return (value or "").lower() not in ("", "0", "false", "no")
+
+
+DEFAULT_CONTRACT = "streamflow"
+
+
+def contract_path() -> Path | None:
+    """Return the contract's file: CHURN_CONTRACT, of the environment or kept in the state folder.
+
+    A path that the state folder keeps is taken from there, so that a project may be moved whole.
+    """
+    value = os.environ.get("CHURN_CONTRACT")
+    if value:
+        return Path(value).resolve()
+    home = home_folder()
+    kept = dotenv_values(home / KEPT).get("CHURN_CONTRACT")
+    return (home / kept).resolve() if kept else None
+
+
+@functools.cache
+def default_contract() -> Contract:
+    """Read StreamFlow's own contract, which comes with the package."""
+    text = resources.files("churn.contract").joinpath(f"{DEFAULT_CONTRACT}.yaml")
+    return read_contract(text.read_text(encoding="utf-8"), DEFAULT_CONTRACT)
+
+
+@functools.cache
+def contract_in_force() -> Contract:
+    """Read the contract that this process works by, once: another contract is another process.
+
+    Raises:
+        ChurnError: there is no such file, or it is no contract.
+    """
+    path = contract_path()
+    if path is None:
+        return default_contract()
+    try:
+        return read_contract(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChurnError(
+            f"the contract cannot be read: {getattr(error, 'strerror', None) or error}",
+            where=f"CHURN_CONTRACT={path}",
+            remedy="correct the path, or unset CHURN_CONTRACT to work by StreamFlow's own contract",
+        ) from error
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -165,7 +211,8 @@ class Settings(BaseSettings):
     api_host_names: str = ""
     dagster_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
-        default=Month.parse("2024-01"), validation_alias="CHURN_FIRST_MONTH"
+        default_factory=lambda: contract_in_force().first_month,
+        validation_alias="CHURN_FIRST_MONTH",
     )
     last_month: Annotated[Month | None, NoDecode] = Field(
         default=None, validation_alias="CHURN_LAST_MONTH"

@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 
-from churn.contract.tables import LABELS, SUBSCRIPTIONS
+from churn.contract.tables import LABELS
 from churn.deliveries import deliver
 from churn.due import sentences
 from churn.intake import late_months, trainable_months
 from churn.months import Month
-from churn.population.drops import write_drops
+from churn.population.drops import correct_some_fees, write_drops
 from churn.population.troubles import Arrival, Troubles
 from churn.promotion.ledger import entries
 from churn.promotion.show import sentence
@@ -29,7 +28,6 @@ from churn_assets.run import JobResult, instance, run_job
 
 ALARMS = ("feature_drift.no_drift", "model_performance.as_estimated")  # their warnings count
 OnProgress = Callable[[str, int, int, str], None]
-_CORRECTED_USERS = 50
 
 
 @dataclass(frozen=True)
@@ -161,15 +159,5 @@ def _as_it_comes(drop: Path, arrival: Arrival) -> Iterator[Path]:
             if (arrival.how == "labels") != is_labels and arrival.how != "late drop":
                 file.unlink()
         if arrival.how == "correction":
-            _correct(folder / SUBSCRIPTIONS.file)
+            correct_some_fees(folder)
         yield folder
-
-
-def _correct(path: Path) -> None:
-    """Change some users' fee: the billing system has found them wrong."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    some = frame.index[:_CORRECTED_USERS]
-    frame.loc[some, "monthly_fee"] = [
-        f"{float(fee) + 2:.2f}" for fee in frame.loc[some, "monthly_fee"]
-    ]
-    frame.to_csv(path, index=False)

@@ -25,14 +25,6 @@ WriteRow = tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime | None]
 ReadRow = tuple[dt.datetime | None, dict[str, Value] | None]
 Refs = list[tuple[FeatureView, list[str]]]
 
-_VALUE_FIELDS = {
-    "Int64": "int64_val",
-    "Float64": "double_val",
-    "Float32": "float_val",
-    "Bool": "bool_val",
-    "String": "string_val",
-}
-
 
 class WideRowOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Nothing to set: Postgres is the one of churn.settings, the table that of its schema.
@@ -236,7 +228,7 @@ def _answer(
 
 
 def _of_view(table: FeatureView, names: list[str], rows: list[OnlineRow]) -> list[ReadRow]:
-    fields = {f.name: _VALUE_FIELDS[f.dtype] for f in VIEW_BY_NAME[table.name].features}
+    fields = {f.name: f.type.proto_field for f in VIEW_BY_NAME[table.name].features}
     return [
         (None, None)
         if table.name in row.missing_views

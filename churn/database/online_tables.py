@@ -6,18 +6,12 @@ from typing import LiteralString
 from psycopg import sql
 
 from churn.contract.features import VIEWS
+from churn.contract.types import FEATURE_TYPES
 
 PRESENT, NEXT = "users", "next_users"  # what readers are given, and what a publication builds aside
 USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", NEXT)
 LOCK = "churn.online"  # one writer at a time; readers are not held up
 
-_TYPES: dict[str, LiteralString] = {
-    "Int64": "bigint",
-    "Float64": "double precision",
-    "Float32": "real",
-    "Bool": "boolean",
-    "String": "text",
-}
 _PUBLICATIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.publications (
     as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
@@ -42,7 +36,8 @@ CREATE TABLE IF NOT EXISTS online.months_behind (
 def _features() -> dict[str, LiteralString]:
     """Return the features and their types, the widest first, so that no row is padded."""
     features = [feature for view in VIEWS for feature in view.features]
-    return {f.name: kind for dtype, kind in _TYPES.items() for f in features if f.dtype == dtype}
+    features.sort(key=lambda feature: list(FEATURE_TYPES).index(feature.dtype))
+    return {feature.name: feature.type.sql for feature in features}
 
 
 # One row is one user in one version. The column called like a view says whether that view has a row for

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from churn.contract.tables import TABLES, Kind, Table
+from churn.contract.tables import TABLES, Table
+from churn.contract.types import COLUMN_TYPES
 from churn.database import (
     decision_tables,
     evaluation_tables,
@@ -17,14 +18,6 @@ from churn.database import (
 )
 from churn.database.partitions import SCHEMA as PARTITIONS
 from churn.errors import ChurnError
-
-SQL_TYPES: dict[Kind, str] = {
-    "string": "text",
-    "date": "date",
-    "int": "bigint",
-    "float": "double precision",
-    "bool": "boolean",
-}
 
 # Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
 # version is in no order with the others: where none was ever loaded, the one that heals the month is known
@@ -119,7 +112,7 @@ def _everything() -> Iterator[sql.SQL | sql.Composed]:
 
 def _columns(table: Table) -> sql.Composable:
     return sql.SQL(", ").join(
-        sql.SQL("{} " + SQL_TYPES[column.kind]).format(sql.Identifier(column.name))
+        sql.SQL("{} " + COLUMN_TYPES[column.kind].sql).format(sql.Identifier(column.name))
         for column in table.values
     )
 

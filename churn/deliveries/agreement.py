@@ -20,16 +20,16 @@ class Users:
 
     Args:
         ids: their user_ids; sorted where they come from one file.
-        signup_date: of each, where they come from one file.
+        file: their rows, where they come from one file.
     """
 
     ids: pa.ChunkedArray
-    signup_date: pa.ChunkedArray | None = None
+    file: ByUser | None = None
 
     @classmethod
     def of(cls, users: ByUser) -> "Users":
         """Return the users of one users.csv."""
-        return cls(users.ids, users.sorted("signup_date"))
+        return cls(users.ids, users)
 
     def are_those_of(self, file: ByUser | None) -> bool:
         """Return whether the file has exactly these users: the usual case, and a quick look."""

@@ -1,68 +1,118 @@
 """What is odd about a drop: warnings with counts, never blocking."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import SUBSCRIPTIONS, SUPPORT, USERS, Column, Table
+from churn.contract.structure import OddityRule
+from churn.contract.tables import CONTRACT, USERS, Column, Table
 from churn.deliveries.agreement import Users, missing
 from churn.deliveries.problems import Oddity
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.row_order import ByUser
 
 _FAR = 20  # times the third quartile of what is above zero: no tail of a real column goes there
 _FEWEST = 20  # values above zero, from which on a quartile says something
 _LOOK = 10_000  # values that are looked at first
-_STREAMS = ("plan_stream_tv", "plan_stream_movies")
 
 
 def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
     """Return what is odd about the typed rows of one file by itself."""
-    found: list[Oddity] = []
+    rules = [
+        rule for rule in CONTRACT.oddities if rule.table == table.name and not _is_beside(rule)
+    ]
+    counts = dict(zip(rules, _counts(rules, rows, None, month), strict=True))
+    explained = {rule.column: count for rule, count in counts.items() if rule.explains_blanks}
+    by_column: list[Oddity] = []
     for column in table.values:
-        found += _of_column(table, column, rows)
-    if table is SUBSCRIPTIONS:
-        found += _of_subscriptions(rows)
-    if table is SUPPORT:
-        found += _of_support(rows)
-    if table is USERS:
-        late = _count(pc.greater(rows["signup_date"], pa.scalar(month.as_of_date)))
-        what = f"after {month.as_of_date}"
-        found.append(Oddity(USERS.file, "signup_date", what, late, rows.num_rows))
-    return [oddity for oddity in found if oddity.count]
+        by_column += _of_column(table, column, rows, explained.get(column.name, 0))
+    by_rule = [
+        Oddity(table.file, rule.column, _text(rule, month), count, rows.num_rows)
+        for rule, count in counts.items()
+        if count > rule.share * rows.num_rows
+    ]
+    return [oddity for oddity in (*by_column, *by_rule) if oddity.count]
 
 
 def oddities_beside(users: Users, table: Table, file: ByUser, month: Month) -> list[Oddity]:
     """Return what is odd about one file beside the month's users, where these come from one file."""
-    if users.signup_date is None:
+    if users.file is None:
         return []
-    alike = users.are_those_of(file)
-    absent = 0 if alike else len(missing(users.ids, file.ids))
-    what = "users of users.csv without a row here"
-    found = [Oddity(table.file, "user_id", what, absent, len(users.ids))]
-    if table is SUBSCRIPTIONS:
-        months_active, signed = file.sorted("months_active"), users.signup_date
-        if not alike:
-            signed = signed.take(pc.index_in(file.ids, value_set=users.ids))
-        wrong = _count(_contradicts_tenure(signed, months_active, month))
-        what = "contradicts months_active by more than a month"
-        both = len(users.ids) - absent
-        found.append(Oddity(USERS.file, "signup_date", what, wrong, both))
-    return [oddity for oddity in found if oddity.count]
+    absent = 0 if users.are_those_of(file) else len(missing(users.ids, file.ids))
+    what = f"users of {USERS.file} without a row here"
+    beside = [Oddity(table.file, "user_id", what, absent, len(users.ids))]
+    rules = [rule for rule in CONTRACT.oddities if rule.table == table.name and _is_beside(rule)]
+    counts = _counts(rules, file.rows, users.file.rows, month)
+    both = len(users.ids) - absent
+    for rule, count in zip(rules, counts, strict=True):
+        if count > rule.share * both:
+            where = USERS if rule.is_of_users else table
+            beside.append(Oddity(where.file, rule.column, _text(rule, month), count, both))
+    return [oddity for oddity in beside if oddity.count]
 
 
-def _of_column(table: Table, column: Column, rows: pa.Table) -> Iterator[Oddity]:
+def _is_beside(rule: OddityRule) -> bool:
+    """Say whether a rule compares a row with the user's own in the table that says who is there."""
+    return "users." in rule.when
+
+
+def _text(rule: OddityRule, month: Month) -> str:
+    return rule.text.replace("{as_of}", month.as_of_date.isoformat())
+
+
+def _counts(
+    rules: Sequence[OddityRule], rows: pa.Table, users: pa.Table | None, month: Month
+) -> list[int]:
+    """Return for how many rows each rule holds.
+
+    DuckDB computes the contract's expressions; it sees these rows, and neither files nor the network.
+
+    Raises:
+        ChurnError: a rule is no expression over the columns that are there.
+    """
+    if not rules:
+        return []
+    import duckdb
+
+    with duckdb.connect(
+        ":memory:", config={"threads": 1, "enable_external_access": False}
+    ) as engine:
+        engine.register("delivered", rows)
+        source = "delivered"
+        if users is not None:
+            engine.register("users", users)
+            source = "delivered JOIN users USING (user_id)"
+        engine.execute("SET lock_configuration = true")
+        try:
+            return [
+                engine.execute(
+                    f"SELECT count(*) FILTER (WHERE {rule.when})"  # noqa: S608 - the contract's own
+                    f" FROM {source} CROSS JOIN (SELECT ?::DATE AS as_of)",
+                    [month.as_of_date],
+                ).fetchall()[0][0]
+                for rule in rules
+            ]
+        except duckdb.Error as error:
+            raise ChurnError(
+                f"an oddity of {rules[0].table} cannot be computed: {error}",
+                where=f"contract {CONTRACT.name}",
+                remedy="correct its `when` in the contract: SQL over the columns of the table",
+            ) from error
+
+
+def _of_column(
+    table: Table, column: Column, rows: pa.Table, explained_blanks: int
+) -> Iterator[Oddity]:
     values = rows[column.name]
     count = rows.num_rows
     if values.null_count == count:
         if not column.optional:
             yield Oddity(table.file, column.name, "blank throughout", count, count)
         return
-    blank = values.null_count
-    if column.name in _STREAMS:
-        blank = _count(pc.and_(pc.is_null(values), pc.invert(_without_internet(rows))))
+    blank = values.null_count - explained_blanks
     yield Oddity(table.file, column.name, "blank", blank, count)
     smallest, largest = _bounds(values)
     if count > 1 and smallest == largest:
@@ -109,36 +159,6 @@ def _bounds(values: pa.ChunkedArray) -> tuple[Any, Any]:
         values = values.cast(values.type.value_type)
     bounds = pc.min_max(values).as_py()
     return bounds["min"], bounds["max"]
-
-
-def _of_subscriptions(rows: pa.Table) -> Iterator[Oddity]:
-    file, count = SUBSCRIPTIONS.file, rows.num_rows
-    for name in _STREAMS:
-        blank = _count(pc.and_(pc.is_null(rows[name]), _without_internet(rows)))
-        yield Oddity(file, name, "blank where net_service is No (unknown, not False)", blank, count)
-    fresh = pc.and_(pc.equal(rows["months_active"], 0), pc.equal(rows["total_paid"], 0))
-    yield Oddity(file, "months_active", "0, and total_paid is 0 too", _count(fresh), count)
-
-
-def _of_support(rows: pa.Table) -> Iterator[Oddity]:
-    hours = "ticket_avg_resolution_hrs_90d"
-    idle = pc.and_(pc.equal(rows["support_tickets_90d"], 0), pc.is_valid(rows[hours]))
-    yield Oddity(SUPPORT.file, hours, "filled for users without tickets", _count(idle), len(rows))
-
-
-def _contradicts_tenure(
-    signed: pa.ChunkedArray, months_active: pa.ChunkedArray, month: Month
-) -> pa.ChunkedArray:
-    end = month.as_of_date
-    years = pc.subtract(pa.scalar(end.year, pa.int64()), pc.year(signed))
-    months = pc.add(
-        pc.multiply(years, 12), pc.subtract(pa.scalar(end.month, pa.int64()), pc.month(signed))
-    )
-    return pc.greater(pc.abs(pc.subtract(months, months_active)), 1)
-
-
-def _without_internet(rows: pa.Table) -> pa.ChunkedArray:
-    return pc.fill_null(pc.equal(rows["net_service"], "No"), False)
 
 
 def _count(mask: pa.ChunkedArray) -> int:

@@ -11,20 +11,15 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from churn.contract.tables import Column, Kind, Table
+from churn.contract.tables import Column, Table
+from churn.contract.types import COLUMN_TYPES
 from churn.deliveries.lines import line_numbers
 from churn.deliveries.problems import Problem
 from churn.row_order import ByUser
 
 Source = Path | bytes  # a file, or the content of one
 
-ARROW_TYPES: dict[Kind, pa.DataType] = {
-    "string": pa.string(),
-    "date": pa.date32(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-}
+ARROW_TYPES = {kind: each.arrow for kind, each in COLUMN_TYPES.items()}
 _CODES = pa.dictionary(pa.int32(), pa.string())
 
 

@@ -5,16 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from churn.contract.tables import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals
 from churn.evaluation.inputs import Floats, Labels, require_judgeable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TENURE = "months_active"
-TENURE_BANDS = (-1, 6, 12, 24, 48, np.inf)
-TENURE_NAMES = ("0-6", "7-12", "13-24", "25-48", "49+")
-SEGMENTS = ("contract_type", "net_service", "tenure_band", "user_is_senior")
 LEAST_USERS = 50  # of the rarer class together with the other: below, an AUC says nothing
 LEAST_OF_A_CLASS = 10
 
@@ -67,14 +64,15 @@ def _columns(features: "pd.DataFrame") -> dict[str, "np.ndarray[tuple[int], np.d
     import pandas as pd
 
     columns = {}
-    for name in SEGMENTS:
-        if name == "tenure_band" and TENURE in features:
-            months = features[TENURE].astype("float64")
-            bands = pd.cut(months, list(TENURE_BANDS), labels=list(TENURE_NAMES))
-            columns[name] = bands.astype(object).where(months.notna(), "unknown").to_numpy(str)
-        elif name in features:
-            values = features[name].astype(object)
-            columns[name] = values.where(values.notna(), "unknown").to_numpy(str)
+    for segment in CONTRACT.segments:
+        if segment.column not in features:
+            continue
+        values = features[segment.column].astype(object)
+        if segment.bands:
+            edges = [-np.inf, *segment.bands, np.inf]
+            numbers = features[segment.column].astype("float64")
+            values = pd.cut(numbers, edges, labels=list(segment.band_names)).astype(object)
+        columns[segment.name] = values.where(values.notna(), "unknown").to_numpy(str)
     return columns
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.inputs import Floats, Labels
 from churn.evaluation.money import Campaign, earned_per_user, profit_threshold
@@ -114,10 +114,10 @@ def _baseline(judges: Judges, month: Month, limit: int, n_estimators: int) -> _T
 
 
 def _candidate(judges: Judges, months: Sequence[Month], span: Span, limit: int) -> _Trained:
-    rows = window(months, judges, RICH, limit=limit)
+    rows = window(months, judges, DEFAULT_SERVICE, limit=limit)
     fitted = fit_candidate(tuned(POOLED_KIND, rows), rows)
     return _Trained(
-        POOLED_KIND, RICH.name, span, months, len(rows.labels), rows.holdout_labels,
+        POOLED_KIND, DEFAULT_SERVICE.name, span, months, len(rows.labels), rows.holdout_labels,
         fitted.probabilities, fitted.threshold,
     )  # fmt: skip
 

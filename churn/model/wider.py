@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.rows import Rows
 from churn.model.windows import months_with_training_set, pooled
 from churn.settings import get_settings
@@ -39,7 +39,7 @@ def wider_rows(newest: TrainingSet) -> Wider | None:
         fingerprints.append(each.fingerprint)
         window.append(lineage(each))
     return Wider(
-        pooled([*before, newest.month], RICH),
+        pooled([*before, newest.month], DEFAULT_SERVICE),
         hashlib.sha256(" ".join([*fingerprints, newest.fingerprint]).encode()).hexdigest(),
         lineage(newest) | {"window": window},
     )

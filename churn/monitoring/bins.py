@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import RICH, Feature
+from churn.contract.features import DEFAULT_SERVICE, Feature
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEATURES = RICH.features  # every feature of the contract, whichever of them a release reads
+FEATURES = (
+    DEFAULT_SERVICE.features
+)  # every feature of the contract, whichever of them a release reads
 UNKNOWN = "unknown"
 _PARTS = 10
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import RICH, VIEWS
+from churn.contract.features import DEFAULT_SERVICE, VIEWS
 from churn.model.split import is_holdout
 from churn.monitoring.bins import FEATURES, binned, is_number
 from churn.monitoring.statistic import Distance, distances
@@ -68,7 +68,7 @@ class Model:
         from churn.model.candidates import new_candidate, out_of_fold
         from churn.model.rows import prepare
 
-        rows = prepare(month.frame.assign(churn_label=month.labels), RICH)
+        rows = prepare(month.frame.assign(churn_label=month.labels), DEFAULT_SERVICE)
         [raw] = out_of_fold("logistic", rows, [_PARAMETERS], folds=3)
         pipeline = new_candidate("logistic", rows, _PARAMETERS).fit(rows.features, rows.labels)
         return cls(pipeline, fit_calibration(raw, rows.labels))
@@ -78,7 +78,7 @@ class Model:
         from churn.model.encode import model_frame
         from churn.model.fitted import log_odds
 
-        raw = log_odds("logistic", self.pipeline, model_frame(frame, RICH))
+        raw = log_odds("logistic", self.pipeline, model_frame(frame, DEFAULT_SERVICE))
         return np.asarray(self.calibration.probabilities(raw), dtype=np.float64)
 
 

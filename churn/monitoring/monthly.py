@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
@@ -107,7 +107,7 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
     held = is_holdout(users)
     current = Window(
         month,
-        features_of(month, RICH.views, pa.array(users, pa.string())).to_pandas(),
+        features_of(month, DEFAULT_SERVICE.views, pa.array(users, pa.string())).to_pandas(),
         pd.Series(scored.scores.probabilities[held]),
     )
     drift = compare(_training_window(scored.release, registry or MlflowRegistry()), current)
@@ -163,4 +163,4 @@ def _training_window(release: Release, registry: Registry) -> Window:
     rows = read_training_set(release.month).rows
     held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
     scores = pd.Series(registry.probabilities(release, held))
-    return Window(release.month, rows.select(RICH.feature_names).to_pandas(), scores)
+    return Window(release.month, rows.select(DEFAULT_SERVICE.feature_names).to_pandas(), scores)

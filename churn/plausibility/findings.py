@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-Rule = Literal[
+from churn.contract.tables import PROFILE_TABLES
+
+RULES = (
     "same_content",
     "same_rows",
     "users_stay",
-    "months_active_grows",
-    "total_paid_grows",
+    # The columns whose contract says how they move from month to month.
+    *(
+        f"{column.name}_grows"
+        for table in PROFILE_TABLES
+        for column in table.values
+        if column.trend
+    ),
     "labels_cover",
     "leavers_share",
     "labels_agree",
-]
-RULES: tuple[Rule, ...] = get_args(Rule)
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Finding:
         is_impossible: it blocks until a person confirms it; otherwise it is odd and only shown.
     """
 
-    rule: Rule
+    rule: str
     what: str
     is_impossible: bool
 

@@ -8,7 +8,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, SUBSCRIPTIONS, USERS, Table
+from churn.contract.tables import LABELS, PROFILE_TABLES, USERS, Table
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.database.partitions import exists, raw_partition
@@ -218,7 +218,7 @@ class _Bench:
         """
         table, first = self._delivery.table, None
         for other in others:
-            if other.month != others[0].month and table not in (USERS, SUBSCRIPTIONS):
+            if other.month != others[0].month and table.window_days is not None:
                 break
             rows = MonthFile(other.month, self._rows(other, columns_read(table)))
             self.compared.append(other)

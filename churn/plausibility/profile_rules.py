@@ -1,4 +1,4 @@
-"""The rules for the five profile files of a month beside the same file of another month.
+"""The rules for the profile files of a month beside the same file of another month.
 
 Where the bounds come from: in 24 months of the public population (60 to 7,043 users, 26 % of whom leave
 each month) and in 18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS, Table
+from churn.contract.structure import Column
+from churn.contract.tables import USERS, Table
 from churn.months import Month
 from churn.plausibility.findings import Finding
 
 FEW_USERS = 20  # with fewer, nothing but a copy of the whole month is called impossible
-# Rows that say something, as many as it takes before their coming again can be no accident. The windows
-# of 90 days overlap from month to month, so that much of them comes again of itself.
-_TELLING_ROWS = {USAGE.name: FEW_USERS, PAYMENTS.name: 30, SUPPORT.name: 30}
+# Rows that say something, as many as it takes before their coming again can be no accident. Windows of
+# more than a month overlap from month to month, so that much of them comes again of itself.
+_TELLING_ROWS, _TELLING_ROWS_OF_LONG_WINDOWS = FEW_USERS, 30
+_LONGEST_MONTH_DAYS = 31
 _UNMOVED_USERS = 2000  # so many users, and nobody joins or leaves in a month
 _SAME_ROWS_ODD, _SAME_ROWS_IMPOSSIBLE = 0.9, 0.98
 _STAY_ODD, _STAY_IMPOSSIBLE = 0.5, 0.1  # share of users who stay, per month
@@ -36,11 +38,9 @@ class MonthFile:
 
 def columns_read(table: Table) -> tuple[str, ...]:
     """Return the columns that the rules for a file read."""
-    if table is USERS:
-        return ("user_id",)
-    if table is SUBSCRIPTIONS:
-        return ("user_id", "months_active", "total_paid")
-    return tuple(column.name for column in table.columns)
+    if table.window_days is not None:
+        return tuple(column.name for column in table.columns)
+    return ("user_id", *(column.name for column in table.values if column.trend))
 
 
 def compare(table: Table, judged: MonthFile, other: MonthFile) -> list[Finding]:
@@ -49,11 +49,13 @@ def compare(table: Table, judged: MonthFile, other: MonthFile) -> list[Finding]:
     Beside a later month only a copy is impossible: anything else may be that month's fault.
     """
     beside = _Beside(table, judged, other)
-    if table is USERS:
-        return _users_stay(beside)
-    if table is SUBSCRIPTIONS:
-        return [*_months_active_grows(beside), *_total_paid_grows(beside)]
-    return _same_rows(beside)
+    findings = _users_stay(beside) if table is USERS else []
+    for column in table.values:
+        if column.trend == "counts_months":
+            findings += _months_grow(beside, column)
+        elif column.trend == "never_falls":
+            findings += _figure_grows(beside, column)
+    return findings if table.window_days is None else [*findings, *_same_rows(beside)]
 
 
 def same_content(table: Table, judged: MonthFile, twin: Month, *, is_whole_month: bool) -> Finding:
@@ -78,9 +80,15 @@ def _must_move(table: Table, rows: pa.Table) -> bool:
     """Return whether a file with these rows cannot be the same in two months."""
     if table is USERS:
         return bool(rows.num_rows >= _UNMOVED_USERS)
-    if table is SUBSCRIPTIONS:
-        return bool(rows.num_rows - rows["months_active"].null_count >= FEW_USERS)
-    return _count(_says_something(table, rows)) >= _TELLING_ROWS[table.name]
+    if table.window_days is not None:
+        return _count(_says_something(table, rows)) >= _telling_rows(table)
+    counted = [rows[column.name] for column in table.values if column.trend == "counts_months"]
+    return any(len(values) - values.null_count >= FEW_USERS for values in counted)
+
+
+def _telling_rows(table: Table) -> int:
+    is_long = (table.window_days or 0) > _LONGEST_MONTH_DAYS
+    return _TELLING_ROWS_OF_LONG_WINDOWS if is_long else _TELLING_ROWS
 
 
 class _Beside:
@@ -122,31 +130,31 @@ def _users_stay(beside: _Beside) -> list[Finding]:
     return [Finding("users_stay", beside.finding(what), is_impossible)]
 
 
-def _months_active_grows(beside: _Beside) -> list[Finding]:
+def _months_grow(beside: _Beside, column: Column) -> list[Finding]:
     earlier, later = beside.rows()
-    grown = pc.drop_null(pc.subtract(later["months_active"], earlier["months_active"]))
+    grown = pc.drop_null(pc.subtract(later[column.name], earlier[column.name]))
     known = len(grown)
     stuck = _count(pc.less_equal(grown, 0))
     off = _count(pc.not_equal(grown, beside.gap))
     if known < FEW_USERS or off <= _OFF_ODD * known:
         return []
     if stuck <= _OFF_ODD * known:
-        what = f"months_active grew by another number than {beside.gap} for {off:,} of {known:,}"
-        return [Finding("months_active_grows", beside.finding(f"{what} users"), False)]
-    what = f"months_active did not grow for {stuck:,} of {known:,} users who are in both months"
+        what = f"{column.name} grew by another number than {beside.gap} for {off:,} of {known:,}"
+        return [Finding(f"{column.name}_grows", beside.finding(f"{what} users"), False)]
+    what = f"{column.name} did not grow for {stuck:,} of {known:,} users who are in both months"
     is_impossible = beside.is_backward and stuck > _OFF_IMPOSSIBLE * known
-    return [Finding("months_active_grows", beside.finding(what), is_impossible)]
+    return [Finding(f"{column.name}_grows", beside.finding(what), is_impossible)]
 
 
-def _total_paid_grows(beside: _Beside) -> list[Finding]:
+def _figure_grows(beside: _Beside, column: Column) -> list[Finding]:
     earlier, later = beside.rows()
-    grown = pc.drop_null(pc.subtract(later["total_paid"], earlier["total_paid"]))
+    grown = pc.drop_null(pc.subtract(later[column.name], earlier[column.name]))
     known, fallen = len(grown), _count(pc.less(grown, -0.005))  # half a cent is no fall
     if known < FEW_USERS or fallen <= _OFF_ODD * known:
         return []
-    what = f"total_paid fell for {fallen:,} of {known:,} users who are in both months"
+    what = f"{column.name} fell for {fallen:,} of {known:,} users who are in both months"
     is_impossible = beside.is_backward and fallen > _OFF_IMPOSSIBLE * known
-    return [Finding("total_paid_grows", beside.finding(what), is_impossible)]
+    return [Finding(f"{column.name}_grows", beside.finding(what), is_impossible)]
 
 
 def _same_rows(beside: _Beside) -> list[Finding]:
@@ -165,7 +173,7 @@ def _same_rows(beside: _Beside) -> list[Finding]:
         f"{again:,} of the {count:,} users in both months of whom it says anything have the same row"
         " in both"
     )
-    enough = count >= _TELLING_ROWS[table.name]
+    enough = count >= _telling_rows(table)
     is_impossible = enough and again >= _SAME_ROWS_IMPOSSIBLE * count
     return [Finding("same_rows", beside.finding(what), is_impossible)]
 

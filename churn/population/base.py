@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn.contract.tables import SUBSCRIPTIONS
 from churn.errors import ChurnError
+from churn.settings import default_contract
 
+# The population is StreamFlow's, whatever contract is in force.
+TABLES = default_contract().table_by_name
 WHEEL = "evalml==0.84.0"
 FILE = "evalml/demos/data/churn.csv"
 SHA256 = "88be4b93fbe0cc83421af1c503794c97c342eca914c1576db7c276e61d61358a"
@@ -76,7 +78,7 @@ def _read() -> bytes:
 
 
 def _category(texts: pd.Series, column: str) -> pd.Series:
-    return texts.astype(pd.CategoricalDtype(list(SUBSCRIPTIONS.column(column).expected)))
+    return texts.astype(pd.CategoricalDtype(list(TABLES["subscriptions"].column(column).expected)))
 
 
 def _cents(texts: pd.Series) -> pd.Series:

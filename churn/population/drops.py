@@ -12,23 +12,18 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from churn.contract.tables import LABELS, TABLES, Kind, Table
+from churn.contract.structure import Table
+from churn.contract.types import COLUMN_TYPES
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.population.base import SIZE
+from churn.population.base import SIZE, TABLES
 from churn.population.process import DEFAULT_BASE_RATE
 from churn.population.scenario import Scenario
 from churn.population.simulate import PlayedMonth, play
 
 ORACLE = "oracle"
 _REMEDY = "choose another folder, or tell it to overwrite"
-_ARROW: dict[Kind, pa.DataType] = {
-    "string": pa.string(),
-    "date": pa.date32(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-}
+_LABELS = TABLES["labels"]
 _PLAIN = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
 
 
@@ -74,8 +69,8 @@ def _write_month(out: Path, name: str, played: PlayedMonth, *, labelled: bool) -
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}_") as folder:
         staging = Path(folder) / name
         staging.mkdir()
-        for table in TABLES:
-            if table is not LABELS or labelled:
+        for table in TABLES.values():
+            if table is not _LABELS or labelled:
                 write_csv(played.tables[table.name], table, staging / table.file)
         oracle = Path(folder) / f"{name}.parquet"
         pa.parquet.write_table(pa.Table.from_pandas(played.oracle, preserve_index=False), oracle)
@@ -89,7 +84,7 @@ def _write_month(out: Path, name: str, played: PlayedMonth, *, labelled: bool) -
 
 def write_csv(frame: pd.DataFrame, table: Table, path: Path) -> None:
     """Write one file of a drop: the contract's columns, True/False, blanks for unknown."""
-    schema = pa.schema([(column.name, _ARROW[column.kind]) for column in table.columns])
+    schema = pa.schema([(column.name, COLUMN_TYPES[column.kind].arrow) for column in table.columns])
     columns = [
         pc.if_else(values, "True", "False") if pa.types.is_boolean(values.type) else values
         for values in pa.Table.from_pandas(frame, schema=schema, preserve_index=False).columns
@@ -115,7 +110,7 @@ def _put(files: list[Path], folder: Path) -> None:
 def _refuse_others(out: Path, names: list[str], *, label_last_month: bool) -> None:
     found = [path for path in sorted(out.glob("month_*")) if path.name not in names]
     if not label_last_month:
-        found += (out / names[-1]).glob(LABELS.file)
+        found += (out / names[-1]).glob(_LABELS.file)
     if found:
         raise ChurnError("is not part of these drops", where=str(found[0]), remedy=_REMEDY)
 
@@ -123,3 +118,14 @@ def _refuse_others(out: Path, names: list[str], *, label_last_month: bool) -> No
 def _clear(out: Path) -> None:
     for folder in (*out.glob("month_*"), *out.glob(".month_*"), out / ORACLE):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def correct_some_fees(drop: Path, users: int = 50) -> None:
+    """Change some users' fee in a drop, in place: the billing system has found them wrong."""
+    path = drop / TABLES["subscriptions"].file
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    some = frame.index[:users]
+    frame.loc[some, "monthly_fee"] = [
+        f"{float(fee) + 2:.2f}" for fee in frame.loc[some, "monthly_fee"]
+    ]
+    frame.to_csv(path, index=False)

@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from churn.contract.tables import LABELS, PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.population.activity import payments, support, usage
-from churn.population.base import SIZE, WORKED_EXAMPLE, load_base
+from churn.population.base import SIZE, TABLES, WORKED_EXAMPLE, load_base
 from churn.population.members import first_members, joiners
 from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess, treat
 from churn.population.scenario import Conditions, Scenario, Treated
@@ -109,13 +108,16 @@ def _tables(
     profile = members.assign(
         monthly_fee=members["fee_cents"] / 100, total_paid=members["paid_cents"] / 100
     )
+    profiles = {
+        name: profile[[column.name for column in TABLES[name].columns]]
+        for name in ("users", "subscriptions")
+    }
     return {
-        USERS.name: profile[[column.name for column in USERS.columns]],
-        SUBSCRIPTIONS.name: profile[[column.name for column in SUBSCRIPTIONS.columns]],
-        USAGE.name: usage(members, rng),
-        PAYMENTS.name: payments(members, rng),
-        SUPPORT.name: support(members, rng),
-        LABELS.name: pd.DataFrame({"user_id": members["user_id"], "churn_label": left}),
+        **profiles,
+        "usage_agg_30d": usage(members, rng),
+        "payments_agg_90d": payments(members, rng),
+        "support_agg_90d": support(members, rng),
+        "labels": pd.DataFrame({"user_id": members["user_id"], "churn_label": left}),
     }
 
 

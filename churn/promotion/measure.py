@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from churn.contract.tables import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval, paired_difference
 from churn.evaluation.money import Campaign, earned_per_user, empc
 from churn.model.split import is_holdout
@@ -160,14 +161,21 @@ class _Bench:
 
 
 def tenure_only(judges: Judges) -> Numbers:
-    """Return what a model says that knows the months a user has been active, and nothing else."""
+    """Return what a model says that knows how long a user has been there, and nothing else.
+
+    Where the contract names no such column, that is nothing: the same number for everybody.
+    """
     from sklearn.linear_model import LogisticRegression
 
+    tenure = CONTRACT.tenure
+    if tenure is None or tenure not in judges.frame or judges.others[tenure].isna().all():
+        return np.full(len(judges.labels), judges.labels.mean())
+
     def months(frame: "pd.DataFrame") -> Numbers:
-        known = frame["months_active"].to_numpy(dtype=np.float64, na_value=np.nan)
+        known = frame[tenure].to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isnan(known), middle, known).reshape(-1, 1)
 
-    middle = float(judges.others["months_active"].median())
+    middle = float(judges.others[tenure].median())
     model = LogisticRegression().fit(
         months(judges.others), judges.others["churn_label"].astype(int)
     )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import RICH, VIEWS, View
+from churn.contract.features import DEFAULT_SERVICE, VIEWS, View
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
@@ -20,7 +20,9 @@ from churn.months import Month
 from churn.settings import get_settings
 from churn.training.spine import CutOffs, Spine, read_spine
 
-_FEATURES = RICH.features  # the baseline's are among them: one set serves every feature service
+_FEATURES = (
+    DEFAULT_SERVICE.features
+)  # the baseline's are among them: one set serves every feature service
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
     store = open_store()
     return store.get_historical_features(
         entity_df=entities,
-        features=store.get_feature_service(RICH.name),
+        features=store.get_feature_service(DEFAULT_SERVICE.name),
         filter_by_created_timestamp=True,
     ).to_arrow()
 

@@ -3,21 +3,13 @@
 import datetime as dt
 from pathlib import Path
 
+import feast.types
 from feast import FeatureView, Field
-from feast.types import Bool, Float32, Float64, Int64, String
 
 from churn.contract.features import VIEWS, View
 
 from .entities import user
 from .sources import lake_source
-
-_TYPES = {
-    "Int64": Int64,
-    "Float64": Float64,
-    "Float32": Float32,
-    "Bool": Bool,
-    "String": String,
-}
 
 # A row is of one month end. An entity row that asks for this as_of must never be answered with last
 # month's values, so a row is visible for less than the shortest month.
@@ -35,7 +27,11 @@ def _feature_view(view: View, lake: Path) -> FeatureView:
         entities=[user],
         ttl=TTL,
         schema=[
-            Field(name=feature.name, dtype=_TYPES[feature.dtype], description=feature.description)
+            Field(
+                name=feature.name,
+                dtype=getattr(feast.types, feature.dtype),
+                description=feature.description,
+            )
             for feature in view.features
         ],
         source=lake_source(view, lake),

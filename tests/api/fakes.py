@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from api.errors import NotReadyError
 from api.features import NOTHING_PUBLISHED, Reading, ReleaseInForce, UserRow
 from api.registry import ModelVersion
-from churn.contract.features import RICH, Service
+from churn.contract.features import DEFAULT_SERVICE, Service
 from churn.model.encode import FeatureSchema
 
 JANUARY, FEBRUARY = dt.date(2024, 1, 31), dt.date(2024, 2, 29)
@@ -53,7 +53,7 @@ class MemoryReader:
         return Reading(self.newest_as_of, [self._row(user_id, service) for user_id in user_ids])
 
     async def check(self) -> dt.date:
-        return (await self.read([], RICH)).newest
+        return (await self.read([], DEFAULT_SERVICE)).newest
 
     async def in_force(self) -> ReleaseInForce | None:
         return self.release
@@ -72,7 +72,7 @@ class MemoryReader:
         return UserRow(user_id, self.as_of[user_id], values_of(service), missing)
 
 
-def constant_model(probability: float, service: Service = RICH) -> bytes:
+def constant_model(probability: float, service: Service = DEFAULT_SERVICE) -> bytes:
     """An ONNX model with the inputs of `service` that says the same of every user."""
     shape = ["N", len(service.numeric_cols)]
     nodes = [
@@ -110,7 +110,7 @@ class MemoryRegistry:
     def promote(
         self,
         probability: float,
-        trained_on: Service = RICH,
+        trained_on: Service = DEFAULT_SERVICE,
         threshold: float = 0.5,
         **changes: str,
     ) -> ModelVersion:
@@ -122,7 +122,7 @@ class MemoryRegistry:
     def register(
         self,
         onnx: bytes,
-        trained_on: Service = RICH,
+        trained_on: Service = DEFAULT_SERVICE,
         threshold: float = 0.5,
         explainer: bytes | None = None,
         **changes: str,

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
 from api.errors import NotReadyError
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from tests.api.fakes import USER, MemoryRegistry
 from tests.api.waiting import until
 
@@ -23,7 +23,7 @@ def test_a_promoted_version_is_picked_up(
     watcher.poll()
     with pytest.raises(NotReadyError, match="no version of streamflow_churn has the alias"):
         _ = watcher.champion
-    for number, service in enumerate([RICH, BASELINE, RICH], 1):
+    for number, service in enumerate([DEFAULT_SERVICE, BASELINE, DEFAULT_SERVICE], 1):
         registry.promote(number / 10, service)
         watcher.poll()
         assert watcher.champion.version.version == str(number)
@@ -106,7 +106,7 @@ def test_a_model_with_other_inputs_is_refused(
     from tests.api.fakes import constant_model
 
     monkeypatch.setattr("tests.api.fakes.constant_model", lambda p, _: constant_model(p, BASELINE))
-    registry.promote(0.5, RICH)
+    registry.promote(0.5, DEFAULT_SERVICE)
     watcher.poll()
     with pytest.raises(NotReadyError, match="version 1 is refused"):
         _ = watcher.champion
@@ -150,13 +150,14 @@ def test_no_request_fails_or_mixes_versions_while_champions_change(
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask) for _ in range(4)]
         for number in range(2, 12):
-            service = BASELINE if number % 2 else RICH
+            service = BASELINE if number % 2 else DEFAULT_SERVICE
             registry.promote(number / 100, service)
             until(lambda n=number: client.get("/health").json()["model"]["version"] == str(n))
         stop.set()
         seen = {one for future in asking for one in future.result()}
     expected = {(200, "1", 0.75, 24)} | {
-        (200, str(n), n / 100, len((BASELINE if n % 2 else RICH).features)) for n in range(2, 12)
+        (200, str(n), n / 100, len((BASELINE if n % 2 else DEFAULT_SERVICE).features))
+        for n in range(2, 12)
     }
     assert seen <= expected
     assert len(seen) > 5

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.explainer import explainer_of
@@ -18,18 +18,18 @@ from tests.api.waiting import until
 from tests.model.conftest import small_world
 
 KINDS = ("forest", "logistic", "boosting")
-ALL = len(RICH.features)
+ALL = len(DEFAULT_SERVICE.features)
 
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(300), RICH, n_estimators=10)
+    baseline = fit_baseline(small_world(300), DEFAULT_SERVICE, n_estimators=10)
     return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
 
 
 def serve(client: TestClient, registry: MemoryRegistry, fitted: Fitted) -> str:
     explainer = explainer_of(fitted).write()
-    made = registry.register(to_onnx(fitted), RICH, explainer=explainer)
+    made = registry.register(to_onnx(fitted), DEFAULT_SERVICE, explainer=explainer)
     until(lambda: client.get("/health").json()["model"]["version"] == made.version)
     return made.version
 
@@ -47,7 +47,7 @@ def test_all_contributions_add_up_to_the_probability_that_predict_answers(
     assert answer.status_code == 200
     body = answer.json()
     reasons = body["reasons"]
-    assert {r["feature"] for r in reasons} == set(RICH.feature_names)
+    assert {r["feature"] for r in reasons} == set(DEFAULT_SERVICE.feature_names)
     score = body["base"] + sum(r["contribution"] for r in reasons)
     assert score == pytest.approx(body["score"], abs=1e-4)
     predicted = client.post("/predict", json={"user_id": USER}).json()
@@ -74,7 +74,7 @@ def test_three_reasons_with_the_users_own_values_and_words(
     assert len(reasons) == 3
     everything = explain(client, top=ALL).json()["reasons"]
     assert everything[:3] == reasons
-    used = values_of(RICH)
+    used = values_of(DEFAULT_SERVICE)
     for reason in everything:
         assert reason["value"] == used[reason["feature"]]
         assert type(reason["value"]) is type(used[reason["feature"]])
@@ -125,7 +125,10 @@ def test_an_explainer_that_is_not_the_registered_one_refuses_the_version(
 ) -> None:
     fitted = challengers["logistic"]
     registry.register(
-        to_onnx(fitted), RICH, explainer=explainer_of(fitted).write(), explainer_sha256="0" * 64
+        to_onnx(fitted),
+        DEFAULT_SERVICE,
+        explainer=explainer_of(fitted).write(),
+        explainer_sha256="0" * 64,
     )
     until(lambda: client.get("/health").json()["model"]["problem"] is not None)
     model = client.get("/health").json()["model"]

@@ -1,7 +1,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryReader
 
 
@@ -9,7 +9,7 @@ def test_a_user_of_the_newest_month(client: TestClient) -> None:
     answer = client.get(f"/features/{USER}")
     assert answer.status_code == 200
     body = answer.json()
-    assert list(body["features"]) == ["user_id", *RICH.feature_names]
+    assert list(body["features"]) == ["user_id", *DEFAULT_SERVICE.feature_names]
     assert body["features"]["user_id"] == body["user_id"] == USER
     assert body["features"]["monthly_fee"] == 29.85
     assert body["features"]["months_active"] == 3

@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 from api import schemas
 from api.examples import EXPLANATION, FEATURES, PREDICTION, USER
 from api.main import create_app
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.scoring.reasons import Reason
 from tests.api.fakes import LEFT, NOBODY, PARTIAL
 
@@ -78,8 +78,8 @@ def test_the_bytes_are_those_that_the_described_model_writes(
 
 
 def test_the_examples_name_the_contracts_features() -> None:
-    assert list(FEATURES["features"]) == ["user_id", *RICH.feature_names]
-    assert list(PREDICTION["features_used"]) == RICH.feature_names
+    assert list(FEATURES["features"]) == ["user_id", *DEFAULT_SERVICE.feature_names]
+    assert list(PREDICTION["features_used"]) == DEFAULT_SERVICE.feature_names
     for reason in EXPLANATION["reasons"]:
         assert (
             Reason(

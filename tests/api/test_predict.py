@@ -1,7 +1,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryReader, MemoryRegistry, values_of
 from tests.api.waiting import until
 
@@ -26,7 +26,7 @@ def test_the_answer(client: TestClient) -> None:
         "model_version": "1",
         "feature_service": "churn_rich",
         "as_of": "2024-02-29",
-        "features_used": values_of(RICH),
+        "features_used": values_of(DEFAULT_SERVICE),
     }
 
 

@@ -11,7 +11,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from churn.database.init import initialise
 from churn.model.baseline import Fitted, fit_baseline
@@ -119,7 +119,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     assert api.get("/features/a").json()["features"]["monthly_fee"] == 29.85
     assert predict(api).status_code == 503
 
-    first = fit_baseline(small_world(), RICH, n_estimators=5)
+    first = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=5)
     promote(one := registered(first, "one"))
     until(lambda: is_ready(api))  # without a restart
     body = predict(api).json()
@@ -141,7 +141,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     publish(MARCH)
     assert {predict(api).json()["as_of"] for _ in range(20)} == {"2024-03-31"}
 
-    second = fit_baseline(small_world(seed=1), RICH, n_estimators=5)
+    second = fit_baseline(small_world(seed=1), DEFAULT_SERVICE, n_estimators=5)
     promote(two := registered(second, "two"))
     until(lambda: serves(api, two))
     body = predict(api).json()
@@ -159,7 +159,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
 
     promote(two)
     until(lambda: serves(api, two))
-    false = registered(fit_baseline(small_world(seed=2), RICH, n_estimators=5), "three")
+    false = registered(fit_baseline(small_world(seed=2), DEFAULT_SERVICE, n_estimators=5), "three")
     mlflow_client().set_model_version_tag(REGISTERED_MODEL, false, "onnx_sha256", "0" * 64)
     promote(false)
     until(lambda: "is refused: sha256" in (api.get("/health").json()["model"]["problem"] or ""))

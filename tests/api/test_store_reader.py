@@ -9,8 +9,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from api.errors import NotReadyError
 from api.features import NO_RIGHT, NOTHING_PUBLISHED, Reading
 from api.store import StorePart, StoreState, open_store_reader
-from churn.contract.features import BASELINE, RICH, SERVICES, Service
-from churn.contract.tables import SUPPORT, USAGE
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, SERVICES, Service
 from churn.database import connect
 from churn.database.init import admit_api
 from churn.online import publish
@@ -20,6 +19,7 @@ from churn.stack.record import Record
 from feature_repo.store import apply_features, open_store
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
+from tests.streamflow import SUPPORT, USAGE
 
 pytestmark = pytest.mark.usefixtures("settings")
 
@@ -74,12 +74,12 @@ def test_values_are_those_of_the_month_in_the_contracts_order(reader: StoreReade
     publish_month(
         JANUARY, ["a"], monthly_fee=29.85, total_paid=0.1, plan_stream_tv=None, net_service="No"
     )
-    reading = reader.read(["a"], RICH)
+    reading = reader.read(["a"], DEFAULT_SERVICE)
     user = reading.users[0]
     assert reading.newest == user.as_of == dt.date(2024, 1, 31)
     assert reading.is_current(user)
     assert user.missing_views == []
-    assert list(user.values) == RICH.feature_names
+    assert list(user.values) == DEFAULT_SERVICE.feature_names
     expected = {
         "monthly_fee": 29.85,
         "total_paid": 0.1,
@@ -89,7 +89,7 @@ def test_values_are_those_of_the_month_in_the_contracts_order(reader: StoreReade
     assert {name: user.values[name] for name in expected} == expected
     assert user.values["months_active"] == 3
     assert user.values["paperless_billing"] is True
-    types = {f.name: f.dtype for f in RICH.features}
+    types = {f.name: f.dtype for f in DEFAULT_SERVICE.features}
     python = {"Int64": int, "Float64": float, "Float32": float, "Bool": bool, "String": str}
     for name, value in user.values.items():
         assert value is None or type(value) is python[types[name]]
@@ -120,8 +120,10 @@ def test_a_view_without_a_row_is_missing_a_row_of_nulls_is_not(reader: StoreRead
     publish_month(JANUARY, ["a"], **{column.name: None for column in USAGE.values})
     with connect() as connection:
         connection.execute("UPDATE online.users SET support_agg_90d_fv = false")
-    user = reader.read(["a"], RICH).users[0]
-    assert user.missing_views == [view.name for view in RICH.views if view.table is SUPPORT]
+    user = reader.read(["a"], DEFAULT_SERVICE).users[0]
+    assert user.missing_views == [
+        view.name for view in DEFAULT_SERVICE.views if view.table is SUPPORT
+    ]
     assert user.values["watch_hours_30d"] is None
     assert user.as_of == dt.date(2024, 1, 31)
 
@@ -157,8 +159,8 @@ def test_a_statement_that_hangs_is_given_up(reader: StoreReader) -> None:
     with connect() as connection:
         connection.execute("LOCK TABLE online.publications IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(NotReadyError, match="Postgres does not answer"):
-            reader.read(["a"], RICH)
-    assert reader.read(["a"], RICH).users[0].as_of == dt.date(2024, 1, 31)
+            reader.read(["a"], DEFAULT_SERVICE)
+    assert reader.read(["a"], DEFAULT_SERVICE).users[0].as_of == dt.date(2024, 1, 31)
 
 
 def test_publishing_never_makes_a_user_look_gone_or_mixed(reader: StoreReader) -> None:

@@ -13,7 +13,7 @@ from api.champion import ChampionWatcher
 from api.main import create_app
 from api.parts import Parts
 from api.store import StorePart
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.user_ids import LONGEST, fault_of
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_challenger, tuned
@@ -45,7 +45,7 @@ class Everybody(dict[str, object]):
 def api() -> Iterator[httpx.Client]:
     """The API behind the server that the stack runs, with a logistic regression as champion."""
     registry = MemoryRegistry()
-    baseline = fit_baseline(small_world(300), RICH, n_estimators=10)
+    baseline = fit_baseline(small_world(300), DEFAULT_SERVICE, n_estimators=10)
     challenger = fit_challenger(tuned("logistic", baseline.data), baseline)
     registry.register(to_onnx(challenger), explainer=explainer_of(challenger).write())
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.contract.tables import SUBSCRIPTIONS
 from churn.deliveries.read import read_csv
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from tests.deliveries.small import FILES
+from tests.streamflow import SUBSCRIPTIONS
 
 SCHEMA = pa.schema(
     [

@@ -1,11 +1,12 @@
 import pytest
 
-from churn.contract.tables import SUBSCRIPTIONS, TABLES, USERS
+from churn.contract.tables import TABLES, USERS
 from churn.deliveries.agreement import Users
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity
 from churn.deliveries.read import read_csv
 from tests.deliveries.small import FILES, JANUARY
+from tests.streamflow import SUBSCRIPTIONS
 
 
 def odd(*changes: tuple[str, str, str]) -> dict[tuple[str, str], int]:

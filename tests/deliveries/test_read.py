@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pytest
 
-from churn.contract.tables import LABELS, PAYMENTS, SUBSCRIPTIONS, USAGE, USERS
+from churn.contract.tables import LABELS, USERS
 from churn.deliveries.diagnose import diagnose
 from churn.deliveries.problems import Problem
 from churn.deliveries.read import read_csv
@@ -14,6 +14,7 @@ from churn.deliveries.reading import arrow_schema
 from churn.deliveries.report import summary, text
 from churn.deliveries.rules import load
 from tests.deliveries.small import FILES
+from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE
 
 USERS_CSV = FILES["users.csv"]
 USAGE_HEADER = FILES["usage_agg_30d.csv"].splitlines()[0]

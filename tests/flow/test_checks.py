@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import USAGE_AGG, VIEWS
+from churn.contract.features import VIEWS
 from churn.contract.tables import BY_NAME
 from churn.database import connect
 from churn.deliveries import in_force
@@ -33,6 +33,7 @@ from tests.flow.states import (
     scalar,
     versions,
 )
+from tests.streamflow import USAGE_AGG
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import BASELINE, SERVICES, SUBS_PROFILE
+from churn.contract.features import BASELINE, SERVICES
 from churn.contract.tables import TABLES
 from churn.deliveries import Outcome
 from churn.lake import lake_file
@@ -16,6 +16,7 @@ from churn.training.dataset import read_training_set
 from churn_assets.run import JobResult
 from tests.flow.conftest import Fresh, entered
 from tests.flow.states import JANUARY, State, champion_month, versions
+from tests.streamflow import SUBS_PROFILE
 
 USERS, WITHOUT_INTERNET = 7043, 1526
 

@@ -10,8 +10,8 @@ import dagster as dg
 import pandas as pd
 import pyarrow.parquet as pq
 
-from churn.contract.features import RICH, SERVICES, VIEWS
-from churn.contract.tables import LABELS, PROFILE_TABLES, SUBSCRIPTIONS, TABLES
+from churn.contract.features import DEFAULT_SERVICE, SERVICES, VIEWS
+from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES
 from churn.database import connect
 from churn.deliveries import in_force
 from churn.fingerprint import fingerprint
@@ -28,6 +28,7 @@ from churn.training.dataset import read_training_set
 from churn_assets.jobs import CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS
 from tests.flow.conftest import World
 from tests.flow.states import FEBRUARY, JANUARY, MARCH, champion_month, records, scalar, versions
+from tests.streamflow import SUBSCRIPTIONS
 
 MONTHS = [JANUARY, FEBRUARY, MARCH]
 # Empty for January: nothing was in force at its end.
@@ -243,7 +244,7 @@ def test_a_version_leads_back_to_the_bytes_of_its_month(world: World) -> None:
     challengers = [v for v in versions().values() if v.tags["role"] == "challenger"]
     assert [v.tags["month"] for v in challengers] == ["2024-01", "2024-02"]
     for month, drop in zip(MONTHS[:2], world.drops, strict=False):
-        version = by_month[str(month), RICH.name]
+        version = by_month[str(month), DEFAULT_SERVICE.name]
         path = client.download_artifacts(version.run_id, "lineage.json")
         lineage = json.loads(Path(path).read_text())
         assert {d["file"]: d["sha256"] for d in lineage["deliveries"]} == {

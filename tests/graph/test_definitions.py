@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from churn.contract.features import RICH, VIEWS
+from churn.contract.features import DEFAULT_SERVICE, VIEWS
 from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES
 from churn.scoring.scores import SCHEMA
 from churn.settings import Settings
@@ -120,7 +120,7 @@ def test_tables_and_views_show_their_columns(specs: list[dg.AssetSpec]) -> None:
     for view in VIEWS:
         assert columns.pop(view.name) == version + [f.name for f in view.features]
     trained = columns.pop("training_dataset")
-    assert trained == ["user_id", "as_of", *RICH.feature_names, "churn_label"]
+    assert trained == ["user_id", "as_of", *DEFAULT_SERVICE.feature_names, "churn_label"]
     assert columns.pop("churn_scores") == SCHEMA.names
     assert columns == {}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from churn.contract.tables import TABLES
 from churn.model.baseline import fit_baseline
@@ -20,7 +20,7 @@ def small_world(users: int = 300, seed: int = 0) -> pd.DataFrame:
     """Rows with the columns of the richer service: nulls of every kind, one column all unknown."""
     random = np.random.default_rng(seed)
     frame = pd.DataFrame({"user_id": [f"{n:04d}-{seed:05d}" for n in range(users)]})
-    for feature in RICH.features:
+    for feature in DEFAULT_SERVICE.features:
         unknown = random.random(users) < 0.1
         match feature.dtype:
             case "String":
@@ -47,7 +47,7 @@ def world() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def fitted(world: pd.DataFrame) -> Fitted:
-    return fit_baseline(world, RICH, n_estimators=20)
+    return fit_baseline(world, DEFAULT_SERVICE, n_estimators=20)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def drop(real_drop: Path) -> pd.DataFrame:
     frame, *others = (pd.read_csv(real_drop / table.file) for table in TABLES)
     for other in others:
         frame = frame.merge(other, on="user_id", validate="one_to_one")
-    return frame.reindex(columns=["user_id", *RICH.feature_names, "churn_label"])
+    return frame.reindex(columns=["user_id", *DEFAULT_SERVICE.feature_names, "churn_label"])
 
 
 @pytest.fixture

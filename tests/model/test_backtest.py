@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import intervals
 from churn.model.backtest import ALL_MONTHS, METRICS, ONE_MONTH, BacktestRow, backtest
@@ -66,11 +66,11 @@ def test_windows_end_before_the_judged_month_and_count_their_rows(world) -> None
 
 
 def test_one_month_is_the_challenger_of_that_month_judged_a_month_later(world) -> None:
-    baseline = fit_baseline(world[MARCH], RICH, n_estimators=40)
+    baseline = fit_baseline(world[MARCH], DEFAULT_SERVICE, n_estimators=40)
     challenger = fit_challenger(tuned("logistic", baseline.data), baseline)
     judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())]
     judges = judges.sort_values("user_id")
-    raw = log_odds("logistic", challenger.pipeline, model_frame(judges, RICH))
+    raw = log_odds("logistic", challenger.pipeline, model_frame(judges, DEFAULT_SERVICE))
     assert challenger.calibration is not None
     said = challenger.calibration.probabilities(raw)
     due = intervals(judges["churn_label"].to_numpy(np.int64), said, ("auc", "brier"))
@@ -120,8 +120,8 @@ def test_a_window_that_reaches_the_judged_month_or_its_judges_is_refused(world) 
     judges = Judges.of(MARCH)
     for late in (MARCH, APRIL):
         with pytest.raises(ChurnError, match=f"{late} would be trained on, and 2024-03 is judged"):
-            window([JANUARY, late], judges, RICH)
-    rows = window([JANUARY], judges, RICH)
+            window([JANUARY, late], judges, DEFAULT_SERVICE)
+    rows = window([JANUARY], judges, DEFAULT_SERVICE)
     mixed = dataclasses.replace(rows, features=pd.concat([rows.features, rows.holdout[:2]]))
     with pytest.raises(ChurnError, match="2 users would be trained on and judge"):
         require_apart(mixed, [JANUARY], MARCH)
@@ -129,7 +129,7 @@ def test_a_window_that_reaches_the_judged_month_or_its_judges_is_refused(world) 
 
 def test_the_cap_takes_the_users_of_lowest_hash(world) -> None:
     limit = 500
-    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), RICH, limit=limit)
+    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), DEFAULT_SERVICE, limit=limit)
     assert len(rows.labels) == limit
     users = np.concatenate([world[m]["user_id"].to_numpy(str) for m in (JANUARY, FEBRUARY, MARCH)])
     users = users[~is_holdout(users)]
@@ -139,7 +139,7 @@ def test_the_cap_takes_the_users_of_lowest_hash(world) -> None:
 
 def test_a_user_of_several_months_is_judged_by_no_fold_that_knows_them(world) -> None:
     """Labels that are each user's own coin: only who has seen the user can tell."""
-    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), RICH)
+    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), DEFAULT_SERVICE)
     users = rows.features.index
     coins = dict(zip(sorted(set(users)), np.random.default_rng(0).random(len(users)), strict=False))
     own = np.array([coins[user] for user in users])

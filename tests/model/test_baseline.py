@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.model.baseline import fit_baseline, new_pipeline
 from churn.model.fitted import Fitted
@@ -47,7 +47,7 @@ def test_order_and_threads_do_not_change_a_bit(
         patch.setenv("CHURN_N_JOBS", str(n_jobs))
         get_settings.cache_clear()
         shuffled = world.sample(frac=1, random_state=order)
-        again = fit_baseline(shuffled, RICH, n_estimators=20)
+        again = fit_baseline(shuffled, DEFAULT_SERVICE, n_estimators=20)
     get_settings.cache_clear()
     assert again.probabilities.tobytes() == fitted.probabilities.tobytes()
     assert again.metrics == fitted.metrics
@@ -76,7 +76,7 @@ def test_what_cannot_be_judged_is_refused(change, problem: str, world: pd.DataFr
 
 def test_importances_are_per_feature(fitted: Fitted) -> None:
     shares = importances(fitted)
-    assert set(shares) == set(RICH.feature_names)
+    assert set(shares) == set(DEFAULT_SERVICE.feature_names)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["add_on_backup"] == 0
     assert list(shares.values()) == sorted(shares.values(), reverse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model import batch, onnx_graph
 from churn.model.baseline import fit_baseline
 from churn.model.batch import score_in_blocks
@@ -21,14 +21,14 @@ USERS = 300
 @pytest.fixture(scope="module")
 def onnx_files() -> dict[str, bytes]:
     """The file of each kind of challenger, and of the contract's baseline."""
-    baseline = fit_baseline(small_world(400), RICH, n_estimators=40)
+    baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=40)
     made = {each.kind: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)}
     return {"baseline": to_onnx(baseline), **made}
 
 
 @pytest.fixture(scope="module")
 def inputs() -> Inputs:
-    return onnx_inputs(small_world(USERS, seed=5), RICH)
+    return onnx_inputs(small_world(USERS, seed=5), DEFAULT_SERVICE)
 
 
 def rows(inputs: Inputs, chosen: slice) -> Inputs:
@@ -54,7 +54,7 @@ def test_every_row_has_the_bits_that_the_api_answers(
 def test_a_large_forest_is_several_ensembles_and_gives_the_same(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    baseline = fit_baseline(small_world(400), RICH, n_estimators=40)
+    baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=40)
     whole = score(open_session(to_onnx(baseline)), inputs)
     monkeypatch.setattr(onnx_graph, "ENSEMBLE_NODES", 500)
     written = to_onnx(baseline)

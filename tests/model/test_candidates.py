@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from churn.contract.features import BASELINE, RICH, SUPPORT_AGG, Service
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, Service
 from churn.errors import ChurnError
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, profit_threshold
@@ -41,6 +41,7 @@ from churn.model.tracking import log_model_run
 from churn.months import Month
 from churn.scoring.reasons import Explaining
 from tests.model.conftest import small_world
+from tests.streamflow import SUPPORT_AGG
 
 TINY = Service("tiny", (SUPPORT_AGG,), "")
 KINDS = ("forest", "logistic", "boosting")
@@ -66,7 +67,7 @@ def test_what_is_served_is_what_was_fitted(
     kind: str, challengers: dict[str, Fitted], world: pd.DataFrame
 ) -> None:
     odd = world[:3].assign(net_service=["Carrier pigeon", "", None]).astype(object)
-    blank = world[:1].assign(**dict.fromkeys(RICH.feature_names)).astype(object)
+    blank = world[:1].assign(**dict.fromkeys(DEFAULT_SERVICE.feature_names)).astype(object)
     assert off_by(challengers[kind], pd.concat([world.astype(object), odd, blank])) < 2e-6
 
 
@@ -121,13 +122,13 @@ def test_the_candidates_are_judged_on_training_users_they_have_not_seen(fitted: 
 @pytest.mark.parametrize("kind", ["logistic", "boosting"])
 def test_noise_is_not_learned_out_of_fold(kind, world: pd.DataFrame) -> None:
     shuffled = world.assign(churn_label=world["churn_label"].sample(frac=1, random_state=1).values)
-    rows = prepare(shuffled, RICH)
+    rows = prepare(shuffled, DEFAULT_SERVICE)
     [raw] = out_of_fold(kind, rows, GRID[kind][:1])
     assert evaluate(rows.labels, 1 / (1 + np.exp(-raw)), 0.5)["auc"] == pytest.approx(0.5, abs=0.12)
 
 
 def test_the_same_rows_give_the_same_candidates(fitted: Fitted, world: pd.DataFrame) -> None:
-    again = fit_baseline(world.sample(frac=1, random_state=3), RICH, n_estimators=20)
+    again = fit_baseline(world.sample(frac=1, random_state=3), DEFAULT_SERVICE, n_estimators=20)
     for one, other in zip(candidates(fitted), candidates(again), strict=True):
         assert dataclasses.replace(one, seconds=0.0) == dataclasses.replace(other, seconds=0.0)
         first, second = (fit_challenger(c, f) for c, f in ((one, fitted), (other, again)))
@@ -216,7 +217,7 @@ def test_the_explainer_survives_its_file(kind: str, challengers: dict[str, Fitte
     assert (read.usual, read.calibration) == (made.usual, made.calibration)
     assert (read.trees is None) == (kind == "logistic")
     if read.additive:
-        inputs = onnx_inputs(challengers[kind].holdout, RICH)
+        inputs = onnx_inputs(challengers[kind].holdout, DEFAULT_SERVICE)
         raw = log_odds(kind, challengers[kind].pipeline, challengers[kind].holdout)
         np.testing.assert_allclose(read.additive.log_odds(inputs), raw, atol=1e-9)
 
@@ -224,7 +225,7 @@ def test_the_explainer_survives_its_file(kind: str, challengers: dict[str, Fitte
 @pytest.mark.parametrize("kind", KINDS)
 def test_importances_and_pictures(kind: str, challengers: dict[str, Fitted]) -> None:
     shares = importances(challengers[kind])
-    assert set(shares) == set(RICH.feature_names)
+    assert set(shares) == set(DEFAULT_SERVICE.feature_names)
     assert sum(shares.values()) == pytest.approx(1)
     assert model_report_png(challengers[kind], kind).startswith(b"\x89PNG")
 
@@ -249,7 +250,7 @@ def test_a_challenger_is_registered_and_can_be_loaded(
     np.testing.assert_allclose(found["probability"][:, 0], made.probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize(("service", "goal"), [(BASELINE, 0.828), (RICH, 0.841)])
+@pytest.mark.parametrize(("service", "goal"), [(BASELINE, 0.828), (DEFAULT_SERVICE, 0.841)])
 def test_the_real_drop_s_best_reaches_its_goal(
     service: Service, goal: float, drop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,12 +273,12 @@ BLANK = ("failed_payments_90d", "monthly_fee", "total_paid", "net_service", "use
 
 def test_columns_that_a_company_does_not_have_stop_no_kind_of_model() -> None:
     without = small_world(300).assign(**dict.fromkeys(BLANK))
-    baseline = fit_baseline(without, RICH, n_estimators=10)
+    baseline = fit_baseline(without, DEFAULT_SERVICE, n_estimators=10)
     filled = small_world(50, seed=1)  # and a later month may have them after all
     for each in candidates(baseline):
         fitted = fit_challenger(each, baseline)
         assert off_by(fitted, pd.concat([without, filled]).astype(object)) < 2e-6
         explainer = Explainer.read(explainer_of(fitted).write())
         assert not any(explainer.usual[name] for name in BLANK)
-        found = Explaining(explainer).contributions(onnx_inputs(filled, RICH))
+        found = Explaining(explainer).contributions(onnx_inputs(filled, DEFAULT_SERVICE))
         assert np.isfinite(found.values).all()

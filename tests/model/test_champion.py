@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
@@ -34,9 +34,9 @@ def test_the_version_that_the_alias_names_is_served(client: MlflowClient, fitted
 def test_load_onnx_gives_what_scoring_needs(mlflow: str, fitted: Fitted) -> None:
     made = log_model_run(fitted, month=JANUARY, fingerprint="january", lineage={})
     onnx, schema, tags = load_onnx(made.version)
-    assert schema == FeatureSchema.of(RICH)
+    assert schema == FeatureSchema.of(DEFAULT_SERVICE)
     assert tags["as_of"] == "2024-01-31"
-    found = score(open_session(onnx), onnx_inputs(fitted.holdout, RICH))
+    found = score(open_session(onnx), onnx_inputs(fitted.holdout, DEFAULT_SERVICE))
     assert abs(found - fitted.probabilities).max() < 1e-6
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import onnx_inputs_of_rows
@@ -14,7 +14,7 @@ from tests.model.conftest import small_world
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(), RICH, n_estimators=50)
+    baseline = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=50)
     challengers = {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
     return {"baseline": baseline, **challengers}
 
@@ -22,10 +22,14 @@ def models() -> dict[str, Fitted]:
 @pytest.mark.parametrize("kind", ["baseline", "forest", "logistic", "boosting"])
 def test_alone_and_in_company_are_the_same_bits(kind: str, models: dict[str, Fitted]) -> None:
     session = open_session(to_onnx(models[kind]))
-    frame = small_world(1000, seed=3)[RICH.feature_names].astype(object)
+    frame = small_world(1000, seed=3)[DEFAULT_SERVICE.feature_names].astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
-    alone = np.concatenate([score(session, onnx_inputs_of_rows([row], RICH)) for row in rows])
+    alone = np.concatenate(
+        [score(session, onnx_inputs_of_rows([row], DEFAULT_SERVICE)) for row in rows]
+    )
     for size in (2, 7, 64, 1000):
         batches = [rows[at : at + size] for at in range(0, len(rows), size)]
-        found = np.concatenate([score(session, onnx_inputs_of_rows(b, RICH)) for b in batches])
+        found = np.concatenate(
+            [score(session, onnx_inputs_of_rows(b, DEFAULT_SERVICE)) for b in batches]
+        )
         assert found.tobytes() == alone.tobytes()

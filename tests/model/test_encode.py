@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.contract.features import BASELINE, RICH, SERVICES, Service
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, SERVICES, Service
 from churn.errors import ChurnError
 from churn.lake import ARROW_TYPES
 from churn.model.encode import (
@@ -23,7 +23,7 @@ VALUES = {
     "Float64": st.one_of(st.none(), st.floats(0, 1e8)),
     "Float32": st.one_of(st.none(), st.floats(-1e6, 1e6, width=32), st.just(-0.0)),
 }
-ROW = st.fixed_dictionaries({f.name: VALUES[f.dtype] for f in RICH.features})
+ROW = st.fixed_dictionaries({f.name: VALUES[f.dtype] for f in DEFAULT_SERVICE.features})
 DTYPES = {"String": "string", "Bool": "boolean", "Int64": "Int64", "Float32": "Float32"}
 DTYPES["Float64"] = "Float64"
 
@@ -32,20 +32,20 @@ def nullable(rows: list[dict[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             f.name: pd.array([row[f.name] for row in rows], dtype=DTYPES[f.dtype])
-            for f in RICH.features
+            for f in DEFAULT_SERVICE.features
         }
     )
 
 
 @given(st.lists(ROW, min_size=1, max_size=5))
 def test_frames_and_rows_become_the_same_inputs(rows: list[dict[str, object]]) -> None:
-    of_rows = onnx_inputs_of_rows(rows, FeatureSchema.of(RICH))
+    of_rows = onnx_inputs_of_rows(rows, FeatureSchema.of(DEFAULT_SERVICE))
     for frame in (
         pd.DataFrame(rows, dtype=object),
         nullable(rows),
-        model_frame(nullable(rows), RICH),
+        model_frame(nullable(rows), DEFAULT_SERVICE),
     ):
-        of_frame = onnx_inputs(frame, RICH)
+        of_frame = onnx_inputs(frame, DEFAULT_SERVICE)
         assert of_frame["categorical"].tolist() == of_rows["categorical"].tolist()
         assert of_frame["numeric"].tobytes() == of_rows["numeric"].tobytes()
         assert of_frame["numeric"].dtype == of_rows["numeric"].dtype == np.float32
@@ -53,17 +53,17 @@ def test_frames_and_rows_become_the_same_inputs(rows: list[dict[str, object]]) -
 
 @given(st.lists(ROW, max_size=5))
 def test_arrow_tables_and_rows_become_the_same_inputs(rows: list[dict[str, object]]) -> None:
-    of_rows = onnx_inputs_of_rows(rows, FeatureSchema.of(RICH))
-    schema = pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in RICH.features])
+    of_rows = onnx_inputs_of_rows(rows, FeatureSchema.of(DEFAULT_SERVICE))
+    schema = pa.schema([(f.name, ARROW_TYPES[f.dtype]) for f in DEFAULT_SERVICE.features])
     table = pa.Table.from_pylist(rows, schema=schema)
     for each in (table, pa.concat_tables([table.slice(0, 1), table.slice(1)])):
-        of_table = onnx_inputs_of_table(each, RICH)
+        of_table = onnx_inputs_of_table(each, DEFAULT_SERVICE)
         assert of_table["categorical"].tolist() == of_rows["categorical"].tolist()
         assert of_table["numeric"].tobytes() == of_rows["numeric"].tobytes()
 
 
 def test_unknown_is_neither_true_nor_zero(world: pd.DataFrame) -> None:
-    encoded = model_frame(world, RICH)
+    encoded = model_frame(world, DEFAULT_SERVICE)
     unknown = world["plan_stream_tv"].isna()
     assert unknown.any()
     assert encoded.loc[unknown, "plan_stream_tv"].isna().all()
@@ -83,8 +83,8 @@ def test_columns_are_the_services_in_order(service: Service, world: pd.DataFrame
 
 
 def test_encoding_twice_changes_nothing(world: pd.DataFrame) -> None:
-    once = model_frame(world, RICH)
-    pd.testing.assert_frame_equal(model_frame(once, RICH), once)
+    once = model_frame(world, DEFAULT_SERVICE)
+    pd.testing.assert_frame_equal(model_frame(once, DEFAULT_SERVICE), once)
 
 
 def test_no_rows_keep_their_shape(world: pd.DataFrame) -> None:
@@ -108,6 +108,6 @@ def test_text_in_a_number_is_named(world: pd.DataFrame) -> None:
 
 
 def test_schema_reads_what_it_writes() -> None:
-    schema = FeatureSchema.of(RICH, threshold=0.4)
+    schema = FeatureSchema.of(DEFAULT_SERVICE, threshold=0.4)
     assert FeatureSchema.read(schema.write()) == schema
     assert FeatureSchema.of(BASELINE).categorical_cols == ["net_service"]

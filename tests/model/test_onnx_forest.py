@@ -8,12 +8,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from churn.contract.features import BASELINE, RICH, SUPPORT_AGG, USERS_PROFILE, Service, View
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, Service, View
 from churn.model.baseline import fit_baseline, new_pipeline
 from churn.model.encode import FeatureSchema, model_frame, onnx_inputs, onnx_inputs_of_rows
 from churn.model.fitted import Fitted
 from churn.model.onnx_forest import TOLERANCE, max_difference, to_onnx
 from churn.model.onnx_graph import floor32, open_session, score
+from tests.streamflow import SUPPORT_AGG, USERS_PROFILE
 
 FLOAT32 = st.floats(width=32, allow_nan=False)
 # Two columns, no category: every split is about a float32.
@@ -44,34 +45,38 @@ def test_a_valid_onnx_model(fitted: Fitted) -> None:
 
 
 def test_every_user_gets_the_pipelines_probability(fitted: Fitted, world: pd.DataFrame) -> None:
-    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), world, RICH) < 1e-6
+    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), world, DEFAULT_SERVICE) < 1e-6
 
 
 def test_unknown_categories_and_all_unknown_rows(fitted: Fitted, world: pd.DataFrame) -> None:
     odd = world[:3].assign(net_service=["Carrier pigeon", "", None])
-    blank = world[:1].assign(**dict.fromkeys(RICH.feature_names))
+    blank = world[:1].assign(**dict.fromkeys(DEFAULT_SERVICE.feature_names))
     rows = pd.concat([odd.astype(object), blank.astype(object)])
     written = to_onnx(fitted.pipeline)
-    assert max_difference(fitted.pipeline, written, rows, RICH) < 1e-6
-    by_row = onnx_inputs_of_rows([dict.fromkeys(RICH.feature_names)], FeatureSchema.of(RICH))
-    by_frame = score(open_session(written), onnx_inputs(blank, RICH))
+    assert max_difference(fitted.pipeline, written, rows, DEFAULT_SERVICE) < 1e-6
+    by_row = onnx_inputs_of_rows(
+        [dict.fromkeys(DEFAULT_SERVICE.feature_names)], FeatureSchema.of(DEFAULT_SERVICE)
+    )
+    by_frame = score(open_session(written), onnx_inputs(blank, DEFAULT_SERVICE))
     assert score(open_session(written), by_row).tolist() == by_frame.tolist()
 
 
 def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFrame) -> None:
-    rows = model_frame(world, RICH)
+    rows = model_frame(world, DEFAULT_SERVICE)
     thresholds: dict[int, set[float]] = {}
     for tree in fitted.pipeline["forest"].estimators_:
         # A split of known from unknown is at infinity, which is no value of a feature.
         inner = (tree.tree_.children_left >= 0) & np.isfinite(tree.tree_.threshold)
         for at, value in zip(tree.tree_.feature[inner], tree.tree_.threshold[inner], strict=True):
             thresholds.setdefault(int(at), set()).add(float(value))
-    first_numeric = len(fitted.pipeline["encode"].get_feature_names_out()) - len(RICH.numeric_cols)
-    for at, name in enumerate(RICH.numeric_cols):
+    first_numeric = len(fitted.pipeline["encode"].get_feature_names_out()) - len(
+        DEFAULT_SERVICE.numeric_cols
+    )
+    for at, name in enumerate(DEFAULT_SERVICE.numeric_cols):
         exact = np.array(sorted(thresholds.get(first_numeric + at, {0.0})), dtype=np.float32)
         near = [exact, *(np.nextafter(exact, np.float32(to)) for to in (-np.inf, np.inf))]
         rows[name] = np.resize(np.concatenate(near), len(rows))
-    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), rows, RICH) < 1e-6
+    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), rows, DEFAULT_SERVICE) < 1e-6
 
 
 @hypothesis_settings(max_examples=60)
@@ -113,17 +118,19 @@ def test_categories_only(world: pd.DataFrame) -> None:
 
 def test_no_rows_and_the_unit_interval(fitted: Fitted, world: pd.DataFrame) -> None:
     session = open_session(to_onnx(fitted.pipeline))
-    assert score(session, onnx_inputs(world[:0], RICH)).shape == (0,)
-    found = score(session, onnx_inputs(world, RICH))
+    assert score(session, onnx_inputs(world[:0], DEFAULT_SERVICE)).shape == (0,)
+    found = score(session, onnx_inputs(world, DEFAULT_SERVICE))
     assert 0 <= found.min() <= found.max() <= 1
 
 
 def test_a_wrong_model_is_seen(fitted: Fitted, world: pd.DataFrame) -> None:
-    other = fit_baseline(world, RICH, n_estimators=3)
-    assert max_difference(other.pipeline, to_onnx(fitted.pipeline), world, RICH) > TOLERANCE
+    other = fit_baseline(world, DEFAULT_SERVICE, n_estimators=3)
+    assert (
+        max_difference(other.pipeline, to_onnx(fitted.pipeline), world, DEFAULT_SERVICE) > TOLERANCE
+    )
 
 
-@pytest.mark.parametrize("service", [BASELINE, RICH], ids=lambda service: service.name)
+@pytest.mark.parametrize("service", [BASELINE, DEFAULT_SERVICE], ids=lambda service: service.name)
 def test_the_real_drop(service: Service, drop: pd.DataFrame) -> None:
     fitted = fit_baseline(drop, service)
     difference = max_difference(fitted.pipeline, to_onnx(fitted.pipeline), drop, service)

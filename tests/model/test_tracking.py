@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model import tracking
@@ -119,15 +119,15 @@ def test_the_artefacts(log: Log, client: MlflowClient, tmp_path: Path, world: pd
     tracked = log()
     folder = Path(client.download_artifacts(tracked.run_id, "", str(tmp_path)))
     schema = json.loads((folder / "feature_schema.json").read_text())
-    assert schema["categorical_cols"] == RICH.categorical_cols
-    assert schema["numeric_cols"] == RICH.numeric_cols
-    assert FeatureSchema(**schema) == FeatureSchema.of(RICH)
+    assert schema["categorical_cols"] == DEFAULT_SERVICE.categorical_cols
+    assert schema["numeric_cols"] == DEFAULT_SERVICE.numeric_cols
+    assert FeatureSchema(**schema) == FeatureSchema.of(DEFAULT_SERVICE)
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage["deliveries"][0]["sha256"] == "ab12"
     assert (folder / "plots/model_report.png").read_bytes() == tracked.report_png
     onnx = (folder / tracked.tags["onnx_path"]).read_bytes()
     assert hashlib.sha256(onnx).hexdigest() == tracked.tags["onnx_sha256"]
-    assert score(open_session(onnx), onnx_inputs(world, RICH)).shape == (300,)
+    assert score(open_session(onnx), onnx_inputs(world, DEFAULT_SERVICE)).shape == (300,)
 
 
 def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitted: Fitted) -> None:
@@ -145,7 +145,7 @@ def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitte
     found = loaded.predict_proba(fitted.holdout)[:, 1]
     assert found.tobytes() == fitted.probabilities.tobytes()
     model = mlflow_package.models.get_model_info(uri)
-    assert model.signature.inputs.input_names() == RICH.feature_names
+    assert model.signature.inputs.input_names() == DEFAULT_SERVICE.feature_names
     assert model.flavors["sklearn"]["skops_trusted_types"] == TRUSTED_TYPES
     scored = mlflow_package.pyfunc.load_model(uri).predict(fitted.holdout)
     np.testing.assert_array_equal(scored[:, 1], fitted.probabilities)
@@ -153,7 +153,7 @@ def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitte
 
 def test_the_same_model_is_one_version(log: Log, client: MlflowClient, world: pd.DataFrame) -> None:
     first = log()
-    again = log(fitted=fit_baseline(world[::-1], RICH, n_estimators=20))
+    again = log(fitted=fit_baseline(world[::-1], DEFAULT_SERVICE, n_estimators=20))
     assert (again.version, again.run_id, again.reused) == (first.version, first.run_id, True)
     assert again.report_png == first.report_png
     assert again.onnx_max_difference == first.onnx_max_difference <= 1e-5
@@ -167,7 +167,7 @@ def test_another_month_service_fit_or_data_is_another_version(
         log(),
         log(month=JANUARY.next),
         log(fitted=fit_baseline(world, BASELINE, n_estimators=20)),
-        log(fitted=fit_baseline(world, RICH, n_estimators=19)),
+        log(fitted=fit_baseline(world, DEFAULT_SERVICE, n_estimators=19)),
         log(fingerprint="other data"),
         log(tags={"as_known": "2024-05-01", "dagster_run_id": ""}),
     ]

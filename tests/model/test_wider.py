@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.evaluation.metrics import evaluate
 from churn.mlflow_client import mlflow_client
 from churn.model.calibration import fit_calibration
@@ -45,7 +45,7 @@ def users(frame: pd.DataFrame, *, held: bool) -> set[str]:
 def test_all_months_are_fitted_on_and_the_newest_is_held_out(
     world: dict[Month, pd.DataFrame],
 ) -> None:
-    rows = pooled([JANUARY, FEBRUARY, MARCH], RICH)
+    rows = pooled([JANUARY, FEBRUARY, MARCH], DEFAULT_SERVICE)
     assert rows.months == 3
     assert len(rows.labels) == sum(len(users(frame, held=False)) for frame in world.values())
     assert set(rows.features.index[rows.judges]) == users(world[MARCH], held=False)
@@ -54,7 +54,7 @@ def test_all_months_are_fitted_on_and_the_newest_is_held_out(
 
 
 def test_the_newest_month_alone_judges(world: dict[Month, pd.DataFrame]) -> None:
-    rows = pooled([JANUARY, FEBRUARY, MARCH], RICH)
+    rows = pooled([JANUARY, FEBRUARY, MARCH], DEFAULT_SERVICE)
     chosen = tuned(POOLED_KIND, rows)
     assert chosen.months == 3
     assert chosen.name == "logistic on churn_rich, 3 months"

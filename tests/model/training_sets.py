@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.months import Month
 from churn.population.simulate import play
 from churn.training.dataset import schema, training_set_path
@@ -20,7 +20,7 @@ def frames(users: int, months: int, seed: int = 0) -> dict[Month, pd.DataFrame]:
     found = {}
     for played in play(first=JANUARY, months=months, users=users, seed=seed):
         joined = functools.reduce(lambda a, b: a.merge(b, on="user_id"), played.tables.values())
-        rows = joined.reindex(columns=["user_id", *RICH.feature_names, "churn_label"])
+        rows = joined.reindex(columns=["user_id", *DEFAULT_SERVICE.feature_names, "churn_label"])
         found[played.month] = rows.assign(as_of=played.month.as_of).sort_values("user_id")
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, SUBSCRIPTIONS, USERS, Table
+from churn.contract.tables import LABELS, PROFILE_TABLES, USERS, Table
 from churn.database import connect
 from churn.deliveries import deliver, in_force
 from churn.due import JOBS, Attempt, Due, look
@@ -25,6 +25,7 @@ from churn.settings import get_settings
 from churn.snapshots import build_snapshot
 from tests.deliveries.small import NOW
 from tests.plausibility.worlds import FIRST
+from tests.streamflow import SUBSCRIPTIONS
 
 pytestmark = pytest.mark.usefixtures("settings")
 JANUARY, FEBRUARY, MARCH = FIRST, FIRST.next, FIRST.shift(2)

@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.contract.tables import (
-    BY_NAME,
-    LABELS,
-    PAYMENTS,
-    SUBSCRIPTIONS,
-    SUPPORT,
-    USAGE,
-    USERS,
-    Table,
-)
+from churn.contract.tables import BY_NAME, LABELS, USERS, Table
 from churn.plausibility.label_rules import (
     Leavers,
     labels_agree,
@@ -39,6 +30,7 @@ from tests.plausibility.worlds import (
     played,
     rules,
 )
+from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE
 
 seeds = st.integers(0, 10_000)
 

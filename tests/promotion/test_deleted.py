@@ -2,7 +2,7 @@
 
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from churn.database import connect
 from churn.errors import ChurnError
@@ -21,7 +21,7 @@ WHY = "tried by hand"
 
 def registered(seed: int) -> str:
     """Register a small model; the same one again where its version is gone."""
-    fitted = fit_baseline(small_world(seed=seed), RICH, n_estimators=2)
+    fitted = fit_baseline(small_world(seed=seed), DEFAULT_SERVICE, n_estimators=2)
     return log_model_run(fitted, month=JANUARY, fingerprint=f"{seed}", lineage={}).version
 
 

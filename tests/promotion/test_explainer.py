@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
@@ -26,16 +26,18 @@ def registered(fitted: Fitted) -> str:
 
 
 def test_read_back_verified_or_none(mlflow_settings: Settings) -> None:
-    baseline = fit_baseline(small_world(), RICH, n_estimators=10)
+    baseline = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=10)
     parameters = GRID["logistic"][0]
-    logistic = Candidate("logistic", RICH, parameters, Calibration(0.9, 0.1), 0.7, 0.5, 0.2, 1.0)
+    logistic = Candidate(
+        "logistic", DEFAULT_SERVICE, parameters, Calibration(0.9, 0.1), 0.7, 0.5, 0.2, 1.0
+    )
     challenger = fit_challenger(logistic, baseline)
     assert read_explainer(registered(baseline)) is None
 
     version = registered(challenger)
     found = read_explainer(version)
     assert found is not None
-    inputs = onnx_inputs(challenger.holdout, RICH)
+    inputs = onnx_inputs(challenger.holdout, DEFAULT_SERVICE)
     kept, made = (
         Explaining(each).contributions(inputs) for each in (found, explainer_of(challenger))
     )

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from api.champion import POLL_SECONDS
 from churn.cli.main import app
-from churn.contract.features import BASELINE, RICH
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.mlflow_client import mlflow_client
 from churn.model.baseline import fit_baseline
@@ -82,7 +82,7 @@ def stream(mlflow_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def test_promote_and_rollback_without_a_failed_request(stream: Stream) -> None:
-    rich = fit_baseline(small_world(), RICH, n_estimators=5)
+    rich = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=5)
     other = replace(fit_baseline(small_world(seed=1), BASELINE, n_estimators=300), threshold=0.25)
     one, two = (
         log_model_run(fitted, month=JANUARY, fingerprint=name, lineage={}).version
@@ -108,7 +108,7 @@ def test_promote_and_rollback_without_a_failed_request(stream: Stream) -> None:
     assert POLL_SECONDS < 5  # what is promised; how long it took here says more of the machine
     # whole: never the threshold or the features of one with the model of the other
     assert {answer[2:] for answer in stream.answers} == {
-        (one, 0.5, RICH.name),
+        (one, 0.5, DEFAULT_SERVICE.name),
         (two, 0.25, BASELINE.name),
     }
     assert [e.kind for e in ledger.entries()] == [

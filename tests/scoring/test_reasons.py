@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import onnx_inputs
@@ -27,7 +27,7 @@ COLUMNS = 3
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(400), RICH, n_estimators=15)
+    baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=15)
     return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
 
 
@@ -149,7 +149,7 @@ def test_contributions_add_up_to_the_served_score(
 ) -> None:
     made = challengers[kind]
     explaining = Explaining(explainer_of(made))
-    found = explaining.contributions(onnx_inputs(made.holdout, RICH))
+    found = explaining.contributions(onnx_inputs(made.holdout, DEFAULT_SERVICE))
     total = found.values.sum(axis=1) + found.base
     assert made.calibration is not None
     if kind == "forest":
@@ -158,7 +158,7 @@ def test_contributions_add_up_to_the_served_score(
         raw = log_odds(made.kind, made.pipeline, made.holdout)
         served = made.calibration.slope * raw + made.calibration.intercept
     np.testing.assert_allclose(total, served, atol=1e-4)
-    assert found.names == [*RICH.categorical_cols, *RICH.numeric_cols]
+    assert found.names == [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,7 +166,9 @@ def test_contributions_are_about_the_mean_training_user(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
     made = challengers[kind]
-    found = Explaining(explainer_of(made)).contributions(onnx_inputs(made.data.features, RICH))
+    found = Explaining(explainer_of(made)).contributions(
+        onnx_inputs(made.data.features, DEFAULT_SERVICE)
+    )
     if kind == "logistic":
         np.testing.assert_allclose(found.values.mean(axis=0), 0, atol=1e-9)
     unknown = found.names.index("add_on_backup")  # nobody's value is known: it tells nobody apart
@@ -176,7 +178,7 @@ def test_contributions_are_about_the_mean_training_user(
 def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fitted]) -> None:
     made = challengers["logistic"]
     explaining = Explaining(explainer_of(made))
-    inputs = onnx_inputs(made.holdout, RICH)
+    inputs = onnx_inputs(made.holdout, DEFAULT_SERVICE)
     for reasons in explaining.reasons(inputs):
         values = [reason.contribution for reason in reasons]
         assert values == sorted(values, reverse=True)
@@ -194,7 +196,7 @@ def test_the_words_of_a_list_are_those_of_its_reasons(
 ) -> None:
     made = challengers[kind]
     explaining = Explaining(explainer_of(made))
-    inputs = onnx_inputs(made.holdout, RICH)
+    inputs = onnx_inputs(made.holdout, DEFAULT_SERVICE)
     words = explaining.words(inputs)
     for row, reasons in zip(words, explaining.reasons(inputs), strict=True):
         assert row == [*(r.words for r in reasons), *[None] * (3 - len(reasons))]
@@ -211,7 +213,7 @@ def test_words() -> None:
 
 def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
     for kind in KINDS:
-        empty = onnx_inputs(challengers[kind].holdout[:0], RICH)
+        empty = onnx_inputs(challengers[kind].holdout[:0], DEFAULT_SERVICE)
         explaining = Explaining(explainer_of(challengers[kind]))
         assert explaining.reasons(empty) == explaining.words(empty) == []
 

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from churn.contract.features import PAYMENTS_AGG, SUPPORT_AGG, View
+from churn.contract.features import View
 from churn.lake import lake_file, schema_of, write_file
 from churn.months import Month, months_between
+from tests.streamflow import PAYMENTS_AGG, SUPPORT_AGG
 
 VIEWS = (PAYMENTS_AGG, SUPPORT_AGG)
 FEATURES = [feature.name for view in VIEWS for feature in view.features]

@@ -10,7 +10,7 @@ from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from churn.contract.features import BASELINE, PAYMENTS_AGG, RICH, SUBS_PROFILE, USAGE_AGG, VIEWS
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, VIEWS
 from churn.database import connect
 from churn.online import publish
 from churn.online_state import online_state
@@ -18,6 +18,7 @@ from churn.settings import Settings
 from feature_repo.online_store import WideRowOnlineStore
 from feature_repo.store import apply_features, open_store
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put_profile
+from tests.streamflow import PAYMENTS_AGG, SUBS_PROFILE, USAGE_AGG
 
 VALUES = {
     "months_active": Value(int64_val=2**31 - 1),
@@ -147,7 +148,7 @@ def test_without_blocking_the_answers_are_the_same(store: FeatureStore) -> None:
     put_profile(JANUARY, ["a", "b"], monthly_fee=29.85, plan_stream_tv=None)
     publish(JANUARY)
     asked = {
-        "features": store.get_feature_service(RICH.name),
+        "features": store.get_feature_service(DEFAULT_SERVICE.name),
         "entity_rows": [{"user_id": user} for user in ("b", "nobody", "a", "b")],
     }
     view = store.get_feature_view(SUBS_PROFILE.name)

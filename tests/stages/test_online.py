@@ -8,7 +8,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from churn.contract.features import VIEWS
-from churn.contract.tables import USAGE
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.online import publish
@@ -16,6 +15,7 @@ from churn.online_reads import newest_publication
 from churn.online_state import online_state
 from churn.settings import Settings
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put, put_profile, write_month
+from tests.streamflow import USAGE
 
 pytestmark = pytest.mark.usefixtures("settings")
 

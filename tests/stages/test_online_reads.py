@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import psycopg
 import pytest
 
-from churn.contract.features import RICH, SUPPORT_AGG, USAGE_AGG, VIEWS, View
-from churn.contract.tables import USAGE
+from churn.contract.features import DEFAULT_SERVICE, VIEWS, View
 from churn.database import connect
 from churn.online import publish
 from churn.online_reads import CONNECTION, OnlineRow, read_rows, read_rows_async
 from churn.settings import Settings, get_settings
 from tests.stages.world import FEBRUARY, JANUARY, put_profile
+from tests.streamflow import SUPPORT_AGG, USAGE, USAGE_AGG
 
 Read = Callable[[Sequence[str], Sequence[View]], tuple[dt.datetime | None, list[OnlineRow]]]
 
@@ -40,7 +40,7 @@ def test_rows_come_in_the_order_asked_with_the_newest_publication(read: Read) ->
     put_profile(FEBRUARY, ["a", "c"], monthly_fee=0.1, plan_stream_tv=None)
     publish(JANUARY)
     publish(FEBRUARY)
-    newest, rows = read(["c", "nobody", "b", "c"], RICH.views)
+    newest, rows = read(["c", "nobody", "b", "c"], DEFAULT_SERVICE.views)
     assert newest == FEBRUARY.as_of
     assert [(r.user_id, r.as_of, r.known_at) for r in rows] == [
         ("c", FEBRUARY.as_of, FEBRUARY.as_of),
@@ -48,11 +48,11 @@ def test_rows_come_in_the_order_asked_with_the_newest_publication(read: Read) ->
         ("b", JANUARY.as_of, JANUARY.as_of),
         ("c", FEBRUARY.as_of, FEBRUARY.as_of),
     ]
-    assert all(list(row.values) == RICH.feature_names for row in rows)
+    assert all(list(row.values) == DEFAULT_SERVICE.feature_names for row in rows)
     assert [row.values["monthly_fee"] for row in rows] == [0.1, None, 29.85, 0.1]
     assert rows[0].values["plan_stream_tv"] is None
     assert rows[0].missing_views == []
-    assert rows[1].missing_views == [view.name for view in RICH.views]
+    assert rows[1].missing_views == [view.name for view in DEFAULT_SERVICE.views]
     assert set(rows[1].values.values()) == {None}
 
 

@@ -2,10 +2,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from churn.contract.tables import PAYMENTS
 from churn.database import connect
 from churn.database.partitions import ensure_month, exists, new_partition, snapshot_partition
 from tests.stages.world import FEBRUARY, JANUARY
+from tests.streamflow import PAYMENTS
 
 pytestmark = pytest.mark.usefixtures("settings")
 PARENT = sql.Identifier(PAYMENTS.snapshot)

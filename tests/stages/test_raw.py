@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from churn.contract.tables import PAYMENTS, USERS
+from churn.contract.tables import USERS
 from churn.database import connect
 from churn.deliveries import RefusedDrop, accepted, deliver, in_force
 from churn.promotion.arrivals import read_arrivals
@@ -15,6 +15,7 @@ from churn.raw import load_raw
 from churn.settings import Settings
 from churn.snapshots import build_snapshot
 from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, write_drop
+from tests.streamflow import PAYMENTS
 
 HOUR = dt.timedelta(hours=1)
 WITHOUT_LABELS = ("labels.csv",)

@@ -8,8 +8,7 @@ from api.champion import ChampionWatcher
 from api.main import create_app
 from api.parts import Parts
 from api.store import StorePart, open_store_reader
-from churn.contract.features import SUBS_CONTRACT
-from churn.contract.tables import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE, USERS
+from churn.contract.tables import USERS
 from churn.lake import lake_file, write_file
 from churn.online import publish
 from churn.settings import Settings, get_settings
@@ -18,6 +17,7 @@ from feature_repo.store import apply_features
 from tests.api.fakes import MemoryRegistry
 from tests.servers import served
 from tests.stages.world import JANUARY, put, put_profile, write_month
+from tests.streamflow import PAYMENTS, SUBS_CONTRACT, SUBSCRIPTIONS, SUPPORT, USAGE
 
 
 @pytest.fixture

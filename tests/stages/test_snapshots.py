@@ -3,12 +3,12 @@ import datetime as dt
 import pytest
 from psycopg import sql
 
-from churn.contract.tables import PAYMENTS
 from churn.database import connect
 from churn.database.partitions import exists, new_partition, raw_partition, snapshot_partition
 from churn.errors import ChurnError
 from churn.snapshots import SnapshotMonth, build_snapshot, current_rows
 from tests.stages.world import FEBRUARY, JANUARY, LATER
+from tests.streamflow import PAYMENTS
 
 pytestmark = pytest.mark.usefixtures("settings")
 STILL_LATER = LATER + dt.timedelta(days=1)

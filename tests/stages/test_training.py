@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import PAYMENTS_AGG, RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.tables import LABELS
 from churn.errors import ChurnError
 from churn.lake import lake_file, write_file
@@ -16,6 +16,7 @@ from churn.training.dataset import (
 )
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month
+from tests.streamflow import PAYMENTS_AGG
 
 USERS = ["b", "a", "d", "c"]
 
@@ -35,7 +36,12 @@ def test_one_row_per_label_sorted_typed_and_repeatable() -> None:
     put(LABELS, JANUARY, USERS)
     made = build_training_set(JANUARY)
     assert made.rows["user_id"].to_pylist() == ["a", "b", "c", "d"]
-    assert made.rows.column_names == ["user_id", "as_of", *RICH.feature_names, "churn_label"]
+    assert made.rows.column_names == [
+        "user_id",
+        "as_of",
+        *DEFAULT_SERVICE.feature_names,
+        "churn_label",
+    ]
     assert made.fingerprint == build_training_set(JANUARY).fingerprint
     assert made.fingerprint == read_training_set(JANUARY).fingerprint
     first = made.path.read_bytes()

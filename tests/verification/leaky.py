@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.tables import Table
 from churn.months import Month
 from churn.population.simulate import PlayedMonth, play
@@ -22,7 +22,7 @@ def played(users: int, months: int, seed: int) -> tuple[PlayedMonth, ...]:
 def frame(month: PlayedMonth) -> pd.DataFrame:
     """The month as a training set would be: one row per user, features of the richer service, label."""
     joined = functools.reduce(lambda a, b: a.merge(b, on="user_id"), month.tables.values())
-    return joined.reindex(columns=["user_id", *RICH.feature_names, "churn_label"])
+    return joined.reindex(columns=["user_id", *DEFAULT_SERVICE.feature_names, "churn_label"])
 
 
 def truth_of(month: PlayedMonth, users: Any) -> np.ndarray:

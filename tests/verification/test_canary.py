@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import RICH
+from churn.contract.features import DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import GRID, new_candidate, steady
@@ -23,7 +23,7 @@ CLEAN_SEEDS = range(20)
 
 
 def forest(rows) -> Fitted:
-    return fit_baseline(rows, RICH, n_estimators=40)
+    return fit_baseline(rows, DEFAULT_SERVICE, n_estimators=40)
 
 
 def verdict_on(fitted: Fitted, month):
@@ -53,7 +53,7 @@ def test_a_copy_that_is_wrong_half_the_time_is_no_leak() -> None:
 @pytest.mark.parametrize("seed", CLEAN_SEEDS)
 def test_clean_data_never_alarm(seed: int) -> None:
     month = played(1_000, 2, seed)[1]
-    rows = prepare(frame(month), RICH)
+    rows = prepare(frame(month), DEFAULT_SERVICE)
     truth = truth_of(month, rows.holdout.index)
     scores = [truth]  # the best that a model can be is no leak
     for kind in ("logistic", "boosting"):

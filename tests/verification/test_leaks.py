@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from churn.contract.features import RICH
-from churn.contract.tables import LABELS, PAYMENTS
+from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.tables import LABELS
 from churn.deliveries import deliver
 from churn.model.baseline import fit_baseline
 from churn.model.fitted import Fitted
@@ -21,6 +21,7 @@ from feature_repo.store import apply_features
 from tests.flow.states import NOW
 from tests.graph.months import close
 from tests.stages.world import LATER, write_month
+from tests.streamflow import PAYMENTS
 from tests.verification.leaky import (
     FEBRUARY,
     JANUARY,
@@ -48,7 +49,7 @@ def oracle(drops: Path, settings, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fitted(rows: pd.DataFrame) -> Fitted:
-    return fit_baseline(rows, RICH, n_estimators=40)
+    return fit_baseline(rows, DEFAULT_SERVICE, n_estimators=40)
 
 
 @pytest.fixture(scope="module")

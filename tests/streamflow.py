@@ -1,0 +1,21 @@
+"""The tables and views of StreamFlow's own contract, by the names that tests use."""
+
+from churn.contract.features import VIEW_BY_NAME
+from churn.contract.tables import BY_NAME, USERS
+
+SUBSCRIPTIONS = BY_NAME["subscriptions"]
+USAGE = BY_NAME["usage_agg_30d"]
+PAYMENTS = BY_NAME["payments_agg_90d"]
+SUPPORT = BY_NAME["support_agg_90d"]
+
+SUBS_PROFILE = VIEW_BY_NAME["subs_profile_fv"]
+USAGE_AGG = VIEW_BY_NAME["usage_agg_30d_fv"]
+PAYMENTS_AGG = VIEW_BY_NAME["payments_agg_90d_fv"]
+SUPPORT_AGG = VIEW_BY_NAME["support_agg_90d_fv"]
+SUBS_CONTRACT = VIEW_BY_NAME["subs_contract_fv"]
+USERS_PROFILE = VIEW_BY_NAME["users_profile_fv"]
+
+__all__ = [
+    "PAYMENTS", "PAYMENTS_AGG", "SUBSCRIPTIONS", "SUBS_CONTRACT", "SUBS_PROFILE", "SUPPORT", "SUPPORT_AGG",
+    "USAGE", "USAGE_AGG", "USERS", "USERS_PROFILE",
+]  # fmt: skip
