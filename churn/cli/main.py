@@ -4,6 +4,7 @@ import typer
 
 from churn.cli.actions import actions
 from churn.cli.confirm import confirm
+from churn.cli.contract import contract
 from churn.cli.deliver import deliver
 from churn.cli.demo import demo
 from churn.cli.down import down
@@ -52,6 +53,7 @@ app.command(
     rich_help_panel=_DATA,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(feast)
+app.add_typer(contract, name="contract", rich_help_panel=_DATA)
 app.command(rich_help_panel=_RELEASES)(ledger)
 app.command(rich_help_panel=_RELEASES)(promote)
 app.command(rich_help_panel=_RELEASES)(rollback)

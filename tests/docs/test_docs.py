@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from churn.cli.main import app
-from churn.contract.tables import TABLES
+from churn.contract.export import files_table, with_table
+from churn.contract.tables import CONTRACT
 from tests.variables import known_variables
 
 ROOT = Path(__file__).parents[2]
@@ -119,14 +120,9 @@ def test_the_assets_listed_are_the_graphs() -> None:
 
 
 def test_the_columns_of_a_drop_are_the_contracts() -> None:
-    rows = dict(re.findall(r"^\| (\w+)\.csv \| (.*) \|$", text_of(ROOT / "README.md"), re.M))
-    assert list(rows) == [table.name for table in TABLES]
-    for table in TABLES:
-        required, _, optional = rows[table.name].partition("; optional ")
-        names = [re.match(r"\w+", item.strip()) for item in required.split(":")[0].split(",")]
-        assert [n[0] for n in names if n] == [c.name for c in table.columns if not c.optional]
-        told = optional.split(", ") if optional else []
-        assert told == [column.name for column in table.columns if column.optional]
+    """`churn contract show --files --into README.md` writes them."""
+    readme = text_of(ROOT / "README.md")
+    assert with_table(readme, files_table(CONTRACT)) == readme
 
 
 def test_the_pictures_are_small() -> None:

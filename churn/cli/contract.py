@@ -1,0 +1,184 @@
+"""`churn contract`: the declaration of a business and its exports, looked at, compared and applied."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from churn.cli.screen import err, out
+from churn.errors import ChurnError
+
+if TYPE_CHECKING:
+    from churn.contract.structure import Contract
+
+contract = typer.Typer(
+    no_args_is_help=True,
+    help="""The contract: one file that declares tables, columns, features and labels.
+
+    Everything follows from it: the rules at the door, the tables, the feature services, the API. The
+    default is StreamFlow's own; CHURN_CONTRACT names another. `docs/contract.md` says how to write one.
+
+    **Examples**
+
+    - `churn contract show`
+    - `churn contract check drops/month_000`
+    """,
+)
+
+
+@contract.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, by which an editor completes and checks it.
+
+    **Examples**
+
+    - `churn contract schema > contract.schema.json`
+    """
+    from churn.contract.document import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@contract.command()
+def show(
+    file: Annotated[
+        Path | None, typer.Argument(help="A contract; the one in force where not given.")
+    ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="The files of a drop only, as the README shows them.")
+    ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Markdown page; its table between the marks of a contract is replaced."
+        ),
+    ] = None,
+) -> None:
+    """Print a contract's columns as a Markdown table.
+
+    **Examples**
+
+    - `churn contract show`
+    - `churn contract show --files`
+    - `churn contract show --files --into README.md`
+    """
+    from churn.contract.export import columns_table, files_table, with_table
+
+    chosen = _read(file)
+    table = files_table(chosen) if files else columns_table(chosen)
+    if into is None:
+        typer.echo(table)
+    else:
+        into.write_text(with_table(into.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
+@contract.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A drop: the folder of one month.")],
+    month: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM", help="Its month, if its name does not say it.")
+    ] = None,
+) -> None:
+    """Hold one drop against the contract in force; nothing is taken in, and nothing needs to run.
+
+    Says what would be refused, with file, line and remedy, and what is odd. Ends with 1 where the drop
+    would be refused.
+
+    **Examples**
+
+    - `churn contract check drops/month_000`
+    - `CHURN_CONTRACT=contract.yaml churn contract check exports/2024-01 --month 2024-01`
+    """
+    from rich.markup import escape
+
+    from churn.deliveries.drops import choose_month
+    from churn.deliveries.intake import read_drop
+    from churn.months import Month
+    from churn.settings import contract_in_force, get_settings
+
+    in_force = contract_in_force()
+    chosen = choose_month(folder, Month.parse(month) if month else None, get_settings())
+    drop = read_drop(folder, chosen, lambda: None)
+    rows = ", ".join(f"{file.table.name} {file.rows:,}" for file in drop.files)
+    out().print(escape(f"{folder} ({chosen}) keeps the contract {in_force.name}: rows of {rows}"))
+    for oddity in drop.oddities:
+        where = f"{oddity.file} {oddity.column}".strip()
+        share = f"{oddity.count:,} of {oddity.rows:,}"
+        out().print(escape(f"  odd: {where}: {oddity.what} ({share})"), soft_wrap=True)
+
+
+@contract.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The contract of before.")],
+    new: Annotated[
+        Path | None, typer.Argument(help="The contract to be; the one in force where not given.")
+    ] = None,
+) -> None:
+    """Say what a changed contract adds to a system with data, what breaks it, and what to do.
+
+    Ends with 1 where something breaks.
+
+    **Examples**
+
+    - `churn contract diff contract.yaml contract.new.yaml`
+    """
+    from rich.markup import escape
+
+    from churn.contract.differences import differences
+
+    every = differences(_read(old), _read(new))
+    for difference in every:
+        colour = "red" if difference.is_breaking else "green"
+        out().print(f"[{colour}]{escape(str(difference))}[/]", soft_wrap=True)
+    breaking = sum(difference.is_breaking for difference in every)
+    if breaking:
+        raise ChurnError(
+            f"{breaking} of {len(every)} differences break a system with data",
+            where=str(new or "the contract in force"),
+            remedy="follow the arrows above; what only adds is applied by `churn contract apply`",
+        )
+    if not every:
+        err().print("nothing differs that matters to data or models")
+    else:
+        err().print("next: `churn contract apply`, with CHURN_CONTRACT naming the new one")
+
+
+@contract.command()
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="A contract; the one in force where not given.")
+    ] = None,
+    odcs: Annotated[
+        bool, typer.Option("--odcs", help="As the Open Data Contract Standard has it.")
+    ] = True,
+) -> None:
+    """Print the contract as a document of the Open Data Contract Standard (YAML).
+
+    **Examples**
+
+    - `churn contract export --odcs > streamflow.odcs.yaml`
+    """
+    from churn.contract import export as forms
+
+    if not odcs:
+        raise ChurnError("there is no other form yet", remedy="leave out --no-odcs")
+    typer.echo(forms.odcs(_read(file)), nl=False)
+
+
+def _read(path: Path | None) -> Contract:
+    from churn.contract.document import read_contract
+    from churn.settings import contract_in_force
+
+    if path is None:
+        return contract_in_force()
+    try:
+        return read_contract(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChurnError(
+            f"it cannot be read: {getattr(error, 'strerror', None) or error}",
+            where=str(path),
+            remedy="give the path of a contract",
+        ) from error
