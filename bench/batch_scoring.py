@@ -14,11 +14,11 @@ from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.features import DEFAULT_SERVICE
-from churn.model.onnx_forest import TOLERANCE
+from churn.model.kinds import FOREST, KINDS
+from churn.model.onnx_graph import TOLERANCE
 from churn.settings import get_settings
 
 SKLEARN = "scikit-learn predict_proba"
-KINDS = ("forest", "logistic", "boosting")
 FULL_USERS, FULL_FIT = 1_000_000, 100_000  # the contract fits on 100,000 users at most
 FIT_SHARE = 5  # otherwise one in so many users is fitted on
 NOTE = (
@@ -35,7 +35,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
         with Worker() as worker:
             say(f"making {users:,} users, and fitting on {fit_on:,} of them")
             worker.run(prepare, folder, users, fit_on, sizes.seed)
-        return [_row(kind, folder, users, fit_on, sizes, say) for kind in KINDS]
+        return [_row(kind.name, folder, users, fit_on, sizes, say) for kind in KINDS]
 
 
 def _row(kind: str, folder: Path, users: int, fit_on: int, sizes: Sizes, say: Say) -> Row:
@@ -85,14 +85,10 @@ def prepare(folder: Path, users: int, fit_on: int, seed: int) -> None:
     features = pa.Table.from_pandas(frame, schema=schema, preserve_index=False, safe=False)
     pq.write_table(features, folder / "features.parquet")
     baseline = fit_baseline(frame, DEFAULT_SERVICE, sample_limit=fit_on)
-    fitted = {
-        "forest": baseline,
-        "logistic": fit_uncalibrated("logistic", baseline.data),
-        "boosting": fit_uncalibrated("boosting", baseline.data),
-    }
-    for kind, each in fitted.items():
-        (folder / f"{kind}.onnx").write_bytes(to_onnx(each))
-        (folder / f"{kind}.pickle").write_bytes(pickle.dumps(each.pipeline))
+    for kind in KINDS:
+        each = baseline if kind is FOREST else fit_uncalibrated(kind, baseline.data)
+        (folder / f"{kind.name}.onnx").write_bytes(to_onnx(each))
+        (folder / f"{kind.name}.pickle").write_bytes(pickle.dumps(each.pipeline))
 
 
 @dataclass
@@ -131,7 +127,7 @@ def open_sklearn(folder: Path, kind: str) -> None:
     from churn.model.encode import model_frame
 
     pipeline = pickle.loads((folder / f"{kind}.pickle").read_bytes())  # noqa: S301  (written above)
-    if kind == "forest":
+    if kind == FOREST.name:
         pipeline["forest"].n_jobs = get_settings().n_jobs
     rows = model_frame(pd.read_parquet(folder / "features.parquet"), DEFAULT_SERVICE)
     _opened.append(_Opened(pipeline, rows))

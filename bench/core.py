@@ -89,7 +89,8 @@ def models(month: Month, drop: Path) -> None:
 
     def keep(models: Sequence[LoggedModel]) -> None:
         _fitted[month] = {
-            f"{model.fitted.kind} {number}": model.fitted for number, model in enumerate(models)
+            f"{model.fitted.kind.name} {number}": model.fitted
+            for number, model in enumerate(models)
         }
 
     train_models(month, judge=keep)

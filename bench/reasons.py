@@ -19,15 +19,15 @@ from churn.contract.features import DEFAULT_SERVICE
 from churn.model.calibration import Calibration
 from churn.model.encode import model_frame, onnx_inputs
 from churn.model.explainer import Explainer, explainer_of
+from churn.model.kinds import BOOSTING, FOREST, KINDS
 from churn.settings import get_settings
 
 SHAP = "shap TreeExplainer"
 PER = 10_000  # users: what the seconds are for
 LISTED = 50_000  # users of an action list: what a goal is for
-KINDS = ("logistic", "boosting", "forest")
-USERS = {"logistic": 10_000, "boosting": 10_000, "forest": 200}
-FULL_USERS = {"logistic": LISTED, "boosting": LISTED, "forest": 1_000}
-PEER_USERS = {"boosting": LISTED, "forest": 20}  # at most: shap takes long for a forest's
+USERS, FULL_USERS = 10_000, LISTED
+FOREST_USERS, FULL_FOREST_USERS = 200, 1_000  # every leaf of every tree adds to every user
+PEER_USERS = {BOOSTING.name: LISTED, FOREST.name: 20}  # at most: shap takes long for a forest's
 TOLERANCE = 1e-5
 MULTIPLIED = "one multiplication per edge and point"
 NOTE = (
@@ -37,14 +37,14 @@ NOTE = (
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    wanted = FULL_USERS if sizes.full else USERS
-    users = {kind: min(count, sizes.users) for kind, count in wanted.items()}
+    most, of_forest = (FULL_USERS, FULL_FOREST_USERS) if sizes.full else (USERS, FOREST_USERS)
+    users = {kind.name: min(of_forest if kind is FOREST else most, sizes.users) for kind in KINDS}
     with world.state("reasons") as settings:
         folder = settings.home / "models"
         with Worker() as worker:
             say(f"fitting on {sizes.base_users:,} users")
             worker.run(prepare, folder, sizes.base_users, max(users.values()), sizes.seed)
-        return [_row(kind, folder, users[kind], sizes, say) for kind in KINDS]
+        return [_row(kind, folder, users[kind], sizes, say) for kind in users]
 
 
 def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
@@ -63,7 +63,7 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
             if not differences.max() <= TOLERANCE:
                 raise AssertionError(f"{kind}: the values are {differences.max():g} apart")
             peak_mb[SHAP] = peer.peak_mb()
-        limit = {} if kind != "forest" else {MULTIPLIED: ours.run(multiply) * PER}
+        limit = {} if kind != FOREST.name else {MULTIPLIED: ours.run(multiply) * PER}
     seconds = {
         way: Spread.of([run.seconds * PER / run.users for run in runs])
         for way, runs in found.items()
@@ -112,14 +112,11 @@ def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
         folder / "users.parquet"
     )
     baseline = fit_baseline(labelled_users(fit_on, seed), DEFAULT_SERVICE)
-    fitted = {
-        "logistic": fit_uncalibrated("logistic", baseline.data),
-        "boosting": fit_uncalibrated("boosting", baseline.data),
-        "forest": dataclasses.replace(baseline, calibration=Calibration(1.0, 0.0)),
-    }
-    for kind, each in fitted.items():
-        (folder / f"{kind}.npz").write_bytes(explainer_of(each).write())
-        (folder / f"{kind}.pickle").write_bytes(pickle.dumps(each.pipeline))
+    baseline = dataclasses.replace(baseline, calibration=Calibration(1.0, 0.0))
+    for kind in KINDS:
+        each = baseline if kind is FOREST else fit_uncalibrated(kind, baseline.data)
+        (folder / f"{kind.name}.npz").write_bytes(explainer_of(each).write())
+        (folder / f"{kind.name}.pickle").write_bytes(pickle.dumps(each.pipeline))
 
 
 def open_ours(folder: Path, kind: str, users: int) -> None:
@@ -196,7 +193,7 @@ def explain_by_shap() -> Explained:
 
 
 def _by_feature(values: Any, pipeline: Any) -> Any:
-    from churn.model.boosting import categories_of
+    from churn.model.encode import categories_of
 
     known = zip(DEFAULT_SERVICE.categorical_cols, categories_of(pipeline), strict=True)
     one_hots = [name for name, categories in known for _ in categories]
@@ -211,4 +208,4 @@ def _by_feature(values: Any, pipeline: Any) -> Any:
 def read_users(folder: Path, kind: str, users: int) -> pd.DataFrame:
     """Read users to explain; a forest's are those without unknown values, which shap sends left always."""
     rows = pd.read_parquet(folder / "users.parquet")
-    return (rows.dropna() if kind == "forest" else rows).iloc[:users]
+    return (rows.dropna() if kind == FOREST.name else rows).iloc[:users]

@@ -7,9 +7,10 @@ from churn.contract.features import DEFAULT_SERVICE, Service
 from churn.contract.tables import PROFILE_TABLES
 from churn.errors import ChurnError
 from churn.model.calibration import Calibration
-from churn.model.candidates import GRID, Candidate, fit_candidate
-from churn.model.fitted import Fitted, Kind
-from churn.model.rows import Rows
+from churn.model.candidates import Candidate, fit_candidate
+from churn.model.fitted import Fitted
+from churn.model.kinds import Kind
+from churn.model.rows import FEW_ROWS, Rows
 from churn.months import Month
 from churn.population.simulate import play
 
@@ -32,5 +33,6 @@ def labelled_users(users: int, seed: int) -> pd.DataFrame:
 def fit_uncalibrated(kind: Kind, rows: Rows, service: Service = DEFAULT_SERVICE) -> Fitted:
     """Fit a challenger with the larger parameters of its grid; its probabilities are scikit-learn's own."""
     as_it_is = Calibration(1.0, 0.0)
-    chosen = Candidate(kind, service, GRID[kind][-1], as_it_is, 0.0, 0.0, 0.0, 0.0)
+    largest = kind.grid(FEW_ROWS + 1)[-1]
+    chosen = Candidate(kind, service, largest, as_it_is, 0.0, 0.0, 0.0, 0.0)
     return fit_candidate(chosen, rows)

@@ -9,7 +9,7 @@ from churn.contract.features import DEFAULT_SERVICE
 from churn.evaluation.metrics import CONFUSION, calibration_bound
 from churn.model.candidates import Candidate
 from churn.model.monthly import TrainedModel, train_models
-from churn.model.onnx_forest import TOLERANCE, DifferentModel
+from churn.model.onnx_graph import TOLERANCE, DifferentModel
 from churn.model.tracking import LoggedModel
 from churn.verification.canary import CONFIDENCE
 from churn.verification.leaks import LeakSearch, look_for_leaks
@@ -65,10 +65,10 @@ def churn_model(step: MonthStep) -> MonthResult:
     """The month's models, registered in MLflow: the baseline forest per feature service, and a challenger.
 
     Fitted on the users of the label period who are not held out (a permanent quarter, by a hash of
-    user_id) and judged on those who are. The challenger is the best of forest, logistic regression and
-    gradient boosting on both feature services, tuned and chosen inside the training users and calibrated
-    there; the gate decides a month later whether it is served. Each model's ONNX twin is what serves.
-    All checks are looked at before the first of the models is registered.
+    user_id) and judged on those who are. The challenger is the best of all kinds of model (forest, logistic
+    regression, gradient boosting) on both feature services, tuned and chosen inside the training users and
+    calibrated there; the gate decides a month later whether it is served. Each model's ONNX twin is what
+    serves. All checks are looked at before the first of the models is registered.
     """
     outcomes: list[Outcome] = []
 
@@ -160,7 +160,7 @@ def _no_leak(search: LeakSearch) -> Outcome:
 
 
 def _name(model: LoggedModel) -> str:
-    return f"{model.fitted.kind} on {model.fitted.service.name}"
+    return f"{model.fitted.kind.name} on {model.fitted.service.name}"
 
 
 def _summary(models: list[TrainedModel]) -> str:

@@ -8,11 +8,12 @@ from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.inputs import Floats, Labels
 from churn.evaluation.money import Campaign, earned_per_user, profit_threshold
-from churn.model.baseline import N_ESTIMATORS, fit_baseline
+from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_candidate, forest, tuned
-from churn.model.fitted import Kind, log_odds
+from churn.model.kinds import POOLED
+from churn.model.kinds.forest import N_ESTIMATORS
 from churn.model.split import SAMPLE_LIMIT
-from churn.model.windows import POOLED_KIND, Judges, months_with_training_set, window
+from churn.model.windows import Judges, months_with_training_set, window
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set
@@ -30,7 +31,7 @@ class BacktestRow:
     """One model of a window of months, judged on the hold-out users of the month after it."""
 
     month: Month  # judged
-    candidate: Kind
+    candidate: str  # the name of its kind
     service: str
     span: Span
     first: Month  # of the window
@@ -49,7 +50,7 @@ class BacktestRow:
 
 @dataclass(frozen=True)
 class _Trained:
-    candidate: Kind
+    candidate: str
     service: str
     span: Span
     months: Sequence[Month]
@@ -64,14 +65,14 @@ def backtest(
 ) -> list[BacktestRow]:
     """Train on windows that end a month before `judged`, and judge on its hold-out users.
 
-    The contract's forest on the month before; and the logistic candidate of the richer service on the
-    month before and on all months so far. Nothing where no month before has a training set; a hole just
+    The baseline's forest on the month before; and the candidate of the pooled kind and richer service on
+    the month before and on all months so far. Nothing where no month before has a training set; a hole just
     before leaves out what is trained on one month.
 
     Args:
         judged: the label period to judge on.
         limit: above this many training rows, a fixed sample of users.
-        n_estimators: the contract's 300; tests take fewer.
+        n_estimators: the client's 300; tests take fewer.
 
     Raises:
         ChurnError: the judged month has no training set, or users of one class only.
@@ -105,19 +106,19 @@ def _baseline(judges: Judges, month: Month, limit: int, n_estimators: int) -> _T
     baseline = fit_baseline(frame, BASELINE, n_estimators=n_estimators, sample_limit=limit)
     # Calibrated, or its money and its Brier could not be held beside the other's.
     calibration = forest(baseline).calibration
-    raw = log_odds("forest", baseline.pipeline, rows.holdout)
+    raw = baseline.kind.log_odds(baseline.pipeline, rows.holdout)
     campaign = Campaign.of(get_settings().campaign)
     return _Trained(
-        "forest", BASELINE.name, ONE_MONTH, [month], baseline.training_rows, rows.holdout_labels,
+        baseline.kind.name, BASELINE.name, ONE_MONTH, [month], baseline.training_rows, rows.holdout_labels,
         calibration.probabilities(raw), profit_threshold(campaign),
     )  # fmt: skip
 
 
 def _candidate(judges: Judges, months: Sequence[Month], span: Span, limit: int) -> _Trained:
     rows = window(months, judges, DEFAULT_SERVICE, limit=limit)
-    fitted = fit_candidate(tuned(POOLED_KIND, rows), rows)
+    fitted = fit_candidate(tuned(POOLED, rows), rows)
     return _Trained(
-        POOLED_KIND, DEFAULT_SERVICE.name, span, months, len(rows.labels), rows.holdout_labels,
+        POOLED.name, DEFAULT_SERVICE.name, span, months, len(rows.labels), rows.holdout_labels,
         fitted.probabilities, fitted.threshold,
     )  # fmt: skip
 

@@ -1,44 +1,20 @@
-"""The baseline of the contract: one-hot, passthrough, 300 trees; fitted the same way every time."""
+"""The baseline, which the client fixed: a forest of 300 trees, fitted the same way every time."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from churn.contract.features import Service
 from churn.evaluation.metrics import evaluate
 from churn.model.encode import THRESHOLD
 from churn.model.fitted import Fitted
+from churn.model.kinds import FOREST
+from churn.model.kinds.forest import N_ESTIMATORS, RANDOM_STATE, new_forest
 from churn.model.rows import prepare
 from churn.model.split import SAMPLE_LIMIT
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-N_ESTIMATORS = 300
-RANDOM_STATE = 42
-
-
-def new_pipeline(service: Service, n_estimators: int = N_ESTIMATORS) -> Any:
-    """Return the unfitted pipeline for the features of `service`."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
-    # Dense: forests refuse NaN in sparse input.
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    encode = ColumnTransformer(
-        [("categorical", encoder, service.categorical_cols)], remainder="passthrough"
-    )
-    forest = RandomForestClassifier(
-        n_estimators=n_estimators,
-        class_weight="balanced",
-        max_features="sqrt",
-        random_state=RANDOM_STATE,
-        oob_score=True,  # judges it among the candidates; the trees are the same
-        n_jobs=1,
-    )
-    return Pipeline([("encode", encode), ("forest", forest)])
 
 
 def fit_baseline(
@@ -55,14 +31,14 @@ def fit_baseline(
     Args:
         training_set: user_id, churn_label and the features of `service`.
         service: the features to use.
-        n_estimators: the contract's 300; tests take fewer.
+        n_estimators: the client's 300; tests take fewer.
         sample_limit: above this many training rows, fit on a fixed sample of users.
 
     Raises:
         ChurnError: users are repeated, or a side of the split is empty or of one class only.
     """
     rows = prepare(training_set, service, sample_limit=sample_limit)
-    pipeline = new_pipeline(service, n_estimators)
+    pipeline = new_forest(service, n_estimators)
     forest = pipeline["forest"]
     started = time.perf_counter()
     forest.n_jobs = get_settings().n_jobs
@@ -72,7 +48,7 @@ def fit_baseline(
     forest.n_jobs = 1
     probabilities = pipeline.predict_proba(rows.holdout)[:, 1]
     return Fitted(
-        kind="forest",
+        kind=FOREST,
         data=rows,
         pipeline=pipeline,
         probabilities=probabilities,

@@ -14,27 +14,17 @@ from churn.contract.features import Service
 from churn.errors import ChurnError
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, profit_threshold
-from churn.model.additive import new_logistic
-from churn.model.boosting import new_boosting
-from churn.model.calibration import Calibration, fit_calibration, log_odds_of
-from churn.model.fitted import Fitted, Floats, Kind, log_odds
-from churn.model.rows import Rows
+from churn.model.calibration import Calibration, Floats, fit_calibration
+from churn.model.fitted import Fitted
+from churn.model.kinds import KINDS, Kind, Parameters
+from churn.model.kinds.forest import out_of_bag
+from churn.model.rows import FEW_ROWS, Rows
 from churn.model.split import user_hashes
 from churn.settings import get_settings
 
 FOLDS = 5
 RANDOM_STATE = 42
 _FOLD_SALT = "streamflow-fold-1:"  # another one than the hold-out's, or a fold would be empty
-_FEW_ROWS = 20_000  # up to which one thread is quickest, and small trees are as good as larger ones
-_TREES = {"min_samples_leaf": 50, "max_features": 0.4}
-# Small on purpose: a month of a few thousand users tells no finer grid apart.
-GRID: dict[Kind, tuple[dict[str, Any], ...]] = {
-    "logistic": ({"strength": 0.1}, {"strength": 1.0}),
-    "boosting": (
-        {"learning_rate": 0.1, "max_iter": 80, "max_leaf_nodes": 4, **_TREES},
-        {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 8, **_TREES},
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Candidate:
 
     kind: Kind
     service: Service
-    parameters: dict[str, Any]
+    parameters: Parameters
     calibration: Calibration
     auc: float
     log_loss: float
@@ -55,22 +45,17 @@ class Candidate:
     def name(self) -> str:
         """What tables call it."""
         span = f", {self.months} months" if self.months > 1 else ""
-        return f"{self.kind} on {self.service.name}{span}"
-
-
-def new_candidate(kind: Kind, rows: Rows, parameters: dict[str, Any]) -> Any:
-    """Return the unfitted pipeline of a tuned kind."""
-    if kind == "logistic":
-        return new_logistic(rows.service, **parameters)
-    return new_boosting(rows.service, rows.features, **parameters)
+        return f"{self.kind.name} on {self.service.name}{span}"
 
 
 def candidates(baseline: Fitted) -> list[Candidate]:
-    """Judge the three kinds on the training users of a fitted baseline.
+    """Judge every kind on the training users of a fitted baseline.
 
-    The forest is judged by the trees that did not see a user, the others by folds.
+    The baseline is there already, and judged by the trees that did not see a user; other kinds by folds.
     """
-    return [forest(baseline), tuned("logistic", baseline.data), tuned("boosting", baseline.data)]
+    return [
+        forest(baseline) if kind is baseline.kind else tuned(kind, baseline.data) for kind in KINDS
+    ]
 
 
 def best(of: Sequence[Candidate]) -> Candidate:
@@ -85,15 +70,15 @@ def fit_challenger(chosen: Candidate, baseline: Fitted) -> Fitted:
         chosen: one of `candidates(baseline)`.
         baseline: the month's forest on the same feature service.
     """
-    if chosen.kind == "forest":
+    if chosen.kind is baseline.kind:
         return _calibrated(chosen, baseline.data, baseline.pipeline, baseline.train_time_sec)
     return fit_candidate(chosen, baseline.data)
 
 
 def fit_candidate(chosen: Candidate, rows: Rows) -> Fitted:
-    """Fit a candidate that is no forest on all training rows, and judge it on those held out."""
+    """Fit a candidate on all training rows, and judge it on those held out."""
     started = time.perf_counter()
-    pipeline = new_candidate(chosen.kind, rows, chosen.parameters)
+    pipeline = chosen.kind.new_pipeline(rows, chosen.parameters)
     with steady(rows):
         pipeline.fit(rows.features, rows.labels)
         took = time.perf_counter() - started
@@ -101,7 +86,7 @@ def fit_candidate(chosen: Candidate, rows: Rows) -> Fitted:
 
 
 def _calibrated(chosen: Candidate, rows: Rows, pipeline: Any, took: float) -> Fitted:
-    raw = log_odds(chosen.kind, pipeline, rows.holdout)
+    raw = chosen.kind.log_odds(pipeline, rows.holdout)
     probabilities = chosen.calibration.probabilities(raw)
     threshold = profit_threshold(Campaign.of(get_settings().campaign))
     return Fitted(
@@ -123,12 +108,12 @@ def steady(rows: Rows) -> threadpool_limits:
     BLAS adds up in an order that depends on its threads, boosting does not; and a few thousand rows
     gain nothing from more than one, which would wait for the other after every single tree.
     """
-    threads = get_settings().n_jobs if len(rows.labels) > _FEW_ROWS else 1
+    threads = get_settings().n_jobs if len(rows.labels) > FEW_ROWS else 1
     return threadpool_limits({"blas": 1, "openmp": threads})
 
 
 def out_of_fold(
-    kind: Kind, rows: Rows, grid: Sequence[dict[str, Any]], folds: int = FOLDS
+    kind: Kind, rows: Rows, grid: Sequence[Parameters], folds: int = FOLDS
 ) -> list[Floats]:
     """Return each training row's log odds, by a model that was not fitted on that row's user.
 
@@ -154,12 +139,12 @@ def out_of_fold(
             inside = dataclasses.replace(
                 rows, features=rows.features.iloc[fit_on], labels=rows.labels[fit_on]
             )
-            pipelines = [new_candidate(kind, inside, parameters) for parameters in grid]
+            pipelines = [kind.new_pipeline(inside, parameters) for parameters in grid]
             encode = pipelines[0]["encode"]  # no parameter of a grid changes the encoding
             encoded = encode.fit_transform(inside.features)
             beside = encode.transform(rows.features.iloc[judged])
             for raw, pipeline in zip(found, pipelines, strict=True):
-                raw[judged] = log_odds(kind, pipeline[-1].fit(encoded, inside.labels), beside)
+                raw[judged] = kind.log_odds(pipeline[-1].fit(encoded, inside.labels), beside)
     return found
 
 
@@ -175,19 +160,13 @@ def _parts(rows: Rows, folds: int) -> Iterable[tuple[Any, Any]]:
     return PredefinedSplit(fold.astype(np.int64)).split()  # type: ignore[no-any-return]
 
 
-def grid(kind: Kind, rows: Rows) -> Sequence[dict[str, Any]]:
-    """Return the parameters to try: larger trees only where there are rows enough to grow them on."""
-    few = kind == "boosting" and len(rows.labels) <= _FEW_ROWS
-    return GRID[kind][:1] if few else GRID[kind]
-
-
 def tuned(kind: Kind, rows: Rows) -> Candidate:
     """Return the parameters of a kind that do best out of fold, with their calibration.
 
     Rows of several months are all fitted on; those of the newest judge and calibrate.
     """
     started = time.perf_counter()
-    parameters = grid(kind, rows)
+    parameters = kind.grid(len(rows.labels))
     tried = zip(parameters, out_of_fold(kind, rows, parameters), strict=True)
     by = rows.judges
     judged = [_judged(kind, rows, each, raw[by], rows.labels[by]) for each, raw in tried]
@@ -197,23 +176,16 @@ def tuned(kind: Kind, rows: Rows) -> Candidate:
 def forest(baseline: Fitted) -> Candidate:
     """Return the baseline as a candidate: calibrated and judged by the trees that did not see a user."""
     started = time.perf_counter()
-    share = out_of_bag(baseline)
-    seen = np.isfinite(share)  # a few trees may leave a user out of no bag
-    found = _judged(
-        "forest", baseline.data, baseline.parameters,
-        log_odds_of(share[seen]), baseline.data.labels[seen],
-    )  # fmt: skip
-    return dataclasses.replace(found, seconds=time.perf_counter() - started)
-
-
-def out_of_bag(baseline: Fitted) -> Floats:
-    """Return each training user's share of votes among the trees that were not fitted on that user."""
-    share: Floats = baseline.pipeline["forest"].oob_decision_function_[:, 1]
-    return share
+    raw = out_of_bag(baseline.pipeline)
+    seen = np.isfinite(raw)  # a few trees may leave a user out of no bag
+    candidate = _judged(
+        baseline.kind, baseline.data, baseline.parameters, raw[seen], baseline.data.labels[seen]
+    )
+    return dataclasses.replace(candidate, seconds=time.perf_counter() - started)
 
 
 def _judged(
-    kind: Kind, rows: Rows, parameters: dict[str, Any], raw: Floats, labels: npt.NDArray[np.int64]
+    kind: Kind, rows: Rows, parameters: Parameters, raw: Floats, labels: npt.NDArray[np.int64]
 ) -> Candidate:
     calibration = fit_calibration(raw, labels)
     figures = evaluate(labels, calibration.probabilities(raw), 0.5)

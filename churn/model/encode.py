@@ -80,6 +80,12 @@ def model_frame(frame: "pd.DataFrame", service: Service) -> "pd.DataFrame":
     return pd.DataFrame(encoded, index=frame.index)
 
 
+def categories_of(pipeline: Any) -> list[list[str]]:
+    """Return the categories that a fitted pipeline one-hot encodes each categorical column to."""
+    encoder = pipeline["encode"].named_transformers_["categorical"]
+    return [list(map(str, known)) for known in getattr(encoder, "categories_", [])]
+
+
 def onnx_inputs(frame: "pd.DataFrame", service: Service) -> Inputs:
     """Return the two inputs of the ONNX model for the rows of a frame, raw or encoded."""
     encoded = model_frame(frame, service)

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from churn.model.additive import Additive
-from churn.model.boosting import categories_of, in_full_columns
 from churn.model.calibration import Calibration
 from churn.model.encode import onnx_inputs
 from churn.model.fitted import Fitted, Floats
-from churn.model.trees import Trees, trees_of_boosting, trees_of_forest
+from churn.model.trees import TreeModel, Trees
 
 EXPLAINER_PATH = "explainer.npz"
 
@@ -86,24 +85,20 @@ _CURVES = ("fill", "weight", "unknown_weight", "hinge_column", "hinge_knot", "hi
 
 def explainer_of(fitted: Fitted) -> Explainer:
     """Return what explains a calibrated model."""
-    assert fitted.calibration is not None  # noqa: S101  (the contract's baseline has none)
-    service, pipeline = fitted.service, fitted.pipeline
+    assert fitted.calibration is not None  # noqa: S101  (the baseline has none)
+    service = fitted.service
+    arrays = fitted.kind.arrays(fitted.pipeline, service)
     common: dict[str, Any] = {
         "categorical_cols": service.categorical_cols,
         "numeric_cols": service.numeric_cols,
         "calibration": fitted.calibration,
         "usual": _usual(fitted),
-        "is_share": fitted.kind == "forest",
-        "categories": categories_of(pipeline),
+        "categories": arrays.categories,
     }
-    if fitted.kind == "logistic":
-        additive = Additive.of(pipeline)
-        centre = additive.curves(onnx_inputs(fitted.data.features, service)).mean(axis=0)
-        return Explainer(**common, additive=additive, centre=centre)
-    if fitted.kind == "forest":
-        return Explainer(**common, trees=trees_of_forest(pipeline["forest"]))
-    trees = in_full_columns(trees_of_boosting(pipeline["boosting"]), pipeline, service)
-    return Explainer(**common, trees=trees)
+    if isinstance(arrays, TreeModel):
+        return Explainer(**common, is_share=arrays.is_share, trees=arrays.trees)
+    centre = arrays.curves(onnx_inputs(fitted.data.features, service)).mean(axis=0)
+    return Explainer(**common, is_share=False, additive=arrays, centre=centre)
 
 
 def _usual(fitted: Fitted) -> dict[str, Any]:

@@ -1,25 +1,21 @@
-"""A fitted model of any kind: what the hold-out says of it, and its form for export and explanation."""
+"""A fitted model of any kind, and what the hold-out says of it."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from churn.contract.features import Service
-from churn.model.calibration import Calibration, log_odds_of
+from churn.model.calibration import Calibration
 from churn.model.encode import THRESHOLD
+from churn.model.kinds import Kind
+from churn.model.onnx_graph import write_onnx
 from churn.model.rows import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["forest", "logistic", "boosting"]
-MODEL_TYPES: dict[Kind, str] = {
-    "forest": "RandomForestClassifier",
-    "logistic": "LogisticRegression",
-    "boosting": "HistGradientBoostingClassifier",
-}
 Floats = npt.NDArray[np.float64]
 
 
@@ -45,7 +41,7 @@ class Fitted:
     @property
     def model_type(self) -> str:
         """The class of scikit-learn behind it."""
-        return MODEL_TYPES[self.kind]
+        return self.kind.model_type
 
     @property
     def holdout(self) -> "pd.DataFrame":
@@ -68,35 +64,17 @@ class Fitted:
         return len(self.data.holdout_labels)
 
     @property
+    def importances(self) -> dict[str, float]:
+        """Each feature's share in what it says, highest first."""
+        return self.kind.importances(self.pipeline, self.data)
+
+    @property
     def labels(self) -> npt.NDArray[np.int64]:
         """What those held out did."""
         return self.data.holdout_labels
 
 
-def log_odds(kind: Kind, pipeline: Any, features: "pd.DataFrame") -> Floats:
-    """Return a pipeline's own log odds of leaving, before calibration."""
-    if kind == "forest":
-        return log_odds_of(pipeline.predict_proba(features)[:, 1])
-    return np.asarray(pipeline.decision_function(features), dtype=np.float64)
-
-
 def to_onnx(fitted: Fitted) -> bytes:
     """Return the model as it is served."""
-    from churn.model.additive import Additive
-    from churn.model.boosting import categories_of, in_full_columns, trees_to_onnx
-    from churn.model.onnx_forest import to_onnx as baseline_to_onnx
-    from churn.model.trees import trees_of_boosting, trees_of_forest
-
-    if fitted.calibration is None:
-        return baseline_to_onnx(fitted.pipeline)
-    if fitted.kind == "logistic":
-        return Additive.of(fitted.pipeline).to_onnx(fitted.calibration, fitted.service)
-    pipeline, is_share = fitted.pipeline, fitted.kind == "forest"
-    trees = (
-        trees_of_forest(pipeline["forest"])
-        if is_share
-        else in_full_columns(trees_of_boosting(pipeline["boosting"]), pipeline, fitted.service)
-    )
-    return trees_to_onnx(
-        trees, categories_of(pipeline), fitted.service, fitted.calibration, is_share=is_share
-    )
+    arrays = fitted.kind.arrays(fitted.pipeline, fitted.service)
+    return write_onnx(arrays, fitted.service, fitted.calibration)

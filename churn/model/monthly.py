@@ -21,6 +21,7 @@ from churn.model.candidates import (
     tuned,
 )
 from churn.model.fitted import Fitted
+from churn.model.kinds import POOLED
 from churn.model.tracking import (
     BASELINE_ROLE,
     CHALLENGER,
@@ -30,7 +31,6 @@ from churn.model.tracking import (
     register,
 )
 from churn.model.wider import wider_rows
-from churn.model.windows import POOLED_KIND
 from churn.months import Month
 from churn.training.dataset import TrainingSet, build_training_set, read_training_set
 from churn.training.lineage import lineage
@@ -142,7 +142,7 @@ def _fit_and_log(
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
         wider = wider_rows(training_set) if pooled else None
         if wider:
-            judged.append(tuned(POOLED_KIND, wider.rows))
+            judged.append(tuned(POOLED, wider.rows))
         chosen = best(judged)
         behind: dict[str, Any] = {}
         if wider and chosen.months > 1:
@@ -181,7 +181,7 @@ def _register(logged: LoggedModel, training_set: TrainingSet) -> TrainedModel:
             "train_time_sec": fitted.train_time_sec,
             "onnx_max_difference": tracked.onnx_max_difference,
         },
-        kind=fitted.kind,
+        kind=fitted.kind.name,
         report_png=tracked.report_png,
     )
 
@@ -189,7 +189,7 @@ def _register(logged: LoggedModel, training_set: TrainingSet) -> TrainedModel:
 def _table(judged: list[Candidate]) -> bytes:
     rows = [
         {
-            "candidate": each.kind,
+            "candidate": each.kind.name,
             "service": each.service.name,
             "months": each.months,
             "parameters": each.parameters,

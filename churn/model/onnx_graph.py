@@ -1,4 +1,8 @@
-"""Parts of the ONNX graphs: inputs, one-hot columns, trees, calibration; and opening what was written."""
+"""ONNX: the one writer of every kind's model, and opening what was written.
+
+Written from plain arrays, as no general converter would: those take seconds for a forest of full trees and
+round thresholds to the nearest float32, which moves rows across splits. Nothing in the files executes.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -6,52 +10,57 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from churn.model.calibration import Calibration
-from churn.model.encode import Inputs
-from churn.model.trees import Trees
+from churn.errors import ChurnError
+from churn.model.additive import Additive
+from churn.model.calibration import EDGE, Calibration
+from churn.model.encode import Columns, Inputs
+from churn.model.trees import TreeModel, Trees
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+TOLERANCE = 1e-5  # by which an ONNX file may be off the pipeline that it was written from
+ENSEMBLE_NODES = 300_000  # of the trees in one operator, unless a single tree has more
 _OPSETS = {"": 20, "ai.onnx.ml": 5}
 _IR_VERSION = 10
 _ML = "ai.onnx.ml"
-ENSEMBLE_NODES = 300_000  # of the trees in one operator, unless a single tree has more
+
+_Constants = dict[str, npt.NDArray[Any]]
 
 
-def write_model(
-    nodes: "Sequence[NodeProto]",
-    constants: Mapping[str, npt.NDArray[Any]],
-    n_categorical: int,
-    n_numeric: int,
+class DifferentModel(ChurnError):
+    """The ONNX model does not give the probabilities of the pipeline."""
+
+    def __init__(self, difference: float, where: str) -> None:
+        super().__init__(
+            f"the ONNX model is off by {difference:.2g} on the hold-out, {TOLERANCE:g} is allowed",
+            where=where,
+            remedy="nothing was registered; look at churn/model/onnx_graph.py",
+        )
+        self.difference = difference
+
+
+def write_onnx(
+    model: TreeModel | Additive, columns: Columns, calibration: Calibration | None
 ) -> bytes:
-    """Return a model of these nodes.
+    """Return a model as ONNX; the same model gives the same bytes.
 
     Inputs are `categorical` (string [N, c]) and `numeric` (float [N, n]), the output is
     `probability` (float [N, 1]).
-    """
-    from onnx import TensorProto, helper, numpy_helper
 
-    value = helper.make_tensor_value_info
-    columns = {f"column_{at}": np.array(at, dtype=np.int64) for at in range(n_categorical)}
-    graph = helper.make_graph(
-        list(nodes),
-        "churn",
-        [
-            value("categorical", TensorProto.STRING, ["N", n_categorical]),
-            value("numeric", TensorProto.FLOAT, ["N", n_numeric]),
-        ],
-        [value("probability", TensorProto.FLOAT, ["N", 1])],
-        [numpy_helper.from_array(array, name) for name, array in {**constants, **columns}.items()],
-    )
-    model: ModelProto = helper.make_model(
-        graph,
-        producer_name="streamflow-churn",
-        ir_version=_IR_VERSION,
-        opset_imports=[helper.make_opsetid(*opset) for opset in _OPSETS.items()],
-    )
-    written: bytes = model.SerializeToString(deterministic=True)
-    return written
+    Args:
+        model: the fitted pipeline in plain arrays.
+        columns: the model's columns, in the order of the inputs.
+        calibration: from log odds to probability; None: the share of a forest's votes is the probability.
+    """
+    nodes, encoded = _one_hot(model.categories)
+    if calibration is None:
+        parts = _share_as_it_is(model, encoded)
+        return _serialized([*nodes, *parts.nodes], parts.constants, columns)
+    parts = _curves(model, encoded) if isinstance(model, Additive) else _log_odds(model, encoded)
+    end = _calibrated(parts.output, calibration)
+    constants = {**parts.constants, **end.constants}
+    return _serialized([*nodes, *parts.nodes, *end.nodes], constants, columns)
 
 
 def open_session(onnx: bytes, threads: int = 1) -> Any:
@@ -70,7 +79,51 @@ def score(session: Any, inputs: Inputs) -> npt.NDArray[np.float32]:
     return probabilities[:, 0]
 
 
-def one_hot(categories: Sequence[Sequence[str]]) -> "tuple[list[NodeProto], list[str]]":
+def floor32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the float32 at or below each value: the same split for every float32 x."""
+    rounded = values.astype(np.float32)
+    above = rounded.astype(np.float64) > values
+    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+    return rounded
+
+
+class _Part(NamedTuple):
+    """Some nodes of a graph, their constants, and the name of what comes out of them."""
+
+    nodes: "list[NodeProto]"
+    constants: _Constants
+    output: str
+
+
+def _serialized(
+    nodes: "Sequence[NodeProto]", constants: Mapping[str, npt.NDArray[Any]], columns: Columns
+) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    n_categorical, n_numeric = len(columns.categorical_cols), len(columns.numeric_cols)
+    value = helper.make_tensor_value_info
+    numbers = {f"column_{at}": np.array(at, dtype=np.int64) for at in range(n_categorical)}
+    graph = helper.make_graph(
+        list(nodes),
+        "churn",
+        [
+            value("categorical", TensorProto.STRING, ["N", n_categorical]),
+            value("numeric", TensorProto.FLOAT, ["N", n_numeric]),
+        ],
+        [value("probability", TensorProto.FLOAT, ["N", 1])],
+        [numpy_helper.from_array(array, name) for name, array in {**constants, **numbers}.items()],
+    )
+    model: ModelProto = helper.make_model(
+        graph,
+        producer_name="streamflow-churn",
+        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid(*opset) for opset in _OPSETS.items()],
+    )
+    written: bytes = model.SerializeToString(deterministic=True)
+    return written
+
+
+def _one_hot(categories: Sequence[Sequence[str]]) -> "tuple[list[NodeProto], list[str]]":
     """Return the nodes that one-hot encode `categorical`, and the names of their outputs, in order."""
     from onnx import helper
 
@@ -90,20 +143,121 @@ def one_hot(categories: Sequence[Sequence[str]]) -> "tuple[list[NodeProto], list
     return nodes, [f"one_hot_{at}" for at in range(len(categories))]
 
 
-def ensemble(trees: Trees, features: str, output: str) -> "list[NodeProto]":
-    """Return the nodes that add up the leaves of all trees; `base` is not in it.
+def _share_as_it_is(model: TreeModel | Additive, encoded: Sequence[str]) -> _Part:
+    from onnx import helper
+
+    if isinstance(model, Additive) or not model.is_share:
+        raise ChurnError("log odds are no probabilities without a calibration", where="ONNX")
+    nodes = [
+        *_sum_of_trees(model.trees, encoded),
+        # 300 rounded weights may add up to a hair more than 1.
+        helper.make_node("Clip", ["sum", "zero", "one"], ["probability"]),
+    ]
+    bounds: _Constants = {"zero": np.array(0, np.float32), "one": np.array(1, np.float32)}
+    return _Part(nodes, bounds, "probability")
+
+
+def _log_odds(model: TreeModel, encoded: Sequence[str]) -> _Part:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        *_sum_of_trees(model.trees, encoded),
+        helper.make_node("Cast", ["sum"], ["sum_double"], to=TensorProto.DOUBLE),
+        helper.make_node("Add", ["sum_double", "base"], ["raw"]),
+    ]
+    constants: _Constants = {"base": np.array(model.trees.base)}
+    if not model.is_share:
+        return _Part(nodes, constants, "raw")
+    nodes += [
+        helper.make_node("Max", ["raw", "edge"], ["above"]),
+        helper.make_node("Min", ["above", "far_edge"], ["share"]),
+        helper.make_node("Sub", ["one", "share"], ["rest"]),
+        helper.make_node("Div", ["share", "rest"], ["odds"]),
+        helper.make_node("Log", ["odds"], ["log_odds"]),
+    ]
+    constants |= {"edge": np.array(EDGE), "far_edge": np.array(1 - EDGE), "one": np.array(1.0)}
+    return _Part(nodes, constants, "log_odds")
+
+
+def _curves(model: Additive, encoded: Sequence[str]) -> _Part:
+    from onnx import TensorProto, helper
+
+    def double(name: str) -> "NodeProto":
+        return helper.make_node("Cast", [name], [f"{name}_double"], to=TensorProto.DOUBLE)
+
+    nodes: list[NodeProto] = []
+    constants: _Constants = {"bias": np.array(model.intercept)}
+    terms = ["bias"]
+    for at, (name, weights) in enumerate(zip(encoded, model.category_weights, strict=True)):
+        constants[f"weights_{at}"] = weights[:, None]
+        product = [f"{name}_double", f"weights_{at}"]
+        nodes += [double(name), helper.make_node("MatMul", product, [f"term_{at}"])]
+        terms.append(f"term_{at}")
+    if len(model.fill):
+        constants |= {
+            "fill": model.fill[None],
+            "weight": model.weight[:, None],
+            "unknown_weight": model.unknown_weight[:, None],
+        }
+        nodes += [
+            double("numeric"),
+            helper.make_node("IsNaN", ["numeric_double"], ["unknown"]),
+            helper.make_node("Where", ["unknown", "fill", "numeric_double"], ["filled"]),
+            double("unknown"),
+            helper.make_node("MatMul", ["filled", "weight"], ["lines"]),
+            helper.make_node("MatMul", ["unknown_double", "unknown_weight"], ["unknowns"]),
+        ]
+        terms += ["lines", "unknowns"]
+    if len(model.hinge_column):
+        constants |= {
+            "hinge_column": model.hinge_column,
+            "hinge_knot": model.hinge_knot[None],
+            "hinge_weight": model.hinge_weight[:, None],
+            "none": np.array(0.0),
+        }
+        nodes += [
+            helper.make_node("Gather", ["filled", "hinge_column"], ["bent"], axis=1),
+            helper.make_node("Sub", ["bent", "hinge_knot"], ["over"]),
+            helper.make_node("Max", ["over", "none"], ["excess"]),
+            helper.make_node("MatMul", ["excess", "hinge_weight"], ["hinges"]),
+        ]
+        terms.append("hinges")
+    nodes.append(helper.make_node("Sum", terms, ["log_odds"]))
+    return _Part(nodes, constants, "log_odds")
+
+
+def _calibrated(log_odds: str, calibration: Calibration) -> _Part:
+    """Return what makes float32 probabilities of float64 log odds."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Mul", [log_odds, "slope"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "intercept"], ["calibrated"]),
+        helper.make_node("Sigmoid", ["calibrated"], ["as_double"]),
+        helper.make_node("Cast", ["as_double"], ["probability"], to=TensorProto.FLOAT),
+    ]
+    constants: _Constants = {
+        "slope": np.array(calibration.slope),
+        "intercept": np.array(calibration.intercept),
+    }
+    return _Part(nodes, constants, "probability")
+
+
+def _sum_of_trees(trees: Trees, encoded: Sequence[str]) -> "list[NodeProto]":
+    """Return the nodes that add up the leaves of all trees to `sum`; the base is not in it.
 
     A large forest is several ensembles, which are added up at the end: each stays in the processor's cache
     while a block of rows goes through it, and opening the model needs room for one at a time.
     """
     from onnx import helper
 
+    nodes = [helper.make_node("Concat", [*encoded, "numeric"], ["features"], axis=1)]
     parts = trees.parts(ENSEMBLE_NODES)
     if len(parts) == 1:
-        return [_ensemble(trees, features, output)]
-    sums = [f"{output}_{at}" for at in range(len(parts))]
-    nodes = [_ensemble(part, features, name) for part, name in zip(parts, sums, strict=True)]
-    return [*nodes, helper.make_node("Sum", sums, [output])]
+        return [*nodes, _ensemble(trees, "features", "sum")]
+    sums = [f"sum_{at}" for at in range(len(parts))]
+    nodes += [_ensemble(part, "features", name) for part, name in zip(parts, sums, strict=True)]
+    return [*nodes, helper.make_node("Sum", sums, ["sum"])]
 
 
 def _ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
@@ -122,32 +276,6 @@ def _ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
     for name, number in {"aggregate_function": 1, "n_targets": 1, "post_transform": 0}.items():
         node.attribute.add(name=name, type=AttributeProto.INT, i=number)  # sum, one, none
     return node
-
-
-def calibrate(
-    log_odds: str, calibration: Calibration, output: str
-) -> "tuple[list[NodeProto], dict[str, npt.NDArray[Any]]]":
-    """Return the nodes and constants from float64 log odds to the calibrated float32 probability."""
-    from onnx import TensorProto, helper
-
-    nodes = [
-        helper.make_node("Mul", [log_odds, "slope"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "intercept"], ["calibrated"]),
-        helper.make_node("Sigmoid", ["calibrated"], ["as_double"]),
-        helper.make_node("Cast", ["as_double"], [output], to=TensorProto.FLOAT),
-    ]
-    return nodes, {
-        "slope": np.array(calibration.slope),
-        "intercept": np.array(calibration.intercept),
-    }
-
-
-def floor32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return the float32 at or below each value: the same split for every float32 x."""
-    rounded = values.astype(np.float32)
-    above = rounded.astype(np.float64) > values
-    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
-    return rounded
 
 
 class _Attributes(NamedTuple):

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from churn.model.importances import importances
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -99,7 +97,7 @@ def _confusion(axes: "Axes", fitted: "Fitted") -> None:
 
 
 def _importances(axes: "Axes", fitted: "Fitted") -> None:
-    shares = importances(fitted)
+    shares = fitted.importances
     axes.barh(list(shares), list(shares.values()), color=_BLUE)
     axes.invert_yaxis()
     _named(axes, "Importance", "share", "")

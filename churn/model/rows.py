@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Labels = npt.NDArray[np.int64]
+FEW_ROWS = 20_000  # up to which one thread is quickest, and small trees are as good as larger ones
 
 
 @dataclass(frozen=True)

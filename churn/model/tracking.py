@@ -18,8 +18,7 @@ from churn.mlflow_client import ensure_registered_model, experiment_id, mlflow_c
 from churn.model.encode import FeatureSchema, onnx_inputs
 from churn.model.explainer import EXPLAINER_PATH, explainer_of
 from churn.model.fitted import Fitted, to_onnx
-from churn.model.onnx_forest import TOLERANCE, DifferentModel
-from churn.model.onnx_graph import open_session, score
+from churn.model.onnx_graph import TOLERANCE, DifferentModel, open_session, score
 from churn.model.packing import pack_onnx, pack_pipeline, requirements
 from churn.model.plots import model_report_png
 from churn.model.split import HOLDOUT_SHARE
@@ -109,7 +108,7 @@ def log_model(
     identity = {
         "month": str(month),
         "role": CHALLENGER if is_challenger else BASELINE_ROLE,
-        "candidate": fitted.kind,
+        "candidate": fitted.kind.name,
         "service": fitted.service.name,
         "fingerprint": fingerprint,
         "onnx_sha256": hashlib.sha256(onnx).hexdigest(),

@@ -1,8 +1,8 @@
-"""Every tree of a model in plain arrays: the one form that is exported, explained and stored."""
+"""Every tree of a model in plain arrays: what is exported, explained and stored. No fitting here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,19 +65,18 @@ class Trees:
         )
 
 
-def trees_of_forest(forest: Any) -> Trees:
-    """Return a fitted RandomForestClassifier's trees; the score is P(churn)."""
-    share = 1 / len(forest.estimators_)
-    return _joined(0.0, (_of_tree(estimator.tree_, share) for estimator in forest.estimators_))
+@dataclass(frozen=True)
+class TreeModel:
+    """A model whose score is a sum over trees, which split one-hot categories first, then numbers."""
+
+    trees: Trees
+    categories: list[list[str]]  # that each categorical column is one-hot encoded to
+    is_share: bool  # the score is a forest's share of votes; otherwise log odds
 
 
-def trees_of_boosting(boosting: Any) -> Trees:
-    """Return a fitted HistGradientBoostingClassifier's trees; the score is the log odds of leaving."""
-    base = float(boosting._baseline_prediction.ravel()[0])
-    return _joined(base, (_of_nodes(stage[0].nodes) for stage in boosting._predictors))
+class Tree(NamedTuple):
+    """The nodes of one tree, in the columns of Trees; its root is the first."""
 
-
-class _Tree(NamedTuple):
     feature: Ints
     threshold: Floats
     left: Ints
@@ -87,34 +86,9 @@ class _Tree(NamedTuple):
     cover: Floats
 
 
-def _of_tree(tree: Any, share: float) -> _Tree:
-    is_leaf = tree.children_left < 0
-    return _Tree(
-        np.where(is_leaf, 0, tree.feature),
-        np.where(is_leaf, 0.0, tree.threshold),
-        tree.children_left,
-        tree.children_right,
-        np.asarray(tree.missing_go_to_left, dtype=bool),
-        tree.value[:, 0, 1] * share,
-        tree.weighted_n_node_samples,
-    )
-
-
-def _of_nodes(nodes: Any) -> _Tree:
-    is_leaf = nodes["is_leaf"].astype(bool)
-    return _Tree(
-        np.where(is_leaf, 0, nodes["feature_idx"]),
-        np.where(is_leaf, 0.0, nodes["num_threshold"]),
-        np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
-        np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
-        nodes["missing_go_to_left"].astype(bool),
-        nodes["value"],
-        nodes["count"],
-    )
-
-
-def _joined(base: float, trees: Iterable[_Tree]) -> Trees:
-    parts: list[_Tree] = []
+def joined(base: float, trees: Iterable[Tree]) -> Trees:
+    """Return some trees as one set of arrays."""
+    parts: list[Tree] = []
     roots: list[int] = []
     start = 0
     for tree in trees:

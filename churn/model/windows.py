@@ -10,7 +10,6 @@ import numpy.typing as npt
 from churn.contract.features import Service
 from churn.errors import ChurnError
 from churn.model.encode import model_frame
-from churn.model.fitted import Kind
 from churn.model.rows import Rows, refuse_one_class
 from churn.model.split import SAMPLE_LIMIT, is_holdout, user_sample
 from churn.months import Month, months_between
@@ -18,8 +17,6 @@ from churn.training.dataset import training_set_path
 
 if TYPE_CHECKING:
     import pandas as pd
-
-POOLED_KIND: Kind = "logistic"  # seconds on 100,000 rows, where boosting takes minutes
 
 
 def months_with_training_set(first: Month, last: Month) -> list[Month]:

@@ -65,20 +65,21 @@ class Model:
     def fit(cls, month: SeenMonth) -> "Model":
         """Fit to the users of a month who are not held out."""
         from churn.model.calibration import fit_calibration
-        from churn.model.candidates import new_candidate, out_of_fold
+        from churn.model.candidates import out_of_fold
+        from churn.model.kinds import LOGISTIC
         from churn.model.rows import prepare
 
         rows = prepare(month.frame.assign(churn_label=month.labels), DEFAULT_SERVICE)
-        [raw] = out_of_fold("logistic", rows, [_PARAMETERS], folds=3)
-        pipeline = new_candidate("logistic", rows, _PARAMETERS).fit(rows.features, rows.labels)
+        [raw] = out_of_fold(LOGISTIC, rows, [_PARAMETERS], folds=3)
+        pipeline = LOGISTIC.new_pipeline(rows, _PARAMETERS).fit(rows.features, rows.labels)
         return cls(pipeline, fit_calibration(raw, rows.labels))
 
     def probabilities(self, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
         """Score the rows of a month."""
         from churn.model.encode import model_frame
-        from churn.model.fitted import log_odds
+        from churn.model.kinds import LOGISTIC
 
-        raw = log_odds("logistic", self.pipeline, model_frame(frame, DEFAULT_SERVICE))
+        raw = LOGISTIC.log_odds(self.pipeline, model_frame(frame, DEFAULT_SERVICE))
         return np.asarray(self.calibration.probabilities(raw), dtype=np.float64)
 
 

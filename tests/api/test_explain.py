@@ -13,18 +13,19 @@ from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted, to_onnx
+from churn.model.kinds import KINDS
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryRegistry, values_of
 from tests.api.waiting import until
 from tests.model.conftest import small_world
 
-KINDS = ("forest", "logistic", "boosting")
+NAMES = [kind.name for kind in KINDS]
 ALL = len(DEFAULT_SERVICE.features)
 
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
     baseline = fit_baseline(small_world(300), DEFAULT_SERVICE, n_estimators=10)
-    return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
+    return {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
 
 
 def serve(client: TestClient, registry: MemoryRegistry, fitted: Fitted) -> str:
@@ -38,7 +39,7 @@ def explain(client: TestClient, user_id: str = USER, **more: Any):
     return client.post("/explain", json={"user_id": user_id, **more})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_all_contributions_add_up_to_the_probability_that_predict_answers(
     kind: str, client: TestClient, registry: MemoryRegistry, challengers: dict[str, Fitted]
 ) -> None:
@@ -161,7 +162,7 @@ def test_no_answer_mixes_a_model_with_anothers_explainer(
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(ask) for _ in range(3)]
         try:
-            kinds = {serve(client, registry, challengers[kind]): kind for kind in [*KINDS, *KINDS]}
+            kinds = {serve(client, registry, challengers[kind]): kind for kind in [*NAMES, *NAMES]}
         finally:
             stop.set()
         seen = set().union(*(future.result() for future in asking))

@@ -17,6 +17,7 @@ from churn.database.init import initialise
 from churn.model.baseline import Fitted, fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import model_frame
+from churn.model.kinds import LOGISTIC
 from churn.model.tracking import log_model_run
 from churn.online import publish
 from churn.settings import get_settings
@@ -149,7 +150,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     assert body["probability"] == pytest.approx(expected(second, body["features_used"]), abs=1e-5)
 
     assert api.post("/explain", json={"user_id": "a"}).json()["error"]["code"] == "no_explainer"
-    logistic = next(each for each in candidates(second) if each.kind == "logistic")
+    logistic = next(each for each in candidates(second) if each.kind is LOGISTIC)
     promote(explained := registered(fit_challenger(logistic, second), "explained"))
     until(lambda: serves(api, explained))
     body = api.post("/explain", json={"user_id": "a", "top": 24}).json()

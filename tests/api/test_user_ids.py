@@ -19,6 +19,7 @@ from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_challenger, tuned
 from churn.model.explainer import explainer_of
 from churn.model.fitted import to_onnx
+from churn.model.kinds import LOGISTIC
 from tests.api.fakes import FEBRUARY, MemoryReader, MemoryRegistry
 from tests.api.waiting import until
 from tests.model.conftest import small_world
@@ -46,7 +47,7 @@ def api() -> Iterator[httpx.Client]:
     """The API behind the server that the stack runs, with a logistic regression as champion."""
     registry = MemoryRegistry()
     baseline = fit_baseline(small_world(300), DEFAULT_SERVICE, n_estimators=10)
-    challenger = fit_challenger(tuned("logistic", baseline.data), baseline)
+    challenger = fit_challenger(tuned(LOGISTIC, baseline.data), baseline)
     registry.register(to_onnx(challenger), explainer=explainer_of(challenger).write())
 
     async def open_reader() -> MemoryReader:

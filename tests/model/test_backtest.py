@@ -15,7 +15,7 @@ from churn.model.backtest_report import backtest_fingerprint, backtest_png, back
 from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_challenger, forest, out_of_fold, tuned
 from churn.model.encode import model_frame
-from churn.model.fitted import log_odds
+from churn.model.kinds import BOOSTING, FOREST, LOGISTIC
 from churn.model.split import is_holdout, user_sample
 from churn.model.windows import Judges, require_apart, window
 from churn.months import Month
@@ -67,10 +67,10 @@ def test_windows_end_before_the_judged_month_and_count_their_rows(world) -> None
 
 def test_one_month_is_the_challenger_of_that_month_judged_a_month_later(world) -> None:
     baseline = fit_baseline(world[MARCH], DEFAULT_SERVICE, n_estimators=40)
-    challenger = fit_challenger(tuned("logistic", baseline.data), baseline)
+    challenger = fit_challenger(tuned(LOGISTIC, baseline.data), baseline)
     judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())]
     judges = judges.sort_values("user_id")
-    raw = log_odds("logistic", challenger.pipeline, model_frame(judges, DEFAULT_SERVICE))
+    raw = LOGISTIC.log_odds(challenger.pipeline, model_frame(judges, DEFAULT_SERVICE))
     assert challenger.calibration is not None
     said = challenger.calibration.probabilities(raw)
     due = intervals(judges["churn_label"].to_numpy(np.int64), said, ("auc", "brier"))
@@ -78,7 +78,7 @@ def test_one_month_is_the_challenger_of_that_month_judged_a_month_later(world) -
     assert {name: row.figures[name] for name in due} == due
 
 
-def test_the_forest_is_the_contract_s_calibrated(world) -> None:
+def test_the_forest_is_the_baseline_calibrated(world) -> None:
     baseline = fit_baseline(world[MARCH], BASELINE, n_estimators=40)
     judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())].sort_values("user_id")
     encoded, labels = model_frame(judges, BASELINE), judges["churn_label"].to_numpy(np.int64)
@@ -87,7 +87,7 @@ def test_the_forest_is_the_contract_s_calibrated(world) -> None:
     assert found["auc"].estimate == pytest.approx(plain.estimate)
     calibration = fit_challenger(forest(baseline), baseline).calibration
     assert calibration is not None
-    said = calibration.probabilities(log_odds("forest", baseline.pipeline, encoded))
+    said = calibration.probabilities(FOREST.log_odds(baseline.pipeline, encoded))
     assert found["brier"] == intervals(labels, said, ("brier",))["brier"]
 
 
@@ -148,7 +148,7 @@ def test_a_user_of_several_months_is_judged_by_no_fold_that_knows_them(world) ->
         labels=(own < 0.5).astype(np.int64),
         features=rows.features.assign(monthly_fee=np.round(own * 1e6) % 997),
     )
-    [raw] = out_of_fold("boosting", told, [{"learning_rate": 0.3, "max_iter": 60, "max_leaf_nodes": 64,
+    [raw] = out_of_fold(BOOSTING, told, [{"learning_rate": 0.3, "max_iter": 60, "max_leaf_nodes": 64,
                                             "min_samples_leaf": 1, "max_features": 1.0}])  # fmt: skip
     assert intervals(told.labels, raw)["auc"].low < 0.5
 

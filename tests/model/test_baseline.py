@@ -7,17 +7,16 @@ from hypothesis import strategies as st
 
 from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
-from churn.model.baseline import fit_baseline, new_pipeline
-from churn.model.fitted import Fitted
-from churn.model.importances import importances
-from churn.model.onnx_forest import to_onnx
+from churn.model.baseline import fit_baseline
+from churn.model.fitted import Fitted, to_onnx
+from churn.model.kinds.forest import new_forest
 from churn.model.plots import model_report_png
 from churn.model.split import is_holdout
 from churn.settings import get_settings
 
 
-def test_the_pipeline_is_the_contracts() -> None:
-    pipeline = new_pipeline(BASELINE)
+def test_the_pipeline_is_the_clients() -> None:
+    pipeline = new_forest(BASELINE)
     forest = pipeline["forest"].get_params()
     assert (forest["n_estimators"], forest["random_state"]) == (300, 42)
     assert (forest["class_weight"], forest["max_features"]) == ("balanced", "sqrt")
@@ -51,7 +50,7 @@ def test_order_and_threads_do_not_change_a_bit(
     get_settings.cache_clear()
     assert again.probabilities.tobytes() == fitted.probabilities.tobytes()
     assert again.metrics == fitted.metrics
-    assert to_onnx(again.pipeline) == to_onnx(fitted.pipeline)
+    assert to_onnx(again) == to_onnx(fitted)
 
 
 def test_a_sample_is_fitted_above_the_limit(world: pd.DataFrame) -> None:
@@ -75,7 +74,7 @@ def test_what_cannot_be_judged_is_refused(change, problem: str, world: pd.DataFr
 
 
 def test_importances_are_per_feature(fitted: Fitted) -> None:
-    shares = importances(fitted)
+    shares = fitted.importances
     assert set(shares) == set(DEFAULT_SERVICE.feature_names)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["add_on_backup"] == 0

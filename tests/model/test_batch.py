@@ -11,8 +11,8 @@ from churn.model.batch import score_in_blocks
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import Inputs, onnx_inputs
 from churn.model.fitted import to_onnx
-from churn.model.onnx_forest import TOLERANCE
-from churn.model.onnx_graph import open_session, score
+from churn.model.kinds import KINDS
+from churn.model.onnx_graph import TOLERANCE, open_session, score
 from tests.model.conftest import small_world
 
 USERS = 300
@@ -22,7 +22,9 @@ USERS = 300
 def onnx_files() -> dict[str, bytes]:
     """The file of each kind of challenger, and of the contract's baseline."""
     baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=40)
-    made = {each.kind: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)}
+    made = {
+        each.kind.name: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)
+    }
     return {"baseline": to_onnx(baseline), **made}
 
 
@@ -35,7 +37,7 @@ def rows(inputs: Inputs, chosen: slice) -> Inputs:
     return {name: values[chosen] for name, values in inputs.items()}
 
 
-@pytest.mark.parametrize("kind", ["baseline", "forest", "logistic", "boosting"])
+@pytest.mark.parametrize("kind", ["baseline", *(kind.name for kind in KINDS)])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_every_row_has_the_bits_that_the_api_answers(
     kind: str,

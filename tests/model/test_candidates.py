@@ -21,22 +21,16 @@ from churn.mlflow_client import mlflow_client
 from churn.model import candidates as module
 from churn.model.baseline import fit_baseline
 from churn.model.calibration import Calibration, fit_calibration
-from churn.model.candidates import (
-    GRID,
-    best,
-    candidates,
-    fit_challenger,
-    new_candidate,
-    out_of_bag,
-    out_of_fold,
-)
+from churn.model.candidates import best, candidates, fit_challenger, out_of_fold
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import EXPLAINER_PATH, Explainer, explainer_of
-from churn.model.fitted import Fitted, Floats, Kind, log_odds, to_onnx
-from churn.model.importances import importances
+from churn.model.fitted import Fitted, Floats, to_onnx
+from churn.model.kinds import BOOSTING, KINDS, LOGISTIC, Kind
+from churn.model.kinds.boosting import Boosting
+from churn.model.kinds.forest import out_of_bag
 from churn.model.onnx_graph import open_session, score
 from churn.model.plots import model_report_png
-from churn.model.rows import prepare
+from churn.model.rows import FEW_ROWS, prepare
 from churn.model.tracking import log_model_run
 from churn.months import Month
 from churn.scoring.reasons import Explaining
@@ -44,12 +38,13 @@ from tests.model.conftest import small_world
 from tests.streamflow import SUPPORT_AGG
 
 TINY = Service("tiny", (SUPPORT_AGG,), "")
-KINDS = ("forest", "logistic", "boosting")
+NAMES = [kind.name for kind in KINDS]
+TUNED = [LOGISTIC, BOOSTING]
 
 
 @pytest.fixture(scope="session")
 def challengers(fitted: Fitted) -> dict[str, Fitted]:
-    return {each.kind: fit_challenger(each, fitted) for each in candidates(fitted)}
+    return {each.kind.name: fit_challenger(each, fitted) for each in candidates(fitted)}
 
 
 def off_by(fitted: Fitted, frame: pd.DataFrame) -> float:
@@ -57,12 +52,12 @@ def off_by(fitted: Fitted, frame: pd.DataFrame) -> float:
     from churn.model.encode import model_frame
 
     encoded = model_frame(frame, fitted.service)
-    raw = log_odds(fitted.kind, fitted.pipeline, encoded)
+    raw = fitted.kind.log_odds(fitted.pipeline, encoded)
     found = score(open_session(to_onnx(fitted)), onnx_inputs(frame, fitted.service))
     return float(np.abs(found - fitted.calibration.probabilities(raw)).max(initial=0.0))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_what_is_served_is_what_was_fitted(
     kind: str, challengers: dict[str, Fitted], world: pd.DataFrame
 ) -> None:
@@ -80,7 +75,7 @@ def test_what_is_served_is_what_was_fitted(
             st.floats(-1e6, 1e6, width=32), st.sampled_from([np.nan, -0.0, 0.0, 1.0, 1e-38])
         ),
     ),
-    st.sampled_from(["logistic", "boosting"]),
+    st.sampled_from(TUNED),
     st.randoms(use_true_random=False),
 )
 def test_any_numbers_score_alike(values, kind, random) -> None:
@@ -89,8 +84,8 @@ def test_any_numbers_score_alike(values, kind, random) -> None:
     labels = [0, 1, *(random.randrange(2) for _ in values[2:])]
     users = [f"u{n}" for n in range(len(values))]
     rows = prepare_all(frame.assign(user_id=users, churn_label=labels))
-    parameters = {**GRID[kind][0]} | ({"min_samples_leaf": 2} if kind == "boosting" else {})
-    pipeline = new_candidate(kind, rows, parameters).fit(rows.features, rows.labels)
+    parameters = {**kind.grid(40)[0]} | ({"min_samples_leaf": 2} if kind is BOOSTING else {})
+    pipeline = kind.new_pipeline(rows, parameters).fit(rows.features, rows.labels)
     fitted = Fitted(kind, rows, pipeline, np.empty(0), {}, 0.0, Calibration(1.1, -0.2))
     beside = [np.nextafter(values, np.float32(to)) for to in (-np.inf, np.inf)]
     judged = pd.DataFrame(np.concatenate([values, *beside]), columns=frame.columns)
@@ -110,7 +105,7 @@ def prepare_all(frame: pd.DataFrame):
 def test_the_candidates_are_judged_on_training_users_they_have_not_seen(fitted: Fitted) -> None:
     held = set(fitted.holdout.index)
     assert held.isdisjoint(fitted.data.features.index)
-    share = out_of_bag(fitted)
+    share = 1 / (1 + np.exp(-out_of_bag(fitted.pipeline)))
     assert len(share) == fitted.training_rows
     in_bag = fitted.pipeline.predict_proba(fitted.data.features)[:, 1]
     labels = fitted.data.labels
@@ -119,11 +114,11 @@ def test_the_candidates_are_judged_on_training_users_they_have_not_seen(fitted: 
     assert honest < evaluate(labels, in_bag, 0.5)["auc"] - 0.1  # what it was fitted on, it knows
 
 
-@pytest.mark.parametrize("kind", ["logistic", "boosting"])
+@pytest.mark.parametrize("kind", TUNED, ids=lambda kind: kind.name)
 def test_noise_is_not_learned_out_of_fold(kind, world: pd.DataFrame) -> None:
     shuffled = world.assign(churn_label=world["churn_label"].sample(frac=1, random_state=1).values)
     rows = prepare(shuffled, DEFAULT_SERVICE)
-    [raw] = out_of_fold(kind, rows, GRID[kind][:1])
+    [raw] = out_of_fold(kind, rows, kind.grid(len(rows.labels))[:1])
     assert evaluate(rows.labels, 1 / (1 + np.exp(-raw)), 0.5)["auc"] == pytest.approx(0.5, abs=0.12)
 
 
@@ -168,47 +163,44 @@ def test_what_cannot_be_calibrated_is_refused(raw: list[float], labels: list[int
 
 
 def test_a_few_thousand_rows_are_fitted_and_judged_by_one_thread(
-    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+    fitted: Fitted,
 ) -> None:
     seen: list[int] = []
 
-    def watched(kind: Kind, pipeline: Any, features: Any) -> Floats:
-        seen.extend(pool["num_threads"] for pool in threadpool_info())
-        return log_odds(kind, pipeline, features)
+    class Watched(Boosting):
+        def log_odds(self, estimator: Any, features: Any) -> Floats:
+            seen.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().log_odds(estimator, features)
 
-    monkeypatch.setattr(module, "log_odds", watched)
     with threadpool_limits(2):  # as many as the machine would take
-        fit_challenger(module.tuned("boosting", fitted.data), fitted)
+        fit_challenger(module.tuned(Watched(), fitted.data), fitted)
     assert set(seen) == {1}
 
 
-@pytest.mark.parametrize("kind", ["logistic", "boosting"])
-def test_a_grid_is_judged_as_each_of_its_parameters_alone(kind, fitted: Fitted) -> None:
-    together = out_of_fold(kind, fitted.data, GRID[kind])
-    alone = [raw for each in GRID[kind] for raw in out_of_fold(kind, fitted.data, [each])]
+@pytest.mark.parametrize("kind", TUNED, ids=lambda kind: kind.name)
+def test_a_grid_is_judged_as_each_of_its_parameters_alone(kind: Kind, fitted: Fitted) -> None:
+    grid = kind.grid(FEW_ROWS + 1)
+    together = out_of_fold(kind, fitted.data, grid)
+    alone = [raw for each in grid for raw in out_of_fold(kind, fitted.data, [each])]
     assert [raw.tobytes() for raw in together] == [raw.tobytes() for raw in alone]
-    assert len({raw.tobytes() for raw in together}) == len(GRID[kind])
+    assert len({raw.tobytes() for raw in together}) == len(grid) == 2
 
 
-def test_larger_trees_are_tried_where_rows_are_many(
-    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    few = module.grid("boosting", fitted.data)
-    monkeypatch.setattr(module, "_FEW_ROWS", len(fitted.data.labels) - 1)
-    many = module.grid("boosting", fitted.data)
-    leaves = [[each["max_leaf_nodes"] for each in grid] for grid in (few, many)]
+def test_larger_trees_are_tried_where_rows_are_many() -> None:
+    grids = (BOOSTING.grid(FEW_ROWS), BOOSTING.grid(FEW_ROWS + 1))
+    leaves = [[each["max_leaf_nodes"] for each in grid] for grid in grids]
     assert leaves == [[4], [4, 8]]
-    assert module.grid("logistic", fitted.data) == GRID["logistic"]
+    assert LOGISTIC.grid(FEW_ROWS) == LOGISTIC.grid(FEW_ROWS + 1)
 
 
 def test_too_few_for_folds_is_said(world: pd.DataFrame) -> None:
     rows = prepare(world, BASELINE)
     one = dataclasses.replace(rows, labels=np.array([1, *np.zeros(len(rows.labels) - 1, int)]))
     with pytest.raises(ChurnError, match="folds need two"):
-        out_of_fold("logistic", one, GRID["logistic"])
+        out_of_fold(LOGISTIC, one, LOGISTIC.grid(len(one.labels)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_the_explainer_survives_its_file(kind: str, challengers: dict[str, Fitted]) -> None:
     made = explainer_of(challengers[kind])
     written = made.write()
@@ -218,19 +210,19 @@ def test_the_explainer_survives_its_file(kind: str, challengers: dict[str, Fitte
     assert (read.trees is None) == (kind == "logistic")
     if read.additive:
         inputs = onnx_inputs(challengers[kind].holdout, DEFAULT_SERVICE)
-        raw = log_odds(kind, challengers[kind].pipeline, challengers[kind].holdout)
+        raw = LOGISTIC.log_odds(challengers[kind].pipeline, challengers[kind].holdout)
         np.testing.assert_allclose(read.additive.log_odds(inputs), raw, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_importances_and_pictures(kind: str, challengers: dict[str, Fitted]) -> None:
-    shares = importances(challengers[kind])
+    shares = challengers[kind].importances
     assert set(shares) == set(DEFAULT_SERVICE.feature_names)
     assert sum(shares.values()) == pytest.approx(1)
     assert model_report_png(challengers[kind], kind).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_a_challenger_is_registered_and_can_be_loaded(
     kind: str, challengers: dict[str, Fitted], mlflow: str
 ) -> None:
@@ -262,7 +254,7 @@ def test_the_real_drop_s_best_reaches_its_goal(
     labels = rows["churn_label"].to_numpy(np.int64)
     features = model_frame(rows, service).set_axis(pd.Index(rows["user_id"]))
     everybody = Rows(service, len(rows), features, labels, features[:0], labels[:0])
-    found = {kind: module.tuned(kind, everybody) for kind in ("logistic", "boosting")}
+    found = {kind.name: module.tuned(kind, everybody) for kind in TUNED}
     shown = {kind: round(each.auc, 4) for kind, each in found.items()}
     print(f"{service.name}: 5-fold AUC {shown}")  # noqa: T201
     assert max(each.auc for each in found.values()) >= goal

@@ -8,6 +8,7 @@ from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import onnx_inputs_of_rows
 from churn.model.fitted import Fitted, to_onnx
+from churn.model.kinds import KINDS
 from churn.model.onnx_graph import open_session, score
 from tests.model.conftest import small_world
 
@@ -15,11 +16,11 @@ from tests.model.conftest import small_world
 @pytest.fixture(scope="module")
 def models() -> dict[str, Fitted]:
     baseline = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=50)
-    challengers = {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
+    challengers = {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
     return {"baseline": baseline, **challengers}
 
 
-@pytest.mark.parametrize("kind", ["baseline", "forest", "logistic", "boosting"])
+@pytest.mark.parametrize("kind", ["baseline", *(kind.name for kind in KINDS)])
 def test_alone_and_in_company_are_the_same_bits(kind: str, models: dict[str, Fitted]) -> None:
     session = open_session(to_onnx(models[kind]))
     frame = small_world(1000, seed=3)[DEFAULT_SERVICE.feature_names].astype(object)

@@ -23,8 +23,7 @@ from churn.model import tracking
 from churn.model.baseline import fit_baseline
 from churn.model.encode import FeatureSchema, onnx_inputs
 from churn.model.fitted import Fitted
-from churn.model.onnx_forest import DifferentModel
-from churn.model.onnx_graph import open_session, score
+from churn.model.onnx_graph import DifferentModel, open_session, score
 from churn.model.packing import TRUSTED_TYPES
 from churn.model.tracking import TrackedModel, log_model, log_model_run, refuse, register
 from churn.months import Month

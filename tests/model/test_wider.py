@@ -12,9 +12,10 @@ from churn.evaluation.metrics import evaluate
 from churn.mlflow_client import mlflow_client
 from churn.model.calibration import fit_calibration
 from churn.model.candidates import out_of_fold, tuned
+from churn.model.kinds import POOLED
 from churn.model.monthly import train_models
 from churn.model.split import is_holdout
-from churn.model.windows import POOLED_KIND, pooled
+from churn.model.windows import pooled
 from churn.months import Month
 from churn.promotion.registry import release_of
 from churn.settings import Settings, get_settings
@@ -55,10 +56,10 @@ def test_all_months_are_fitted_on_and_the_newest_is_held_out(
 
 def test_the_newest_month_alone_judges(world: dict[Month, pd.DataFrame]) -> None:
     rows = pooled([JANUARY, FEBRUARY, MARCH], DEFAULT_SERVICE)
-    chosen = tuned(POOLED_KIND, rows)
+    chosen = tuned(POOLED, rows)
     assert chosen.months == 3
     assert chosen.name == "logistic on churn_rich, 3 months"
-    [raw] = out_of_fold(POOLED_KIND, rows, [chosen.parameters])
+    [raw] = out_of_fold(POOLED, rows, [chosen.parameters])
     labels = rows.labels[rows.judges]
     calibration = fit_calibration(raw[rows.judges], labels)
     assert chosen.calibration == calibration

@@ -9,10 +9,11 @@ from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.baseline import fit_baseline
 from churn.model.calibration import Calibration
-from churn.model.candidates import GRID, Candidate, fit_challenger
+from churn.model.candidates import Candidate, fit_challenger
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted
+from churn.model.kinds import LOGISTIC
 from churn.model.tracking import log_model_run
 from churn.promotion.registry import read_explainer
 from churn.scoring.reasons import Explaining
@@ -27,9 +28,9 @@ def registered(fitted: Fitted) -> str:
 
 def test_read_back_verified_or_none(mlflow_settings: Settings) -> None:
     baseline = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=10)
-    parameters = GRID["logistic"][0]
+    parameters = LOGISTIC.grid(200)[0]
     logistic = Candidate(
-        "logistic", DEFAULT_SERVICE, parameters, Calibration(0.9, 0.1), 0.7, 0.5, 0.2, 1.0
+        LOGISTIC, DEFAULT_SERVICE, parameters, Calibration(0.9, 0.1), 0.7, 0.5, 0.2, 1.0
     )
     challenger = fit_challenger(logistic, baseline)
     assert read_explainer(registered(baseline)) is None

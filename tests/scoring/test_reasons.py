@@ -12,7 +12,8 @@ from churn.model.baseline import fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import explainer_of
-from churn.model.fitted import Fitted, log_odds
+from churn.model.fitted import Fitted
+from churn.model.kinds import KINDS
 from churn.model.trees import Trees
 from churn.scoring import pattern_tables
 from churn.scoring.pattern_tables import PatternTables
@@ -21,14 +22,14 @@ from churn.scoring.reasons import Explaining, Reason
 from churn.scoring.treeshap import TreeShap, open_tree_shap
 from tests.model.conftest import small_world
 
-KINDS = ("forest", "logistic", "boosting")
+NAMES = [kind.name for kind in KINDS]
 COLUMNS = 3
 
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
     baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=15)
-    return {each.kind: fit_challenger(each, baseline) for each in candidates(baseline)}
+    return {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
 
 
 def grow(
@@ -143,7 +144,7 @@ def _as_float32(trees: Trees) -> Trees:
     return dataclasses.replace(trees, threshold=floor32(trees.threshold).astype(float))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_contributions_add_up_to_the_served_score(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
@@ -155,13 +156,13 @@ def test_contributions_add_up_to_the_served_score(
     if kind == "forest":
         served = made.pipeline.predict_proba(made.holdout)[:, 1]
     else:
-        raw = log_odds(made.kind, made.pipeline, made.holdout)
+        raw = made.kind.log_odds(made.pipeline, made.holdout)
         served = made.calibration.slope * raw + made.calibration.intercept
     np.testing.assert_allclose(total, served, atol=1e-4)
     assert found.names == [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_contributions_are_about_the_mean_training_user(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
@@ -190,7 +191,7 @@ def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fi
     assert sizes == sorted(sizes, reverse=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_the_words_of_a_list_are_those_of_its_reasons(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
@@ -212,7 +213,7 @@ def test_words() -> None:
 
 
 def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
-    for kind in KINDS:
+    for kind in NAMES:
         empty = onnx_inputs(challengers[kind].holdout[:0], DEFAULT_SERVICE)
         explaining = Explaining(explainer_of(challengers[kind]))
         assert explaining.reasons(empty) == explaining.words(empty) == []

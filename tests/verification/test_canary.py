@@ -6,8 +6,9 @@ import pytest
 from churn.contract.features import DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.model.baseline import fit_baseline
-from churn.model.candidates import GRID, new_candidate, steady
+from churn.model.candidates import steady
 from churn.model.fitted import Fitted
+from churn.model.kinds import BOOSTING, LOGISTIC
 from churn.model.rows import prepare
 from churn.verification.canary import judge
 from tests.verification.leaky import (
@@ -56,9 +57,11 @@ def test_clean_data_never_alarm(seed: int) -> None:
     rows = prepare(frame(month), DEFAULT_SERVICE)
     truth = truth_of(month, rows.holdout.index)
     scores = [truth]  # the best that a model can be is no leak
-    for kind in ("logistic", "boosting"):
+    for kind in (LOGISTIC, BOOSTING):
         with steady(rows):
-            pipeline = new_candidate(kind, rows, GRID[kind][0]).fit(rows.features, rows.labels)
+            pipeline = kind.new_pipeline(rows, kind.grid(len(rows.labels))[0]).fit(
+                rows.features, rows.labels
+            )
             scores.append(pipeline.predict_proba(rows.holdout)[:, 1])
     verdicts = [judge(rows.holdout_labels, each, truth) for each in scores]
     assert [found.is_leak for found in verdicts] == [False, False, False], verdicts

@@ -1,3 +1,7 @@
+"""The one ONNX writer: the same splits, the same probabilities, whatever floats come."""
+
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -9,16 +13,31 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from churn.contract.features import BASELINE, DEFAULT_SERVICE, Service, View
-from churn.model.baseline import fit_baseline, new_pipeline
+from churn.errors import ChurnError
+from churn.model.baseline import fit_baseline
+from churn.model.calibration import Calibration
 from churn.model.encode import FeatureSchema, model_frame, onnx_inputs, onnx_inputs_of_rows
-from churn.model.fitted import Fitted
-from churn.model.onnx_forest import TOLERANCE, max_difference, to_onnx
-from churn.model.onnx_graph import floor32, open_session, score
+from churn.model.fitted import Fitted, to_onnx
+from churn.model.kinds import BOOSTING, FOREST
+from churn.model.kinds.forest import new_forest
+from churn.model.onnx_graph import TOLERANCE, floor32, open_session, score, write_onnx
 from tests.streamflow import SUPPORT_AGG, USERS_PROFILE
 
 FLOAT32 = st.floats(width=32, allow_nan=False)
 # Two columns, no category: every split is about a float32.
 TINY = Service("tiny", (SUPPORT_AGG,), "")
+
+
+def written(pipeline: Any, service: Service) -> bytes:
+    """A fitted forest as the baseline's is served."""
+    return write_onnx(FOREST.arrays(pipeline, service), service, None)
+
+
+def max_difference(pipeline: Any, onnx_file: bytes, frame: pd.DataFrame, service: Service) -> float:
+    """How far the ONNX model is from the pipeline, at worst."""
+    expected = pipeline.predict_proba(model_frame(frame, service))[:, 1]
+    scored = score(open_session(onnx_file), onnx_inputs(frame, service))
+    return float(np.abs(scored - expected).max(initial=0.0))
 
 
 @given(st.floats(-1e38, 1e38), FLOAT32)
@@ -35,7 +54,7 @@ def test_floor32_keeps_the_infinities() -> None:
 
 
 def test_a_valid_onnx_model(fitted: Fitted) -> None:
-    model = onnx.load_from_string(to_onnx(fitted.pipeline))
+    model = onnx.load_from_string(to_onnx(fitted))
     onnx.checker.check_model(model, full_check=True)
     shapes = {
         value.name: [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
@@ -45,20 +64,20 @@ def test_a_valid_onnx_model(fitted: Fitted) -> None:
 
 
 def test_every_user_gets_the_pipelines_probability(fitted: Fitted, world: pd.DataFrame) -> None:
-    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), world, DEFAULT_SERVICE) < 1e-6
+    assert max_difference(fitted.pipeline, to_onnx(fitted), world, DEFAULT_SERVICE) < 1e-6
 
 
 def test_unknown_categories_and_all_unknown_rows(fitted: Fitted, world: pd.DataFrame) -> None:
     odd = world[:3].assign(net_service=["Carrier pigeon", "", None])
     blank = world[:1].assign(**dict.fromkeys(DEFAULT_SERVICE.feature_names))
     rows = pd.concat([odd.astype(object), blank.astype(object)])
-    written = to_onnx(fitted.pipeline)
-    assert max_difference(fitted.pipeline, written, rows, DEFAULT_SERVICE) < 1e-6
+    file = to_onnx(fitted)
+    assert max_difference(fitted.pipeline, file, rows, DEFAULT_SERVICE) < 1e-6
     by_row = onnx_inputs_of_rows(
         [dict.fromkeys(DEFAULT_SERVICE.feature_names)], FeatureSchema.of(DEFAULT_SERVICE)
     )
-    by_frame = score(open_session(written), onnx_inputs(blank, DEFAULT_SERVICE))
-    assert score(open_session(written), by_row).tolist() == by_frame.tolist()
+    by_frame = score(open_session(file), onnx_inputs(blank, DEFAULT_SERVICE))
+    assert score(open_session(file), by_row).tolist() == by_frame.tolist()
 
 
 def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFrame) -> None:
@@ -76,7 +95,7 @@ def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFram
         exact = np.array(sorted(thresholds.get(first_numeric + at, {0.0})), dtype=np.float32)
         near = [exact, *(np.nextafter(exact, np.float32(to)) for to in (-np.inf, np.inf))]
         rows[name] = np.resize(np.concatenate(near), len(rows))
-    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), rows, DEFAULT_SERVICE) < 1e-6
+    assert max_difference(fitted.pipeline, to_onnx(fitted), rows, DEFAULT_SERVICE) < 1e-6
 
 
 @hypothesis_settings(max_examples=60)
@@ -95,17 +114,17 @@ def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFram
 def test_any_floats_fall_on_the_same_side(values: npt.NDArray[np.float32], random) -> None:
     frame = pd.DataFrame(values, columns=TINY.numeric_cols)
     labels = np.array([0, 1, *(random.randrange(2) for _ in values[2:])])
-    pipeline = new_pipeline(TINY, n_estimators=5).fit(frame, labels)
+    pipeline = new_forest(TINY, n_estimators=5).fit(frame, labels)
     beside = [np.nextafter(values, np.float32(to)) for to in (-np.inf, np.inf)]
     rows = pd.DataFrame(np.concatenate([values, *beside, -values]), columns=frame.columns)
-    assert max_difference(pipeline, to_onnx(pipeline), rows, TINY) < 1e-6
+    assert max_difference(pipeline, written(pipeline, TINY), rows, TINY) < 1e-6
 
 
 def test_a_tree_that_is_one_leaf() -> None:
     frame = pd.DataFrame({name: np.ones(20, np.float32) for name in TINY.numeric_cols})
-    pipeline = new_pipeline(TINY, n_estimators=3).fit(frame, np.arange(20) % 2)
+    pipeline = new_forest(TINY, n_estimators=3).fit(frame, np.arange(20) % 2)
     assert [tree.tree_.node_count for tree in pipeline["forest"].estimators_] == [1, 1, 1]
-    assert max_difference(pipeline, to_onnx(pipeline), frame, TINY) < 1e-6
+    assert max_difference(pipeline, written(pipeline, TINY), frame, TINY) < 1e-6
 
 
 def test_categories_only(world: pd.DataFrame) -> None:
@@ -113,11 +132,11 @@ def test_categories_only(world: pd.DataFrame) -> None:
     only = Service("only", (View("only_fv", USERS_PROFILE.table, (gender,)),), "")
     fitted = fit_baseline(world, only, n_estimators=3)
     assert onnx_inputs(world, only)["numeric"].shape == (300, 0)
-    assert max_difference(fitted.pipeline, to_onnx(fitted.pipeline), world, only) < 1e-6
+    assert max_difference(fitted.pipeline, to_onnx(fitted), world, only) < 1e-6
 
 
 def test_no_rows_and_the_unit_interval(fitted: Fitted, world: pd.DataFrame) -> None:
-    session = open_session(to_onnx(fitted.pipeline))
+    session = open_session(to_onnx(fitted))
     assert score(session, onnx_inputs(world[:0], DEFAULT_SERVICE)).shape == (0,)
     found = score(session, onnx_inputs(world, DEFAULT_SERVICE))
     assert 0 <= found.min() <= found.max() <= 1
@@ -125,13 +144,20 @@ def test_no_rows_and_the_unit_interval(fitted: Fitted, world: pd.DataFrame) -> N
 
 def test_a_wrong_model_is_seen(fitted: Fitted, world: pd.DataFrame) -> None:
     other = fit_baseline(world, DEFAULT_SERVICE, n_estimators=3)
-    assert (
-        max_difference(other.pipeline, to_onnx(fitted.pipeline), world, DEFAULT_SERVICE) > TOLERANCE
-    )
+    assert max_difference(other.pipeline, to_onnx(fitted), world, DEFAULT_SERVICE) > TOLERANCE
 
 
 @pytest.mark.parametrize("service", [BASELINE, DEFAULT_SERVICE], ids=lambda service: service.name)
 def test_the_real_drop(service: Service, drop: pd.DataFrame) -> None:
     fitted = fit_baseline(drop, service)
-    difference = max_difference(fitted.pipeline, to_onnx(fitted.pipeline), drop, service)
+    difference = max_difference(fitted.pipeline, to_onnx(fitted), drop, service)
     assert difference < TOLERANCE / 5
+
+
+def test_log_odds_are_never_written_as_probabilities(fitted: Fitted) -> None:
+    rows = fitted.data
+    pipeline = BOOSTING.new_pipeline(rows, BOOSTING.grid(1)[0]).fit(rows.features, rows.labels)
+    arrays = BOOSTING.arrays(pipeline, DEFAULT_SERVICE)
+    with pytest.raises(ChurnError, match="no probabilities without a calibration"):
+        write_onnx(arrays, DEFAULT_SERVICE, None)
+    assert write_onnx(arrays, DEFAULT_SERVICE, Calibration(1.0, 0.0))
