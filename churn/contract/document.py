@@ -478,7 +478,7 @@ class _Builder:
             entry.snapshot or f"{name}_snapshots",
             (self._key(entry.key, entry.select), *columns),
             files=entry.files,
-            dialect=CANONICAL if entry.select else self._dialect(entry.dialect),
+            dialect=self._dialect(entry.dialect),
             select=entry.select,
             optional=entry.optional,
             window_days=entry.window_days,
@@ -499,7 +499,7 @@ class _Builder:
                 label,
             ),
             files=entry.files,
-            dialect=CANONICAL if is_derived or entry.select else self._dialect(entry.dialect),
+            dialect=CANONICAL if is_derived else self._dialect(entry.dialect),
             select=entry.select,
             optional=True,
         )

@@ -6,19 +6,22 @@ from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 
-def records(file: BinaryIO, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+def records(
+    file: BinaryIO, strict: bool = True, delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, values) of every record, the header first; blank lines are passed over.
 
     Args:
         file: the file, open at its beginning.
         strict: whether a quote that is not closed, or closes inside a value, is an error.
+        delimiter: what stands between two values.
 
     Raises:
         csv.Error: the quoting is broken.
         UnicodeDecodeError: the bytes are not UTF-8.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, strict=strict)
+    reader = csv.reader(text, strict=strict, delimiter=delimiter)
     line = 1
     try:
         for values in reader:

@@ -1,0 +1,291 @@
+"""A file in another shape, as the bytes of the canonical CSV file that the contract's table stands for.
+
+What differs from the canonical drop is translated as text: names, decimal marks, words of booleans and
+blanks, dates. The values keep their digits, so that everything behind this (reading, rules, fingerprint,
+raw tables) sees the same file, to the last bit, whatever it looked like when it was delivered.
+A text that is none of its dialect is a problem: it is not guessed at.
+"""
+
+import csv
+import datetime as dt
+import functools
+import io
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from churn.contract.structure import CANONICAL, Column, Dialect, Table
+from churn.contract.types import Kind
+from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
+from churn.deliveries.texts import Texts, read_texts
+
+_WHAT: dict[
+    Kind, str
+] = {  # in the words of the canonical reader, which says the same of the same cells
+    "bool": "is not a boolean",
+    "date": "is not a date",
+    "int": "is not a whole number",
+    "float": "is not a number",
+}
+_BREAK = re.compile(r"\r\n|\r|\n")
+_EXAMPLE = dt.date(2024, 1, 31)
+
+_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_CANONICAL_TEXT: dict[Kind, re.Pattern[str]] = {
+    "string": re.compile(""),
+    "bool": re.compile("True|False"),
+    "date": re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    "int": _NUMBER,
+    "float": _NUMBER,
+}
+
+Translation = Callable[[str], str | None]  # None: the text is none of the dialect
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A table's content as canonical CSV; None where its columns or rows cannot be told."""
+
+    content: bytes | None
+    problems: tuple[Problem, ...] = ()
+
+
+def shape(content: bytes, table: Table, file: str) -> Shaped:
+    """Return what a delivered file holds as the canonical file of its table.
+
+    Args:
+        content: the file's bytes, compressed or not.
+        table: the contract's table, with its dialect and the columns' names in the file.
+        file: the file's name, for what is said of it.
+    """
+    texts = read_texts(content, table.dialect, file)
+    return canonical(texts, table, file)
+
+
+def canonical(texts: Texts, table: Table, file: str) -> Shaped:
+    """Return columns of text as the canonical file of the table; see `shape`."""
+    if not texts.names:
+        return Shaped(None, texts.problems)
+    places, problems = _matched(texts, table, file)
+    if problems or len(texts.columns) != len(texts.names):
+        return Shaped(None, (*texts.problems, *problems))
+    columns: list[pa.ChunkedArray] = []
+    for column, place in places.items():
+        text = texts.columns[place]
+        translated, wrong = _translated(
+            text, column, table.dialect, texts.are_typed[place], table.select is not None
+        )
+        columns.append(translated)
+        if len(wrong):
+            shown = wrong[:SHOWN_PER_KIND].tolist()
+            template = Problem(
+                file,
+                _WHAT[column.kind],
+                remedy(column.kind, table.dialect),
+                column=column.source_name,
+            )
+            at = ((_line(texts, row), text[row].as_py()) for row in shown)
+            problems += cells(template, at, len(wrong))
+    names = [column.name for column in places]
+    return Shaped(_csv(names, columns, texts), (*texts.problems, *problems))
+
+
+def remedy(kind: Kind, dialect: Dialect) -> str:
+    """Return how values of a kind are written in the dialect."""
+    if kind == "bool":
+        words = " or ".join((dialect.true_words[0], dialect.false_words[0]))
+        return f"write {words}, blank means unknown"
+    if kind == "date":
+        return f"write it as {_EXAMPLE.strftime(dialect.date_formats[0])}, blank means unknown"
+    if kind == "int":
+        return "write digits only, blank means unknown"
+    return f"write it as 29{dialect.decimal}85, blank means unknown"
+
+
+def as_delivered(problems: Iterable[Problem], table: Table, file: str) -> list[Problem]:
+    """Return what the canonical file's reader says in the words of the delivered file."""
+    by_name = {column.name: column for column in table.columns}
+    changed = []
+    for problem in problems:
+        problem = replace(problem, file=file)
+        column = by_name.get(problem.column)
+        if column is not None:
+            problem = replace(problem, column=column.source_name)
+            if problem.what == _WHAT.get(column.kind):
+                problem = replace(problem, remedy=remedy(column.kind, table.dialect))
+        changed.append(problem)
+    return changed
+
+
+def plain(name: str) -> str:
+    """Return a column's name such that case and the width of blanks say nothing."""
+    return " ".join(name.split()).lower()
+
+
+def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], list[Problem]]:
+    """Return where each column of the contract stands, and what is wrong with the names."""
+    header = [plain(name) for name in texts.names]
+    places: dict[Column, int] = {}
+    problems: list[Problem] = []
+
+    def add(name: str, what: str, remedy: str) -> None:
+        row = None if table.select else 1
+        problems.append(Problem(file, what, remedy, row=row, column=name))
+
+    for column in table.columns:
+        # A file of before its source had another name may still call it by ours.
+        name = next((n for n in map(plain, (column.source_name, column.name)) if n in header), None)
+        if name is not None:
+            places[column] = header.index(name)
+            if header.count(name) > 1:
+                add(name, f"the column stands {header.count(name)} times", "keep one of them")
+        elif not column.optional:
+            where = "select it" if table.select else "add it, or correct its source in the contract"
+            add(column.source_name, "the column is missing", where)
+    known = {header[place] for place in places.values()}
+    for name, written in zip(header, texts.names, strict=True):
+        if name not in known:
+            what = "is not a column of this table" if name else "a column has no name"
+            where = "leave it out" if table.select else "remove it, or name it in the contract"
+            add(written, what, where)
+    return places, problems
+
+
+def _translated(
+    text: pa.ChunkedArray, column: Column, dialect: Dialect, is_typed: bool, is_selected: bool
+) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """Return the canonical texts of a column, and the rows whose text is none of the dialect.
+
+    Each distinct text is translated once.
+    """
+    nobody = np.empty(0, np.int64)
+    translate = _typed(column.kind, dialect) if is_typed else translation(column.kind, dialect)
+    if is_selected and translate is not None:
+        translate = _or_canonical(translate, column.kind)
+    if translate is None:
+        return text, nobody
+    encoded = text.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    translated = [translate(each) for each in texts]
+    wrong = [index for index, each in enumerate(translated) if each is None]
+    taken = pa.array([t if t is not None else o for t, o in zip(translated, texts, strict=True)])
+    rows = np.flatnonzero(np.isin(encoded.indices.to_numpy(), wrong)) if wrong else nobody
+    return pa.chunked_array([pc.take(taken.cast(pa.string()), encoded.indices)]), rows
+
+
+def _or_canonical(translate: Translation, kind: Kind) -> Translation:
+    """Return a translation that also takes what is canonical: a select may have written it."""
+
+    def either(text: str) -> str | None:
+        translated = translate(text)
+        is_canonical = translated is None and _CANONICAL_TEXT[kind].fullmatch(text) is not None
+        return text if is_canonical else translated
+
+    return either
+
+
+@functools.cache
+def _typed(kind: Kind, dialect: Dialect) -> Translation | None:
+    """Return what is left to translate of a value whose type the file states."""
+    if kind == "date":
+        return lambda text: text[:10] or ""  # the day of an instant
+    if kind != "bool":
+        return None
+    words = _words(dialect)
+    return lambda text: text if text in ("", "True", "False") else words.get(text)
+
+
+@functools.cache
+def translation(kind: Kind, dialect: Dialect) -> Translation | None:
+    """Return how a text of the dialect becomes the canonical one; None where they are the same."""
+    of_kind = _of_kind(kind, dialect)
+    nulls = {word.strip() for word in dialect.null_words} | {""}
+    if nulls == {""}:
+        return of_kind and (lambda text: of_kind(text.strip()) if text.strip() else text)
+
+    def translate(text: str) -> str | None:
+        if text.strip() in nulls:
+            return ""
+        return of_kind(text.strip()) if of_kind else text
+
+    return translate
+
+
+def _of_kind(kind: Kind, dialect: Dialect) -> Translation | None:
+    if kind == "bool":
+        words = _words(dialect)
+        return None if words == _words(CANONICAL) else words.get
+    if kind == "date":
+        formats = dialect.date_formats
+        return None if formats == CANONICAL.date_formats else lambda text: _date(text, formats)
+    if kind in ("int", "float") and (dialect.decimal, dialect.thousands) != (".", ""):
+        pattern = _number(dialect)
+
+        def number(text: str) -> str | None:
+            if pattern.fullmatch(text) is None:
+                return None
+            digits = text.replace(dialect.thousands, "") if dialect.thousands else text
+            return digits.replace(dialect.decimal, ".")
+
+        return number
+    return None
+
+
+def _words(dialect: Dialect) -> dict[str, str]:
+    true, false = (dict.fromkeys(map(str.strip, words), name) for words, name in (
+        (dialect.true_words, "True"), (dialect.false_words, "False")
+    ))  # fmt: skip
+    return {**true, **false}
+
+
+def _number(dialect: Dialect) -> re.Pattern[str]:
+    mark, thousands = re.escape(dialect.decimal), re.escape(dialect.thousands)
+    whole = f"(?:[0-9]{{1,3}}(?:{thousands}[0-9]{{3}})+|[0-9]+)" if thousands else "[0-9]+"
+    return re.compile(rf"-?(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def _date(text: str, formats: tuple[str, ...]) -> str | None:
+    for each in formats:
+        try:
+            return dt.datetime.strptime(text, each).date().isoformat()
+        except ValueError:
+            continue
+    return None
+
+
+def _line(texts: Texts, row: int) -> int:
+    return texts.lines[row] if texts.lines is not None else row + 2
+
+
+def _csv(names: list[str], columns: list[pa.ChunkedArray], texts: Texts) -> bytes:
+    """Write the canonical file; each row stands on the line on which it was delivered."""
+    if texts.lines is not None:
+        return _csv_by_lines(names, columns, texts)
+    rows = pa.table(columns, names=names)
+    for style in ("none", "needed"):  # without quotes it is read faster, and most files need none
+        out = io.BytesIO()
+        try:
+            pa_csv.write_csv(
+                rows, out, pa_csv.WriteOptions(quoting_style=style, quoting_header=style)
+            )
+        except pa.ArrowInvalid:
+            continue
+        return out.getvalue()
+    raise AssertionError("quoted text can be written")
+
+
+def _csv_by_lines(names: list[str], columns: list[pa.ChunkedArray], texts: Texts) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    at = 2
+    for line, *values in zip(texts.lines or (), *(c.to_pylist() for c in columns), strict=True):
+        out.write("\n" * (line - at))
+        writer.writerow(values)
+        at = max(line, at) + 1 + sum(len(_BREAK.findall(value)) for value in values)
+    return out.getvalue().encode("utf-8", "surrogateescape")
