@@ -1,6 +1,7 @@
 """Reading the features of users: whose they are, as of when, and which views have no row."""
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from churn.online_reads import OnlineRow
 
+LOG = logging.getLogger(__name__)
 NOTHING_PUBLISHED = "no month has been published yet"
 NO_RIGHT = "its role may not read the features: run `churn init`"
 _NO_USER = ""  # nobody's id: asking for it exercises the whole path
@@ -136,6 +138,10 @@ class StoreReader:
             raise NotReadyError("store", reason) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise NotReadyError("store", NO_RIGHT) from error
+        except psycopg.Error as error:
+            LOG.warning("the features cannot be read", exc_info=True)
+            reason = f"Postgres cannot read the features ({type(error).__name__}): run `churn init`"
+            raise NotReadyError("store", reason) from error
 
 
 def _user_row(row: "OnlineRow") -> UserRow:

@@ -56,6 +56,22 @@ def schema_of(view: View) -> pa.Schema:
     )
 
 
+def read_columns(file: pq.ParquetFile, schema: pa.Schema, *, use_threads: bool = True) -> pa.Table:
+    """Read the columns of `schema`: null where the file was written before the contract had one.
+
+    A file of before a column was given a wider type is read as of that type.
+    """
+    present = [name for name in schema.names if name in file.schema_arrow.names]
+    rows = file.read(present, use_threads=use_threads)
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in present
+        else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def lake_folder(view: View, lake: Path) -> Path:
     """Return the folder of a view's files, for Feast, DuckDB, Spark or pandas to read as one table."""
     return lake / view.name
@@ -170,7 +186,7 @@ def read_current(view: View, month: Month) -> pa.Table:
             remedy=f"materialize {view.name} for {month.partition_key} first",
         )
     # ParquetFile reads this one file; read_table would add the folder's as_of_date as a column.
-    return current_rows(pq.ParquetFile(path).read())
+    return current_rows(read_columns(pq.ParquetFile(path), schema_of(view)))
 
 
 def microseconds(instant: dt.datetime) -> int:

@@ -1,7 +1,6 @@
 """One file of the lake, opened for a join: which versions it holds, and where each user's row is."""
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from churn.errors import ChurnError
-from churn.lake import microseconds
+from churn.lake import microseconds, read_columns
 from churn.months import Month
 
 Instants = npt.NDArray[np.int64]  # microseconds since 1970, UTC
@@ -29,7 +28,6 @@ class MonthFile:
     """
 
     def __init__(self, path: Path, month: Month) -> None:
-        self._path = path
         self._source = pa.memory_map(str(path))
         self._file = pq.ParquetFile(self._source)
         self._column = {name: i for i, name in enumerate(self._file.schema_arrow.names)}
@@ -66,17 +64,9 @@ class MonthFile:
             for name in ("user_id", "known_at")
         )
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Read some columns of every row.
-
-        Raises:
-            ChurnError: the file was written before such a column existed.
-        """
-        if missing := [name for name in columns if name not in self._column]:
-            raise ChurnError(
-                f"there is no column {', '.join(missing)}", where=str(self._path), remedy=_REMEDY
-            )
-        return self._file.read(columns=list(columns), use_threads=False).combine_chunks()
+    def read(self, schema: pa.Schema) -> pa.Table:
+        """Read some columns of every row: null where the file was written before there was such a column."""
+        return read_columns(self._file, schema, use_threads=False).combine_chunks()
 
     def _newest_of(self, users: pa.Array, versions: int) -> Numbers:
         """Return the newest row of each user among the oldest `versions` versions."""
@@ -90,11 +80,14 @@ class MonthFile:
 
     @functools.cached_property
     def _users(self) -> pa.Array:
-        return _whole(self.read(["user_id"])["user_id"])
+        return _whole(self._key("user_id"))
 
     @functools.cached_property
     def _known_at(self) -> Instants:
-        return instants(self.read(["known_at"])["known_at"])
+        return instants(self._key("known_at"))
+
+    def _key(self, name: str) -> pa.ChunkedArray:
+        return self._file.read([name], use_threads=False)[name]
 
     def _bounds(self, name: str) -> tuple[int, int]:
         """Return the least and the greatest value of a column, by the footer."""

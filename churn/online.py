@@ -7,7 +7,6 @@ it. Readers see the table before or after a publication; they wait for the momen
 import contextlib
 import datetime as dt
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +16,8 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from churn.contract.features import VIEWS
-from churn.contract.tables import PROFILE_TABLES
-from churn.database import connect, lock_until_closed
+from churn.contract.tables import CONTRACT, PROFILE_TABLES
+from churn.database import briefly, connect, lock_until_closed
 from churn.database.copying import copy_batches_in
 from churn.database.online_tables import (
     COLUMNS,
@@ -36,8 +35,6 @@ from churn.online_month import month_rows
 from churn.online_restore import restore_withdrawn
 
 _ROWS_AT_ONCE = 25_000
-_PATIENCE = dt.timedelta(minutes=5)
-_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
         is_changed = bool(published + withdrawn)
         if judge is not None:
             _judge(connection, judge, publication, NEXT if is_changed else PRESENT)
-        record = [month.as_of, known_at, users, fingerprint]
+        record = [month.as_of, known_at, users, fingerprint, CONTRACT.fingerprint]
         _switch(connection, record, changed=is_changed)
     return publication
 
@@ -175,6 +172,7 @@ def _copy_month(
 def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> int:
     """Add everybody else who stays online; return how many were withdrawn from the month."""
     values = {"as_of": as_of, "known_at": known_at}
+    columns = _common_columns(connection)
     absent = sql.SQL("NOT EXISTS (SELECT FROM {} AS n WHERE n.user_id = o.user_id)").format(
         NEXT_USERS
     )
@@ -182,7 +180,7 @@ def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt
         sql.SQL(
             "INSERT INTO {next} ({columns}) SELECT {columns} FROM {users} AS o"
             " WHERE (as_of < %(as_of)s OR (as_of, known_at) > (%(as_of)s, %(known_at)s)) AND {absent}"
-        ).format(next=NEXT_USERS, users=USERS, columns=_COLUMNS, absent=absent),
+        ).format(next=NEXT_USERS, users=USERS, columns=columns, absent=absent),
         values,
     )
     # Off for the bulk above, whose rows are all of other months as a rule, and this finds none at once.
@@ -201,6 +199,20 @@ def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt
     return withdrawn
 
 
+def _common_columns(connection: psycopg.Connection) -> sql.Composed:
+    """Return the columns that the present table has of the next one's.
+
+    It lacks those of a contract that grew meanwhile where somebody published by the contract of before.
+    """
+    rows = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass"
+        " AND attnum > 0 AND NOT attisdropped",
+        [USERS.as_string(connection)],
+    )
+    present = {row[0] for row in rows}
+    return sql.SQL(", ").join(sql.Identifier(name) for name in COLUMNS if name in present)
+
+
 def _complete(connection: psycopg.Connection) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (user_id)").format(NEXT_USERS))
     connection.execute(
@@ -214,37 +226,23 @@ def _complete(connection: psycopg.Connection) -> None:
 
 
 def _switch(connection: psycopg.Connection, record: list[object], *, changed: bool) -> None:
-    """Put the next table in the place of the present one and record the publication, in one transaction.
+    """Put the next table in the place of the present one and record the publication, in one transaction."""
 
-    Readers who come while the switch waits for others to finish wait, too; so it waits a moment, lets them
-    pass, and tries again.
-    """
-    deadline = time.monotonic() + _PATIENCE.total_seconds()
-    while True:
-        try:
-            with connection.transaction():
-                if changed:
-                    connection.execute("SET LOCAL lock_timeout = '100ms'")
-                    connection.execute(sql.SQL("DROP TABLE {}").format(USERS))
-                    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT_USERS))
-                else:
-                    connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
-                connection.execute(
-                    "INSERT INTO online.publications VALUES (%s, %s, %s, %s)"
-                    " ON CONFLICT (as_of, known_at) DO UPDATE"
-                    " SET users = excluded.users, fingerprint = excluded.fingerprint",
-                    record,
-                )
-        except psycopg.errors.LockNotAvailable:
-            if time.monotonic() > deadline:
-                raise ChurnError(
-                    f"online.users has been read in one transaction for {_PATIENCE}, without a gap",
-                    where="online_features",
-                    remedy="end the transaction (pg_stat_activity names it) and publish again",
-                ) from None
-            time.sleep(0.2)
+    def switch() -> None:
+        if changed:
+            connection.execute(sql.SQL("DROP TABLE {}").format(USERS))
+            connection.execute(sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT_USERS))
         else:
-            return
+            connection.execute(sql.SQL("DROP TABLE {}").format(NEXT_USERS))
+        connection.execute(
+            "INSERT INTO online.publications (as_of, known_at, users, fingerprint, contract)"
+            " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (as_of, known_at) DO UPDATE"
+            " SET users = excluded.users, fingerprint = excluded.fingerprint,"
+            " contract = excluded.contract",
+            record,
+        )
+
+    briefly(connection, switch, where="online.users")
 
 
 def _fingerprint(versions: dict[str, dt.datetime]) -> str:

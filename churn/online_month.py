@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from churn.contract.features import VIEWS, View
 from churn.database.online_tables import COLUMNS
-from churn.lake import ARROW_TYPES, lake_file
+from churn.lake import ARROW_TYPES, lake_file, read_columns, schema_of
 from churn.months import Month
 
 _VIEWS = {view.name for view in VIEWS}
@@ -47,8 +47,9 @@ def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> pa.Table:
 
 
 def _newest(view: View, month: Month, known_at: dt.datetime) -> pa.Table:
-    names = ["user_id", "known_at", "is_withdrawn", *(feature.name for feature in view.features)]
-    rows = pq.ParquetFile(lake_file(view, month)).read(names)
+    schema = schema_of(view)
+    without_as_of = schema.remove(schema.get_field_index("as_of"))
+    rows = read_columns(pq.ParquetFile(lake_file(view, month)), without_as_of)
     is_newest = pc.equal(rows["known_at"], pa.scalar(known_at, rows["known_at"].type))
     kept = pc.and_(is_newest, pc.invert(rows["is_withdrawn"]))
     return rows if pc.all(kept).as_py() else rows.filter(kept)

@@ -30,6 +30,8 @@ POOL: dict[str, Any] = {
     "reconnect_timeout": 2,
     "kwargs": CONNECTION,
 }
+# Each connection of a pool may be one of before; and the columns may be looked up once.
+_ATTEMPTS = POOL["max_size"] + 2
 _KEYS = 4  # newest, user_id, as_of, known_at: what stands before the views' columns
 
 
@@ -64,10 +66,20 @@ def read_rows(
 
 
 async def read_rows_async(
-    connection: psycopg.AsyncConnection, user_ids: Sequence[str], views: Sequence[View]
+    connection: psycopg.AsyncConnection,
+    user_ids: Sequence[str],
+    views: Sequence[View],
+    absent: frozenset[str] = frozenset(),
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Do what `read_rows` does, by the same statement, without blocking."""
-    statement, names = _statement(tuple(view.name for view in views))
+    """Do what `read_rows` does, by the same statement, without blocking.
+
+    Args:
+        connection: to read with.
+        user_ids: the users asked for.
+        views: the views asked for.
+        absent: columns that the table does not have.
+    """
+    statement, names = _statement(tuple(view.name for view in views), absent=absent)
     cursor = await connection.execute(statement, [list(user_ids)], prepare=True)
     return _rows(await cursor.fetchall(), user_ids, views, names)
 
@@ -75,20 +87,47 @@ async def read_rows_async(
 async def read_pooled_async(
     pool: "AsyncConnectionPool[Any]", user_ids: Sequence[str], views: Sequence[View]
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Do the same on a connection of a pool, and once more where Postgres has dropped that one.
+    """Do the same on a connection of a pool, and again where that one is not what it was.
+
+    Postgres may have dropped it. It may hold a plan of before a column was given a wider type. And where the
+    table lacks columns of the contract, because nobody has migrated it yet, the others are read: a feature
+    that is not there is null, and a view that is not there has no row.
 
     Raises:
         psycopg.OperationalError: Postgres does not answer.
     """
+    absent: frozenset[str] = frozenset()
+    was_dropped = False
+    for _ in range(_ATTEMPTS):
+        async with pool.connection() as connection:
+            try:
+                return await read_rows_async(connection, user_ids, views, absent)
+            except psycopg.errors.UndefinedColumn:
+                absent = await _absent_columns(connection, views)
+                continue
+            except psycopg.errors.FeatureNotSupported:
+                await connection.close()
+                continue
+            except psycopg.OperationalError:
+                if was_dropped or not connection.closed:
+                    raise
+                was_dropped = True
+        await pool.check()  # Postgres came back: what the pool still holds is replaced
     async with pool.connection() as connection:
-        try:
-            return await read_rows_async(connection, user_ids, views)
-        except psycopg.OperationalError:
-            if not connection.closed:
-                raise
-    await pool.check()  # Postgres came back: what the pool still holds is replaced
-    async with pool.connection() as connection:
-        return await read_rows_async(connection, user_ids, views)
+        return await read_rows_async(connection, user_ids, views, absent)
+
+
+async def _absent_columns(
+    connection: psycopg.AsyncConnection, views: Sequence[View]
+) -> frozenset[str]:
+    cursor = await connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+        " AND attnum > 0 AND NOT attisdropped",
+        [f"online.{PRESENT}"],
+    )
+    present = {row[0] for row in await cursor.fetchall()}
+    names = {view.name for view in views} | {f.name for view in views for f in view.features}
+    return frozenset(names - present)
 
 
 def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
@@ -98,14 +137,17 @@ def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
 
 
 @cache
-def _statement(views: tuple[str, ...], table: str = PRESENT) -> tuple[bytes, tuple[str, ...]]:
+def _statement(
+    views: tuple[str, ...], table: str = PRESENT, absent: frozenset[str] = frozenset()
+) -> tuple[bytes, tuple[str, ...]]:
     """Return the statement that reads these views, and the names of their features.
 
     It returns a row even where no user is found: the newest publication stands in it.
     """
     names = tuple(feature.name for view in views for feature in VIEW_BY_NAME[view].features)
     columns = [
-        sql.Identifier("o", name) for name in ("user_id", "as_of", "known_at", *views, *names)
+        sql.SQL("NULL") if name in absent else sql.Identifier("o", name)
+        for name in ("user_id", "as_of", "known_at", *views, *names)
     ]
     statement = sql.SQL(
         "SELECT p.newest, {} FROM (SELECT max(as_of) AS newest FROM online.publications) AS p"

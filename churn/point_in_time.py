@@ -30,12 +30,14 @@ class Wanted:
     Attributes:
         folder: of the view's files.
         columns: the name that each column of the files gets in the answer.
+        schema: the types of these columns, by their names in the files.
         user: the column of the entity rows that names the user.
         life_us: for how long after its as_of a row answers, in microseconds; None for ever.
     """
 
     folder: Path
     columns: Mapping[str, str]
+    schema: pa.Schema
     user: str
     life_us: int | None
 
@@ -146,10 +148,10 @@ def _columns(
         found = pending & (numbers != ABSENT)
         if found.any():
             chosen[found] = numbers[found] + sum(part.num_rows for part in parts)
-            parts.append(file.read(list(view.columns)))
+            parts.append(file.read(view.schema))
     if not parts:
         month, path = next(iter(files.items()))
-        parts.append(MonthFile(path, month).read(list(view.columns)).slice(0, 0))
+        parts.append(MonthFile(path, month).read(view.schema).slice(0, 0))
     table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
     rows = pa.array(chosen, mask=chosen == ABSENT)
     return pc.take(table, rows, boundscheck=False).rename_columns(list(view.columns.values()))

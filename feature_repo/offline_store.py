@@ -13,6 +13,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
+from feast.types import from_feast_to_pyarrow_type
 
 from churn.point_in_time import Wanted, join
 
@@ -170,9 +171,11 @@ def _wanted(
     names = [ref.removeprefix(prefix) for ref in feature_refs if ref.startswith(prefix)]
     shown = f"{view.projection.name_alias or view.name}__" if full_feature_names else ""
     [key] = [column.name for column in view.entity_columns]
+    types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
     return Wanted(
         folder=Path(config.repo_path or ".", source.path),
         columns={name: shown + name for name in names},
+        schema=pa.schema([(name, types[name]) for name in names]),
         user=view.projection.join_key_map.get(key, key),
         life_us=view.ttl // dt.timedelta(microseconds=1) if view.ttl else None,
     )

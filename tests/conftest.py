@@ -110,11 +110,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
             with psycopg.connect(get_settings().dsn("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE DATABASE template_churn")
             from churn.database import connect
-            from churn.database.schema import statements
+            from churn.database.migrate import bring_up
 
             with connect("template_churn") as connection:
-                for statement in statements():
-                    connection.execute(statement)
+                bring_up(connection)
         get_settings.cache_clear()
         yield server
 

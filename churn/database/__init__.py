@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from churn.errors import ChurnError
 from churn.retry import repeat
 from churn.settings import get_settings
 
+PATIENCE_SECONDS = 300.0  # for a table that others hold
 SAY_AFTER_SECONDS = 3.0  # a wait that is over sooner is not worth a word
 _logger = logging.getLogger(__name__)
 
@@ -84,6 +86,38 @@ def lock(connection: psycopg.Connection, name: str) -> None:
 def lock_until_closed(connection: psycopg.Connection, name: str) -> None:
     """Wait for the same advisory lock, and keep it over transactions until the connection is closed."""
     _lock(connection, "pg_try_advisory_lock", "pg_advisory_lock", name)
+
+
+def briefly(connection: psycopg.Connection, work: Callable[[], None], *, where: str) -> None:
+    """Do work that locks tables others read, in a transaction of its own that holds nobody up.
+
+    Readers who come while it waits for others to finish wait, too; so it waits a moment, lets them pass, and
+    tries again.
+
+    Args:
+        connection: no transaction is open on it.
+        work: is done again from its beginning.
+        where: what it locks, for people.
+
+    Raises:
+        ChurnError: somebody holds it all the time.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '100ms'")
+                work()
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise ChurnError(
+                    f"it has been held in one transaction for {PATIENCE_SECONDS:.0f} s, without a gap",
+                    where=where,
+                    remedy="end the transaction (pg_stat_activity names it) and try again",
+                ) from None
+            time.sleep(0.2)
+        else:
+            return
 
 
 def refresh_statistics(connection: psycopg.Connection, table: sql.Identifier) -> None:

@@ -9,7 +9,8 @@ from psycopg import sql
 from churn.database import connect, lock
 from churn.database.api_role import ensure_api_role
 from churn.database.made_by import made_by, maker, sign
-from churn.database.schema import is_this_schema, refuse_another, statements
+from churn.database.migrate import bring_up, refuse_other_tables
+from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
 from churn.retry import repeat
@@ -77,7 +78,7 @@ def has_months() -> bool:
     """Say whether our tables and Dagster's are there, whoever made them.
 
     Raises:
-        ChurnError: our tables are of another schema.
+        ChurnError: our tables are there, but not as this code and contract have them.
     """
     names = (get_settings().postgres_db, "dagster")
     with connect("postgres") as connection:
@@ -92,7 +93,7 @@ def has_months() -> bool:
             "SELECT to_regclass('runs'), to_regclass('event_logs'), to_regclass('job_ticks')"
         ).fetchone()
     with connect() as connection:
-        refuse_another(connection)
+        refuse_other_tables(connection)
         return is_this_schema(connection) and row is not None and None not in row
 
 
@@ -110,14 +111,12 @@ def _making(service: str) -> Iterator[tuple[psycopg.Connection, str]]:
 
 
 def create_schema(connection: psycopg.Connection) -> None:
-    """Create our own schemas, tables and views where they are missing.
+    """Create our own schemas, tables and views where they are missing, and bring up those that are there.
 
     Raises:
-        ChurnError: tables of another schema are there.
+        ChurnError: the tables are of an unknown version, or the contract would lose data.
     """
-    refuse_another(connection)
-    for statement in statements():
-        connection.execute(statement)
+    bring_up(connection)
     keep_first_month(connection, get_settings().first_month)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from churn.settings import get_settings
+from churn.settings import contract_in_force, get_settings
 
 _LIBRARIES = {
     "streamflow": ("feast",),
@@ -19,12 +19,13 @@ _OURS = ("churn", "feature_repo")  # whose files say what is in our own database
 
 
 def maker(service: str) -> str:
-    """Return what stands for all that makes a service's database: library versions, our files, the lake."""
+    """Return what stands for all that makes a service's database: libraries, our files, the contract."""
     digest = hashlib.sha256()
     for library in _LIBRARIES[service]:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
     if service == "streamflow":
         digest.update(f"{get_settings().lake}\n".encode())  # Feast's registry has its path
+        digest.update(f"{contract_in_force().fingerprint}\n".encode())
         for file in _files():
             digest.update(file.name.encode() + file.read_bytes())
     return f"made ready by {digest.hexdigest()}"

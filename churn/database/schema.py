@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from churn.contract.tables import TABLES, Table
+from churn.contract.structure import Contract
+from churn.contract.tables import CONTRACT, Table
 from churn.contract.types import COLUMN_TYPES
 from churn.database import (
     decision_tables,
@@ -15,9 +16,9 @@ from churn.database import (
     online_tables,
     plausibility_tables,
     scoring_tables,
+    version_tables,
 )
 from churn.database.partitions import SCHEMA as PARTITIONS
-from churn.errors import ChurnError
 
 # Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
 # version is in no order with the others: where none was ever loaded, the one that heals the month is known
@@ -47,33 +48,18 @@ CREATE TABLE IF NOT EXISTS raw.calendar (
 )"""
 
 
-def statements() -> Iterator[sql.SQL | sql.Composed]:
+def statements(contract: Contract = CONTRACT) -> Iterator[sql.SQL | sql.Composed]:
     """Yield the whole schema, each statement safe to run again, and at the end what it is known by."""
-    yield from _everything()
-    yield sql.SQL("COMMENT ON SCHEMA raw IS {}").format(sql.Literal(_signature()))
+    yield from _everything(contract)
+    yield sql.SQL("COMMENT ON SCHEMA raw IS {}").format(sql.Literal(_signature(contract)))
 
 
-def refuse_another(connection: psycopg.Connection) -> None:
-    """Raise a ChurnError where our tables are there, but were made by another schema than this one.
-
-    Tables that are there are left as they are, so another schema's would break a month in the middle.
-    """
-    schema = _schema_of(connection)
-    if schema is not None and schema != _signature():
-        raise ChurnError(
-            "its tables were made by another version of this code, and there is no upgrade yet",
-            where=f"database {connection.info.dbname}",
-            remedy="go back to that version; or begin anew with this one, in another CHURN_HOME (on a server"
-            " another POSTGRES_DB), and deliver the drops again: the old one keeps them in deliveries/",
-        )
+def is_this_schema(connection: psycopg.Connection, contract: Contract = CONTRACT) -> bool:
+    """Say whether all our tables are there, as this code makes them for this contract."""
+    return signature_there(connection) == _signature(contract)
 
 
-def is_this_schema(connection: psycopg.Connection) -> bool:
-    """Say whether all our tables are there, as this code makes them."""
-    return _schema_of(connection) == _signature()
-
-
-def _schema_of(connection: psycopg.Connection) -> str | None:
+def signature_there(connection: psycopg.Connection) -> str | None:
     """Return what the tables that are there are known by; None where there are none."""
     row = connection.execute(
         "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace"
@@ -82,30 +68,31 @@ def _schema_of(connection: psycopg.Connection) -> str | None:
     return row[0] if row else None
 
 
-def _signature() -> str:
-    digest = hashlib.sha256()
-    for statement in _everything():
+def _signature(contract: Contract) -> str:
+    digest = hashlib.sha256(contract.fingerprint.encode())
+    for statement in _everything(contract):
         digest.update(b" ".join(statement.as_bytes().split()) + b"\n")
     return f"schema {digest.hexdigest()}"
 
 
-def _everything() -> Iterator[sql.SQL | sql.Composed]:
+def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
     # feast: the registry's own tables; decisions: releases and the ledger
     for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
     yield sql.SQL(_ONE_VERSION_AT_A_TIME)
     yield sql.SQL(_CALENDAR)
-    for table in TABLES:
+    for table in contract.tables:
         yield _raw_table(table)
         yield from _snapshot_table(table)
-    yield from online_tables.statements()
+    yield from online_tables.statements(contract.views)
     for more in (
         decision_tables,
         plausibility_tables,
         monitoring_tables,
         scoring_tables,
         evaluation_tables,
+        version_tables,
     ):
         yield from map(sql.SQL, more.STATEMENTS)
 
@@ -128,7 +115,6 @@ def _raw_table(table: Table) -> sql.Composed:
 def _snapshot_table(table: Table) -> Iterator[sql.Composed]:
     names = {
         "snapshot": sql.Identifier(table.snapshot),
-        "current": sql.Identifier(f"{table.snapshot}_current"),
         "index": sql.Identifier(f"{table.snapshot}_as_of"),
         "columns": _columns(table),
     }
@@ -142,8 +128,16 @@ def _snapshot_table(table: Table) -> Iterator[sql.Composed]:
     yield sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {snapshot} (as_of, known_at)").format(
         **names
     )
-    yield sql.SQL(
+    yield current_view(table)
+
+
+def current_view(table: Table) -> sql.Composed:
+    """Return the DDL of the view of a snapshot's newest versions."""
+    return sql.SQL(
         "CREATE OR REPLACE VIEW {current} AS SELECT * FROM ("
         " SELECT DISTINCT ON (user_id, as_of) * FROM {snapshot}"
         " ORDER BY user_id, as_of, known_at DESC) AS newest WHERE NOT is_withdrawn"
-    ).format(**names)
+    ).format(
+        snapshot=sql.Identifier(table.snapshot),
+        current=sql.Identifier(f"{table.snapshot}_current"),
+    )

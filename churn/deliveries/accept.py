@@ -27,6 +27,7 @@ from churn.deliveries.ledger import (
 from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
 from churn.deliveries.reading import is_compressed
 from churn.deliveries.store import holds, keep, read_accepted, stored_path
+from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import Settings, get_settings
 
@@ -105,7 +106,7 @@ def deliver(
     when = _When(chosen, now, known_at, history)
     with connect() as connection:
         lock(connection, "churn.deliveries")
-        planned = [_plan(connection, file, when, settings.deliveries) for file in drop.files]
+        planned = [_plan(connection, file, when, settings) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
     return Outcome(chosen, tuple(files), drop.oddities)
 
@@ -122,10 +123,10 @@ def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
         )
 
 
-def _plan(connection: psycopg.Connection, file: DropFile, when: _When, store: Path) -> _Plan:
+def _plan(connection: psycopg.Connection, file: DropFile, when: _When, settings: Settings) -> _Plan:
     versions = accepted(when.month, file.table, connection)
     newest = versions[-1] if versions else None
-    if newest is not None and _is_there(file, newest, store):
+    if newest is not None and _is_there(file, newest, settings):
         return _Plan(file, newest, None)
     impossible = blocked(when.month, file.table, connection)
     usable = [
@@ -148,14 +149,26 @@ def _plan(connection: psycopg.Connection, file: DropFile, when: _When, store: Pa
     return _Plan(file, newest, known)
 
 
-def _is_there(file: DropFile, newest: Delivery, store: Path) -> bool:
+def _is_there(file: DropFile, newest: Delivery, settings: Settings) -> bool:
     """Say whether the newest version is this content, and no new version is needed to load it."""
-    if newest.fingerprint != file.fingerprint:
+    if newest.fingerprint != file.fingerprint and not _is_same_by_now(file, newest, settings):
         return False
-    is_whole = holds(store / newest.stored_path, newest.sha256)
+    is_whole = holds(settings.deliveries / newest.stored_path, newest.sha256)
     if newest.unloadable is not None:  # a whole file that could not be loaded will not be now
         return is_whole and file.sha256 == newest.sha256
     return is_whole or file.sha256 == newest.sha256  # a lost or altered one is restored
+
+
+def _is_same_by_now(file: DropFile, newest: Delivery, settings: Settings) -> bool:
+    """Say whether a version of before the contract grew has this content: its new columns are null."""
+    if file.sha256 == newest.sha256:
+        return True
+    if file.rows != newest.rows:
+        return False
+    try:
+        return fingerprint(read_accepted(newest, settings)) == file.fingerprint
+    except RefusedDrop:
+        return False
 
 
 def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path) -> FileOutcome:

@@ -1,5 +1,7 @@
 """The deliveries store: accepted files byte for byte, named by their sha256, read back with care."""
 
+import dataclasses
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -76,6 +78,8 @@ def holds(path: Path, sha256: str) -> bool:
 def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Table:
     """Return the typed rows of an accepted file, after holding it against its sha256 and rules.
 
+    Columns that the contract has got since then are null.
+
     Raises:
         RefusedDrop: the stored file is gone, was altered, or breaks a rule.
     """
@@ -88,7 +92,7 @@ def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Ta
         "deliver the original file again, which restores it, or restore the store from a backup"
     )
     try:
-        reading, broken = load(path, delivery.table)
+        reading, broken = load(path, _as_accepted(delivery.table))
     except FileNotFoundError:
         gone = Problem(file, "the stored file is missing", remedy, depends_on="access")
         raise RefusedDrop([gone], where=where, remedy=remedy) from None
@@ -102,3 +106,14 @@ def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Ta
     if problems or reading.rows is None:
         raise RefusedDrop(problems, where=where, remedy=remedy)
     return reading.rows
+
+
+@functools.cache
+def _as_accepted(table: Table) -> Table:
+    """Return the table as a file that passed the door, by the contract of its time, may have it.
+
+    A column that the contract has got since then is not in the file, and null.
+    """
+    key, *values = table.columns
+    relaxed = (dataclasses.replace(column, optional=True, required=False) for column in values)
+    return dataclasses.replace(table, columns=(key, *relaxed))

