@@ -16,7 +16,10 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Create or migrate every database and table that is missing; safe to run again.
+    """Create databases and tables, and bring those that hold data up to this version; safe to run again.
+
+    What the contract has got since the last time, such as a column, is added while the API serves. What
+    would lose data is refused, and then nothing is changed.
 
     `churn up` does this by itself. On a server it is the step before the services, since three of
     them starting at once on an empty database would spoil each other's migrations. Where
