@@ -26,12 +26,12 @@ _OF_SNAPSHOT = {
 }
 _OF_ONLINE = {name: _OF_SNAPSHOT[name] for name in ("user_id", "as_of", "known_at")}
 # What holds every value of the type before it.
+# As every number that is not exact, a feature is served in 32 bits; the tables keep it in 64.
 _WIDER = {
     ("bigint", "double precision"),
     ("real", "double precision"),
     ("bigint", "real"),
 }
-_EXACT_AS_FLOAT32 = 2**24
 _KEEP = "leave it in the contract: a column may be `optional`, then files may come without it"
 
 
@@ -162,11 +162,11 @@ def _of_views(declared: Contract, tables: Columns) -> Iterator[Change]:
     if ONLINE not in tables:
         return
     present = tables[ONLINE]
-    maximum = {column.name: column.maximum for table in declared.tables for column in table.values}
+    columns = {column.name for table in declared.tables for column in table.values}
     # Of a column that is gone from its table, that is said already.
     gone = {
         name for relation in tables if relation != ONLINE for name in tables[relation]
-    } - maximum.keys()
+    } - columns
     for view in declared.views:
         if view.name not in present:
             flag = Alteration(ONLINE, view.name, "boolean", True, "NOT NULL DEFAULT false")
@@ -178,7 +178,7 @@ def _of_views(declared: Contract, tables: Columns) -> Iterator[Change]:
             if has is None:
                 yield Change("additive", f"{where} is new", alterations=(alteration,))
             elif has != wanted:
-                yield _of_feature_type(where, has, alteration, maximum.get(feature.name))
+                yield _of_feature_type(where, has, alteration)
     own = _OF_ONLINE.keys() | {name for view in declared.views for name in _online(view)}
     for name in present:
         if name not in own and name not in gone:
@@ -189,18 +189,11 @@ def _of_views(declared: Contract, tables: Columns) -> Iterator[Change]:
             )
 
 
-def _of_feature_type(where: str, has: str, alteration: Alteration, maximum: float | None) -> Change:
-    wanted = alteration.sql_type
-    what = f"{where} becomes {wanted}, served as {has} so far"
-    if (has, wanted) not in _WIDER:
-        return Change("breaking", what, "give the new values a column of their own in the contract")
-    rounds = wanted == "real" and (maximum is None or maximum > _EXACT_AS_FLOAT32)
-    if rounds:
-        remedy = (
-            f"say `exact: true` of the column, or `max: {_EXACT_AS_FLOAT32}`: a real rounds more"
-        )
-        return Change("breaking", what, remedy)
-    return Change("additive", what, alterations=(alteration,))
+def _of_feature_type(where: str, has: str, alteration: Alteration) -> Change:
+    what = f"{where} becomes {alteration.sql_type}, served as {has} so far"
+    if (has, alteration.sql_type) in _WIDER:
+        return Change("additive", what, alterations=(alteration,))
+    return Change("breaking", what, "give the new values a column of their own in the contract")
 
 
 def _online(view: View) -> dict[str, str]:

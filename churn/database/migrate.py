@@ -19,6 +19,8 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from churn.contract.differences import differences
+from churn.contract.document import read_contract
 from churn.contract.structure import Contract
 from churn.contract.tables import CONTRACT
 from churn.database import briefly, lock_until_closed, refresh_statistics, version_tables
@@ -81,6 +83,7 @@ def bring_up(
         return ()
     due = changes(contract, present_columns(connection))
     refuse_breaking(due, connection.info.dbname)
+    _refuse_other_meanings(connection, contract)
     connection.commit()
     briefly(connection, partial(_record, connection, (_FIRST,)), where="decisions.schema_versions")
     for step in steps:
@@ -136,11 +139,29 @@ def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CON
 
 def refuse_breaking(due: Sequence[Change], database: str) -> None:
     """Raise a ChurnError where a change would lose data, with the remedy of each such change."""
-    breaking = [change for change in due if change.kind == "breaking"]
-    if breaking:
-        lines = [f"{change.what}: {change.remedy}" for change in breaking]
+    _refuse([f"{each.what}: {each.remedy}" for each in due if each.kind == "breaking"], database)
+
+
+def _refuse_other_meanings(connection: psycopg.Connection, contract: Contract) -> None:
+    """Raise a ChurnError where the contract gives another meaning to what its predecessor has brought in."""
+    if connection.execute("SELECT to_regclass('decisions.contracts')").fetchone() == (None,):
+        return
+    before = applied_contract(connection)
+    if before is None or before[0] == contract.fingerprint:
+        return
+    try:
+        old = read_contract(before[1], "the contract applied last")
+    except ChurnError:  # a later version of this code may know it no more; the tables were compared
+        return
+    breaking = [each for each in differences(old, contract) if each.is_breaking]
+    lines = [f"{each.where}: {each.what}: {each.remedy}" for each in breaking]
+    _refuse(lines, connection.info.dbname)
+
+
+def _refuse(lines: Sequence[str], database: str) -> None:
+    if lines:
         raise ChurnError(
-            "the contract would lose data that is there:\n- " + "\n- ".join(lines),
+            "the contract does not fit the data that is there:\n- " + "\n- ".join(lines),
             where=f"database {database}",
             remedy="change the contract so; or is CHURN_CONTRACT another one than this database's?",
         )
