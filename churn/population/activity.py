@@ -4,14 +4,20 @@ They follow the profile (plans, connection, household) and a lasting taste of ea
 label: given the profile they say nothing about churn.
 """
 
+import zlib
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from churn.contract.structure import Column, Table
 
 _HOURS_BY_SERVICE = {"DSL": 22.0, "Fiber optic": 25.0, "No": 16.0}
 _REBUFFERS_BY_SERVICE = {"DSL": 3.0, "Fiber optic": 1.8, "No": 2.3}
 _MOST_HOURS = 700.0
 _MOST_SESSION_MINUTES = 600.0
 _MOST_RESOLUTION_HOURS = 720.0
+_WIDEST = 100.0  # of a column that is drawn by its bounds alone
 
 
 def draw_taste(count: int, rng: np.random.Generator) -> pd.Series:
@@ -62,3 +68,40 @@ def support(users: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
             "ticket_avg_resolution_hrs_90d": np.where(tickets > 0, hours, np.nan),
         }
     )
+
+
+def with_every_column(frame: pd.DataFrame, table: Table, stream: list[int]) -> pd.DataFrame:
+    """Return a month's table with the columns that nothing above makes, drawn between their bounds.
+
+    Args:
+        frame: the columns that are made, `user_id` among them.
+        table: the contract's.
+        stream: of random numbers; each column has its own below it, so that none moves another.
+    """
+    drawn = {
+        column.name: _drawn(
+            column, len(frame), np.random.default_rng([*stream, _stream_of(column)])
+        )
+        for column in table.columns
+        if column.name not in frame
+    }
+    return frame.assign(**drawn)[[column.name for column in table.columns]]
+
+
+def _stream_of(column: Column) -> int:
+    return zlib.crc32(column.name.encode())
+
+
+def _drawn(column: Column, count: int, rng: np.random.Generator) -> Any:
+    """Return values that the contract allows, and that say nothing about anybody."""
+    low = column.minimum or 0.0
+    high = low + _WIDEST if column.maximum is None else min(column.maximum, low + _WIDEST)
+    if column.kind == "int":
+        return rng.integers(int(low), int(high), count, endpoint=True)
+    if column.kind == "float":
+        return (low + (high - low) * rng.random(count)).round(3)
+    if column.kind == "bool":
+        return rng.random(count) < 0.5
+    if column.kind == "date":
+        return np.datetime64("2023-01-01") + rng.integers(0, 365, count).astype("timedelta64[D]")
+    return rng.choice(np.array(column.expected or ("A", "B")), count)

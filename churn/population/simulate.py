@@ -9,7 +9,7 @@ import pandas as pd
 
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.population.activity import payments, support, usage
+from churn.population.activity import payments, support, usage, with_every_column
 from churn.population.base import SIZE, TABLES, WORKED_EXAMPLE, load_base
 from churn.population.members import first_members, joiners
 from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess, treat
@@ -82,9 +82,12 @@ def _forward(
             members["churn_label"] = leaving.random(len(members)) < chance
         left = members["churn_label"].to_numpy(bool)
         activity = np.random.default_rng([seed, number, _ACTIVITY])
-        yield PlayedMonth(
-            month, _tables(billed, left, activity), _oracle(members, chance, untreated)
-        )
+        played = _tables(billed, left, activity)
+        tables = {
+            name: with_every_column(played.get(name, members[["user_id"]]), table, [seed, number])
+            for name, table in TABLES.items()
+        }
+        yield PlayedMonth(month, tables, _oracle(members, chance, untreated))
 
 
 def _advance(stayers: pd.DataFrame, now: Conditions, new: pd.DataFrame) -> pd.DataFrame:
@@ -108,12 +111,9 @@ def _tables(
     profile = members.assign(
         monthly_fee=members["fee_cents"] / 100, total_paid=members["paid_cents"] / 100
     )
-    profiles = {
-        name: profile[[column.name for column in TABLES[name].columns]]
-        for name in ("users", "subscriptions")
-    }
     return {
-        **profiles,
+        "users": profile,
+        "subscriptions": profile,
         "usage_agg_30d": usage(members, rng),
         "payments_agg_90d": payments(members, rng),
         "support_agg_90d": support(members, rng),

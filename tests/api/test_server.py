@@ -153,7 +153,7 @@ def test_the_life_of_a_server(own_postgres: EmbeddedPostgres, api: httpx.Client)
     logistic = next(each for each in candidates(second) if each.kind is LOGISTIC)
     promote(explained := registered(fit_challenger(logistic, second), "explained"))
     until(lambda: serves(api, explained))
-    body = api.post("/explain", json={"user_id": "a", "top": 24}).json()
+    body = api.post("/explain", json={"user_id": "a", "top": len(DEFAULT_SERVICE.features)}).json()
     assert body["model_version"] == explained
     score = body["base"] + sum(reason["contribution"] for reason in body["reasons"])
     assert 1 / (1 + exp(-score)) == pytest.approx(predict(api).json()["probability"], abs=1e-4)

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from churn.cli.main import app
+from churn.contract.tables import PROFILE_TABLES, TABLES
 from churn.settings import Settings
 
 
@@ -31,7 +32,9 @@ def test_new_then_unchanged_then_a_correction(
 ) -> None:
     first = churn("deliver", str(drops), "--history")
     assert first.exit_code == 0, first.stderr
-    assert len(lines(first.stdout)) == 6 + 5  # the newest month has no labels
+    assert len(lines(first.stdout)) == len(TABLES) + len(
+        PROFILE_TABLES
+    )  # the newest month has no labels
     assert {line[3] for line in lines(first.stdout)} == {"new"}
     assert lines(first.stdout)[0] == ["2024-01", "users", "120", "new", "2024-01-31T23:59:59+00:00"]
     assert "odd in 2024-01, and taken in" in first.stderr

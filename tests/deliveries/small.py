@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from churn.contract.tables import TABLES, Table
 from churn.months import Month
 
 JANUARY = Month.parse("2024-01")
 FEBRUARY = JANUARY.next
 NOW = dt.datetime(2026, 1, 15, 12, tzinfo=dt.UTC)
 
-FILES = {
+_FILES = {
     "users.csv": """\
 user_id,signup_date,user_gender,user_is_senior,has_family,has_dependents
 a,2023-12-05,Female,False,True,False
@@ -39,6 +40,21 @@ b,2,16.5
 c,1,8
 """,
     "labels.csv": "user_id,churn_label\na,False\nb,True\nc,False\n",
+}
+
+
+def _with_every_column(table: Table, text: str) -> str:
+    """Return a file's text with a blank cell for each column that stands in the contract alone."""
+    header, *rows = text.splitlines()
+    missing = {c.name for c in table.columns if not c.optional} - set(header.split(","))
+    more = [name for name in (c.name for c in table.columns) if name in missing]
+    lines = [",".join([header, *more]), *(row + "," * len(more) for row in rows)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+FILES = {
+    table.file: _with_every_column(table, _FILES.get(table.file, "user_id\na\nb\nc\n"))
+    for table in TABLES
 }
 
 

@@ -185,8 +185,8 @@ def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fi
         assert values == sorted(values, reverse=True)
         assert all(value > 0 for value in values)
         assert len(reasons) <= 3
-    strongest = explaining.reasons(inputs, top=24, raising=False)[0]
-    assert len(strongest) == 24
+    strongest = explaining.reasons(inputs, top=len(DEFAULT_SERVICE.features), raising=False)[0]
+    assert len(strongest) == len(DEFAULT_SERVICE.features)
     sizes = [abs(reason.contribution) for reason in strongest]
     assert sizes == sorted(sizes, reverse=True)
 

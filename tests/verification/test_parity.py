@@ -2,6 +2,7 @@
 
 import pytest
 
+from churn.contract.features import DEFAULT_SERVICE
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.online import Publication, publish
@@ -27,7 +28,8 @@ def spoil(statement: str) -> None:
 def test_what_is_published_is_what_is_offline() -> None:
     found = parity(JANUARY)
     assert (found.none, found.users, found.mismatches) == (True, 4, 0)
-    assert found.values == 4 * 25
+    # The features of four users, and the as_of of each.
+    assert found.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
 
 
 @pytest.mark.parametrize(

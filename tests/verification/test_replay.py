@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.tables import LABELS
 from churn.training.dataset import build_training_set
 from churn.verification.replay import replay
@@ -31,7 +32,8 @@ def rows(settings) -> pa.Table:
 def test_a_right_training_set_agrees(rows: pa.Table) -> None:
     found = replay(JANUARY, rows)
     assert (found.none, found.users, found.mismatches) == (True, 4, 0)
-    assert found.values == 4 * 25
+    # The features of four users, and the label of each.
+    assert found.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
 
 
 def changed(name: str, value: object) -> Callable[[pa.Table], pa.Table]:
