@@ -5,7 +5,7 @@ from churn.settings import CampaignSettings, GateSettings, Settings
 
 def known_variables() -> set[str]:
     """Return every variable that the settings read, by its name in the environment."""
-    return {
+    return {"CHURN_CONTRACT"} | {  # settings themselves take the first month from the contract
         str(field.validation_alias or f"{kind.model_config.get('env_prefix', '')}{name}").upper()
         for kind in (Settings, CampaignSettings, GateSettings)
         for name, field in kind.model_fields.items()
