@@ -12,6 +12,7 @@ from churn.cli.screen import err, out
 from churn.errors import ChurnError
 
 if TYPE_CHECKING:
+    from churn.contract.differences import Difference
     from churn.contract.structure import Contract
 
 contract = typer.Typer(
@@ -125,25 +126,63 @@ def diff(
 
     - `churn contract diff contract.yaml contract.new.yaml`
     """
-    from rich.markup import escape
-
     from churn.contract.differences import differences
 
     every = differences(_read(old), _read(new))
+    _tell(every, where=str(new or "the contract in force"))
+    if every:
+        err().print("next: `churn contract apply`, with CHURN_CONTRACT naming the new one")
+
+
+@contract.command()
+def apply(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> None:
+    """Bring the databases up to the contract in force, while the API serves; `churn init` does it, too.
+
+    New columns, tables, views and wider types are added to what holds data. What would lose data, or
+    give another meaning to what old releases were fitted on, is refused, and then nothing is changed.
+
+    **Examples**
+
+    - `CHURN_CONTRACT=contract.yaml churn contract apply --dry-run`
+    - `CHURN_CONTRACT=contract.yaml churn contract apply`
+    """
+    from churn.cli.progress import running
+    from churn.database import connect
+    from churn.database.init import initialise
+    from churn.database.migrate import contract_differences
+
+    with running("postgres"):
+        with connect() as connection:
+            every = contract_differences(connection)
+        _tell(every, where="the contract in force")
+        if not dry_run:
+            initialise(("streamflow",))
+            err().print("applied")
+
+
+def _tell(every: tuple[Difference, ...], where: str) -> None:
+    """Print what differs.
+
+    Raises:
+        ChurnError: some of it breaks a system with data.
+    """
+    from rich.markup import escape
+
     for difference in every:
         colour = "red" if difference.is_breaking else "green"
         out().print(f"[{colour}]{escape(str(difference))}[/]", soft_wrap=True)
-    breaking = sum(difference.is_breaking for difference in every)
-    if breaking:
-        raise ChurnError(
-            f"{breaking} of {len(every)} differences break a system with data",
-            where=str(new or "the contract in force"),
-            remedy="follow the arrows above; what only adds is applied by `churn contract apply`",
-        )
     if not every:
         err().print("nothing differs that matters to data or models")
-    else:
-        err().print("next: `churn contract apply`, with CHURN_CONTRACT naming the new one")
+    if breaking := sum(difference.is_breaking for difference in every):
+        raise ChurnError(
+            f"{breaking} of {len(every)} differences break a system with data",
+            where=where,
+            remedy="follow the arrows above; what only adds is applied by `churn contract apply`",
+        )
 
 
 @contract.command()

@@ -173,11 +173,11 @@ def _of_bounds(where: str, old: Column, new: Column) -> Iterator[Difference]:
     minimum = _tighter(old.minimum, new.minimum, lambda before, after: after > before)
     maximum = _tighter(old.maximum, new.maximum, lambda before, after: after < before)
     if minimum or maximum or (new.required and not old.required):
-        what = "values that were taken in would be refused now"
+        what = "values that were taken in may be refused now"
         remedy = (
-            "widen it again, or deliver months that break it anew: they cannot be read as they are"
+            "a month that breaks it cannot be made again as it was delivered: deliver it corrected"
         )
-        yield Difference(where, what, True, remedy)
+        yield Difference(where, what, False, remedy)
     elif (old.minimum, old.maximum, old.required) != (new.minimum, new.maximum, new.required):
         yield Difference(where, "more values are possible than before", False)
     if old.optional and not new.optional:

@@ -19,7 +19,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from churn.contract.differences import differences
+from churn.contract.differences import Difference, differences
 from churn.contract.document import read_contract
 from churn.contract.structure import Contract
 from churn.contract.tables import CONTRACT
@@ -142,18 +142,26 @@ def refuse_breaking(due: Sequence[Change], database: str) -> None:
     _refuse([f"{each.what}: {each.remedy}" for each in due if each.kind == "breaking"], database)
 
 
-def _refuse_other_meanings(connection: psycopg.Connection, contract: Contract) -> None:
-    """Raise a ChurnError where the contract gives another meaning to what its predecessor has brought in."""
+def contract_differences(
+    connection: psycopg.Connection, contract: Contract = CONTRACT
+) -> tuple[Difference, ...]:
+    """Return what a contract changes beside the one that was applied last; nothing where none is recorded."""
     if connection.execute("SELECT to_regclass('decisions.contracts')").fetchone() == (None,):
-        return
+        return ()
     before = applied_contract(connection)
     if before is None or before[0] == contract.fingerprint:
-        return
+        return ()
     try:
         old = read_contract(before[1], "the contract applied last")
-    except ChurnError:  # a later version of this code may know it no more; the tables were compared
-        return
-    breaking = [each for each in differences(old, contract) if each.is_breaking]
+    except ChurnError:
+        # A later version of this code may not know it any more; the tables are compared all the same.
+        return ()
+    return differences(old, contract)
+
+
+def _refuse_other_meanings(connection: psycopg.Connection, contract: Contract) -> None:
+    """Raise a ChurnError where the contract gives another meaning to what its predecessor has brought in."""
+    breaking = [each for each in contract_differences(connection, contract) if each.is_breaking]
     lines = [f"{each.where}: {each.what}: {each.remedy}" for each in breaking]
     _refuse(lines, connection.info.dbname)
 

@@ -21,7 +21,7 @@ CASES = [
     ("skips_7d: {type: int", "skips_7d: {type: float", f"{USAGE}.skips_7d.type", False, "int"),
     ("monthly_fee:\n        {type: float", "monthly_fee:\n        {type: int",
      f"{SUBSCRIPTIONS}.monthly_fee.type", True, "new column"),
-    ("{type: int, max: 1200", "{type: int, max: 600", f"{SUBSCRIPTIONS}.months_active", True, "refused"),
+    ("{type: int, max: 1200", "{type: int, max: 600", f"{SUBSCRIPTIONS}.months_active", False, "refused"),
     ("{type: int, max: 1200", "{type: int, max: 6000", f"{SUBSCRIPTIONS}.months_active", False, "more"),
     ("signup_date: {type: date", "signup_date: {type: date, source: signed",
      "tables.users.columns.signup_date.source", False, "signed"),
