@@ -89,11 +89,11 @@ def test_what_was_there_and_is_no_more_is_refused_and_nothing_is_changed() -> No
 def test_another_meaning_of_what_is_there_is_refused() -> None:
     from churn.contract.document import read_contract
 
-    tighter = read_contract(STREAMFLOW.text.replace("max: 1200", "max: 600"), "tighter")
-    with pytest.raises(
-        ChurnError, match="months_active: values that were taken in would be refused"
-    ):
-        grow(tighter)
+    rebuffers = "      rebuffer_events_7d: {"
+    first = f"      buffer_share: {{type: float, optional: true}}\n{rebuffers}"
+    swapped = read_contract(STREAMFLOW.text.replace(rebuffers, first), "swapped")
+    with pytest.raises(ChurnError, match="churn_rich_v1 has other features"):
+        grow(swapped)
 
 
 def test_a_table_that_is_held_is_given_up_and_the_next_try_goes_on(
