@@ -80,6 +80,7 @@ def wants_tracebacks() -> bool:
 
 
 DEFAULT_CONTRACT = "streamflow"
+_CUSTOMER_VALUE = 200.0  # where neither the contract nor the environment says what a user is worth
 
 
 def contract_path() -> Path | None:
@@ -152,12 +153,18 @@ def _close_to_others(path: Path) -> None:
         path.chmod(closed)
 
 
+def _customer_value() -> float:
+    worth = contract_in_force().customer_value
+    return worth.amount if worth and worth.amount else _CUSTOMER_VALUE
+
+
 class CampaignSettings(BaseSettings):
     """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_..."""
 
     model_config = SettingsConfigDict(env_prefix="CHURN_CAMPAIGN_", extra="ignore")
 
-    customer_value: float = Field(default=200.0, gt=0)  # of a user who is kept
+    # Of a user who is kept; what the contract says of all users where it says so.
+    customer_value: float = Field(default_factory=lambda: _customer_value(), gt=0)
     incentive_cost: float = Field(default=10.0, ge=0)  # of the offer, when it is taken
     contact_cost: float = Field(default=1.0, ge=0)  # of reaching one user
     accept_alpha: float = Field(

@@ -252,9 +252,9 @@ class OddityEntry(_Entry):
 class ValueEntry(_Entry):
     """What a customer who is kept is worth."""
 
-    amount: float | None = Field(None, gt=0)
-    column: str = ""
-    months: float = Field(0, ge=0)
+    amount: float | None = Field(None, gt=0, description="the same for all, in currency units")
+    column: str = Field("", description="a feature of the user, as a monthly fee")
+    months: float = Field(0, ge=0, description="how many times the column a kept user is worth")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -578,7 +578,11 @@ class _Builder:
         if file.tenure is not None:
             self._leads(file.tenure, columns, ("tenure",), "column")
         if file.customer_value and file.customer_value.column:
-            self._leads(file.customer_value.column, columns, ("customer_value", "column"), "column")
+            numbers = [
+                name for name, c in columns.items() if c.since and c.kind in ("int", "float")
+            ]
+            of_value: Path = ("customer_value", "column")
+            self._leads(file.customer_value.column, numbers, of_value, "feature that is a number")
         for name, segment in file.segments.items():
             self._leads(segment.column or name, columns, ("segments", name), "column")
         for index, oddity in enumerate(file.oddities):

@@ -60,9 +60,20 @@ class Campaign:
         return self.incentive_cost + self.contact_cost
 
 
-def expected_profit(probabilities: Floats, campaign: Campaign) -> Floats:
-    """Return the expected profit of contacting each user, for calibrated probabilities of leaving."""
-    return probabilities * campaign.gain - (1 - probabilities) * campaign.loss
+def expected_profit(
+    probabilities: Floats, campaign: Campaign, values: Floats | None = None
+) -> Floats:
+    """Return the expected profit of contacting each user, for calibrated probabilities of leaving.
+
+    Args:
+        probabilities: of leaving.
+        campaign: the terms.
+        values: what each user is worth who is kept; the campaign's one value for all where not given.
+    """
+    gain: Floats | float = campaign.gain
+    if values is not None:
+        gain = campaign.accept_rate * (values - campaign.incentive_cost) - campaign.contact_cost
+    return probabilities * gain - (1 - probabilities) * campaign.loss
 
 
 def expected_cost(probabilities: Floats, campaign: Campaign) -> Floats:
@@ -76,14 +87,18 @@ def profit_threshold(campaign: Campaign) -> float:
     return campaign.loss / (campaign.gain + campaign.loss) if campaign.gain > 0 else 1.0
 
 
-def within_budget(probabilities: Floats, campaign: Campaign) -> npt.NDArray[np.bool_]:
+def within_budget(
+    probabilities: Floats, campaign: Campaign, values: Floats | None = None
+) -> npt.NDArray[np.bool_]:
     """Say whom to contact: those who pay, the most profitable first, while the budget lasts.
 
-    Users of one probability keep their order: the first of them come first.
+    Equals keep their order: the first of them come first. The arguments are those of `expected_profit`.
     """
-    order = np.argsort(-probabilities, kind="stable")
+    profit = expected_profit(probabilities, campaign, values)
+    # Where all are worth the same, the most probable leaver is the most profitable one.
+    order = np.argsort(-probabilities if values is None else -profit, kind="stable")
     spent = np.cumsum(expected_cost(probabilities[order], campaign))
-    pays = expected_profit(probabilities[order], campaign) > 0
+    pays = profit[order] > 0
     chosen = np.zeros(len(probabilities), dtype=bool)
     chosen[order[pays & (spent <= campaign.budget)]] = True
     return chosen

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from churn.contract.features import SERVICE_BY_NAME, VIEWS, View
+from churn.contract.tables import CONTRACT
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.evaluation.money import Campaign, expected_profit, within_budget
@@ -67,9 +68,9 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
     else:
         features = features_of(month, SERVICE_BY_NAME[release.service].views, users)
         probabilities = MlflowRegistry().probabilities(release, features)
-        rows = rank(
-            month, release.release_id, users, probabilities, Campaign.of(get_settings().campaign)
-        )
+        campaign = Campaign.of(get_settings().campaign)
+        values = customer_values(month, users)
+        rows = rank(month, release.release_id, users, probabilities, campaign, values)
     path = scores_path(month)
     scored = Scored(release, len(users), rows, path, fingerprint(rows, key=["user_id"]))
     if judge is not None:
@@ -109,10 +110,32 @@ def features_of(month: Month, views: Sequence[View], users: pa.Array) -> pa.Tabl
     return pa.table(columns)
 
 
+def customer_values(month: Month, users: pa.Array) -> np.ndarray | None:
+    """Return what each user is worth who is kept, where the contract says it by a column; else None.
+
+    A user of whom the column is not known is worth the median of the others.
+    """
+    worth = CONTRACT.customer_value
+    if worth is None or not worth.column:
+        return None
+    views = [view for view in VIEWS if worth.column in [f.name for f in view.features]]
+    known = features_of(month, views, users)[worth.column].cast(pa.float64()).to_numpy()
+    if np.isnan(known).all():
+        return None
+    return np.asarray(np.where(np.isnan(known), np.nanmedian(known), known) * worth.months)
+
+
 def rank(
-    month: Month, release_id: str, users: pa.Array, probabilities: np.ndarray, campaign: Campaign
+    month: Month,
+    release_id: str,
+    users: pa.Array,
+    probabilities: np.ndarray,
+    campaign: Campaign,
+    values: np.ndarray | None = None,
 ) -> pa.Table:
-    """Return the scores, the most probable leaver first; equals in an order that a hash decides.
+    """Return the scores in the order of calling; equals in an order that a hash decides.
+
+    The most probable leaver comes first; where users are worth different sums, the most profitable call.
 
     Args:
         month: the month scored.
@@ -120,9 +143,13 @@ def rank(
         users: their ids.
         probabilities: of leaving, in the order of `users`.
         campaign: the terms and the budget that decide who is due an action.
+        values: what each of `users` is worth who is kept; the campaign's one value where not given.
     """
-    order = _ranked(users, probabilities)
+    chances = probabilities.astype(np.float64)
+    key = probabilities if values is None else expected_profit(chances, campaign, values)
+    order = _ranked(users, key)
     sorted_probabilities = probabilities[order].astype(np.float64)
+    worth = None if values is None else values[order]
     return pa.table(
         {
             "as_of": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
@@ -130,15 +157,15 @@ def rank(
             "release_id": pa.repeat(release_id, len(users)),
             "probability": sorted_probabilities,
             "rank": np.arange(1, len(users) + 1),
-            "expected_profit": expected_profit(sorted_probabilities, campaign),
-            "is_action": within_budget(sorted_probabilities, campaign),
+            "expected_profit": expected_profit(sorted_probabilities, campaign, worth),
+            "is_action": within_budget(sorted_probabilities, campaign, worth),
         },
         schema=SCHEMA,
     )
 
 
 def _ranked(users: pa.Array, probabilities: np.ndarray) -> np.ndarray:
-    """Return the rows by probability, highest first; only of equals the hashes are asked for."""
+    """Return the rows by probability (or profit), highest first; only of equals the hashes are asked for."""
     order = np.argsort(-probabilities, kind="stable")
     is_next_equal = np.diff(probabilities[order]) == 0
     is_tied = np.zeros(len(order), dtype=bool)

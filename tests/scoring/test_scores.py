@@ -68,6 +68,16 @@ def test_sound_scores_pass() -> None:
     assert said(made_of([0.1, 0.5, 0.9])) == SOUND
 
 
+def test_where_users_are_worth_different_sums_the_most_profitable_call_comes_first() -> None:
+    ids, chances = pa.array(["cheap", "dear", "lost"]), np.array([0.9, 0.5, 0.01])
+    values = np.array([50.0, 2_000.0, 100.0])
+    rows = rank(MARCH, "r", ids, chances, CAMPAIGN, values).to_pylist()
+    assert [row["user_id"] for row in rows] == ["dear", "cheap", "lost"]
+    kept = CAMPAIGN.accept_rate * (2_000 - CAMPAIGN.incentive_cost) - CAMPAIGN.contact_cost
+    assert rows[0]["expected_profit"] == pytest.approx(0.5 * kept - 0.5 * CAMPAIGN.loss)
+    assert [row["is_action"] for row in rows] == [True, rows[1]["expected_profit"] > 0, False]
+
+
 def test_a_missing_user_fails() -> None:
     assert said(made_of([0.1, 0.5], active=3)) == {**SOUND, "everybody": False}
 
