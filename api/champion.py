@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -13,8 +13,11 @@ from api.errors import NotReadyError
 from api.explaining import Explanations
 from api.numbers import shortest_float32
 from api.registry import ModelRegistry, ModelVersion
-from churn.contract.features import SERVICE_BY_NAME, Service
+from churn.contract.features import Service
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
+
+if TYPE_CHECKING:
+    from churn.model.encode import FeatureSchema
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
@@ -29,17 +32,18 @@ class Champion:
     """One loaded version; a request takes it once, and is answered by it alone."""
 
     version: ModelVersion
-    service: Service
+    schema: "FeatureSchema"
+    service: Service  # what is read for it: the features of its own schema
     threshold: float
     session: Any
     explanations: Explanations | None = None  # None: a baseline, promoted by hand
 
     def probabilities(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return P(churn) of each row of the service's features."""
+        """Return P(churn) of each row of the schema's features."""
         from churn.model.encode import onnx_inputs_of_rows
         from churn.model.onnx_graph import score
 
-        scored = score(self.session, onnx_inputs_of_rows(rows, self.service))
+        scored = score(self.session, onnx_inputs_of_rows(rows, self.schema))
         return [shortest_float32(value) for value in scored]
 
 
@@ -116,7 +120,7 @@ def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
     """
     from churn.model.onnx_graph import open_session
 
-    service = _service(version, registry.file(version.run_id, SCHEMA_PATH))
+    schema = _schema(version, registry.file(version.run_id, SCHEMA_PATH))
     threshold = float(version.threshold or "nan")
     if not 0 < threshold < 1:
         raise RefusedError(f"its threshold is {threshold}")
@@ -126,8 +130,9 @@ def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
         explanations = Explanations(
             _verified(version, version.explainer_path, version.explainer_sha256, registry)
         )
-    champion = Champion(version, service, threshold, open_session(onnx), explanations)
-    champion.probabilities([dict.fromkeys(service.feature_names)])
+    session = open_session(onnx)
+    champion = Champion(version, schema, schema.as_service(), threshold, session, explanations)
+    champion.probabilities([dict.fromkeys(schema.feature_names)])
     return champion
 
 
@@ -139,13 +144,13 @@ def _verified(version: ModelVersion, path: str, sha256: str, registry: ModelRegi
     return content
 
 
-def _service(version: ModelVersion, schema_text: bytes) -> Service:
+def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
     from churn.model.encode import FeatureSchema
 
-    schema = FeatureSchema.read(schema_text)
-    service = SERVICE_BY_NAME.get(version.service)
-    if service is None:
-        raise RefusedError(f"its feature service {version.service!r} is not one of ours")
-    if schema != FeatureSchema.of(service, schema.threshold):
-        raise RefusedError(f"its {SCHEMA_PATH} is not that of {service.name}")
-    return service
+    schema = FeatureSchema.read(text)
+    if schema.service != version.service:
+        raise RefusedError(
+            f"its {SCHEMA_PATH} is that of {schema.service}, and it is registered as one of"
+            f" {version.service or 'no service'}"
+        )
+    return schema

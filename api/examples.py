@@ -8,7 +8,7 @@ from churn.contract.tables import CONTRACT, PROFILE_TABLES, USER_ID
 
 USER = str(USER_ID.example)
 AS_OF = CONTRACT.first_month.as_of_date.isoformat()
-_SERVICE = DEFAULT_SERVICE.name
+_SERVICE = DEFAULT_SERVICE.versioned_name
 _COLUMNS = {column.name: column for table in PROFILE_TABLES for column in table.values}
 _PLACEHOLDERS: dict[str, Any] = {"int": 1, "float": 1.5, "bool": True, "string": "A"}
 
@@ -23,6 +23,10 @@ def _example(column: Column) -> Any:
 _USED = {name: _example(_COLUMNS[name]) for name in DEFAULT_SERVICE.feature_names}
 
 
+def _shown(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
 def _reasons() -> list[dict[str, Any]]:
     """Return as many reasons as are answered unasked, of the first features."""
     contributions = (0.68394625, 0.6437562, -0.32584321)
@@ -32,8 +36,9 @@ def _reasons() -> list[dict[str, Any]]:
             "value": _USED[feature.name],
             "usual": _USED[feature.name],
             "contribution": contribution,
-            "words": f"{feature.description or feature.name}: {_USED[feature.name]}"
-            f" (usual {_USED[feature.name]}) {'raises' if contribution > 0 else 'lowers'} the risk",
+            "words": f"{feature.description or feature.name}: {_shown(_USED[feature.name])}"
+            f" (usual {_shown(_USED[feature.name])})"
+            f" {'raises' if contribution > 0 else 'lowers'} the risk",
         }
         for feature, contribution in zip(DEFAULT_SERVICE.features, contributions, strict=False)
     ]

@@ -40,7 +40,7 @@ class Explanations:
         from churn.model.encode import onnx_inputs_of_rows
 
         explaining = self._open()
-        inputs = onnx_inputs_of_rows([values], service)
+        inputs = onnx_inputs_of_rows([values], explaining.explainer)
         found = explaining.contributions(inputs)
         [reasons] = explaining.reasons(inputs, top=top, raising=False)
         return Explained(

@@ -81,7 +81,7 @@ def served_metrics(store: StoreState, champion: Champion | None) -> CollectorReg
     if champion is not None:
         labels = {
             "version": champion.version.version,
-            "service": champion.service.name,
+            "service": champion.service.versioned_name,
             "as_of": champion.version.as_of,
         }
         info = Gauge(

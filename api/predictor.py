@@ -79,7 +79,7 @@ def _prediction(user: UserRow, probability: float, champion: Champion) -> Predic
         probability=probability,
         threshold=champion.threshold,
         model_version=champion.version.version,
-        feature_service=champion.service.name,
+        feature_service=champion.service.versioned_name,
         as_of=user.as_of,
         features_used=user.values,
     )

@@ -68,7 +68,7 @@ class FeaturesAnswer:
     current: Annotated[
         bool, Field(description="false: the user is not in the newest published month")
     ]
-    feature_service: str
+    feature_service: Annotated[str, Field(description="the service and its version")]
     missing_views: Annotated[list[str], Field(description="views that have no row for this user")]
 
 
@@ -93,7 +93,9 @@ class Prediction:
     probability: Annotated[float, Field(description="of leaving")]
     threshold: Annotated[float, Field(description="from which probability on the prediction is 1")]
     model_version: str
-    feature_service: str
+    feature_service: Annotated[
+        str, Field(description="the service and version whose features the model takes")
+    ]
     as_of: Annotated[dt.date, Field(description="the month end of the features")]
     features_used: dict[str, FeatureValue]
 
@@ -133,7 +135,9 @@ class Explanation(BaseModel):
     )
     reasons: list[ReasonOut] = Field(description="the strongest first, whichever way they move it")
     model_version: str
-    feature_service: str
+    feature_service: str = Field(
+        description="the service and version whose features the model takes"
+    )
     as_of: dt.date = Field(description="the month end of the features")
 
 

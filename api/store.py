@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from api.coalescing import Coalescer
 from api.errors import NotReadyError
 from api.features import Reader, Reading, ReleaseInForce, StoreReader
-from churn.contract.features import DEFAULT_SERVICE, SERVICES
+from churn.contract.features import DEFAULT_SERVICE, SERVICE_VERSIONS
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ async def open_store_reader() -> Reader:
 async def _require_registered(connection: "AsyncConnection[Any]") -> None:
     """Raise LookupError unless the services that are served are those of Feast's registry."""
     found = await connection.execute("SELECT feature_service_name FROM feast.feature_services")
-    missing = {service.name for service in SERVICES} - {row[0] for row in await found.fetchall()}
+    served = {name for each in SERVICE_VERSIONS for name in (each.name, each.versioned_name)}
+    missing = served - {row[0] for row in await found.fetchall()}
     if missing:
         raise LookupError(f"Feast's registry has no {', '.join(sorted(missing))}: run `churn init`")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from churn.contract.features import VIEW_BY_NAME, View
+from churn.contract.features import View
 from churn.database.online_tables import PRESENT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_rows(
         views: the views asked for.
         table: what readers are given; the next one, to look at a publication before it is switched in.
     """
-    statement, names = _statement(tuple(view.name for view in views), table)
+    statement, names = _statement(_columns(views), table)
     cursor = connection.execute(statement, [list(user_ids)], prepare=True)
     return _rows(cursor.fetchall(), user_ids, views, names)
 
@@ -79,7 +79,7 @@ async def read_rows_async(
         views: the views asked for.
         absent: columns that the table does not have.
     """
-    statement, names = _statement(tuple(view.name for view in views), absent=absent)
+    statement, names = _statement(_columns(views), absent=absent)
     cursor = await connection.execute(statement, [list(user_ids)], prepare=True)
     return _rows(await cursor.fetchall(), user_ids, views, names)
 
@@ -136,18 +136,26 @@ def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
     return row[0] if row else None
 
 
+def _columns(views: Sequence[View]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each view's name with those of its features: a release may read a part of a view."""
+    return tuple((view.name, view.feature_names) for view in views)
+
+
 @cache
 def _statement(
-    views: tuple[str, ...], table: str = PRESENT, absent: frozenset[str] = frozenset()
+    views: tuple[tuple[str, tuple[str, ...]], ...],
+    table: str = PRESENT,
+    absent: frozenset[str] = frozenset(),
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the statement that reads these views, and the names of their features.
 
     It returns a row even where no user is found: the newest publication stands in it.
     """
-    names = tuple(feature.name for view in views for feature in VIEW_BY_NAME[view].features)
+    names = tuple(name for _, features in views for name in features)
+    present = [view for view, _ in views]
     columns = [
         sql.SQL("NULL") if name in absent else sql.Identifier("o", name)
-        for name in ("user_id", "as_of", "known_at", *views, *names)
+        for name in ("user_id", "as_of", "known_at", *present, *names)
     ]
     statement = sql.SQL(
         "SELECT p.newest, {} FROM (SELECT max(as_of) AS newest FROM online.publications) AS p"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import DEFAULT_SERVICE, plain_name
 from churn.evaluation.metrics import CONFUSION, calibration_bound
 from churn.model.candidates import Candidate
 from churn.model.monthly import TrainedModel, train_models
@@ -90,7 +90,9 @@ def churn_model(step: MonthStep) -> MonthResult:
         outcome = Outcome(ONNX_MATCHES.name, False, {"difference": error.difference}, str(error))
         raise CheckFailed(outcome) from error
     models = [*month_models.baselines, month_models.challenger]
-    default = next(m for m in month_models.baselines if m.service == DEFAULT_SERVICE.name)
+    default = next(
+        m for m in month_models.baselines if plain_name(m.service) == DEFAULT_SERVICE.name
+    )
     metadata = {
         "models": dg.MetadataValue.md(_summary(models)),
         "candidates": dg.MetadataValue.md(_table(month_models.candidates)),
@@ -160,7 +162,7 @@ def _no_leak(search: LeakSearch) -> Outcome:
 
 
 def _name(model: LoggedModel) -> str:
-    return f"{model.fitted.kind.name} on {model.fitted.service.name}"
+    return f"{model.fitted.kind.name} on {model.fitted.service.recorded_name}"
 
 
 def _summary(models: list[TrainedModel]) -> str:

@@ -62,7 +62,8 @@ def feature_drift(step: MonthStep) -> MonthResult:
 
     The Jensen-Shannon distance over the window's deciles and categories, unknown being one; scores on
     hold-out users. Thresholds grow with the age of the window and shrink with the number of users: they
-    are derived from clean worlds, of whose months one in a hundred alarms. In `monitoring.feature_drift`,
+    are derived from clean worlds, of whose months one in a hundred alarms; a column that was not looked at
+    there has a provisional one, by its kind, until `churn contract calibrate`. In `monitoring.feature_drift`,
     and as a page in `reports/drift/` and in MLflow: each column's bins, then and now.
     """
     watched = watch_drift(step.month)
@@ -93,7 +94,11 @@ def drift_outcome(watched: WatchedDrift) -> Outcome:
     return Outcome(
         NO_DRIFT.name,
         not over,
-        {"columns": len(watched.drift.columns), "drifted": len(over)},
+        {
+            "columns": len(watched.drift.columns),
+            "drifted": len(over),
+            "provisional_thresholds": watched.drift.provisional,
+        },
         said or None,
     )
 

@@ -54,7 +54,7 @@ async def features(
             features={"user_id": user_id, **user.values},
             as_of=user.as_of,
             current=reading.is_current(user),
-            feature_service=DEFAULT_SERVICE.name,
+            feature_service=DEFAULT_SERVICE.versioned_name,
             missing_views=user.missing_views,
         )
     )

@@ -31,7 +31,7 @@ def _model_health(parts: Parts) -> ModelHealth:
         ready=True,
         problem=problem,
         version=champion.version.version,
-        feature_service=champion.service.name,
+        feature_service=champion.service.versioned_name,
         as_of=champion.version.as_of,
     )
 

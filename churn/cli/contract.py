@@ -207,6 +207,38 @@ def export(
     typer.echo(forms.odcs(_read(file)), nl=False)
 
 
+@contract.command()
+def calibrate(
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="YYYY-MM", help="A month that was not quiet; may be given again."),
+    ] = None,
+) -> None:
+    """Derive the thresholds of drift from this deployment's own months, in place of provisional ones.
+
+    Every month in the lake is held against every earlier one: how far a column moved while nothing was
+    wrong is how far it may move. So leave out months in which something happened that an alarm would be
+    right about. Kept in the state folder; months that are watched from now on are held against it.
+
+    **Examples**
+
+    - `churn contract calibrate`
+    - `churn contract calibrate --without 2024-05 --without 2024-06`
+    """
+    from churn.cli.progress import running
+    from churn.monitoring import calibrate as own_months
+    from churn.months import Month
+
+    left_out = [Month.parse(each) for each in without or ()]
+    with running("postgres", "mlflow"):
+        found = own_months.calibrate(without=left_out)
+    months = ", ".join(map(str, found.months))
+    out().print(f"{len(found.turnover)} columns calibrated on {months}", soft_wrap=True)
+    if found.uncalibrated:
+        names = ", ".join(found.uncalibrated)
+        out().print(f"seen in too few months, as before: {names}", soft_wrap=True)
+
+
 def _read(path: Path | None) -> Contract:
     from churn.contract.document import read_contract
     from churn.settings import contract_in_force

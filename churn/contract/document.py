@@ -564,7 +564,8 @@ class _Builder:
             newest = max((f.since for view in chosen for f in view.features), default=1)
             last = min(newest, entry.version or newest)
             services += [
-                Service(name, chosen, entry.description, version) for version in range(1, last + 1)
+                Service(name, _until(version, chosen), entry.description, version)
+                for version in range(1, last + 1)
             ]
         return services
 
@@ -596,6 +597,11 @@ class _Builder:
             if self._leads(file.label.table, tables, where, "table"):
                 known = [column.name for column in tables[file.label.table].values]
                 self._leads(file.label.column, known, ("label", "column"), "column")
+
+
+def _until(version: int, views: tuple[View, ...]) -> tuple[View, ...]:
+    """Return the views as they were at a version; one that came later is left out."""
+    return tuple(view for each in views if (view := each.until(version)).features)
 
 
 def _features(columns: list[Column]) -> tuple[Feature, ...]:

@@ -7,12 +7,14 @@ contract in force are in tables.py and features.py.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from churn.contract.types import COLUMN_TYPES, FEATURE_TYPES, DType, FeatureType, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from churn.months import Month
 
 KEY = "user_id"
@@ -176,10 +178,23 @@ class View:
     table: Table
     features: tuple[Feature, ...]
 
+    @functools.cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of its features, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    def part(self, names: Collection[str]) -> View:
+        """Return the view with those of its features that are named."""
+        return replace(self, features=tuple(f for f in self.features if f.name in names))
+
+    def until(self, version: int) -> View:
+        """Return the view as it was at a version of the feature services."""
+        return replace(self, features=tuple(f for f in self.features if f.since <= version))
+
 
 @dataclass(frozen=True)
 class Service:
-    """One version of a feature service: an ordered list of views, and of each the features up to then."""
+    """One version of a feature service: an ordered list of views, each with its features up to then."""
 
     name: str
     views: tuple[View, ...]
@@ -188,18 +203,18 @@ class Service:
 
     @property
     def versioned_name(self) -> str:
-        """The name of this version, as in `churn_rich_v2`."""
+        """The name of this version, as in `churn_rich_v2`; the plain name means the newest one."""
         return f"{self.name}_v{self.version}"
+
+    @property
+    def recorded_name(self) -> str:
+        """The name in what a release is known by: version 1 is called as before there were versions."""
+        return self.name if self.version == 1 else self.versioned_name
 
     @property
     def features(self) -> tuple[Feature, ...]:
         """Every feature of the service, in the order of its views."""
-        return tuple(
-            feature
-            for view in self.views
-            for feature in view.features
-            if feature.since <= self.version
-        )
+        return tuple(feature for view in self.views for feature in view.features)
 
     @property
     def feature_names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import LiteralString
 
+# `contract` is the fingerprint of the contract that it was fitted under, null in those of before it was kept.
 _RELEASES: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.releases (
     release_id text PRIMARY KEY CHECK (release_id ~ '^[0-9a-f]{64}$'),
@@ -14,7 +15,8 @@ CREATE TABLE IF NOT EXISTS decisions.releases (
     fingerprint text NOT NULL,
     onnx_sha256 text NOT NULL CHECK (onnx_sha256 ~ '^[0-9a-f]{64}$'),
     schema_sha256 text NOT NULL CHECK (schema_sha256 ~ '^[0-9a-f]{64}$'),
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    contract text
 )"""
 
 # The text is the entry: every fact stands in it once, and the hash is over its bytes.

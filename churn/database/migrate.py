@@ -53,6 +53,19 @@ STEPS: tuple[Step, ...] = (
         "a publication names the contract that it was made under",
         ("ALTER TABLE online.publications ADD COLUMN contract text",),
     ),
+    Step(
+        3,
+        "a release names the contract that it was fitted under",
+        ("ALTER TABLE decisions.releases ADD COLUMN contract text",),
+    ),
+    Step(
+        4,
+        "a threshold of drift says whether it is provisional",
+        (
+            "ALTER TABLE monitoring.feature_drift"
+            " ADD COLUMN is_provisional boolean NOT NULL DEFAULT false",
+        ),
+    ),
 )
 
 

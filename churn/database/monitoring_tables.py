@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS monitoring.feature_drift (
     distance double precision NOT NULL CHECK (distance BETWEEN 0 AND 1),
     threshold double precision NOT NULL CHECK (threshold >= 0),
     is_drifted boolean NOT NULL,
+    is_provisional boolean NOT NULL DEFAULT false,
     PRIMARY KEY (as_of, feature)
 )"""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.features import BASELINE
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.inputs import Floats, Labels
 from churn.evaluation.money import Campaign, earned_per_user, profit_threshold
@@ -13,7 +13,7 @@ from churn.model.candidates import fit_candidate, forest, tuned
 from churn.model.kinds import POOLED
 from churn.model.kinds.forest import N_ESTIMATORS
 from churn.model.split import SAMPLE_LIMIT
-from churn.model.windows import Judges, months_with_training_set, window
+from churn.model.windows import Judges, months_with_training_set, service_within, window
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set
@@ -101,24 +101,27 @@ def _trained(
 
 
 def _baseline(judges: Judges, month: Month, limit: int, n_estimators: int) -> _Trained:
-    rows = window([month], judges, BASELINE, limit=limit)
+    service = service_within([month, judges.month], BASELINE.name)
+    rows = window([month], judges, service, limit=limit)
     frame = read_training_set(month).rows.to_pandas()
-    baseline = fit_baseline(frame, BASELINE, n_estimators=n_estimators, sample_limit=limit)
+    baseline = fit_baseline(frame, service, n_estimators=n_estimators, sample_limit=limit)
     # Calibrated, or its money and its Brier could not be held beside the other's.
     calibration = forest(baseline).calibration
     raw = baseline.kind.log_odds(baseline.pipeline, rows.holdout)
     campaign = Campaign.of(get_settings().campaign)
     return _Trained(
-        baseline.kind.name, BASELINE.name, ONE_MONTH, [month], baseline.training_rows, rows.holdout_labels,
+        baseline.kind.name, service.recorded_name, ONE_MONTH, [month], baseline.training_rows,
+        rows.holdout_labels,
         calibration.probabilities(raw), profit_threshold(campaign),
     )  # fmt: skip
 
 
 def _candidate(judges: Judges, months: Sequence[Month], span: Span, limit: int) -> _Trained:
-    rows = window(months, judges, DEFAULT_SERVICE, limit=limit)
+    service = service_within([*months, judges.month])
+    rows = window(months, judges, service, limit=limit)
     fitted = fit_candidate(tuned(POOLED, rows), rows)
     return _Trained(
-        POOLED.name, DEFAULT_SERVICE.name, span, months, len(rows.labels), rows.holdout_labels,
+        POOLED.name, service.recorded_name, span, months, len(rows.labels), rows.holdout_labels,
         fitted.probabilities, fitted.threshold,
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Candidate:
     def name(self) -> str:
         """What tables call it."""
         span = f", {self.months} months" if self.months > 1 else ""
-        return f"{self.kind.name} on {self.service.name}{span}"
+        return f"{self.kind.name} on {self.service.recorded_name}{span}"
 
 
 def candidates(baseline: Fitted) -> list[Candidate]:
@@ -130,7 +130,7 @@ def out_of_fold(
     if fewest < 2:
         raise ChurnError(
             f"{fewest} users of one class among the training users: folds need two",
-            where=rows.service.name,
+            where=rows.service.versioned_name,
             remedy="take more users, or a longer period",
         )
     found = [np.empty(len(rows.labels)) for _ in grid]

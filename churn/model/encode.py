@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import Service
+from churn.contract.features import Service, service_of
 from churn.errors import ChurnError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class FeatureSchema:
     @classmethod
     def of(cls, service: Service, threshold: float = THRESHOLD) -> "FeatureSchema":
         """Describe the models of `service`."""
-        return cls(service.categorical_cols, service.numeric_cols, service.name, threshold)
+        return cls(service.categorical_cols, service.numeric_cols, service.recorded_name, threshold)
 
     @classmethod
     def read(cls, text: str | bytes) -> "FeatureSchema":
@@ -56,6 +56,27 @@ class FeatureSchema:
         """Return the JSON text of `feature_schema.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
+    @property
+    def feature_names(self) -> list[str]:
+        """Every feature that the model takes."""
+        return [*self.categorical_cols, *self.numeric_cols]
+
+    def as_service(self) -> Service:
+        """Return what is to be read for the model: its own features, whatever the contract has beside them.
+
+        Raises:
+            ChurnError: the contract in force has a feature no more, or of the other kind.
+        """
+        service = service_of(self.service, self.feature_names)
+        texts = {*service.categorical_cols}
+        if changed := sorted(texts.symmetric_difference(self.categorical_cols)):
+            raise ChurnError(
+                f"{', '.join(changed)} changed between text and number since the model was fitted",
+                where=f"feature schema of {self.service}",
+                remedy="give the new values a column of their own in the contract",
+            )
+        return service
+
 
 def model_frame(frame: "pd.DataFrame", service: Service) -> "pd.DataFrame":
     """Return the pipeline's input: strings with "" for null, float32 with NaN for null.
@@ -63,21 +84,7 @@ def model_frame(frame: "pd.DataFrame", service: Service) -> "pd.DataFrame":
     Raises:
         ChurnError: a feature of the service is not a column of the frame, or not of its type.
     """
-    import pandas as pd
-
-    missing = [name for name in service.feature_names if name not in frame.columns]
-    if missing:
-        raise ChurnError(
-            f"no column for {', '.join(missing)}",
-            where=service.name,
-            remedy="build the rows from the views of this feature service",
-        )
-    categorical = set(service.categorical_cols)
-    encoded = {
-        name: _strings(frame[name]) if name in categorical else _floats(frame[name])
-        for name in service.feature_names
-    }
-    return pd.DataFrame(encoded, index=frame.index)
+    return _encoded(frame, service, service.feature_names, service.versioned_name)
 
 
 def categories_of(pipeline: Any) -> list[list[str]]:
@@ -86,15 +93,19 @@ def categories_of(pipeline: Any) -> list[list[str]]:
     return [list(map(str, known)) for known in getattr(encoder, "categories_", [])]
 
 
-def onnx_inputs(frame: "pd.DataFrame", service: Service) -> Inputs:
-    """Return the two inputs of the ONNX model for the rows of a frame, raw or encoded."""
-    encoded = model_frame(frame, service)
-    shape = (len(encoded), len(service.numeric_cols))
-    numeric = np.empty(shape, dtype=np.float32)
-    for at, name in enumerate(service.numeric_cols):
+def onnx_inputs(frame: "pd.DataFrame", columns: Columns) -> Inputs:
+    """Return the two inputs of the ONNX model for the rows of a frame, raw or encoded.
+
+    Raises:
+        ChurnError: a feature is not a column of the frame, or not of its type.
+    """
+    categorical_cols, numeric_cols = columns.categorical_cols, columns.numeric_cols
+    encoded = _encoded(frame, columns, [*categorical_cols, *numeric_cols], "feature schema")
+    numeric = np.empty((len(encoded), len(numeric_cols)), dtype=np.float32)
+    for at, name in enumerate(numeric_cols):
         numeric[:, at] = encoded[name].to_numpy()
     return {
-        "categorical": encoded[service.categorical_cols].to_numpy(dtype=object),
+        "categorical": encoded[categorical_cols].to_numpy(dtype=object),
         "numeric": numeric,
     }
 
@@ -135,6 +146,26 @@ def onnx_inputs_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns) -> 
         ),
         "numeric": np.array(numeric, dtype=np.float32).reshape(len(rows), len(numeric_cols)),
     }
+
+
+def _encoded(
+    frame: "pd.DataFrame", columns: Columns, names: Sequence[str], where: str
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise ChurnError(
+            f"no column for {', '.join(missing)}",
+            where=where,
+            remedy="build the rows from the views of this feature service",
+        )
+    categorical = set(columns.categorical_cols)
+    encoded = {
+        name: _strings(frame[name]) if name in categorical else _floats(frame[name])
+        for name in names
+    }
+    return pd.DataFrame(encoded, index=frame.index)
 
 
 def _strings(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from churn.contract.features import SERVICES
+from churn.contract.features import SERVICES, plain_name, services_within
 from churn.contract.model import REGISTERED_MODEL
 from churn.mlflow_client import mlflow_client
 from churn.model.baseline import fit_baseline
@@ -136,7 +136,7 @@ def _fit_and_log(
     # Much of logging is to wait for MLflow. One thread, and the challenger last: versions keep their order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
         pending: list[Future[None]] = []
-        for service in SERVICES:
+        for service in services_within(frame.columns):
             baselines[service.name] = fitted = fit_baseline(frame, service)
             pending.append(beside.submit(_log_after, [*pending], log, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
@@ -172,7 +172,7 @@ def _register(logged: LoggedModel, training_set: TrainingSet) -> TrainedModel:
     fitted, tracked = logged.fitted, register(logged)
     return TrainedModel(
         month=str(training_set.month),
-        service=fitted.service.name,
+        service=fitted.service.recorded_name,
         version=tracked.version,
         fingerprint=tracked.tags["fingerprint"],
         rows=training_set.rows.num_rows,
@@ -190,7 +190,7 @@ def _table(judged: list[Candidate]) -> bytes:
     rows = [
         {
             "candidate": each.kind.name,
-            "service": each.service.name,
+            "service": each.service.recorded_name,
             "months": each.months,
             "parameters": each.parameters,
             "auc": each.auc,
@@ -204,24 +204,26 @@ def _table(judged: list[Candidate]) -> bytes:
 
 def trained_models(month: Month) -> list[TrainedModel]:
     """Return the newest registered baseline of each feature service for a month, as far as there is one."""
-    newest = (
-        _newest(month, f"tags.`role` = '{BASELINE_ROLE}' and tags.`service` = '{service.name}'")
-        for service in SERVICES
-    )
+    newest = (_newest(month, BASELINE_ROLE, service.name) for service in SERVICES)
     return [model for model in newest if model]
 
 
 def challenger(month: Month) -> TrainedModel | None:
     """Return the newest registered challenger of a month, or None where it was not trained yet."""
-    return _newest(month, f"tags.`role` = '{CHALLENGER}'")
+    return _newest(month, CHALLENGER)
 
 
-def _newest(month: Month, of: str) -> TrainedModel | None:
+def _newest(month: Month, role: str, service: str = "") -> TrainedModel | None:
+    """Return a month's newest version in a role, on any version of a feature service where one is given."""
     client = mlflow_client()
     versions = client.search_model_versions(
-        f"name = '{REGISTERED_MODEL}' and tags.`month` = '{month}' and {of}"
+        f"name = '{REGISTERED_MODEL}' and tags.`month` = '{month}' and tags.`role` = '{role}'"
     )
-    own = [version for version in versions if not version.tags.get("as_known")]
+    own = [
+        version
+        for version in versions
+        if not version.tags.get("as_known") and service in ("", plain_name(version.tags["service"]))
+    ]
     if not own:
         return None
     newest = max(own, key=lambda version: int(version.version))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from churn.contract.model import ONNX_PATH, REGISTERED_MODEL, SCHEMA_PATH
+from churn.contract.tables import CONTRACT
 from churn.mlflow_client import ensure_registered_model, experiment_id, mlflow_client
 from churn.model.encode import FeatureSchema, onnx_inputs
 from churn.model.explainer import EXPLAINER_PATH, explainer_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 REPORT_PATH = "plots/model_report.png"
+# The parameter and tag that name the version of the feature service; `service` leaves version 1 unsaid.
+FEATURE_SERVICE = "feature_service"
 CHALLENGER, BASELINE_ROLE = "challenger", "baseline"  # the tag `role` of a version
 _VERSION_TAGS = ("dagster_run_id", "as_known")  # of the run's tags, those that a version keeps
 
@@ -103,13 +106,14 @@ def log_model(
     onnx = to_onnx(fitted)
     explainer = explainer_of(fitted).write() if fitted.calibration is not None else None
     as_of = month.as_of_date.isoformat()
-    report = model_report_png(fitted, f"{month} ({as_of}), {fitted.service.name}")
+    service = fitted.service.versioned_name
+    report = model_report_png(fitted, f"{month} ({as_of}), {service}")
     is_challenger = fitted.calibration is not None
     identity = {
         "month": str(month),
         "role": CHALLENGER if is_challenger else BASELINE_ROLE,
         "candidate": fitted.kind.name,
-        "service": fitted.service.name,
+        "service": fitted.service.recorded_name,
         "fingerprint": fingerprint,
         "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
         "libraries": " ".join(requirements()),
@@ -120,7 +124,13 @@ def log_model(
         return LoggedModel(fitted, difference, report, equal=equal)
 
     name = f"challenger_{as_of}" if is_challenger else f"rf_baseline_{as_of}"
-    run_tags = {**more, "service": fitted.service.name, "as_of": as_of, "month": str(month)}
+    run_tags = {
+        **more,
+        "service": fitted.service.recorded_name,
+        FEATURE_SERVICE: service,
+        "as_of": as_of,
+        "month": str(month),
+    }
     if parent_run_id:
         run_tags["mlflow.parentRunId"] = parent_run_id
     in_experiment = experiment_id(client, experiment or get_settings().mlflow_experiment)
@@ -128,7 +138,7 @@ def log_model(
         params = _params(fitted, as_of, fingerprint)
         client.log_batch(run_id, params=[Param(*param) for param in params.items()])
         if not difference <= TOLERANCE:  # NaN is refused, too
-            raise DifferentModel(difference, f"{fitted.service.name} of {month}")
+            raise DifferentModel(difference, f"{service} of {month}")
         model_id = _log_model(client, fitted, onnx, run_id, in_experiment, params)
         _log_metrics(client, run_id, model_id, fitted, difference)
         log_files(
@@ -149,9 +159,11 @@ def log_model(
         report,
         run_id,
         model_id,
-        description=f"{fitted.service.name} of {month}, fitted on {fitted.training_rows} users",
+        description=f"{service} of {month}, fitted on {fitted.training_rows} users",
         tags={
             **identity,
+            FEATURE_SERVICE: service,
+            "contract": CONTRACT.fingerprint,
             "as_of": as_of,
             "onnx_path": ONNX_PATH,
             "threshold": str(fitted.threshold),
@@ -252,7 +264,8 @@ def _params(fitted: Fitted, as_of: str, fingerprint: str) -> dict[str, str]:
         "holdout_share": HOLDOUT_SHARE,
         "threshold": fitted.threshold,
         **fitted.parameters,
-        "service": fitted.service.name,
+        "service": fitted.service.recorded_name,
+        FEATURE_SERVICE: fitted.service.versioned_name,
         "fingerprint": fingerprint,
     }
     if fitted.calibration:

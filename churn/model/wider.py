@@ -4,9 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from churn.contract.features import DEFAULT_SERVICE
 from churn.model.rows import Rows
-from churn.model.windows import months_with_training_set, pooled
+from churn.model.windows import months_with_training_set, pooled, service_within
 from churn.settings import get_settings
 from churn.training.dataset import TrainingSet, read_training_set
 from churn.training.lineage import lineage
@@ -14,7 +13,7 @@ from churn.training.lineage import lineage
 
 @dataclass(frozen=True)
 class Wider:
-    """Rows of the richer service, and the way back from them to each month's files."""
+    """Rows of the default feature service, and the way back from them to each month's files."""
 
     rows: Rows
     fingerprint: str  # of the fingerprints of their training sets
@@ -38,8 +37,9 @@ def wider_rows(newest: TrainingSet) -> Wider | None:
     for each in map(read_training_set, before):  # one in memory at a time
         fingerprints.append(each.fingerprint)
         window.append(lineage(each))
+    months = [*before, newest.month]
     return Wider(
-        pooled([*before, newest.month], DEFAULT_SERVICE),
+        pooled(months, service_within(months)),
         hashlib.sha256(" ".join([*fingerprints, newest.fingerprint]).encode()).hexdigest(),
         lineage(newest) | {"window": window},
     )

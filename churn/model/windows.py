@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import Service
+from churn.contract.features import DEFAULT_SERVICE, Service, services_within
 from churn.errors import ChurnError
 from churn.model.encode import model_frame
 from churn.model.rows import Rows, refuse_one_class
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 def months_with_training_set(first: Month, last: Month) -> list[Month]:
     """Return the months from `first` to `last` that have one; a month without is a hole, not filled."""
     return [month for month in months_between(first, last) if training_set_path(month).is_file()]
+
+
+def service_within(months: Sequence[Month], name: str = DEFAULT_SERVICE.name) -> Service:
+    """Return the newest version of a feature service that the training set of every month is as new as."""
+    import pyarrow.parquet as pq
+
+    columns = [set(pq.read_schema(training_set_path(month)).names) for month in months]
+    within = services_within(set.intersection(*columns))
+    return next(service for service in within if service.name == name)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import DEFAULT_SERVICE, Feature
+from churn.contract.features import VIEWS, Feature, View
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEATURES = (
-    DEFAULT_SERVICE.features
-)  # every feature of the contract, whichever of them a release reads
+# Every feature of the contract, whichever of them a release reads.
+FEATURES = tuple(feature for view in VIEWS for feature in view.features)
+Kind = Literal["counter", "number", "flag", "text"]
 UNKNOWN = "unknown"
 _PARTS = 10
 
@@ -72,6 +72,24 @@ class Bins:
 def is_number(feature: Feature) -> bool:
     """Say whether a feature is counted or measured; text and booleans are not."""
     return feature.dtype in ("Int64", "Float64", "Float32")
+
+
+NUMBERS = {feature.name: is_number(feature) for feature in FEATURES}
+
+
+def kind_of(view: View, feature: Feature) -> Kind:
+    """Return what kind of column a feature is, as far as it matters to how much it moves by itself.
+
+    What grows with a user's stay is another kind than other numbers: joiners begin at the bottom.
+    """
+    if view.table.column(feature.name).trend is not None:
+        return "counter"
+    if is_number(feature):
+        return "number"
+    return "flag" if feature.dtype == "Bool" else "text"
+
+
+KINDS: dict[str, Kind] = {f.name: kind_of(view, f) for view in VIEWS for f in view.features}
 
 
 def binned(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from churn.contract.features import DEFAULT_SERVICE, VIEWS
 from churn.model.split import is_holdout
-from churn.monitoring.bins import FEATURES, binned, is_number
+from churn.monitoring.bins import NUMBERS, binned
 from churn.monitoring.statistic import Distance, distances
 from churn.monitoring.thresholds import SCORE
 from churn.months import Month
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from churn.population.scenario import Scenario
 
 FIRST = Month.parse("2024-01")
-_NUMBERS = {feature.name: is_number(feature) for feature in FEATURES}
 _PARAMETERS = {"strength": 0.1}  # of the challenger that wins most months
 
 
@@ -87,7 +86,7 @@ def month_distances(
     reference: SeenMonth, current: SeenMonth, model: Model | None
 ) -> dict[str, Distance]:
     """Return the distance of every feature, and with a model of the hold-out users' scores."""
-    found = distances(*binned(reference.frame, current.frame, _NUMBERS))
+    found = distances(*binned(reference.frame, current.frame, NUMBERS))
     if model:
         import pandas as pd
 

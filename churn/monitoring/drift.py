@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from churn.monitoring.bins import FEATURES, binned, is_number
+from churn.monitoring.bins import NUMBERS, binned
 from churn.monitoring.statistic import distances
 from churn.monitoring.thresholds import SCORE, Thresholds, read_thresholds
 from churn.months import Month
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_NUMBERS = {feature.name: is_number(feature) for feature in FEATURES}
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Window:
     """
 
     month: Month
-    features: "pd.DataFrame"  # one column per feature of the contract, raw
+    features: "pd.DataFrame"  # one column per feature that both months have, raw
     scores: "pd.Series[float]"  # probabilities of the hold-out users
 
 
@@ -36,6 +34,7 @@ class ColumnDrift:
     rows: int
     distance: float
     threshold: float
+    is_provisional: bool = False  # the threshold is of the column's kind, not yet of itself
 
     @property
     def is_drifted(self) -> bool:
@@ -54,6 +53,11 @@ class Drift:
     after: dict[str, "pd.DataFrame"]
 
     @property
+    def provisional(self) -> list[str]:
+        """The columns whose threshold is their kind's, until this deployment's months are calibrated on."""
+        return [column.feature for column in self.columns if column.is_provisional]
+
+    @property
     def drifted(self) -> list[ColumnDrift]:
         """The columns over their threshold, the farthest over it first."""
         over = [column for column in self.columns if column.is_drifted]
@@ -66,7 +70,7 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
     Args:
         reference: the training window.
         current: a later month.
-        thresholds: other ones than the committed.
+        thresholds: other ones than hold for this deployment.
 
     Raises:
         ChurnError: the month is not later than the reference.
@@ -76,12 +80,13 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
     chosen = thresholds or read_thresholds()
     age = current.month - reference.month
     before, after = {}, {}
-    before["features"], after["features"] = binned(reference.features, current.features, _NUMBERS)
+    numbers = {name: NUMBERS[name] for name in reference.features.columns}
+    before["features"], after["features"] = binned(reference.features, current.features, numbers)
     scores = [pd.DataFrame({SCORE: window.scores}) for window in (reference, current)]
     before[SCORE], after[SCORE] = binned(scores[0], scores[1], {SCORE: True})
     columns = [
         ColumnDrift(
-            name, len(before[part]), len(after[part]), found.value, chosen.of(name, found, age)
+            name, len(before[part]), len(after[part]), found.value, *chosen.of(name, found, age)
         )
         for part in before
         for name, found in distances(before[part], after[part]).items()

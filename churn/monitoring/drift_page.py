@@ -45,7 +45,10 @@ td.bar div { height: .55rem; }
 <body>
 <h1>{{ title }}</h1>
 <p>{{ summary }} The distance is Jensen-Shannon's: 0 where both months are alike, 0.83 where they have nothing
-in common. The threshold is what turnover and chance bring about in a clean world.</p>
+in common. The threshold is what turnover and chance bring about in a clean world.
+{%- if provisional %} Nobody has looked yet how far {{ provisional | join(", ") }} moves by itself: a
+provisional threshold is that of the liveliest column of the kind, until <code>churn contract calibrate</code>
+derives it from this deployment's own months.{% endif %}</p>
 <table>
 <thead><tr><th>column</th><th class="number">distance</th><th class="number">threshold</th>
 <th></th></tr></thead>
@@ -54,7 +57,7 @@ in common. The threshold is what turnover and chance bring about in a clean worl
 <tr{% if each.is_drifted %} class="drifted"{% endif %}>
 <td><a href="#{{ loop.index }}">{{ each.feature }}</a></td>
 <td class="number">{{ "%.4f" | format(each.distance) }}</td>
-<td class="number">{{ "%.4f" | format(each.threshold) }}</td>
+<td class="number">{{ "%.4f" | format(each.threshold) }}{{ " provisional" if each.is_provisional }}</td>
 <td>{{ "drifted" if each.is_drifted }}</td>
 </tr>
 {% endfor %}
@@ -117,6 +120,7 @@ def drift_page(drift: Drift) -> str:
         summary=f"{drifted} of {len(drift.columns)} columns drifted.",
         month=str(drift.month),
         reference=str(drift.reference),
+        provisional=drift.provisional,
         columns=sorted(drift.columns, key=_distance_below_threshold),
         bins={
             str(name): list(_bin_shares(before[name], drift.after[part][name]))

@@ -6,11 +6,13 @@
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from churn.contract.tables import CONTRACT
+from churn.monitoring.bins import KINDS
 from churn.monitoring.clean_worlds import clean_distances, play_months
 from churn.monitoring.statistic import Distance
 from churn.monitoring.thresholds import TABLE
@@ -76,8 +78,19 @@ def derive() -> dict[str, object]:
         "sampling": max(multiples.values()),
         "sampling_by_users": multiples,
         "clean_months": {users: len(months) for users, months in by_size.items()},
+        "contract": CONTRACT.name,
+        "provisional": liveliest(moved),
         "turnover": moved,
     }
+
+
+def liveliest(moved: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Return per kind of column and age the largest turnover, which holds for columns not looked at."""
+    of: dict[str, list[Sequence[float]]] = defaultdict(list)
+    for column, ages in moved.items():
+        if column in KINDS:
+            of[KINDS[column]].append(ages)
+    return {kind: np.max(columns, axis=0).tolist() for kind, columns in sorted(of.items())}
 
 
 def main() -> None:
@@ -91,12 +104,12 @@ def main() -> None:
 
 
 def _text(table: dict[str, object]) -> str:
-    """Return the table with one line per column."""
+    """Return the table with one line per column and kind."""
     lines = []
     for key, value in table.items():
-        if isinstance(value, dict) and key == "turnover":
+        if isinstance(value, dict) and key in ("provisional", "turnover"):
             rows = [f"    {json.dumps(c)}: {json.dumps(values)}" for c, values in value.items()]
-            lines.append('  "turnover": {\n' + ",\n".join(rows) + "\n  }")
+            lines.append(f'  "{key}": {{\n' + ",\n".join(rows) + "\n  }")
         else:
             lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"

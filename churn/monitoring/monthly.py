@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import VIEWS
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
@@ -103,14 +103,16 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
         keep_drift(month, None, None)
         drift_page_path(month).unlink(missing_ok=True)
         return WatchedDrift(None)
+    reference = _training_window(scored.release, registry or MlflowRegistry())
     users = scored.scores.user_ids
     held = is_holdout(users)
-    current = Window(
-        month,
-        features_of(month, DEFAULT_SERVICE.views, pa.array(users, pa.string())).to_pandas(),
-        pd.Series(scored.scores.probabilities[held]),
+    # What the release was trained before cannot have drifted from it.
+    views = [view.part(set(reference.features.columns)) for view in VIEWS]
+    features = features_of(
+        month, [view for view in views if view.features], pa.array(users, pa.string())
     )
-    drift = compare(_training_window(scored.release, registry or MlflowRegistry()), current)
+    current = Window(month, features.to_pandas(), pd.Series(scored.scores.probabilities[held]))
+    drift = compare(reference, current)
     keep_drift(month, scored.release.release_id, drift)
     return WatchedDrift(scored.release, drift, write_drift_page(drift))
 
@@ -163,4 +165,6 @@ def _training_window(release: Release, registry: Registry) -> Window:
     rows = read_training_set(release.month).rows
     held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
     scores = pd.Series(registry.probabilities(release, held))
-    return Window(release.month, rows.select(DEFAULT_SERVICE.feature_names).to_pandas(), scores)
+    columns = set(rows.column_names)
+    names = [name for view in VIEWS for name in view.feature_names if name in columns]
+    return Window(release.month, rows.select(names).to_pandas(), scores)

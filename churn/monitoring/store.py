@@ -32,6 +32,7 @@ def keep_drift(month: Month, release_id: str | None, drift: Drift | None) -> Non
                 "distance": column.distance,
                 "threshold": column.threshold,
                 "is_drifted": column.is_drifted,
+                "is_provisional": column.is_provisional,
             }
             for column in drift.columns
         ]

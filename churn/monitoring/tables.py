@@ -16,7 +16,8 @@ def drift_table(columns: Sequence[ColumnDrift]) -> str:
     for column in sorted(columns, key=lambda each: each.threshold - each.distance):
         drifted = "**yes**" if column.is_drifted else ""
         name = column.feature
-        lines.append(f"| {name} | {column.distance:.4f} | {column.threshold:.4f} | {drifted} |")
+        threshold = f"{column.threshold:.4f}{' provisional' if column.is_provisional else ''}"
+        lines.append(f"| {name} | {column.distance:.4f} | {threshold} | {drifted} |")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from churn.errors import ChurnError
 from churn.promotion import ledger
 from churn.promotion.decide import follow_ledger
 from churn.promotion.entry import Draft, Entry
-from churn.promotion.registry import release_of, version_of
+from churn.promotion.registry import MlflowRegistry, release_of, version_of
 from churn.promotion.release import Release, keep_release
 from churn.promotion.timeline import effective, releases_until
 
@@ -17,7 +17,8 @@ def promote(version: str, *, reason: str, actor: str) -> Entry:
     """Make a registered version the release in force, whatever the gate says of it.
 
     Raises:
-        ChurnError: no reason is given, the version is not there or altered, or it serves already.
+        ChurnError: no reason is given, the version is not there or altered, it serves already, or the
+            contract in force lacks one of its features.
     """
     _require(reason)
     chosen = release_of(version)
@@ -28,6 +29,9 @@ def promote(version: str, *, reason: str, actor: str) -> Entry:
             raise ChurnError(
                 f"{chosen.short_id} is in force already", where=f"{REGISTERED_MODEL} {version}"
             )
+        MlflowRegistry().service(
+            chosen
+        )  # says which of its features is gone, before anything is written
         keep_release(connection, chosen)
         entry = ledger.append(connection, _draft(connection, current, chosen, reason, actor))
     follow_ledger()
@@ -62,7 +66,10 @@ def rollback(*, reason: str, actor: str) -> Entry:
 
 
 def _require_servable(release: Release) -> None:
-    """Fetch the files of a release as the API will: an entry of the ledger cannot be taken back."""
+    """Fetch the files of a release as the API will, and find its features in the contract in force.
+
+    An entry of the ledger cannot be taken back.
+    """
     version = str(version_of(release).version)
     if release_of(version).release_id != release.release_id:
         raise ChurnError(
@@ -71,6 +78,7 @@ def _require_servable(release: Release) -> None:
             remedy=f"`churn train --month {release.month}` makes it again; `churn promote VERSION` puts"
             " another in force",
         )
+    MlflowRegistry().service(release)
 
 
 def operator() -> str:

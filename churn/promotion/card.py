@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from churn.contract.features import versioned_name
 from churn.evaluation.bootstrap import MEASURES, intervals
 from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
 from churn.evaluation.segments import SegmentFigures, by_segment
@@ -38,7 +39,7 @@ def _lines(records: Records) -> Iterator[str]:
     yield ""
     yield (
         f"P(a StreamFlow user leaves within the following month). A {release.candidate} on the"
-        f" features of `{release.service}`, in force from {entry.decided_for:%Y-%m-%d}."
+        f" features of `{versioned_name(release.service)}`, in force from {entry.decided_for:%Y-%m-%d}."
     )
     yield from ["", "## What it is", ""]
     yield from table(("part", "value"), _parts(release))
@@ -60,7 +61,7 @@ def _parts(release: Release) -> list[tuple[str, str]]:
     return [
         ("release", f"`{release.release_id}`"),
         ("version of `streamflow_churn`", release.version),
-        ("feature service", f"`{release.service}`"),
+        ("feature service", f"`{versioned_name(release.service)}`"),
         ("candidate", release.candidate),
         ("threshold", f"{release.threshold:.4f}"),
         ("calibration", release.calibration),
@@ -69,6 +70,7 @@ def _parts(release: Release) -> list[tuple[str, str]]:
         ("training set", f"`{release.fingerprint}`"),
         ("ONNX file", f"`{release.onnx_sha256}`"),
         ("feature schema", f"`{release.schema_sha256}`"),
+        ("contract", f"`{release.contract}`" if release.contract else "of before it was recorded"),
     ]
 
 

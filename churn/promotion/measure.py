@@ -15,7 +15,7 @@ from churn.promotion.evidence import BASE_RATE, TENURE, Evidence, Figures, Trigg
 from churn.promotion.registry import Registry
 from churn.promotion.release import Release
 from churn.settings import Settings
-from churn.training.dataset import read_training_set
+from churn.training.dataset import read_training_set, with_every_feature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class Judges:
 def read_judges(month: Month) -> Judges:
     """Read the hold-out users of a month's training set, with their labels."""
     made = read_training_set(month)
-    frame = made.rows.to_pandas()
+    frame = with_every_feature(made.rows).to_pandas()
     held = is_holdout(frame["user_id"].to_numpy())
     chosen = frame[held].reset_index(drop=True)
     labels = chosen["churn_label"].to_numpy(dtype=np.int64)

@@ -4,17 +4,19 @@ import datetime as dt
 import functools
 import hashlib
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import SERVICE_BY_NAME
+from churn.contract.features import Service
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.champion import aliased, load_onnx
+from churn.model.encode import FeatureSchema
 from churn.model.explainer import Explainer
 from churn.model.monthly import challenger
 from churn.months import Month
@@ -40,6 +42,9 @@ class Registry(Protocol):
     ) -> npt.NDArray[np.float64]:
         """Score raw feature rows with the file that would be served."""
 
+    def service(self, release: Release) -> Service:
+        """Return the features that a release takes, by its own schema."""
+
     def serve(self, release: Release | None) -> None:
         """Make this release the one that is served; None: nothing is."""
 
@@ -63,11 +68,16 @@ class MlflowRegistry:
         from churn.model.batch import score_in_blocks
         from churn.model.encode import onnx_inputs, onnx_inputs_of_table
 
-        found = version_of(release)
-        session = _loaded(str(found.run_id), str(found.version))[1]
-        encode = onnx_inputs_of_table if isinstance(rows, pa.Table) else onnx_inputs
-        inputs = encode(rows, SERVICE_BY_NAME[release.service])
-        return score_in_blocks(session, inputs, get_settings().n_jobs).astype(np.float64)
+        opened = _opened(release)
+        if isinstance(rows, pa.Table):
+            inputs = onnx_inputs_of_table(rows, opened.schema)
+        else:
+            inputs = onnx_inputs(rows, opened.schema)
+        return score_in_blocks(opened.session, inputs, get_settings().n_jobs).astype(np.float64)
+
+    def service(self, release: Release) -> Service:
+        """Return the features that a release takes, by its own `feature_schema.json`."""
+        return _opened(release).schema.as_service()
 
     def serve(self, release: Release | None) -> None:
         """Point the alias at the release, if it does not already."""
@@ -103,7 +113,7 @@ def release_of(version: str) -> Release:
     Raises:
         ChurnError: the version does not exist, or its file is not the one that was registered.
     """
-    return _loaded(_run_id(version), version)[0]
+    return _loaded(_run_id(version), version).release
 
 
 def version_of(release: Release) -> "ModelVersion":
@@ -156,8 +166,23 @@ def read_explainer(version: str) -> Explainer | None:
     return Explainer.read(content)
 
 
-@functools.lru_cache(maxsize=8)  # the files of a run never change: they are held against a sha256
-def _loaded(run_id: str, version: str) -> tuple[Release, Any]:
+@dataclass(frozen=True)
+class _Loaded:
+    """A version's files, opened: what it is as a release, what it takes, and what scores with it."""
+
+    release: Release
+    schema: FeatureSchema
+    session: Any
+
+
+def _opened(release: Release) -> _Loaded:
+    found = version_of(release)
+    return _loaded(str(found.run_id), str(found.version))
+
+
+# The files of a run never change: they are held against a sha256.
+@functools.lru_cache(maxsize=8)
+def _loaded(run_id: str, version: str) -> _Loaded:
     from churn.model.onnx_graph import open_session
 
     loaded = load_onnx(version)
@@ -175,8 +200,9 @@ def _loaded(run_id: str, version: str) -> tuple[Release, Any]:
         fingerprint=tags["fingerprint"],
         onnx_sha256=tags["onnx_sha256"],
         schema_sha256=hashlib.sha256(loaded.schema.write().encode()).hexdigest(),
+        contract=tags.get("contract"),
     )
-    return release, open_session(loaded.onnx)
+    return _Loaded(release, loaded.schema, open_session(loaded.onnx))
 
 
 def _version(version: str) -> "ModelVersion":

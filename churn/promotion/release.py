@@ -26,8 +26,8 @@ _IDENTITY = (
 class Release:
     """Model, calibration, threshold, feature service, schema and data, tied together.
 
-    `version` is where MLflow keeps it, and `candidate` what kind of model it is; neither makes it
-    another release.
+    `version` is where MLflow keeps it, `candidate` what kind of model it is, and `contract` what was
+    declared then; none of them makes it another release.
     """
 
     version: str
@@ -39,6 +39,9 @@ class Release:
     fingerprint: str  # of its training set
     onnx_sha256: str
     schema_sha256: str
+    contract: str | None = (
+        None  # fingerprint of the one it was fitted under; None before it was kept
+    )
 
     @property
     def release_id(self) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from churn.contract.features import SERVICES
+from churn.contract.features import SERVICES, versioned_name
+from churn.contract.tables import CONTRACT
 from churn.due import Kept, Stage, read_look
 from churn.markdown import table
 from churn.model.monthly import TrainedModel
@@ -35,7 +36,8 @@ def head(month: Month) -> Iterator[str]:
     yield f"# StreamFlow churn, {month}"
     yield ""
     yield f"AS_OF **{month.as_of_date}** (one instant: {month.as_of.isoformat()}); labels mature on"
-    yield f"{month.matures_at.date()}. Generated from Postgres, MLflow and the running API."
+    yield f"{month.matures_at.date()}. Generated from Postgres, MLflow and the running API,"
+    yield f"by the contract `{CONTRACT.name}` of fingerprint `{CONTRACT.fingerprint}`."
     yield from ["", "## What runs, and why", ""]
     yield from table(("part", "what for"), _PARTS)
 
@@ -66,7 +68,7 @@ def models(month: Month, found: Sequence[TrainedModel], pictures: Sequence[str])
     yield from (f"![plots of a model]({name})" for name in pictures)
     yield from ["", "Categorical columns, one-hot encoded by the model:", ""]
     for service in SERVICES:
-        yield f"- `{service.name}`: {service.categorical_cols}"
+        yield f"- `{service.versioned_name}`: {service.categorical_cols}"
     yield ""
     yield "AS_OF, the order of rows, the split and random_state are fixed, so the same drops give the"
     yield "same figures to the last bit."
@@ -81,7 +83,7 @@ def use(month: Month) -> Iterator[str]:
         return
     yield (
         f"By release `{release.short_id}` (version {release.version}, {release.candidate} on"
-        f" `{release.service}`, trained on {release.month})."
+        f" `{versioned_name(release.service)}`, trained on {release.month})."
     )
     if counts is None:
         yield "Not scored yet."
@@ -169,4 +171,5 @@ def _confirmation_row(word: Confirmation) -> Sequence[Any]:
 
 
 def _drift_row(row: dict[str, Any]) -> Sequence[Any]:
-    return row["feature"], f"{row['distance']:.4f}", f"{row['threshold']:.4f}"
+    threshold = f"{row['threshold']:.4f}{' provisional' if row['is_provisional'] else ''}"
+    return row["feature"], f"{row['distance']:.4f}", threshold

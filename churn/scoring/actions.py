@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.features import SERVICE_BY_NAME
+from churn.contract.features import service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.fingerprint import fingerprint
@@ -152,6 +152,7 @@ def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
     explainer = read_explainer(str(version_of(release).version))
     if explainer is None:  # a baseline, promoted by hand
         return [[None] * TOP for _ in users]
-    service = SERVICE_BY_NAME[release.service]
-    features = features_of(month, service.views, pa.array(users, pa.string()))
-    return Explaining(explainer).words(onnx_inputs_of_table(features, service))
+    explaining = Explaining(explainer)
+    views = service_of(release.service, explaining.names).views
+    features = features_of(month, views, pa.array(users, pa.string()))
+    return explaining.words(onnx_inputs_of_table(features, explainer))

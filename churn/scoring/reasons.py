@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import VIEWS
 from churn.model.encode import Inputs
 from churn.model.explainer import Explainer
 from churn.scoring.treeshap import open_tree_shap
 
 TOP = 3
 # what stands before a colon names the feature; behind it are its values
-_NAMES = {
-    feature.name: feature.description.partition(": ")[0] for feature in DEFAULT_SERVICE.features
-}
-_FLAGS = {feature.name for feature in DEFAULT_SERVICE.features if feature.dtype == "Bool"}
+_FEATURES = [feature for view in VIEWS for feature in view.features]
+_NAMES = {feature.name: feature.description.partition(": ")[0] for feature in _FEATURES}
+_FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
 Floats = npt.NDArray[np.float64]
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import SERVICE_BY_NAME, VIEWS, View
+from churn.contract.features import VIEWS, View
 from churn.contract.tables import CONTRACT
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
@@ -66,8 +66,9 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
     if release is None:
         rows = SCHEMA.empty_table()
     else:
-        features = features_of(month, SERVICE_BY_NAME[release.service].views, users)
-        probabilities = MlflowRegistry().probabilities(release, features)
+        registry = MlflowRegistry()
+        features = features_of(month, registry.service(release).views, users)
+        probabilities = registry.probabilities(release, features)
         campaign = Campaign.of(get_settings().campaign)
         values = customer_values(month, users)
         rows = rank(month, release.release_id, users, probabilities, campaign, values)
@@ -103,7 +104,7 @@ def features_of(month: Month, views: Sequence[View], users: pa.Array) -> pa.Tabl
     for view in views:
         rows = read_current(view, month)
         known = rows["user_id"].combine_chunks()
-        features = rows.select([feature.name for feature in view.features])
+        features = rows.select(list(view.feature_names))
         if not known.equals(users):
             features = features.take(pc.index_in(users, value_set=known))
         columns |= dict(zip(features.column_names, features.columns, strict=True))

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS, View
+from churn.contract.features import SERVICES, VIEWS, Feature, View
+from churn.contract.tables import CONTRACT
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
@@ -20,20 +21,34 @@ from churn.months import Month
 from churn.settings import get_settings
 from churn.training.spine import CutOffs, Spine, read_spine
 
-_FEATURES = (
-    DEFAULT_SERVICE.features
-)  # the baseline's are among them: one set serves every feature service
+# One set serves every feature service: it has all that any of them has.
+_SERVED = {name for service in SERVICES for name in service.feature_names}
+_FEATURES = tuple(f for view in VIEWS for f in view.features if f.name in _SERVED)
+# In the file's metadata: the fingerprint of the contract that the set was made by.
+_CONTRACT_KEY = b"churn.contract"
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """One training set: user_id, as_of, the features of every service, churn_label."""
+    """One training set: user_id, as_of, the features of every service, churn_label.
+
+    A feature that came with a later version of the services is a column only where the month has values of
+    it; and a set that stands keeps the columns that it was made with, however the contract has grown since.
+    """
 
     month: Month
     path: Path
     rows: pa.Table
     fingerprint: str
     unknown_users: int
+    contract: str = (
+        ""  # fingerprint of the contract that it was made by; empty in sets of before there was one
+    )
+
+    @property
+    def features(self) -> list[str]:
+        """The features that it has as columns."""
+        return [f.name for f in _FEATURES if f.name in self.rows.column_names]
 
     @property
     def blank(self) -> list[str]:
@@ -41,13 +56,13 @@ class TrainingSet:
         return _blank(self.rows)
 
 
-def schema() -> pa.Schema:
-    """Return the columns of a training set."""
+def schema(features: Sequence[Feature] = _FEATURES) -> pa.Schema:
+    """Return the columns of a training set with these features."""
     return pa.schema(
         [
             pa.field("user_id", pa.string(), nullable=False),
             pa.field("as_of", TIMESTAMP, nullable=False),
-            *(pa.field(f.name, ARROW_TYPES[f.dtype]) for f in _FEATURES),
+            *(pa.field(f.name, ARROW_TYPES[f.dtype]) for f in features),
             pa.field("churn_label", pa.bool_(), nullable=False),
         ]
     )
@@ -77,15 +92,31 @@ def build_training_set(
     cut_offs = CutOffs.of(month, as_known)
     spine = read_spine(month, cut_offs)
     joined = _features(month, spine, cut_offs.features)
-    rows = _assemble(month, spine, joined)
-    _refuse_losses(month, rows, cut_offs.features)
     path = training_set_path(month, as_known)
+    standing = _standing(path)
+    rows = _assemble(month, spine, joined, standing)
+    _refuse_losses(month, rows, cut_offs.features, standing)
     content = fingerprint(rows, key=["user_id"])
-    training_set = TrainingSet(month, path, rows, content, spine.unknown_users)
+    is_new = standing is None or not rows.equals(standing)
+    contract = CONTRACT.fingerprint if is_new else _contract_of(standing)
+    training_set = TrainingSet(month, path, rows, content, spine.unknown_users, contract)
     if judge is not None:
         judge(training_set)
-    _write(rows, path)
+    if is_new:
+        _write(rows, path)
     return training_set
+
+
+def with_every_feature(rows: pa.Table) -> pa.Table:
+    """Return the rows of a set with the features that it is older than, unknown to all its users.
+
+    So a release of any version can score them.
+    """
+    for feature in _FEATURES:
+        if feature.since > 1 and feature.name not in rows.column_names:
+            nulls = pa.nulls(rows.num_rows, ARROW_TYPES[feature.dtype])
+            rows = rows.append_column(feature.name, nulls)
+    return rows
 
 
 def read_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:
@@ -98,7 +129,8 @@ def read_training_set(month: Month, as_known: dt.datetime | None = None) -> Trai
             remedy=f"materialize training_dataset for {month.partition_key}",
         )
     rows = pq.read_table(path)
-    return TrainingSet(month, path, rows, fingerprint(rows, key=["user_id"]), 0)
+    content = fingerprint(rows, key=["user_id"])
+    return TrainingSet(month, path, rows, content, 0, _contract_of(rows))
 
 
 def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
@@ -114,15 +146,46 @@ def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
             KNOWN_BY: pa.repeat(pa.scalar(known_by, TIMESTAMP), len(users)),
         }
     )
-    store = open_store()
-    return store.get_historical_features(
-        entity_df=entities,
-        features=store.get_feature_service(DEFAULT_SERVICE.name),
-        filter_by_created_timestamp=True,
-    ).to_arrow()
+    return (
+        open_store()
+        .get_historical_features(
+            entity_df=entities,
+            features=[
+                f"{view.name}:{name}"
+                for view in VIEWS
+                for name in view.feature_names
+                if name in _SERVED
+            ],
+            filter_by_created_timestamp=True,
+        )
+        .to_arrow()
+    )
 
 
-def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
+def _standing(path: Path) -> pa.Table | None:
+    """Return the set that was built before, if there is one that can be read."""
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):  # missing, or broken: it is made again
+        return None
+
+
+def _contract_of(rows: pa.Table) -> str:
+    return str((rows.schema.metadata or {}).get(_CONTRACT_KEY, b"").decode())
+
+
+def _kept(joined: pa.Table, standing: pa.Table | None) -> list[Feature]:
+    """Return the features that the set has: those of the standing one, or those with a value.
+
+    What there was from the first version on is a column whether it has a value or not.
+    """
+    if standing is not None:
+        return [f for f in _FEATURES if f.since == 1 or f.name in standing.column_names]
+    rows = joined.num_rows
+    return [f for f in _FEATURES if f.since == 1 or joined[f.name].null_count < rows]
+
+
+def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table | None) -> pa.Table:
     """Bring the joined rows into the spine's order, by key: Feast promises no order."""
     labels = spine.rows
     in_order = joined["user_id"].equals(labels["user_id"])
@@ -135,8 +198,9 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
         )
     as_of = pa.repeat(pa.scalar(month.as_of, TIMESTAMP), labels.num_rows)
     columns = [labels["user_id"], as_of]
-    columns += [ordered[f.name].cast(ARROW_TYPES[f.dtype]) for f in _FEATURES]
-    rows = pa.table([*columns, labels["churn_label"]], schema=schema())
+    features = _kept(ordered, standing)
+    columns += [ordered[f.name].cast(ARROW_TYPES[f.dtype]) for f in features]
+    rows = pa.table([*columns, labels["churn_label"]], schema=schema(features))
     if rows.num_rows == 0:
         raise ChurnError(
             "no user who was known at the month's end has a label",
@@ -146,12 +210,17 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table) -> pa.Table:
     return rows.combine_chunks()
 
 
-def _refuse_losses(month: Month, rows: pa.Table, known_by: dt.datetime) -> None:
+def _refuse_losses(
+    month: Month, rows: pa.Table, known_by: dt.datetime, standing: pa.Table | None
+) -> None:
     """Raise a ChurnError where a column has no value although the snapshot, as known by then, has some.
 
-    A column that was delivered blank throughout is no loss: a company may simply not have it.
+    A column that was delivered blank throughout is no loss: a company may simply not have it. Nor is one
+    that the standing set is older than.
     """
     blank = set(_blank(rows))
+    if standing is None:
+        blank |= {f.name for f in _FEATURES if f.name not in rows.column_names}
     users = rows["user_id"].to_pylist() if blank else []
     with connect() as connection:
         for view in VIEWS:
@@ -180,11 +249,13 @@ def _has_values(connection: psycopg.Connection, view: View, name: str, at: list[
 
 
 def _blank(rows: pa.Table) -> list[str]:
-    return [f.name for f in _FEATURES if rows[f.name].null_count == rows.num_rows]
+    columns = [f.name for f in _FEATURES if f.name in rows.column_names]
+    return [name for name in columns if rows[name].null_count == rows.num_rows]
 
 
 def _write(rows: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(rows, half, compression="zstd")
+    stamped = rows.replace_schema_metadata({_CONTRACT_KEY: CONTRACT.fingerprint.encode()})
+    pq.write_table(stamped, half, compression="zstd")
     half.replace(path)

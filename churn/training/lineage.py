@@ -22,6 +22,8 @@ def lineage(made: TrainingSet, as_known: dt.datetime | None = None) -> dict[str,
             "fingerprint": made.fingerprint,
             "rows": made.rows.num_rows,
             "file": made.path.name,
+            "features": made.features,
+            "contract": made.contract,
         },
         "deliveries": _in_force(made.month, cut_offs),
     }

@@ -133,7 +133,7 @@ class MemoryRegistry:
             version=number,
             run_id=f"run{number}",
             as_of="2024-01-31",
-            service=trained_on.name,
+            service=trained_on.recorded_name,
             threshold=str(threshold),
             onnx_path="onnx/model.onnx",
             onnx_sha256=hashlib.sha256(onnx).hexdigest(),

@@ -7,7 +7,8 @@ from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
 from api.errors import NotReadyError
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.features import BASELINE, DEFAULT_SERVICE, Feature, View, service_of
+from churn.contract.tables import USERS
 from tests.api.fakes import USER, MemoryRegistry
 from tests.api.waiting import until
 
@@ -57,8 +58,8 @@ def test_a_changed_thresholdis_a_new_champion(
     [
         ({"onnx_sha256": "0" * 64}, "sha256"),
         ({"onnx_sha256": ""}, "registered is none"),
-        ({"service": "other"}, "'other' is not one of ours"),
-        ({"service": "churn_baseline"}, "feature_schema.json is not that of churn_baseline"),
+        ({"service": "other"}, "is that of churn_rich, and it is registered as one of other"),
+        ({"service": ""}, "is that of churn_rich, and it is registered as one of no service"),
         ({"threshold": ""}, "its threshold is nan"),
         ({"threshold": "half"}, "half"),
         ({"onnx_path": "model.pkl"}, "model.pkl"),
@@ -161,3 +162,27 @@ def test_no_request_fails_or_mixes_versions_while_champions_change(
     }
     assert seen <= expected
     assert len(seen) > 5
+
+
+def test_a_model_of_fewer_features_than_the_service_has_now_is_served_by_its_own(
+    client: TestClient, registry: MemoryRegistry
+) -> None:
+    names = [name for name in DEFAULT_SERVICE.feature_names if name != "skips_7d"]
+    older = service_of("churn_rich", names)
+    registry.promote(0.25, older)
+    until(lambda: client.get("/health").json()["model"]["version"] == "2")
+    answer = client.post("/predict", json={"user_id": USER})
+    assert (answer.status_code, answer.json()["probability"]) == (200, 0.25)
+    assert list(answer.json()["features_used"]) == names
+    assert answer.json()["feature_service"] == "churn_rich_v1"
+    assert client.get("/health").json()["model"]["feature_service"] == "churn_rich_v1"
+
+
+def test_a_model_of_a_feature_that_the_contract_has_no_more_is_refused_with_its_name(
+    watcher: ChampionWatcher, registry: MemoryRegistry
+) -> None:
+    hours = View("gone_fv", USERS, (Feature("live_hours_30d", "Float32", ""),))
+    registry.promote(0.5, replace(DEFAULT_SERVICE, views=(*DEFAULT_SERVICE.views, hours)))
+    watcher.poll()
+    with pytest.raises(NotReadyError, match="no feature live_hours_30d any more"):
+        _ = watcher.champion

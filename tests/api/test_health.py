@@ -31,7 +31,7 @@ def test_ready_follows_the_store_and_the_model(
             "ready": True,
             "problem": None,
             "version": "1",
-            "feature_service": "churn_rich",
+            "feature_service": "churn_rich_v1",
             "as_of": "2024-01-31",
             "ledger_problem": None,
         },

@@ -46,7 +46,7 @@ def test_no_label_ever_holds_a_user_or_a_path(client: TestClient) -> None:
 
 
 def test_what_is_served(client: TestClient, reader: MemoryReader) -> None:
-    labels = {"version": "1", "service": "churn_rich", "as_of": "2024-01-31"}
+    labels = {"version": "1", "service": "churn_rich_v1", "as_of": "2024-01-31"}
     assert value(client, "api_model_info", **labels) == 1
     last_microsecond = 1709251199.999999  # 2024-02-29T23:59:59.999999Z
     newest = value(client, "api_newest_as_of_timestamp_seconds")

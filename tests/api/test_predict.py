@@ -24,7 +24,7 @@ def test_the_answer(client: TestClient) -> None:
         "probability": 0.75,
         "threshold": 0.5,
         "model_version": "1",
-        "feature_service": "churn_rich",
+        "feature_service": "churn_rich_v1",
         "as_of": "2024-02-29",
         "features_used": values_of(DEFAULT_SERVICE),
     }
@@ -52,7 +52,7 @@ def test_the_models_own_service_decides_what_is_read(
     promote(client, registry, 0.25, BASELINE)
     body = predict(client).json()
     assert list(body["features_used"]) == BASELINE.feature_names
-    assert body["feature_service"] == "churn_baseline"
+    assert body["feature_service"] == "churn_baseline_v1"
     assert (
         reader.reads[-2:][0] == ([USER], "churn_baseline") or reader.reads[-1][1] == BASELINE.name
     )

@@ -42,7 +42,9 @@ def typed(program: str, text: str) -> Iterator[list[str]]:
 
 
 def options(command: str) -> set[str]:
-    return {name for param in COMMANDS[command].params for name in param.opts} | {"--help"}
+    group = COMMANDS[command]
+    every = (group, *getattr(group, "commands", {}).values())
+    return {name for each in every for param in each.params for name in param.opts} | {"--help"}
 
 
 def anchors(page: Path) -> set[str]:

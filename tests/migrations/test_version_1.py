@@ -49,11 +49,15 @@ KEPT = (
 
 
 def contents() -> dict[str, list[str]]:
-    """Every row of every table that the fixture fills, as text."""
+    """Every row of every table that the fixture fills, as text, but for columns that came since."""
     with connect() as connection:
         return {
             table: [
-                row[0] for row in connection.execute(f"SELECT t::text FROM {table} AS t ORDER BY 1")
+                row[0]
+                for row in connection.execute(
+                    "SELECT (to_jsonb(t) - '{contract,is_provisional}'::text[])::text"
+                    f" FROM {table} AS t ORDER BY 1"
+                )
             ]
             for table in KEPT
         }
@@ -144,18 +148,18 @@ def catalogue(connection: psycopg.Connection) -> dict[str, set[tuple[object, ...
 @pytest.mark.usefixtures("version_1")
 def test_a_step_that_fails_leaves_nothing_and_is_taken_again() -> None:
     good = ("ALTER TABLE raw.calendar ADD COLUMN note text",)
-    half = Step(4, "half", (*good, "ALTER TABLE nobody.knows ADD COLUMN it text"))
-    three = Step(3, "whole", ("ALTER TABLE treatments ADD COLUMN note text",))
+    half = Step(92, "half", (*good, "ALTER TABLE nobody.knows ADD COLUMN it text"))
+    whole = Step(91, "whole", ("ALTER TABLE treatments ADD COLUMN note text",))
     with connect() as connection, pytest.raises(psycopg.Error, match="nobody"):
-        bring_up(connection, steps=(*STEPS, three, half))
-    assert versions() == [1, *(step.version for step in STEPS), 3]
+        bring_up(connection, steps=(*STEPS, whole, half))
+    assert versions() == [1, *(step.version for step in STEPS), 91]
     with connect() as connection:
         assert not is_this_schema(connection)
-        bring_up(connection, steps=(*STEPS, three, Step(4, "half", good)))
+        bring_up(connection, steps=(*STEPS, whole, Step(92, "half", good)))
         assert is_this_schema(connection)
         row = connection.execute("SELECT note FROM raw.calendar").fetchone()
         assert row == (None,)
-    assert versions()[-2:] == [3, 4]
+    assert versions()[-2:] == [91, 92]
 
 
 @pytest.mark.usefixtures("version_1")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import VIEWS
+from churn.contract.features import DEFAULT_SERVICE, VIEWS, Service
 from churn.database import connect
 from churn.database.copying import copy_in
 from churn.lake import lake_file, schema_of
@@ -30,6 +30,9 @@ class FakeRegistry:
 
     def probabilities(self, _: Release, rows: pa.Table) -> np.ndarray:
         return self.model.probabilities(rows.to_pandas())
+
+    def service(self, _: Release) -> Service:
+        return DEFAULT_SERVICE
 
     def challenger(self, month: Month) -> Release | None:
         raise NotImplementedError

@@ -7,7 +7,7 @@ from churn.errors import ChurnError
 from churn.monitoring import false_alarms
 from churn.monitoring.bins import FEATURES
 from churn.monitoring.statistic import Distance
-from churn.monitoring.thresholds import SCORE, Thresholds, read_thresholds
+from churn.monitoring.thresholds import SCORE, Thresholds, simulated_thresholds
 from tests.monitoring.worlds import drift_between, model_of, world
 
 FRESH = (901, 902, 903)  # seeds that the derivation has not seen
@@ -34,7 +34,7 @@ def test_a_price_rise_alarms(users: int, age: int) -> None:
 
 
 def test_every_column_has_a_threshold_at_every_age() -> None:
-    table = read_thresholds()
+    table = simulated_thresholds()
     assert set(table.turnover) == {feature.name for feature in FEATURES} | {SCORE}
     assert {len(ages) for ages in table.turnover.values()} == {false_alarms.OLDEST}
     assert all((np.diff(ages) >= 0).all() for ages in table.turnover.values())
@@ -45,11 +45,33 @@ def test_every_column_has_a_threshold_at_every_age() -> None:
 def test_a_threshold_is_turnover_and_a_multiple_of_chance() -> None:
     table = Thresholds(0.01, 2.5, {"monthly_fee": [0.1, 0.2]})
     found = Distance(0.3, 0.02)
-    assert table.of("monthly_fee", found, 1) == pytest.approx(0.15)
-    assert table.of("monthly_fee", found, 2) == table.of("monthly_fee", found, 30) == 0.25
+    assert table.of("monthly_fee", found, 1) == (pytest.approx(0.15), False)
+    assert table.of("monthly_fee", found, 2) == table.of("monthly_fee", found, 30) == (0.25, False)
     for column, age in (("fee", 1), ("monthly_fee", 0)):
         with pytest.raises(ChurnError, match="no threshold for"):
             table.of(column, found, age)
+
+
+def test_a_column_that_was_not_simulated_has_the_threshold_of_its_kind() -> None:
+    simulated, other = simulated_thresholds(), simulated_thresholds("another business")
+    assert simulated.provisional == false_alarms.liveliest(simulated.turnover) | {
+        SCORE: simulated.turnover[SCORE]
+    }
+    found = Distance(0.3, 0.01)
+    chance = simulated.sampling * 0.01
+    # Of StreamFlow's columns a counter moves most: whoever joins begins at the bottom of it.
+    for column, liveliest in (
+        ("months_active", "months_active"),  # counts months
+        ("skips_7d", "monthly_fee"),  # a number
+        ("user_is_senior", "plan_stream_tv"),  # a flag
+        ("user_gender", "net_service"),  # a text
+        (SCORE, SCORE),
+    ):
+        expected = simulated.turnover[liveliest][0] + chance
+        assert other.of(column, found, 1) == (pytest.approx(expected), True)
+        assert simulated.of(column, found, 1).is_provisional is False
+    with pytest.raises(ChurnError, match="no threshold for live_hours_30d"):
+        simulated.of("live_hours_30d", found, 1)
 
 
 def test_turnover_is_the_farthest_reference_without_chance() -> None:

@@ -9,6 +9,7 @@ from churn.evaluation.money import Campaign, within_budget
 from churn.monitoring.clean_worlds import FIRST, Model, SeenMonth, play_months
 from churn.monitoring.drift import Drift, Window, compare
 from churn.monitoring.performance import Performance, Scores, measure_performance
+from churn.monitoring.thresholds import simulated_thresholds
 from churn.months import Month
 from churn.population.scenario import Conditions, Scenario
 from churn.settings import GateSettings
@@ -40,7 +41,7 @@ def drift_between(played: list[SeenMonth], reference: int, current: int, model: 
         scores = pd.Series(model.probabilities(seen.frame[seen.held]))
         return Window(month(number), seen.frame.drop(columns="user_id"), scores)
 
-    return compare(window(reference), window(current))
+    return compare(window(reference), window(current), simulated_thresholds())
 
 
 def scores_of(seen: SeenMonth, model: Model) -> Scores:

@@ -1,9 +1,12 @@
 """MLflow's own buttons: a version or an experiment that somebody deleted there."""
 
+from dataclasses import replace
+
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import DEFAULT_SERVICE, Feature, View
 from churn.contract.model import REGISTERED_MODEL
+from churn.contract.tables import CONTRACT, USERS
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
@@ -12,6 +15,7 @@ from churn.model.champion import champion_version
 from churn.model.tracking import log_model_run
 from churn.promotion import by_hand, ledger
 from churn.promotion.decide import follow_ledger
+from churn.promotion.registry import release_of
 from churn.settings import Settings
 from tests.model.conftest import small_world
 from tests.promotion.made import JANUARY
@@ -43,6 +47,22 @@ def test_rollback_to_a_deleted_version_writes_nothing_until_it_can_be_served(
     by_hand.rollback(reason=WHY, actor="test")
     assert [entry.kind for entry in ledger.entries()][2:] == ["rollback"]
     assert champion_version() == again
+
+
+def test_a_model_of_a_feature_that_the_contract_has_no_more_is_not_promoted(
+    mlflow_settings: Settings,
+) -> None:
+    hours = View("gone_fv", USERS, (Feature("live_hours_30d", "Float32", ""),))
+    grown = replace(DEFAULT_SERVICE, version=2, views=(*DEFAULT_SERVICE.views, hours))
+    frame = small_world().assign(live_hours_30d=1.5)
+    fitted = fit_baseline(frame, grown, n_estimators=2)
+    made = log_model_run(fitted, month=JANUARY, fingerprint="grown", lineage={})
+    assert (made.tags["service"], made.tags["feature_service"]) == ("churn_rich_v2",) * 2
+    release = release_of(made.version)
+    assert (release.service, release.contract) == ("churn_rich_v2", CONTRACT.fingerprint)
+    with pytest.raises(ChurnError, match="there is no feature live_hours_30d any more"):
+        by_hand.promote(made.version, reason=WHY, actor="test")
+    assert ledger.entries() == []
 
 
 def test_training_again_heals_a_deleted_champion(mlflow_settings: Settings) -> None:

@@ -108,8 +108,8 @@ def test_promote_and_rollback_without_a_failed_request(stream: Stream) -> None:
     assert POLL_SECONDS < 5  # what is promised; how long it took here says more of the machine
     # whole: never the threshold or the features of one with the model of the other
     assert {answer[2:] for answer in stream.answers} == {
-        (one, 0.5, DEFAULT_SERVICE.name),
-        (two, 0.25, BASELINE.name),
+        (one, 0.5, DEFAULT_SERVICE.versioned_name),
+        (two, 0.25, BASELINE.versioned_name),
     }
     assert [e.kind for e in ledger.entries()] == [
         "promotion by hand",

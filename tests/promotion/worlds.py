@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from churn.contract.features import Service
 from churn.contract.tables import LABELS, TABLES
 from churn.database import connect
 from churn.deliveries.ledger import record
@@ -105,6 +106,9 @@ class World:
         risk = frame["risk"].to_numpy()
         knows = 1 - risk if chosen.month in self.turned else risk
         return np.asarray(quality * knows + (1 - quality) * noise)
+
+    def service(self, chosen: Release) -> Service:
+        raise NotImplementedError
 
     def serve(self, chosen: Release | None) -> None:
         served = chosen.release_id if chosen else None

@@ -36,7 +36,8 @@ def test_the_registry_holds_the_contract_s_views_and_services(store: FeatureStor
         for view in store.list_feature_views()
     }
     assert found == {view.name: [(f.name, f.dtype) for f in view.features] for view in VIEWS}
-    assert {s.name for s in store.list_feature_services()} == {s.name for s in SERVICES}
+    names = {name for each in SERVICES for name in (each.name, each.versioned_name)}
+    assert {s.name for s in store.list_feature_services()} == names
     assert len(BASELINE.features) == 14
 
 

@@ -1,11 +1,12 @@
 import datetime as dt
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import LABELS
+from churn.contract.tables import CONTRACT, LABELS
 from churn.errors import ChurnError
 from churn.lake import lake_file, write_file
 from churn.training.dataset import (
@@ -13,7 +14,10 @@ from churn.training.dataset import (
     build_training_set,
     read_training_set,
     training_set_path,
+    with_every_feature,
 )
+from churn.training.lineage import lineage
+from churn.verification.replay import replay
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month
 from tests.streamflow import PAYMENTS_AGG
@@ -141,3 +145,74 @@ def test_a_column_that_was_delivered_blank_stops_nothing_and_is_named(column: st
     put_profile(JANUARY, USERS, **{column: None})
     put(LABELS, JANUARY, USERS)
     assert build_training_set(JANUARY).blank == [column]
+
+
+LATER_FEATURE = "rebuffer_events_7d"
+
+
+@pytest.fixture
+def grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contract in which one of the features came with version 2 of the services."""
+    from churn.training import dataset
+
+    features = [
+        replace(feature, since=2) if feature.name == LATER_FEATURE else feature
+        for feature in DEFAULT_SERVICE.features
+    ]
+    monkeypatch.setattr(dataset, "_FEATURES", tuple(features))
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_feature_of_a_later_version_is_a_column_from_the_month_on_that_has_it() -> None:
+    put_profile(JANUARY, USERS, rebuffer_events_7d=None, skips_7d=None)
+    put_profile(FEBRUARY, USERS, rebuffer_events_7d=3)
+    for month in (JANUARY, FEBRUARY):
+        put(LABELS, month, USERS)
+    before, since = build_training_set(JANUARY), build_training_set(FEBRUARY)
+    first = [name for name in DEFAULT_SERVICE.feature_names if name != LATER_FEATURE]
+    assert before.rows.column_names == ["user_id", "as_of", *first, "churn_label"]
+    assert before.features == lineage(before)["training_set"]["features"] == first
+    assert before.blank == ["skips_7d"]  # which was there from the first version on
+    assert since.features == DEFAULT_SERVICE.feature_names
+    assert since.rows[LATER_FEATURE].to_pylist() == [3] * len(USERS)
+    # A release of the later version can score the earlier month all the same.
+    whole = with_every_feature(before.rows)
+    assert whole[LATER_FEATURE].to_pylist() == [None] * len(USERS)
+    assert with_every_feature(since.rows) is since.rows
+
+
+def test_a_set_that_stands_keeps_its_columns_and_bytes_when_the_contract_grows(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from churn.training import dataset
+
+    put_profile(JANUARY, USERS, rebuffer_events_7d=3)
+    put(LABELS, JANUARY, USERS)
+    features = [f for f in DEFAULT_SERVICE.features if f.name != LATER_FEATURE]
+    with monkeypatch.context() as before:
+        before.setattr(dataset, "_FEATURES", tuple(features))
+        made = build_training_set(JANUARY)
+    first = made.path.read_bytes()
+    request.getfixturevalue("grown")
+    # The column was there before it was a feature: the lake has its values of January, too.
+    again = build_training_set(JANUARY)
+    assert again.fingerprint == made.fingerprint == read_training_set(JANUARY).fingerprint
+    assert again.path.read_bytes() == first
+    assert replay(JANUARY, again.rows).mismatches == len(USERS)  # one that was always a feature
+    made.path.unlink()
+    assert build_training_set(JANUARY).features == DEFAULT_SERVICE.feature_names
+
+
+def test_the_contract_that_a_set_was_made_by_stands_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from churn.training import dataset
+
+    put_profile(JANUARY, USERS)
+    put(LABELS, JANUARY, USERS)
+    assert build_training_set(JANUARY).contract == CONTRACT.fingerprint
+    monkeypatch.setattr(dataset, "CONTRACT", replace(CONTRACT, fingerprint="of another day"))
+    made = build_training_set(JANUARY)  # the same content: the file stays
+    assert made.contract == read_training_set(JANUARY).contract == CONTRACT.fingerprint
+    assert lineage(made)["training_set"]["contract"] == CONTRACT.fingerprint
+    path = training_set_path(JANUARY)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert read_training_set(JANUARY).contract == ""
