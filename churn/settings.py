@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     api_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
-    mlflow_experiment: str = "streamflow"
+    mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)
     mlflow_port: Port = 5000
     dagster_port: Port = 3000
     api_port: Port = 8000

@@ -38,7 +38,7 @@ def champion(step: MonthStep) -> MonthResult:
 
     Both are judged on users whom neither has seen, in a month neither was trained on; the first release
     is judged on its own month. Decisions are taken in decision time, whatever the order of the runs, and
-    kept in the promotion ledger (`churn ledger`). The alias `champion` of `streamflow_churn` repeats what
+    kept in the promotion ledger (`churn ledger`). The alias `champion` of the registered model repeats what
     the ledger says; the API picks it up without a restart.
     """
     mark_checked(step.month)

@@ -8,7 +8,7 @@ from churn.cli.screen import out
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="The version of streamflow_churn in MLflow.")],
+    version: Annotated[str, typer.Argument(help="The version of the registered model in MLflow.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")],
 ) -> None:
     """Make a registered version the release in force; the API serves it within five seconds.

@@ -54,7 +54,7 @@ class LoggedModel:
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A registered version of `streamflow_churn`, and whether it was there before."""
+    """A registered version of the model, and whether it was there before."""
 
     version: str
     run_id: str

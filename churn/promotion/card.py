@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from churn.contract.features import versioned_name
+from churn.contract.model import REGISTERED_MODEL
 from churn.evaluation.bootstrap import MEASURES, intervals
 from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
 from churn.evaluation.segments import SegmentFigures, by_segment
@@ -60,7 +61,7 @@ def _lines(records: Records) -> Iterator[str]:
 def _parts(release: Release) -> list[tuple[str, str]]:
     return [
         ("release", f"`{release.release_id}`"),
-        ("version of `streamflow_churn`", release.version),
+        (f"version of `{REGISTERED_MODEL}`", release.version),
         ("feature service", f"`{versioned_name(release.service)}`"),
         ("candidate", release.candidate),
         ("threshold", f"{release.threshold:.4f}"),
