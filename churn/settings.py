@@ -123,6 +123,12 @@ def contract_in_force() -> Contract:
         ) from error
 
 
+def kept_drops() -> Path | None:
+    """Return the folder of drops that the state folder was made for, as `churn new` keeps it; else None."""
+    kept = dotenv_values(home_folder() / KEPT).get("CHURN_DROPS")
+    return Path(kept) if kept else None
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from churn.cli.new import init
 from churn.cli.screen import err, out
 from churn.errors import ChurnError
 
@@ -24,10 +25,12 @@ contract = typer.Typer(
 
     **Examples**
 
+    - `churn contract init exports`
     - `churn contract show`
     - `churn contract check drops/month_000`
     """,
 )
+contract.command()(init)
 
 
 @contract.command()

@@ -12,6 +12,7 @@ from churn.cli.feast import feast
 from churn.cli.generate import generate
 from churn.cli.init import init
 from churn.cli.ledger import ledger
+from churn.cli.new import new
 from churn.cli.predict import predict
 from churn.cli.promote import promote
 from churn.cli.rollback import rollback
@@ -53,6 +54,7 @@ app.command(
     rich_help_panel=_DATA,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(feast)
+app.command(rich_help_panel=_DATA)(new)
 app.add_typer(contract, name="contract", rich_help_panel=_DATA)
 app.command(rich_help_panel=_RELEASES)(ledger)
 app.command(rich_help_panel=_RELEASES)(promote)

@@ -11,14 +11,15 @@ from rich.markup import escape
 from churn.cli.arguments import instant, month_or_none, writable
 from churn.cli.screen import as_the_person_has_it, err, out
 from churn.months import Month
+from churn.settings import kept_drops
 
 
 def run(
     drops: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of month_NNN drops, or one drop; if unset, the months that were delivered"
-            " before are put through again, as far as they are not done."
+            help="A folder of month_NNN drops, or one drop; if unset, the drops of the project that"
+            " `churn new` made, or the months that were delivered before, as far as they are not done."
         ),
     ] = None,
     from_month: Annotated[
@@ -51,6 +52,7 @@ def run(
 
     console = out()
     first, last = month_or_none(from_month), month_or_none(to_month)
+    drops = drops or kept_drops()
     chosen = chosen_drops(drops, first, last) if drops else []
     writable(json_file)
     if drops:

@@ -357,6 +357,7 @@ def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
         for key, value in node.value:
+            key.tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG  # true, false, null: names here
             if key.value in keys:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key.value} stands twice", problem_mark=key.start_mark

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from churn.cli.main import app
+from churn.contract.document import read_contract
 from churn.contract.export import files_table, with_table
 from churn.contract.tables import CONTRACT
 from tests.variables import known_variables
@@ -119,6 +120,17 @@ def test_the_assets_listed_are_the_graphs() -> None:
     told = {(group, name) for group, names in rows for name in re.findall(r"`(\w+)`", names)}
     specs = defs.resolve_all_asset_specs()
     assert told == {(str(spec.group_name), spec.key.to_user_string()) for spec in specs}
+
+
+def test_the_example_of_a_contract_is_one() -> None:
+    text = text_of(ROOT / "docs/contract.md")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    [whole, grown] = blocks
+    gym = read_contract(whole, "docs/contract.md")
+    assert gym.users.dialect.true_words == ("ja",)
+    assert [service.version for service in gym.services] == [1]
+    again = read_contract(whole + grown, "grown")
+    assert [service.version for service in again.services] == [1, 2]
 
 
 def test_the_columns_of_a_drop_are_the_contracts() -> None:
