@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from churn.contract.document import read_contract
+from churn.contract.document import read_contract, read_contract_file
 from churn.contract.draft import Draft, Exports, draft_text, read_exports, understand
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
@@ -73,25 +73,14 @@ def make_project(
         text = draft.text
     else:
         exports = read_exports(exports_folder)
-        text = _text(contract_file)
-        contract = read_contract(text, str(contract_file))
+        contract = read_contract_file(contract_file)
+        text = contract.text
     folder.mkdir(parents=True, exist_ok=True)
     drops = _drops(folder, exports, contract)
     (folder / CONTRACT_FILE).write_text(text, encoding="utf-8")
     (folder / "README.md").write_text(_next_steps(folder, exports, draft), encoding="utf-8")
     _keep(folder / STATE_FOLDER, drops)
     return Project(folder, contract, draft, drops, exports)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChurnError(
-            f"it cannot be read: {getattr(error, 'strerror', None) or error}",
-            where=str(path),
-            remedy="give the path of a contract",
-        ) from error
 
 
 def _drops(folder: Path, exports: Exports, contract: Contract) -> Path:

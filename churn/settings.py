@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from churn.contract.document import read_contract
+from churn.contract.document import read_contract, read_contract_file
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
 from churn.months import Month
@@ -111,16 +111,7 @@ def contract_in_force() -> Contract:
         ChurnError: there is no such file, or it is no contract.
     """
     path = contract_path()
-    if path is None:
-        return default_contract()
-    try:
-        return read_contract(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChurnError(
-            f"the contract cannot be read: {getattr(error, 'strerror', None) or error}",
-            where=f"CHURN_CONTRACT={path}",
-            remedy="correct the path, or unset CHURN_CONTRACT to work by StreamFlow's own contract",
-        ) from error
+    return default_contract() if path is None else read_contract_file(path)
 
 
 def kept_drops() -> Path | None:

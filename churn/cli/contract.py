@@ -243,16 +243,7 @@ def calibrate(
 
 
 def _read(path: Path | None) -> Contract:
-    from churn.contract.document import read_contract
+    from churn.contract.document import read_contract_file
     from churn.settings import contract_in_force
 
-    if path is None:
-        return contract_in_force()
-    try:
-        return read_contract(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChurnError(
-            f"it cannot be read: {getattr(error, 'strerror', None) or error}",
-            where=str(path),
-            remedy="give the path of a contract",
-        ) from error
+    return contract_in_force() if path is None else read_contract_file(path)

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
@@ -323,6 +324,23 @@ def read_contract(text: str, source: str) -> Contract:
         mistakes = [_mistake(each, lines) for each in error.errors()]
         raise _refusal(source, mistakes) from None
     return _Builder(file, lines, source, text).contract()
+
+
+def read_contract_file(path: FilePath) -> Contract:
+    """Return the contract that a file declares.
+
+    Raises:
+        ChurnError: the file cannot be read, or is no contract.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChurnError(
+            f"the contract cannot be read: {getattr(error, 'strerror', None) or error}",
+            where=str(path),
+            remedy="give the path of a contract; without one (CHURN_CONTRACT) StreamFlow's own is in force",
+        ) from error
+    return read_contract(text, str(path))
 
 
 def _refusal(source: str, mistakes: list[str]) -> ChurnError:
