@@ -1,6 +1,7 @@
 """The watched folder: each look takes in what is new, and asks again where the answer may be another one.
 
-What was seen is kept in a cursor, per name in the folder: of a drop that is done with its signature, of
+What was seen is kept in a cursor, per name in the folder, or per month where the files of many drops lie
+beside each other: of a drop that is done with its signature, of
 one that was refused also what the refusal depends on, so that a drop which came a day too early, or whose
 month was delivered after its labels, is taken in without anybody touching it, and one with a wrong cell
 is not read again every half minute.
@@ -10,6 +11,7 @@ left until two looks in a row find it the same; what a copying program has not r
 """
 
 import datetime as dt
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,12 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from churn.contract.structure import Contract
+from churn.contract.tables import CONTRACT
 from churn.database import connect
 from churn.deliveries import deliver
 from churn.deliveries.drops import (
     Listing,
     Stray,
     drop_files,
+    is_flat,
     list_drops,
     shown_name,
     unfinished_files,
@@ -64,20 +69,26 @@ class Look:
 
 
 def take_in(
-    folder: Path, cursor: Mapping[str, Entry], *, now: dt.datetime, settings: Settings | None = None
+    folder: Path,
+    cursor: Mapping[str, Entry],
+    *,
+    now: dt.datetime,
+    settings: Settings | None = None,
+    contract: Contract = CONTRACT,
 ) -> Look:
     """Deliver what is new or may be answered differently by now, the oldest month first.
 
     Args:
-        folder: holds `month_NNN` folders; it may not exist yet.
+        folder: holds drops: folders, or files whose names say their month; it may not exist yet.
         cursor: what the last look returned, or an earlier version of this project did.
         now: the time of this look.
         settings: the months that there are, and the store; the environment's where not given.
+        contract: what drops are held against.
     """
     settings = settings or get_settings()
     look = Look()
     try:
-        listing = list_drops(folder, settings)
+        listing = list_drops(folder, settings, contract)
     except FileNotFoundError:
         return look
     except OSError as error:
@@ -91,7 +102,8 @@ def take_in(
             look.strays.append(stray)
     world = _world(settings, now)
     for month, drop in listing.drops:
-        _One(drop, month, cursor.get(drop.name), settings, world, look).look_at()
+        name = str(month) if drop == folder else drop.name
+        _One(name, drop, month, cursor.get(name), settings, world, look, contract).look_at()
     return look
 
 
@@ -126,19 +138,21 @@ def _world(settings: Settings, now: dt.datetime) -> _World:
 class _One:
     """One drop at one look: what was known of it, and what is noted."""
 
+    name: str
     drop: Path
     month: Month
     known: Entry | None
     settings: Settings
     world: _World
     look: Look
+    contract: Contract
 
     def look_at(self) -> None:
         """Deliver the drop if that is due, and note how it stands."""
-        name = self.drop.name
+        name = self.name
         signature = ""  # of a folder that cannot even be listed
         try:
-            signature, newest = _signature(self.drop)
+            signature, newest = self._signature()
             if not self._is_due(signature):
                 self.look.cursor[name] = self.known or signature
             elif self._is_unsettled(signature, newest):
@@ -167,7 +181,8 @@ class _One:
         if isinstance(known, str):
             # Earlier versions noted a refused drop like one that was taken in. What is in no delivery
             # was refused, and is asked about once more.
-            here = {(self.month.first_day, table.name) for table in drop_files(self.drop)}
+            files = drop_files(self.drop, self.month, self.settings.first_month, self.contract)
+            here = {(self.month.first_day, table.name) for table in files.tables}
             return known != signature or not here <= world.files
         if known is None or known.get("signature") != signature or "depends_on" not in known:
             return True
@@ -176,7 +191,7 @@ class _One:
             (until is not None and world.now >= dt.datetime.fromisoformat(until))
             or ("settings" in depends_on and known["settings"] != world.settings)
             or ("deliveries" in depends_on and known["delivery"] != world.delivery)
-            or ("access" in depends_on and known["access"] != _access(self.drop))
+            or ("access" in depends_on and known["access"] != self._access())
         )
 
     def _is_unsettled(self, signature: str, newest: dt.datetime) -> bool:
@@ -186,16 +201,22 @@ class _One:
         return before != signature and self.world.now - newest < SETTLING
 
     def _deliver(self, signature: str) -> None:
-        if unfinished := unfinished_files(path.name for path in self.drop.iterdir()):
+        if unfinished := unfinished_files(path.name for path in self._paths()):
             raise Refusal(
                 f"still being copied, as the name says: {', '.join(map(shown_name, unfinished))}",
                 where=f"{self.drop} ({self.month})",
                 remedy="it is taken in once that file has been renamed or removed",
             )
-        outcome = deliver(self.drop, settings=self.settings, now=self.world.now, month=self.month)
-        self.look.cursor[self.drop.name] = signature
+        outcome = deliver(
+            self.drop,
+            settings=self.settings,
+            now=self.world.now,
+            month=self.month,
+            contract=self.contract,
+        )
+        self.look.cursor[self.name] = signature
         if outcome.is_changed:
-            self.look.accepted.append(self.drop.name)
+            self.look.accepted.append(self.name)
 
     def _refuse(self, error: ChurnError, signature: str) -> None:
         """Note a refusal with what it depends on, and tell of it unless that was done before."""
@@ -204,7 +225,7 @@ class _One:
         until = error.until if isinstance(error, Refusal) else None
         if "access" in depends_on:
             until = self.world.now + RETRY
-        name, known = self.drop.name, self.known
+        name, known = self.name, self.known
         told = hashlib.sha256(str(error).encode("utf-8", "backslashreplace")).hexdigest()[:16]
         self.look.cursor[name] = {
             "signature": signature,
@@ -212,7 +233,7 @@ class _One:
             "until": until.isoformat() if until else None,
             "settings": self.world.settings,
             "delivery": self.world.delivery,
-            "access": _access(self.drop),
+            "access": self._access(),
             "told": told,
         }
         if not isinstance(known, dict) or known.get("told") != told:
@@ -220,23 +241,35 @@ class _One:
             waits = depends_on == {"time"} and has_begun
             self.look.refused[name] = NotTaken(self.month, error, waits)
 
+    def _paths(self) -> list[Path]:
+        """Return all that lies in the drop's folder; of one beside others, its own files."""
+        if self._is_flat:
+            return sorted(
+                drop_files(self.drop, self.month, self.settings.first_month, self.contract).paths
+            )
+        return sorted(self.drop.iterdir())
 
-def _signature(drop: Path) -> tuple[str, dt.datetime]:
-    """Return what tells whether a drop has changed, and when anything in it was touched last."""
-    files = [(path.name, path.stat()) for path in sorted(drop.iterdir()) if path.is_file()]
-    signature = ";".join(
-        f"{shown_name(name)}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files
-    )
-    newest = max(stat.st_mtime for stat in [drop.stat(), *(stat for _, stat in files)])
-    return signature, dt.datetime.fromtimestamp(newest, dt.UTC)
+    @functools.cached_property
+    def _is_flat(self) -> bool:
+        return is_flat(self.drop, self.month, self.settings.first_month, self.contract)
 
+    def _signature(self) -> tuple[str, dt.datetime]:
+        """Return what tells whether a drop has changed, and when anything in it was touched last."""
+        files = [(path.name, path.stat()) for path in self._paths() if path.is_file()]
+        signature = ";".join(
+            f"{shown_name(name)}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files
+        )
+        folder = [] if self._is_flat else [self.drop.stat()]
+        newest = max(stat.st_mtime for stat in [*folder, *(stat for _, stat in files)])
+        return signature, dt.datetime.fromtimestamp(newest, dt.UTC)
 
-def _access(drop: Path) -> str:
-    """Return what changes when somebody mends the rights to a drop or to a file of it."""
-    try:
-        stats = [drop.stat(), *(path.stat() for path in sorted(drop.iterdir()))]
-    except OSError as error:
-        return str(error.strerror)
-    return hashlib.sha256(
-        ";".join(f"{s.st_mode:o}:{s.st_uid}:{s.st_gid}:{s.st_ctime_ns}" for s in stats).encode()
-    ).hexdigest()[:16]
+    def _access(self) -> str:
+        """Return what changes when somebody mends the rights to a drop or to a file of it."""
+        try:
+            folder = [] if self._is_flat else [self.drop.stat()]
+            stats = [*folder, *(path.stat() for path in self._paths())]
+        except OSError as error:
+            return str(error.strerror)
+        return hashlib.sha256(
+            ";".join(f"{s.st_mode:o}:{s.st_uid}:{s.st_gid}:{s.st_ctime_ns}" for s in stats).encode()
+        ).hexdigest()[:16]

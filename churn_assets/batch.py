@@ -12,6 +12,7 @@ import dagster as dg
 
 from churn.database import connect, lock
 from churn.deliveries import Refusal, deliver, find_drops
+from churn.deliveries.drops import name_of_drop
 from churn.due import JOBS, Due, sentence, sentences
 from churn.errors import ChurnError
 from churn.intake import BATCH_LOCK, delivered_months, read_facts
@@ -32,9 +33,8 @@ class RunOutcome:
     """What a run over many months did."""
 
     months: list[Month] = field(default_factory=list)  # whose drops are here: these were processed
-    refused: dict[Path, Refusal] = field(
-        default_factory=dict
-    )  # drops that were not taken in: holes
+    # By the names of the drops that were not taken in: holes.
+    refused: dict[str, Refusal] = field(default_factory=dict)
     jobs: list[JobResult] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
@@ -68,7 +68,7 @@ def chosen_drops(drops: Path, first: Month | None, last: Month | None) -> list[t
     ]
     if not chosen:
         raise ChurnError(
-            "no drop of the months asked for" if found else "no month_NNN folder",
+            "no drop of the months asked for" if found else "no drop says its month here",
             where=str(drops),
             remedy="make some with `churn generate --out DIR`, or see README, 'Your own drops'",
         )
@@ -142,7 +142,7 @@ def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> Run
         try:
             deliver(path, settings=get_settings(), now=datetime.now(UTC), month=month)
         except Refusal as refusal:
-            outcome.refused[path] = refusal
+            outcome.refused[name_of_drop(month, path, drops)] = refusal
         else:
             outcome.months.append(month)
     on_progress("deliver", len(drops), len(drops), "")

@@ -22,7 +22,7 @@ _SAID = {"accepted": "new", "corrected": "correction", "unchanged": "unchanged"}
 
 def deliver(
     folder: Annotated[
-        Path, typer.Argument(help="A drop (a folder of CSV files), or a folder of month_NNN drops.")
+        Path, typer.Argument(help="A drop (the folder of its files), or a folder of drops.")
     ],
     known_at: Annotated[
         str | None,
@@ -57,24 +57,29 @@ def deliver(
     from churn.database.init import prepare_schema
     from churn.deliveries import Refusal, find_drops
     from churn.deliveries import deliver as take_in
+    from churn.deliveries.drops import name_of_drop
     from churn.stack.supervisor import running_stack
 
     when, chosen = instant(known_at) if known_at is not None else None, month_or_none(month)
-    drops = [path for _, path in find_drops(folder)]
+    drops = find_drops(folder)
+    if chosen and {path for _, path in drops} == {folder}:  # of files beside each other, those
+        drops = [drop for drop in drops if drop[0] == chosen] or drops[:1]
     if chosen and len(drops) > 1:
         raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
     show_strays(folder)
     outcomes: list[Outcome] = []
-    refused: dict[Path, ChurnError] = {}
+    refused: dict[str, ChurnError] = {}
     with stack_progress() as report, running_stack(("postgres",), report):
         prepare_schema()
         try:
-            for drop in drops:  # oldest first: what was known when depends on the order
+            for named, drop in drops:  # oldest first: what was known when depends on the order
                 now = dt.datetime.now(dt.UTC)
                 try:
-                    outcome = take_in(drop, now=now, month=chosen, known_at=when, history=history)
+                    outcome = take_in(
+                        drop, now=now, month=chosen or named, known_at=when, history=history
+                    )
                 except Refusal as refusal:
-                    refused[drop] = refusal
+                    refused[name_of_drop(named, drop, drops)] = refusal
                 else:
                     outcomes.append(outcome)
         finally:
@@ -103,13 +108,13 @@ def show_strays(folder: Path) -> None:
 
 
 def show_refused(
-    refused: Mapping[Path, ChurnError], months: Sequence[Month], what_was_done: str
+    refused: Mapping[str, ChurnError], months: Sequence[Month], what_was_done: str
 ) -> None:
     """Say of each refused drop why, and what became of the other months."""
     for error in refused.values():
         err().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     if refused and months:
-        names = ", ".join(drop.name for drop in refused)
+        names = ", ".join(refused)
         done = ", ".join(map(str, months))
         err().print(
             f"[red]refused: {names}[/red]; {what_was_done} all the same: {done}. A refused month stays a"

@@ -9,7 +9,8 @@ from typing import Literal
 import psycopg
 import pyarrow as pa
 
-from churn.contract.tables import USERS, Table
+from churn.contract.structure import Contract, Table
+from churn.contract.tables import CONTRACT
 from churn.database import connect, lock
 from churn.deliveries.drops import choose_month
 from churn.deliveries.intake import DropFile, read_drop
@@ -25,8 +26,7 @@ from churn.deliveries.ledger import (
     record,
 )
 from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
-from churn.deliveries.reading import is_compressed
-from churn.deliveries.store import holds, keep, read_accepted, stored_path
+from churn.deliveries.store import holds, is_whole, keep, keep_content, read_accepted
 from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import Settings, get_settings
@@ -62,6 +62,7 @@ class _When:
     now: dt.datetime
     given: dt.datetime | None
     history: bool
+    contract: Contract
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def deliver(
     month: Month | None = None,
     known_at: dt.datetime | None = None,
     history: bool = False,
+    contract: Contract = CONTRACT,
 ) -> Outcome:
     """Take a drop in. What is there already is no delivery; what is refused changes nothing.
 
@@ -89,6 +91,7 @@ def deliver(
         month: the drop's month, where the folder's name does not say it.
         known_at: when the content was known, where that is not the time of delivery.
         history: this is part of a load of history, declared on time.
+        contract: what the drop is held against.
 
     Raises:
         RefusedDrop: with every problem found.
@@ -100,10 +103,16 @@ def deliver(
         raise ValueError("the time of delivery needs a time zone")
     with connect() as connection:
         keep_first_month(connection, settings.first_month)
-    chosen = choose_month(folder, month, settings)
+    chosen = choose_month(folder, month, settings, contract)
     _refuse_far_ahead(chosen, now, folder)
-    drop = read_drop(folder, chosen, lambda: _known_users(chosen, settings))
-    when = _When(chosen, now, known_at, history)
+    drop = read_drop(
+        folder,
+        chosen,
+        lambda: _known_users(chosen, settings, contract),
+        contract,
+        settings.first_month,
+    )
+    when = _When(chosen, now, known_at, history, contract)
     with connect() as connection:
         lock(connection, "churn.deliveries")
         planned = [_plan(connection, file, when, settings) for file in drop.files]
@@ -126,7 +135,7 @@ def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
 def _plan(connection: psycopg.Connection, file: DropFile, when: _When, settings: Settings) -> _Plan:
     versions = accepted(when.month, file.table, connection)
     newest = versions[-1] if versions else None
-    if newest is not None and _is_there(file, newest, settings):
+    if newest is not None and _is_there(file, newest, settings, when.contract):
         return _Plan(file, newest, None)
     impossible = blocked(when.month, file.table, connection)
     usable = [
@@ -149,24 +158,28 @@ def _plan(connection: psycopg.Connection, file: DropFile, when: _When, settings:
     return _Plan(file, newest, known)
 
 
-def _is_there(file: DropFile, newest: Delivery, settings: Settings) -> bool:
+def _is_there(file: DropFile, newest: Delivery, settings: Settings, contract: Contract) -> bool:
     """Say whether the newest version is this content, and no new version is needed to load it."""
-    if newest.fingerprint != file.fingerprint and not _is_same_by_now(file, newest, settings):
+    if newest.fingerprint != file.fingerprint and not _is_same_by_now(
+        file, newest, settings, contract
+    ):
         return False
-    is_whole = holds(settings.deliveries / newest.stored_path, newest.sha256)
+    is_here = is_whole(settings.deliveries, newest.stored_path, newest.sha256)
     if newest.unloadable is not None:  # a whole file that could not be loaded will not be now
-        return is_whole and file.sha256 == newest.sha256
-    return is_whole or file.sha256 == newest.sha256  # a lost or altered one is restored
+        return is_here and file.sha256 == newest.sha256
+    return is_here or file.sha256 == newest.sha256  # a lost or altered one is restored
 
 
-def _is_same_by_now(file: DropFile, newest: Delivery, settings: Settings) -> bool:
+def _is_same_by_now(
+    file: DropFile, newest: Delivery, settings: Settings, contract: Contract
+) -> bool:
     """Say whether a version of before the contract grew has this content: its new columns are null."""
     if file.sha256 == newest.sha256:
         return True
     if file.rows != newest.rows:
         return False
     try:
-        return fingerprint(read_accepted(newest, settings)) == file.fingerprint
+        return fingerprint(read_accepted(newest, settings, contract)) == file.fingerprint
     except RefusedDrop:
         return False
 
@@ -176,9 +189,7 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
     if plan.known_at is None and newest is not None:
         _restore(file, newest, store)
         return FileOutcome("unchanged", newest)
-    compressed = is_compressed(file.path)
-    path = stored_path(when.month, file.table, file.sha256, compressed=compressed)
-    keep(file.path, store / path, file.sha256)  # before the row: a row always has its file
+    _keep_files(file, store)  # before the row: a row always has its file
     _pass_over_blocked(connection, file.table, when.month)
     row = {
         "month": when.month.first_day,
@@ -188,7 +199,7 @@ def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path)
         "rows": file.rows,
         "accepted_at": when.now,
         "known_at": plan.known_at,
-        "stored_path": path,
+        "stored_path": file.stored_path,
     }
     return FileOutcome("corrected" if newest else "accepted", record(connection, row))
 
@@ -199,20 +210,32 @@ def _pass_over_blocked(connection: psycopg.Connection, table: Table, month: Mont
         mark_unloadable(connection, delivery_id, f"it cannot be: {what}")
 
 
+def _keep_files(file: DropFile, store: Path) -> None:
+    """Keep the files as they were delivered; one that several tables are made of is kept once."""
+    for copy in file.copies:
+        path = store / copy.stored_path
+        if not (file.sources and holds(path, copy.sha256)):
+            keep(copy.path, path, copy.sha256)
+    if file.sources:
+        keep_content(file.sources, store / file.stored_path)
+
+
 def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:
     """The original came again: if the stored copy was lost or altered since, write it anew."""
-    path = store / delivery.stored_path
-    if file.sha256 == delivery.sha256 and not holds(path, delivery.sha256):
-        keep(file.path, path, file.sha256)
+    is_original = file.sha256 == delivery.sha256
+    if is_original and not is_whole(store, delivery.stored_path, delivery.sha256):
+        _keep_files(file, store)
 
 
-def _known_users(month: Month, settings: Settings) -> pa.Array | None:
+def _known_users(month: Month, settings: Settings, contract: Contract) -> pa.Array | None:
     """Return the users of every version that can be read; the newest one must be."""
-    versions = [version for version in accepted(month, USERS) if version.unloadable is None]
+    versions = [
+        version for version in accepted(month, contract.users) if version.unloadable is None
+    ]
     if not versions:
         return None
-    ids = [read_accepted(versions[-1], settings)["user_id"]]
+    ids = [read_accepted(versions[-1], settings, contract)["user_id"]]
     for version in versions[:-1]:
         with contextlib.suppress(RefusedDrop):
-            ids.append(read_accepted(version, settings)["user_id"])
+            ids.append(read_accepted(version, settings, contract)["user_id"])
     return pa.chunked_array([chunk for column in ids for chunk in column.chunks])

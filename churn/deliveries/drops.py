@@ -1,21 +1,34 @@
-"""Drops on disk: which folders are drops, of which month, and what else lies beside them."""
+"""Drops on disk: which folders are drops, of which month, and what else lies beside them.
+
+A drop is a folder whose name says its month. Where the names of the files say it (`billing_2024-01.csv`),
+one flat folder may also hold the drops of many months.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from churn.contract.tables import TABLES, Table
-from churn.deliveries.problems import Refusal
+from churn.contract.structure import Contract, SourceFile, Table
+from churn.contract.tables import CONTRACT
+from churn.deliveries.patterns import (
+    Named,
+    file_pattern,
+    filled,
+    is_dated,
+    read_file_name,
+    read_name,
+    shifted,
+    shown,
+)
+from churn.deliveries.problems import Problem, Refusal
+from churn.deliveries.selects import tables_read
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings, get_settings
 
-_NAME = re.compile(r"month_([0-9]{3,})")
-_ALIKE = re.compile(r"month[^0-9]{0,2}([0-9]{1,4})(?![0-9])", re.IGNORECASE)
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".download")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
-_LAST_YEAR = 9000  # beyond it lies the end of Python's calendar
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,56 @@ class Listing:
     strays: tuple[Stray, ...]  # by name
 
 
-def list_drops(folder: Path, settings: Settings | None = None) -> Listing:
-    """Return what lies in a folder of `month_NNN` folders; nothing in it is an error.
+@dataclass(frozen=True)
+class DropFiles:
+    """The files of one drop.
+
+    Args:
+        contract: what says which files there are.
+        by_name: of the tables with a file of their own and of the files that selects read, by the name of
+            the table or file. More than one of a name is for the caller to refuse: none is the right one.
+    """
+
+    contract: Contract
+    by_name: dict[str, list[Path]]
+
+    @property
+    def paths(self) -> set[Path]:
+        """Every file."""
+        return {path for paths in self.by_name.values() for path in paths}
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that are here: by a file of their own, or by all files that their select reads."""
+        return [table for table in drop_tables(self.contract) if not self.missing(table)]
+
+    def missing(self, table: Table) -> list[str]:
+        """Return the files that the table lacks: its own, or those that its select reads."""
+        needed = tables_read(table) if table.select is not None else [table.name]
+        if isinstance(
+            needed, Problem
+        ):  # the select itself is wrong, which is for its reader to say
+            return []
+        known = {each.name for each in named_files(self.contract)}  # another is for its reader, too
+        return sorted(name for name in needed if name in known and name not in self.by_name)
+
+
+def drop_tables(contract: Contract = CONTRACT) -> list[Table]:
+    """Return the tables that drops bring: all but labels that are derived from the next month."""
+    are_derived = contract.label.kind != "file"
+    return [table for table in contract.tables if not (are_derived and table == contract.labels)]
+
+
+def named_files(contract: Contract = CONTRACT) -> list[Table | SourceFile]:
+    """Return all that has files of its own: tables, and the files that selects read."""
+    tables = [table for table in drop_tables(contract) if table.select is None]
+    return [*tables, *contract.source_files]
+
+
+def list_drops(
+    folder: Path, settings: Settings | None = None, contract: Contract = CONTRACT
+) -> Listing:
+    """Return what lies in a folder of drops, each a folder or, by their names, files; nothing is an error.
 
     A name says one month or none: another spelling of a number, case or ending is not read as what it
     resembles, since two folders would then be of one month. What begins with a dot is not looked at.
@@ -58,33 +119,39 @@ def list_drops(folder: Path, settings: Settings | None = None) -> Listing:
     first = (settings or get_settings()).first_month
     drops: list[tuple[Month, Path]] = []
     strays: list[Stray] = []
+    flat = _months_of_files(folder, first, contract)
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or (flat and _named_file(path, first, contract)):
             continue
         try:
-            entry = _judge(path, first)
+            entry = _Judge(first, contract).judge(path)
         except OSError as error:
             entry = Stray(path.name, f"cannot be looked at: {error.strerror}", "make it readable")
         if isinstance(entry, Stray):
             strays.append(entry)
         else:
             drops.append((entry, path))
+    drops += [(month, folder) for month in flat]
     return Listing(tuple(sorted(drops)), tuple(strays))
 
 
-def find_drops(path: Path, settings: Settings | None = None) -> list[tuple[Month | None, Path]]:
-    """Return the drops at `path`, by month: the folder itself, or its `month_NNN` folders.
+def find_drops(
+    path: Path, settings: Settings | None = None, contract: Contract = CONTRACT
+) -> list[tuple[Month | None, Path]]:
+    """Return the drops at `path`, by month: the folder itself, its folders, or its files by their months.
 
     Raises:
         ChurnError: there is no such folder, it cannot be read, or no drop is in it.
     """
     chosen = settings or get_settings()
+    first = chosen.first_month
     if not path.is_dir():
         raise ChurnError(f"there is no folder {path}", remedy="give a folder of CSV files")
     try:
-        month = month_of(path, chosen.first_month)
-        listing = list_drops(path, chosen)
-        if drop_files(path) and (month is not None or not listing.drops):
+        month = month_of(path, first, contract)
+        listing = list_drops(path, chosen, contract)
+        has_files = any(_named_file(each, first, contract) for each in path.iterdir())
+        if has_files and (month is not None or not listing.drops):
             return [(month, path)]
     except OSError as error:
         raise ChurnError(
@@ -93,36 +160,61 @@ def find_drops(path: Path, settings: Settings | None = None) -> list[tuple[Month
             remedy="make it readable",
         ) from error
     if not listing.drops:
-        files = ", ".join(table.file for table in TABLES)
         passed_over = "".join(f"\n  {stray}" for stray in listing.strays[:5])
         raise ChurnError(
             f"no drop is in {path}{passed_over}",
-            remedy=f"give a folder with {files}, or a folder of month_NNN folders",
+            remedy=f"give a folder with {expected_files(contract)}, or a folder of"
+            f" {shown(contract.drop_folder)} folders",
         )
     return [*listing.drops]
 
 
-def month_of(folder: Path, first: Month) -> Month | None:
+def expected_files(contract: Contract = CONTRACT) -> str:
+    """Return the names of a drop's files, for people."""
+    return ", ".join(shown(file_pattern(each)) for each in named_files(contract))
+
+
+def month_of(folder: Path, first: Month, contract: Contract = CONTRACT) -> Month | None:
     """Return the month that the folder's own name says, whatever a link leads to; None for none."""
-    named = _NAME.fullmatch(_own_name(folder))
-    month = _shifted(first, named[1]) if named else None
-    return month if month and month.folder(first) == _own_name(folder) else None
+    named = read_name(contract.drop_folder, _own_name(folder), first)
+    return named.month if named else None
 
 
-def choose_month(folder: Path, month: Month | None, settings: Settings) -> Month:
-    """Return the drop's month: as given, else as the folder's name says.
+def is_flat(folder: Path, month: Month, first: Month, contract: Contract = CONTRACT) -> bool:
+    """Say whether a drop of the month lies in the folder beside those of other months, as files."""
+    return month_of(folder, first, contract) is None and month in _months_of_files(
+        folder, first, contract
+    )
+
+
+def name_of_drop(
+    month: Month | None, path: Path, drops: Sequence[tuple[Month | None, Path]]
+) -> str:
+    """Return what one of several drops is called: its folder, or its month where they share one."""
+    return path.name if [each for _, each in drops].count(path) == 1 else str(month)
+
+
+def choose_month(
+    folder: Path, month: Month | None, settings: Settings, contract: Contract = CONTRACT
+) -> Month:
+    """Return the drop's month: as given, else as the folder's name says, or the names of all its files.
 
     Raises:
         Refusal: neither says it, or it lies outside of first and last month.
     """
-    chosen = month or month_of(folder, settings.first_month)
+    first = settings.first_month
+    chosen = month or month_of(folder, first, contract)
+    if chosen is None and folder.is_dir():
+        months = _months_of_files(folder, first, contract)
+        chosen = months[0] if len(months) == 1 else None
     if chosen is None:
         raise Refusal(
             f"the folder's name does not say its month: {shown_name(_own_name(folder))}",
             where=str(folder),
-            remedy=f"name it month_000 (which is {settings.first_month}) and on, or give the month",
+            remedy=f"name it {filled(contract.drop_folder, first, first)} (which is {first}) and on, or"
+            " give the month",
         )
-    first, last = settings.first_month, settings.last_month
+    last = settings.last_month
     if chosen < first or (last is not None and chosen > last):
         raise Refusal(
             f"{chosen} is outside of the months {first} to {last or 'now'}",
@@ -133,17 +225,37 @@ def choose_month(folder: Path, month: Month | None, settings: Settings) -> Month
     return chosen
 
 
-def drop_files(folder: Path) -> dict[Table, list[Path]]:
-    """Return the files of a drop, by table: `users.csv`, in any case, or compressed as `users.csv.gz`.
+def drop_files(
+    folder: Path, month: Month, first: Month, contract: Contract = CONTRACT
+) -> DropFiles:
+    """Return the files of the month's drop in a folder: in any case, or compressed as `users.csv.gz`.
 
-    More than one of a table is for the caller to refuse: none of them is the right one.
+    Args:
+        folder: where they lie.
+        month: of the drop; a file whose name says another one is none of it.
+        first: the month whose number is 000.
+        contract: what says how they are called.
     """
-    files: dict[Table, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        for table in TABLES:
-            if path.name.lower() in (table.file, f"{table.file}.gz") and path.is_file():
-                files.setdefault(table, []).append(path)
-    return {table: files[table] for table in TABLES if table in files}
+    files: dict[str, list[Path]] = {}
+    entries = sorted(folder.iterdir())
+    for each in named_files(contract):
+        for path in entries:
+            named = read_file_name(file_pattern(each), path.name, first)
+            if named is not None and named.month in (None, month) and path.is_file():
+                files.setdefault(each.name, []).append(path)
+    return DropFiles(contract, files)
+
+
+def strange_files(files: DropFiles, folder: Path, first: Month) -> list[Path]:
+    """Return what looks like data in a drop's folder, and is no file of it or of another month's."""
+    is_one = month_of(folder, first, files.contract) is not None
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith((".csv", ".csv.gz", ".parquet"))
+        and path not in files.paths
+        and (is_one or not _named_file(path, first, files.contract))
+    ]
 
 
 def unfinished_files(names: Iterable[str]) -> list[str]:
@@ -160,57 +272,87 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _judge(path: Path, first: Month) -> Month | Stray:
-    """Say which month a thing in a folder of drops is the drop of, or why of none."""
-    name, lower = path.name, path.name.lower()
-    if path.is_symlink() and not path.exists():
-        return Stray(name, "is a link to nothing", "remove it, or put the folder there")
-    if lower.endswith(_UNFINISHED):
-        what = "is still being copied, as its name says"
-        return Stray(name, what, "rename it once it is whole, or remove it")
-    if not path.is_dir():
-        return _stray_file(name, first)
-    month = month_of(path, first)
-    if month is None:
-        return _stray_folder(name, first)
-    target = month_of(path.resolve(), first)
-    if target not in (None, month):
-        what = f"is named as the drop of {month}, but is a link to {path.resolve().name}"
-        return Stray(name, what, f"that one is {target}: correct the link or its name")
-    return month
+def _named_file(path: Path, first: Month, contract: Contract) -> Named | None:
+    """Return what a file's name says, of whichever file of a drop it is; None where it is of none."""
+    names = (read_file_name(file_pattern(each), path.name, first) for each in named_files(contract))
+    named = next((each for each in names if each is not None), None)
+    return named if named is not None and path.is_file() else None
 
 
-def _stray_file(name: str, first: Month) -> Stray:
-    if name.lower().endswith(_ARCHIVES):
-        month = _resembled(name, first)
-        folder = month.folder(first) if month else "month_NNN"
-        remedy = f"unpack its CSV files into a folder {folder}"
-        return Stray(name, "is an archive, which is not read", remedy)
-    if any(name.lower().startswith(f"{table.name}.csv") for table in TABLES):
-        return Stray(name, "lies outside of a drop", "put it into its month's folder, month_NNN")
-    remedy = "a drop is a folder month_NNN; remove it, or keep it elsewhere"
-    return Stray(name, "is not a folder", remedy, is_alike=_ALIKE.match(name) is not None)
+def _months_of_files(folder: Path, first: Month, contract: Contract) -> list[Month]:
+    """Return the months that the names of a folder's files say."""
+    if not any(is_dated(file_pattern(each)) for each in named_files(contract)):
+        return []
+    named = (_named_file(path, first, contract) for path in folder.iterdir())
+    return sorted({each.month for each in named if each is not None and each.month is not None})
 
 
-def _stray_folder(name: str, first: Month) -> Stray:
-    what, month = "does not say its month, so it is not read", _resembled(name, first)
-    if month is None:
-        remedy = f"name it month_NNN (month_000 is {first}), or keep it elsewhere"
-        return Stray(name, what, remedy, is_alike=False)
-    return Stray(name, what, f"if it is the drop of {month}, name it {month.folder(first)}")
+@dataclass(frozen=True)
+class _Judge:
+    """Says of things in a folder of drops which month each is the drop of, or why of none."""
 
+    first: Month
+    contract: Contract
 
-def _resembled(name: str, first: Month) -> Month | None:
-    """Return the month that a person may have meant."""
-    alike = _ALIKE.match(name)
-    return _shifted(first, alike[1]) if alike else None
+    def judge(self, path: Path) -> Month | Stray:
+        name, lower = path.name, path.name.lower()
+        if path.is_symlink() and not path.exists():
+            return Stray(name, "is a link to nothing", "remove it, or put the folder there")
+        if lower.endswith(_UNFINISHED):
+            what = "is still being copied, as its name says"
+            return Stray(name, what, "rename it once it is whole, or remove it")
+        if not path.is_dir():
+            return self._file(path)
+        month = month_of(path, self.first, self.contract)
+        if month is None:
+            return self._folder(name)
+        target = month_of(path.resolve(), self.first, self.contract)
+        if target not in (None, month):
+            what = f"is named as the drop of {month}, but is a link to {path.resolve().name}"
+            return Stray(name, what, f"that one is {target}: correct the link or its name")
+        return month
 
+    def _file(self, path: Path) -> Stray:
+        name, folders = path.name, shown(self.contract.drop_folder)
+        if name.lower().endswith(_ARCHIVES):
+            month = self._resembled(name)
+            folder = self._name(month) if month else folders
+            remedy = f"unpack its CSV files into a folder {folder}"
+            return Stray(name, "is an archive, which is not read", remedy)
+        starts = (file_pattern(each).lower() for each in named_files(self.contract))
+        if any(name.lower().startswith(start) for start in starts) or _named_file(
+            path, self.first, self.contract
+        ):
+            return Stray(
+                name, "lies outside of a drop", f"put it into its month's folder, {folders}"
+            )
+        remedy = f"a drop is a folder {folders}; remove it, or keep it elsewhere"
+        is_alike = self._alike.match(name) is not None
+        return Stray(name, "is not a folder", remedy, is_alike=is_alike)
 
-def _shifted(first: Month, digits: str) -> Month | None:
-    """Return the month that many after the first; None beyond the calendar."""
-    months = int(digits[-9:]) if not digits[:-9].strip("0") else None
-    last = (_LAST_YEAR - first.first_day.year) * 12
-    return first.shift(months) if months is not None and months <= last else None
+    def _folder(self, name: str) -> Stray:
+        what, month = "does not say its month, so it is not read", self._resembled(name)
+        if month is None:
+            folders = shown(self.contract.drop_folder)
+            example = f"{self._name(self.first)} is {self.first}"
+            remedy = f"name it {folders} ({example}), or keep it elsewhere"
+            return Stray(name, what, remedy, is_alike=False)
+        return Stray(name, what, f"if it is the drop of {month}, name it {self._name(month)}")
+
+    def _name(self, month: Month) -> str:
+        return filled(self.contract.drop_folder, month, self.first)
+
+    def _resembled(self, name: str) -> Month | None:
+        """Return the month that a person may have meant."""
+        alike = self._alike.match(name)
+        return shifted(self.first, alike[1]) if alike else None
+
+    @property
+    def _alike(self) -> re.Pattern[str]:
+        """What begins like a drop's folder with a number and goes on in another way."""
+        before, hole, _ = self.contract.drop_folder.partition("{n}")
+        start = re.escape(before.rstrip("_- ")) if hole else "(?!)"
+        return re.compile(rf"{start}[^0-9]{{0,2}}([0-9]{{1,4}})(?![0-9])", re.IGNORECASE)
 
 
 def _own_name(folder: Path) -> str:

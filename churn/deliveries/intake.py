@@ -1,29 +1,50 @@
 """One drop, read and validated as a whole before anything is written."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from churn.contract.tables import LABELS, TABLES, USERS, Table
+from churn.contract.structure import Contract, Table
+from churn.contract.tables import CONTRACT
 from churn.deliveries.agreement import Users, strangers
-from churn.deliveries.drops import drop_files, shown_name
+from churn.deliveries.contents import Contents, Copy, as_named
+from churn.deliveries.drops import (
+    DropFiles,
+    drop_files,
+    drop_tables,
+    expected_files,
+    shown_name,
+    strange_files,
+)
 from churn.deliveries.oddities import oddities, oddities_beside
+from churn.deliveries.patterns import file_pattern, filled
 from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
 from churn.fingerprint import fingerprint
 from churn.months import Month
+from churn.settings import get_settings
 
 
 @dataclass(frozen=True)
 class DropFile:
-    """One sound file of a drop."""
+    """One sound table of a drop.
+
+    Args:
+        copies: the delivered files that it is made of.
+        sha256: of its own file, or of the list of the files that its select reads.
+        stored_path: where that file or list is kept.
+        sources: that list; empty where there is none.
+    """
 
     table: Table
-    path: Path
+    copies: tuple[Copy, ...]
     rows: int
     sha256: str
     fingerprint: str
+    stored_path: str
+    sources: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,7 @@ class Drop:
 class _Findings:
     """What reading the files one after the other has brought so far."""
 
+    contract: Contract
     problems: list[Problem] = field(default_factory=list)
     strangers: list[Problem] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)
@@ -46,96 +68,130 @@ class _Findings:
     are_users_accepted: bool = False  # they come from accepted deliveries, not from this drop
 
 
-def read_drop(folder: Path, month: Month, known_users: Callable[[], pa.Array | None]) -> Drop:
-    """Read a drop and hold it against all rules; the rows of one file are in memory at a time.
+def read_drop(
+    folder: Path,
+    month: Month,
+    known_users: Callable[[], pa.Array | None],
+    contract: Contract = CONTRACT,
+    first: Month | None = None,
+) -> Drop:
+    """Read a drop and hold it against all rules; the rows of one table are in memory at a time.
 
     Args:
-        folder: the folder of CSV files.
+        folder: the folder of its files.
         month: the month that the drop describes.
-        known_users: gives the users of the month's accepted users.csv, asked where labels come alone;
-            None where there is none.
+        known_users: gives the users of the month's accepted users, asked where labels come alone; None
+            where there are none.
+        contract: what the drop is held against.
+        first: the month whose number is 000; the settings' where not given.
 
     Raises:
         RefusedDrop: a file is missing or breaks a rule, or the files contradict each other.
         Refusal: the folder holds no drop, or cannot be listed.
     """
+    first = first or get_settings().first_month
     try:
-        files = drop_files(folder)
+        files = drop_files(folder, month, first, contract)
     except OSError as error:
         what = f"the folder cannot be listed: {error.strerror}"
         remedy = "make it a folder that can be read"
         raise Refusal(what, where=str(folder), remedy=remedy, depends_on=["access"]) from error
-    present = list(files)
-    if not present:
-        expected = ", ".join(table.file for table in TABLES)
+    if not files.by_name:
         raise Refusal(
-            "no file of a drop is here", where=str(folder), remedy=f"expected: {expected}"
+            "no file of a drop is here",
+            where=str(folder),
+            remedy=f"expected: {expected_files(contract)}",
         )
-    found = _Findings()
-    if present == [LABELS]:
+    found = _Findings(contract)
+    labels, users = contract.labels, contract.users
+    present = files.tables
+    if present == [labels]:
         ids = known_users()
         found.users = None if ids is None else Users(ids)
         found.are_users_accepted = True
         if ids is None:
-            what = f"no {USERS.file} of {month} has been accepted, which labels alone need"
+            what = f"no {users.file} of {month} has been accepted, which labels alone need"
             remedy = "deliver the whole drop"
-            found.problems.append(Problem(LABELS.file, what, remedy, depends_on="deliveries"))
+            found.problems.append(Problem(labels.file, what, remedy, depends_on="deliveries"))
     else:
-        found.problems += _missing(present)
-    for table, paths in files.items():
-        if len(paths) > 1:
-            names = " and ".join(shown_name(path.name) for path in paths)
-            what = f"lies here more than once, as {names}"
-            found.problems.append(Problem(table.file, what, "keep the right one of them"))
-        else:
-            _read_file(paths[0], table, month, found)
+        found.problems += _missing(files, month, first)
+    twice = {name: paths for name, paths in files.by_name.items() if len(paths) > 1}
+    for name, paths in twice.items():
+        names = " and ".join(shown_name(path.name) for path in paths)
+        file = _file_name(contract, name, month, first)
+        what = f"lies here more than once, as {names}"
+        found.problems.append(Problem(file, what, "keep the right one of them"))
+    ones = {name: paths[0] for name, paths in files.by_name.items() if name not in twice}
+    contents = Contents(contract, month, ones)
+    for table in present:
+        if twice and table.select is not None:
+            continue  # it may read what lies here twice
+        if table.name not in twice:
+            _read_table(contents, table, month, found)
     if found.problems or found.strangers:
         raise RefusedDrop([*found.problems, *found.strangers], where=f"{folder} ({month})")
-    return Drop(tuple(found.files), (*found.oddities, *_strange_files(folder)))
+    strange = [
+        Oddity(shown_name(path.name), "", "not a file of a drop: not read", 1, 1)
+        for path in strange_files(files, folder, first)
+    ]
+    return Drop(tuple(found.files), (*found.oddities, *strange))
 
 
-def _read_file(path: Path, table: Table, month: Month, found: _Findings) -> None:
-    from churn.deliveries.rules import load  # brings pandas and pandera
-
+def _read_table(contents: Contents, table: Table, month: Month, found: _Findings) -> None:
     try:
-        reading, broken = load(path, table)
+        content = contents.of(table)
     except OSError as error:
         said = f"the file cannot be read: {error.strerror}"
         found.problems.append(Problem(table.file, said, "make it readable", depends_on="access"))
         return
-    found.problems += broken
+    reading = content.reading
+    found.problems += [each for each in content.problems if each not in found.problems]
+    if reading is None:
+        return
     rows = reading.rows
     if rows is None:
         return
     by_user = reading.by_user
-    if table is USERS:
+    is_population = table == found.contract.users
+    if is_population:
         found.users = Users(rows["user_id"]) if by_user is None else Users.of(by_user)
     elif found.users is not None:
-        strange = strangers(reading, table, found.users)
+        strange = as_named(strangers(reading, table, found.users), table, content)
         if found.are_users_accepted:  # a correction of users.csv may yet name them
             strange = [replace(problem, depends_on="deliveries") for problem in strange]
         found.strangers += strange
     if found.problems or found.strangers or by_user is None:
         return  # the drop is refused by now; what follows would be for nothing
     found.oddities += oddities(table, rows, month)
-    if table is not USERS and found.users is not None:
+    if not is_population and found.users is not None:
         found.oddities += oddities_beside(found.users, table, by_user, month)
-    content = fingerprint(rows, order=by_user.order)
-    found.files.append(DropFile(table, path, rows.num_rows, reading.sha256, content))
+    found.files.append(
+        DropFile(
+            table,
+            content.copies,
+            rows.num_rows,
+            content.sha256,
+            fingerprint(rows, order=by_user.order),
+            content.stored_path,
+            content.sources,
+        )
+    )
 
 
-def _missing(present: list[Table]) -> list[Problem]:
+def _missing(files: DropFiles, month: Month, first: Month) -> list[Problem]:
+    """Return what is missing of the tables that every drop has, each file once."""
+    contract = files.contract
+    optional = [table.file for table in drop_tables(contract) if table.optional]
+    only = f"; only {' and '.join(optional)} may be absent" if optional else ""
+    missing = (files.missing(table) for table in drop_tables(contract) if not table.optional)
+    names = dict.fromkeys(itertools.chain.from_iterable(missing))
     return [
-        Problem(table.file, "the file is missing", f"add it; only {LABELS.file} may be absent")
-        for table in TABLES
-        if table not in present and table != LABELS
+        Problem(_file_name(contract, name, month, first), "the file is missing", f"add it{only}")
+        for name in names
     ]
 
 
-def _strange_files(folder: Path) -> list[Oddity]:
-    files = {path for paths in drop_files(folder).values() for path in paths}
-    return [
-        Oddity(shown_name(path.name), "", "not a file of a drop: not read", 1, 1)
-        for path in sorted(folder.iterdir())
-        if path.name.lower().endswith((".csv", ".csv.gz")) and path not in files
-    ]
+def _file_name(contract: Contract, name: str, month: Month, first: Month) -> str:
+    """Return what a file of the month is called."""
+    files = {file.name: file for file in contract.source_files} | contract.table_by_name
+    return filled(file_pattern(files[name]), month, first)

@@ -1,26 +1,27 @@
-"""The deliveries store: accepted files byte for byte, named by their sha256, read back with care."""
+"""The deliveries store: accepted files byte for byte, named by their sha256, read back with care.
+
+Of a table that is selected, the store keeps the files that its select reads, each once, and a list of them
+that stands for the delivery.
+"""
 
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pyarrow as pa
 
-from churn.contract.tables import Table
+from churn.contract.structure import Contract, Table
+from churn.contract.tables import CONTRACT
+from churn.deliveries.contents import LIST_SUFFIX, Content, Contents, is_read_as_it_stands
 from churn.deliveries.ledger import Delivery
 from churn.deliveries.problems import Problem, Refusal, RefusedDrop
 from churn.deliveries.reading import sha256_of
-from churn.months import Month
 from churn.settings import Settings, get_settings
 
 _BLOCK = 8 << 20
-
-
-def stored_path(month: Month, table: Table, sha256: str, *, compressed: bool = False) -> str:
-    """Return where a file is kept, relative to the store."""
-    return f"{month}/{table.name}/{sha256}.csv{'.gz' if compressed else ''}"
 
 
 def keep(source: Path, path: Path, sha256: str) -> None:
@@ -35,12 +36,36 @@ def keep(source: Path, path: Path, sha256: str) -> None:
     try:
         _keep(source, path, sha256)
     except OSError as error:
-        raise Refusal(
-            f"the store cannot be written: {error.strerror}",
-            where=str(path),
-            remedy="give it room and rights, then deliver the folder again; nothing of it was taken in",
-            depends_on=["access"],
-        ) from error
+        raise _no_room(path, error) from error
+
+
+def keep_content(content: bytes, path: Path) -> None:
+    """Write a file of our own durably, as `keep` copies one; what is there already stays.
+
+    Raises:
+        Refusal: the store cannot be written.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    if holds(path, sha256):
+        return
+    source = path.with_suffix(".new")
+    try:
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(content)
+        keep(source, path, sha256)
+    except OSError as error:
+        raise _no_room(path, error) from error
+    finally:
+        source.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: OSError) -> Refusal:
+    return Refusal(
+        f"the store cannot be written: {error.strerror}",
+        where=str(path),
+        remedy="give it room and rights, then deliver the folder again; nothing of it was taken in",
+        depends_on=["access"],
+    )
 
 
 def _keep(source: Path, path: Path, sha256: str) -> None:
@@ -75,7 +100,17 @@ def holds(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_of(path) == sha256
 
 
-def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Table:
+def is_whole(store: Path, stored_path: str, sha256: str) -> bool:
+    """Return whether everything that a delivery is made of is there, and is what was accepted."""
+    path = store / stored_path
+    if not holds(path, sha256):
+        return False
+    return all(holds(store / kept, known) for _, kept, known in _listed(path))
+
+
+def read_accepted(
+    delivery: Delivery, settings: Settings | None = None, contract: Contract = CONTRACT
+) -> pa.Table:
     """Return the typed rows of an accepted file, after holding it against its sha256 and rules.
 
     Columns that the contract has got since then are null.
@@ -83,29 +118,28 @@ def read_accepted(delivery: Delivery, settings: Settings | None = None) -> pa.Ta
     Raises:
         RefusedDrop: the stored file is gone, was altered, or breaks a rule.
     """
-    from churn.deliveries.rules import load
-
-    path = (settings or get_settings()).deliveries / delivery.stored_path
-    file = delivery.table.file
-    where = f"{file} {delivery.month}, stored as {path}"
+    store = (settings or get_settings()).deliveries
+    path = store / delivery.stored_path
+    table = _as_accepted(contract.table_by_name[delivery.file])
+    where = f"{table.file} {delivery.month}, stored as {path}"
     remedy = (
         "deliver the original file again, which restores it, or restore the store from a backup"
     )
     try:
-        reading, broken = load(path, _as_accepted(delivery.table))
+        content = _stored_content(delivery, table, store, contract)
     except FileNotFoundError:
-        gone = Problem(file, "the stored file is missing", remedy, depends_on="access")
+        gone = Problem(table.file, "the stored file is missing", remedy, depends_on="access")
         raise RefusedDrop([gone], where=where, remedy=remedy) from None
     problems: list[Problem] = []
-    if reading.sha256 != delivery.sha256:
-        found = f"the stored file was altered: its sha256 is {reading.sha256[:12]}…"
-        what = f"{found}, not the accepted one"
+    if content.sha256 != delivery.sha256:
+        actual = f"the stored file was altered: its sha256 is {content.sha256[:12]}…"
+        what = f"{actual}, not the accepted one"
         value = f"{delivery.sha256[:12]}…"
-        problems.append(Problem(file, what, remedy, value=value, depends_on="access"))
-    problems += broken
-    if problems or reading.rows is None:
+        problems.append(Problem(table.file, what, remedy, value=value, depends_on="access"))
+    problems += content.problems
+    if problems or content.reading is None or content.reading.rows is None:
         raise RefusedDrop(problems, where=where, remedy=remedy)
-    return reading.rows
+    return content.reading.rows
 
 
 @functools.cache
@@ -117,3 +151,40 @@ def _as_accepted(table: Table) -> Table:
     key, *values = table.columns
     relaxed = (dataclasses.replace(column, optional=True, required=False) for column in values)
     return dataclasses.replace(table, columns=(key, *relaxed))
+
+
+def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Table | None:
+    """Return the typed rows of an accepted file; None where it is not there as it was accepted.
+
+    A canonical one is not held against its rules again, which takes longer than reading it.
+    """
+    from churn.deliveries.read import read_csv
+
+    store = (settings or get_settings()).deliveries
+    path, table = store / delivery.stored_path, _as_accepted(delivery.table)
+    if not path.is_file():
+        return None
+    if is_read_as_it_stands(table):
+        reading = read_csv(path, table)
+        return reading.rows if reading.sha256 == delivery.sha256 else None
+    try:
+        return read_accepted(delivery, settings)
+    except RefusedDrop:
+        return None
+
+
+def _stored_content(delivery: Delivery, table: Table, store: Path, contract: Contract) -> Content:
+    path = store / delivery.stored_path
+    paths = {name: store / kept for name, kept, _ in _listed(path)} or {table.name: path}
+    return Contents(contract, delivery.month, paths).of(table)
+
+
+def _listed(path: Path) -> list[tuple[str, str, str]]:
+    """Return name, stored path and sha256 of each file of a list; none where the path is of no list."""
+    if not path.name.endswith(LIST_SUFFIX):
+        return []
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return [(file["name"], file["path"], file["sha256"]) for file in files]
+    except (ValueError, KeyError, TypeError):
+        return []  # it was altered, which its sha256 says

@@ -13,8 +13,8 @@ from churn.database import connect
 from churn.database.copying import copy_out
 from churn.database.partitions import exists, raw_partition
 from churn.deliveries.ledger import Delivery, in_force, of_all_months
-from churn.deliveries.read import read_csv
 from churn.deliveries.reading import plain_schema
+from churn.deliveries.store import stored_rows
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.plausibility.confirmations import Confirmation, confirm, of_delivery
@@ -28,7 +28,6 @@ from churn.plausibility.label_rules import (
 )
 from churn.plausibility.neighbours import neighbours, twin
 from churn.plausibility.profile_rules import MonthFile, columns_read, compare, same_content
-from churn.settings import get_settings
 
 _EARLIER_LABELS = 3  # months
 
@@ -294,11 +293,9 @@ class _Bench:
 
         Where the stored file is not the accepted one any more, the raw rows are, if they are there.
         """
-        path = get_settings().deliveries / delivery.stored_path
-        if path.is_file():
-            reading = read_csv(path, delivery.table)
-            if reading.sha256 == delivery.sha256 and reading.rows is not None:
-                return reading.rows.select(list(columns))
+        rows = stored_rows(delivery)
+        if rows is not None:
+            return rows.select(list(columns))
         return self._raw_rows(delivery, columns)
 
     def _raw_rows(self, delivery: Delivery, columns: Sequence[str]) -> pa.Table:

@@ -1,0 +1,186 @@
+"""What the files of one drop hold, table by table: read as they stand, shaped first, or selected.
+
+A canonical file is read as it stands. Everything else is made of the delivered files each time it is read,
+so the files as delivered are all that has to be kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from churn.contract.structure import CANONICAL, Contract, Dialect, Table
+from churn.deliveries.problems import Problem
+from churn.deliveries.reading import Reading, is_compressed
+from churn.deliveries.selects import named, select, tables_read
+from churn.deliveries.shape import Shaped, as_delivered, shape
+from churn.deliveries.texts import Texts, read_texts
+from churn.months import Month
+
+LIST_SUFFIX = ".sources.json"
+_SHARED = "files"  # the folder of the store for files that belong to no single table
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One delivered file, and where it is kept.
+
+    Args:
+        name: of its table, or of the file that selects read.
+        path: where it lies now.
+        stored_path: where it is kept, relative to the store.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    stored_path: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a table holds in a drop.
+
+    Args:
+        reading: its typed rows; None where none can be told.
+        problems: what is wrong with them; none in what is accepted.
+        copies: the files that they are made of.
+        sha256: of the table's own file, or of the list of the files that its select reads.
+        stored_path: where that file or list is kept.
+        sources: the list, as it is kept; empty for a file of the table's own.
+    """
+
+    reading: Reading | None
+    problems: tuple[Problem, ...]
+    copies: tuple[Copy, ...] = ()
+    sha256: str = ""
+    stored_path: str = ""
+    sources: bytes = b""
+
+
+class Contents:
+    """The files of one month's drop, wherever they lie; one that several selects read is read once."""
+
+    def __init__(self, contract: Contract, month: Month, paths: Mapping[str, Path]) -> None:
+        """Take the files by the names of their tables, or of the files that selects read."""
+        self._contract = contract
+        self._month = month
+        self._paths = paths
+        self._dialects = {file.name: file.dialect for file in contract.source_files} | {
+            table.name: table.dialect for table in contract.tables if table.select is None
+        }
+        self._read: dict[str, tuple[Texts, Copy]] = {}
+
+    def of(self, table: Table) -> Content:
+        """Return what a table holds.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        if table.select is not None:
+            return self._selected(table)
+        return self._own(table, self._paths[table.name])
+
+    def _own(self, table: Table, path: Path) -> Content:
+        from churn.deliveries.rules import load  # brings pandas and pandera
+
+        if is_read_as_it_stands(table):
+            reading, problems = load(path, table)
+            if not table.is_canonical:
+                problems = as_delivered(problems, table, path.name)
+            return self._content(reading, problems, path, table.name, reading.sha256)
+        content = path.read_bytes()
+        shaped = shape(content, table, path.name)
+        sha256 = hashlib.sha256(content).hexdigest()
+        del content
+        shaped_reading, problems = _loaded(shaped, table, path.name)
+        return self._content(shaped_reading, problems, path, table.name, sha256)
+
+    def _content(
+        self, reading: Reading | None, problems: list[Problem], path: Path, name: str, sha256: str
+    ) -> Content:
+        copy = self._copy(name, path, sha256, folder=name)
+        return Content(reading, tuple(problems), (copy,), sha256, copy.stored_path)
+
+    def _selected(self, table: Table) -> Content:
+        names = tables_read(table)
+        if isinstance(names, Problem):
+            return Content(None, (names,))
+        unknown = sorted(names - set(self._dialects))
+        if unknown:
+            what = f"the select reads {', '.join(unknown)}, which is no file of the contract"
+            known = ", ".join(sorted(self._dialects)) or "none"
+            problem = Problem(named(table), what, f"it may read {known}; add others under files:")
+            return Content(None, (problem,))
+        read = {name: self._texts(name) for name in sorted(names)}
+        texts = {name: (text, self._dialects[name]) for name, (text, _) in read.items()}
+        copies = tuple(copy for _, copy in read.values())
+        reading, problems = _loaded(select(table, texts, self._month), table, named(table))
+        problems = [replace(problem, row=None) if problem.file == named(table) else problem
+                    for problem in problems]  # fmt: skip
+        sources = sources_text(copies)
+        sha256 = hashlib.sha256(sources).hexdigest()
+        path = f"{self._month}/{table.name}/{sha256}{LIST_SUFFIX}"
+        return Content(reading, tuple(problems), copies, sha256, path, sources)
+
+    def _texts(self, name: str) -> tuple[Texts, Copy]:
+        if name not in self._read:
+            if name not in self._paths:  # the contract's select has read other files since
+                raise FileNotFoundError(name)
+            path, dialect = self._paths[name], self._dialects[name]
+            content = path.read_bytes()
+            copy = self._copy(name, path, hashlib.sha256(content).hexdigest(), folder=_SHARED)
+            self._read[name] = read_texts(content, dialect, path.name), copy
+        return self._read[name]
+
+    def _copy(self, name: str, path: Path, sha256: str, folder: str) -> Copy:
+        suffix = _suffix(path, self._dialects[name])
+        return Copy(name, path, sha256, f"{self._month}/{folder}/{sha256}{suffix}")
+
+
+def is_read_as_it_stands(table: Table) -> bool:
+    """Say whether a table's file is canonical but perhaps for its own name."""
+    return (
+        table.select is None
+        and table.dialect == CANONICAL
+        and all(column.source_name == column.name for column in table.columns)
+    )
+
+
+def as_named(problems: list[Problem], table: Table, content: Content) -> list[Problem]:
+    """Return what is said of a canonical file in the words of what was delivered."""
+    if table.select is not None:
+        return [replace(problem, file=named(table), row=None) for problem in problems]
+    if table.is_canonical:
+        return problems
+    return as_delivered(problems, table, content.copies[0].path.name)
+
+
+def sources_text(copies: tuple[Copy, ...]) -> bytes:
+    """Return the list of the files that a select read, as it is kept and known by its sha256."""
+    files = [
+        {"name": copy.name, "sha256": copy.sha256, "path": copy.stored_path} for copy in copies
+    ]
+    return (json.dumps({"files": files}, indent=1) + "\n").encode()
+
+
+def _loaded(shaped: Shaped, table: Table, file: str) -> tuple[Reading | None, list[Problem]]:
+    """Read the canonical file that was made of the delivered ones, and hold it against the rules."""
+    from churn.deliveries.rules import load
+
+    if shaped.content is None:
+        return None, list(shaped.problems)
+    reading, problems = load(shaped.content, table)
+    named_already = {(problem.column, problem.what) for problem in shaped.problems}
+    more = as_delivered(problems, table, file)
+    return reading, [
+        *shaped.problems,
+        *(problem for problem in more if (problem.column, problem.what) not in named_already),
+    ]
+
+
+def _suffix(path: Path, dialect: Dialect) -> str:
+    if dialect.format == "parquet":
+        return ".parquet"
+    return ".csv.gz" if is_compressed(path) else ".csv"

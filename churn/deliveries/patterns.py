@@ -1,0 +1,85 @@
+"""Names that may hold a month: `month_{n}`, `billing_{month}.csv`; which month a name says."""
+
+import functools
+import re
+from dataclasses import dataclass
+
+from churn.contract.structure import SourceFile, Table
+from churn.errors import ChurnError
+from churn.months import Month
+
+_LAST_YEAR = 9000  # beyond it lies the end of Python's calendar
+_PACKED = ".gz"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name that fits a pattern, and the month that it says; None where the pattern holds none."""
+
+    month: Month | None
+
+
+def file_pattern(of: Table | SourceFile) -> str:
+    """Return the pattern of the names of a table's own file, or of a file that selects read."""
+    return of.files or f"{of.name}.{of.dialect.format}"
+
+
+def is_dated(pattern: str) -> bool:
+    """Say whether the names of a pattern say their month."""
+    return "{month}" in pattern or "{n}" in pattern
+
+
+def filled(pattern: str, month: Month, first: Month) -> str:
+    """Return the name that a month has, where `first` is number 000."""
+    return pattern.replace("{month}", str(month)).replace("{n}", f"{month - first:03d}")
+
+
+def shown(pattern: str) -> str:
+    """Return a pattern as people read it: month_NNN."""
+    return pattern.replace("{month}", "YYYY-MM").replace("{n}", "NNN")
+
+
+def read_name(pattern: str, name: str, first: Month) -> Named | None:
+    """Return what a name says; None where it does not fit the pattern.
+
+    Another spelling of a month's number is no fit: two names would then be of one month.
+    """
+    fits = _expression(pattern).fullmatch(name)
+    if fits is None:
+        return None
+    if not is_dated(pattern):
+        return Named(None)
+    groups = fits.groupdict()
+    month = _parsed(groups["month"]) if "month" in groups else shifted(first, groups["n"])
+    return Named(month) if month and filled(pattern, month, first) == name else None
+
+
+def read_file_name(pattern: str, name: str, first: Month) -> Named | None:
+    """Return what a file's name says, in any case, compressed or not; None where it does not fit."""
+    lower, plain = name.lower(), pattern.lower()
+    return read_name(plain, lower.removesuffix(_PACKED), first) or read_name(plain, lower, first)
+
+
+def shifted(first: Month, digits: str) -> Month | None:
+    """Return the month that many after the first; None beyond the calendar."""
+    months = int(digits[-9:]) if not digits[:-9].strip("0") else None
+    last = (_LAST_YEAR - first.first_day.year) * 12
+    return first.shift(months) if months is not None and months <= last else None
+
+
+@functools.cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    holes = {"month": "[0-9]{4}-[0-9]{2}", "n": "[0-9]{3,}"}
+    text = re.escape(pattern)
+    for name, expression in holes.items():
+        hole = re.escape(f"{{{name}}}")
+        text = text.replace(hole, f"(?P<{name}>{expression})", 1)
+        text = text.replace(hole, f"(?P={name})")
+    return re.compile(text, re.DOTALL)
+
+
+def _parsed(text: str) -> Month | None:
+    try:
+        return Month.parse(text)
+    except ChurnError:
+        return None
