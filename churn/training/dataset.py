@@ -185,6 +185,15 @@ def _kept(joined: pa.Table, standing: pa.Table | None) -> list[Feature]:
     return [f for f in _FEATURES if f.since == 1 or joined[f.name].null_count < rows]
 
 
+def _schema(features: Sequence[Feature], standing: pa.Table | None) -> pa.Schema:
+    """Return the columns of the set; those that stand keep their type, though the contract's is wider now."""
+    wanted = schema(features)
+    if standing is None:
+        return wanted
+    types = {field.name: field.type for field in standing.schema}
+    return pa.schema([field.with_type(types.get(field.name, field.type)) for field in wanted])
+
+
 def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table | None) -> pa.Table:
     """Bring the joined rows into the spine's order, by key: Feast promises no order."""
     labels = spine.rows
@@ -198,9 +207,9 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table |
         )
     as_of = pa.repeat(pa.scalar(month.as_of, TIMESTAMP), labels.num_rows)
     columns = [labels["user_id"], as_of]
-    features = _kept(ordered, standing)
-    columns += [ordered[f.name].cast(ARROW_TYPES[f.dtype]) for f in features]
-    rows = pa.table([*columns, labels["churn_label"]], schema=schema(features))
+    wanted = _schema(_kept(ordered, standing), standing)
+    columns += [ordered[name].cast(wanted.field(name).type) for name in wanted.names[2:-1]]
+    rows = pa.table([*columns, labels["churn_label"]], schema=wanted)
     if rows.num_rows == 0:
         raise ChurnError(
             "no user who was known at the month's end has a label",
@@ -216,15 +225,20 @@ def _refuse_losses(
     """Raise a ChurnError where a column has no value although the snapshot, as known by then, has some.
 
     A column that was delivered blank throughout is no loss: a company may simply not have it. Nor is one
-    that the standing set is older than.
+    that the standing set, or the month's file in the lake, is older than.
     """
-    blank = set(_blank(rows))
+    blank, later = set(_blank(rows)), {f.name for f in _FEATURES if f.since > 1}
     if standing is None:
-        blank |= {f.name for f in _FEATURES if f.name not in rows.column_names}
+        blank |= {f.name for f in _FEATURES} - set(rows.column_names)
     users = rows["user_id"].to_pylist() if blank else []
     with connect() as connection:
-        for view in VIEWS:
-            names = [feature.name for feature in view.features if feature.name in blank]
+        for view in VIEWS if blank else ():
+            stored = _columns_in_lake(view, month)
+            names = [
+                name
+                for name in view.feature_names
+                if name in blank and (name not in later or name in stored)
+            ]
             at = [month.as_of, known_by, users]
             lost = [name for name in names if _has_values(connection, view, name, at)]
             if lost:
@@ -235,6 +249,11 @@ def _refuse_losses(
                     remedy=f"materialize {view.name} for {month.partition_key} again, then"
                     " training_dataset",
                 )
+
+
+def _columns_in_lake(view: View, month: Month) -> list[str]:
+    path = lake_file(view, month)
+    return list(pq.read_schema(path).names) if path.exists() else []
 
 
 def _has_values(connection: psycopg.Connection, view: View, name: str, at: list[object]) -> bool:

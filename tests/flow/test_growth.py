@@ -72,8 +72,8 @@ def test_what_was_there_before_stays_to_the_last_bit(walk: Walk) -> None:
     assert after["release"] == before["release"]
     assert after["february"] == before["february"]  # the same scores, list and reasons
     assert after["sets"] == before["sets"]
-    assert after["rebuilt"] == before["trained"]
-    for month in before["trained"].values():
+    assert after["rebuilt"] == {month: made["set"] for month, made in before["trained"].items()}
+    for month in after["rebuilt"].values():
         assert month["features"] == DEFAULT_SERVICE.feature_names
         assert month["contract"] == CONTRACT.fingerprint
         assert (month["mismatches"], month["users_replayed"] > 0) == (0, True)
@@ -104,9 +104,9 @@ def test_the_old_champion_scores_and_is_watched_until_it_is_beaten(walk: Walk) -
 def test_a_model_of_the_grown_service_is_judged_like_any_other_and_wins(walk: Walk) -> None:
     after = walk.after
     for month in after["trained"].values():
-        assert month["features"] == [*_in_order()]
-        assert month["contract"] == after["contract"]
-        assert month["mismatches"] == 0
+        assert month["set"]["features"] == [*_in_order()]
+        assert month["set"]["contract"] == after["contract"]
+        assert month["set"]["mismatches"] == 0
         assert month["services"] == ["churn_baseline", "churn_rich_v2", "churn_rich_v2"]
     assert walk.before["decisions"][0]["outcome"] == "promote"
     assert [entry["month"] for entry in after["decisions"]] == ["2024-03", "2024-04"]

@@ -20,7 +20,7 @@ from churn.training.lineage import lineage
 from churn.verification.replay import replay
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month
-from tests.streamflow import PAYMENTS_AGG
+from tests.streamflow import PAYMENTS_AGG, USAGE_AGG
 
 USERS = ["b", "a", "d", "c"]
 
@@ -201,6 +201,38 @@ def test_a_set_that_stands_keeps_its_columns_and_bytes_when_the_contract_grows(
     assert replay(JANUARY, again.rows).mismatches == len(USERS)  # one that was always a feature
     made.path.unlink()
     assert build_training_set(JANUARY).features == DEFAULT_SERVICE.feature_names
+
+
+@pytest.mark.usefixtures("grown")
+def test_a_month_of_the_lake_that_is_older_than_a_feature_goes_without_it() -> None:
+    put_profile(JANUARY, USERS, rebuffer_events_7d=3)
+    put(LABELS, JANUARY, USERS)
+    path = lake_file(USAGE_AGG, JANUARY)
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(LATER_FEATURE), path)
+    assert LATER_FEATURE not in build_training_set(JANUARY).features
+    training_set_path(JANUARY).unlink()
+    write_month(JANUARY)
+    assert LATER_FEATURE in build_training_set(JANUARY).features
+
+
+def test_a_set_that_stands_keeps_its_types_when_the_contract_gets_wider_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from churn.training import dataset
+
+    put_profile(JANUARY, USERS, rebuffer_events_7d=3)
+    put(LABELS, JANUARY, USERS)
+    made = build_training_set(JANUARY)
+    first = made.path.read_bytes()
+    wider = [
+        replace(feature, dtype="Float32") if feature.name == LATER_FEATURE else feature
+        for feature in DEFAULT_SERVICE.features
+    ]
+    monkeypatch.setattr(dataset, "_FEATURES", tuple(wider))
+    assert build_training_set(JANUARY).fingerprint == made.fingerprint
+    assert made.path.read_bytes() == first
+    made.path.unlink()
+    assert build_training_set(JANUARY).rows.schema.field(LATER_FEATURE).type == pa.float32()
 
 
 def test_the_contract_that_a_set_was_made_by_stands_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
