@@ -9,6 +9,7 @@ from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval, bounds, drawn_users
 from churn.evaluation.inputs import Floats
 from churn.evaluation.money import Campaign, contact_profit
+from churn.evaluation.recalibration import Recalibration
 
 METRICS = ("auc", "log_loss", "brier", "churn_rate", "profit")
 _CELLS = 2_000_000  # labels drawn at once: bounds the memory
@@ -23,12 +24,13 @@ def estimates(
     confidence: float = CONFIDENCE,
     draws: int = RESAMPLES,
     seed: int = 0,
+    recalibration: Recalibration | None = None,
 ) -> dict[str, Interval]:
-    """Return what to expect of these users if the probabilities hold, by the names of METRICS.
+    """Return what to expect of these users, by the names of METRICS.
 
-    The estimate is exact; its bounds are of labels drawn from the probabilities again and again: how far
-    realised figures stray although every probability is right. Above DRAWN_USERS users, labels are drawn
-    for a fixed sample, as in churn.evaluation.bootstrap.
+    The estimate is exact; its bounds are of labels drawn again and again: how far realised figures stray
+    by chance, and by what is not known of the probabilities themselves. Above DRAWN_USERS users, labels are
+    drawn for a fixed sample, as in churn.evaluation.bootstrap.
 
     Args:
         probabilities: calibrated, of leaving.
@@ -37,6 +39,7 @@ def estimates(
         confidence: of the bounds.
         draws: how many times labels are drawn.
         seed: of the draws.
+        recalibration: how the probabilities stand to what happens; None: every one of them is right.
 
     Raises:
         ChurnError: there are no users, or a probability is not one.
@@ -48,28 +51,36 @@ def estimates(
             where="estimated performance",
             remedy="materialize churn_scores of the month again",
         )
-    expected = _figures(probabilities[None, :], probabilities, contacted, campaign)
+    chances = recalibration.probabilities(probabilities) if recalibration else probabilities
+    expected = _figures(chances[None, :], probabilities, contacted, campaign)
     part = drawn_users(probabilities.size, seed)
     some, reached = probabilities[part], contacted[part]
-    of_drawn = _figures(some[None, :], some, reached, campaign)
-    parts = [_figures(labels, some, reached, campaign) for labels in _drawn(some, draws, seed)]
+    of_drawn = _figures(chances[part][None, :], some, reached, campaign)
+    parts = [
+        _figures(labels, some, reached, campaign)
+        for labels in _drawn(some, draws, seed, recalibration)
+    ]
+    # What is not known of the probabilities is no smaller among more users: such bounds are not scaled.
+    users = some.size if recalibration else probabilities.size
     found = {}
     for name in METRICS:
         seen: Floats = np.concatenate([each[name] for each in parts])
         seen = seen[np.isfinite(seen)] if np.isfinite(seen).any() else np.array([np.nan])
         found[name] = bounds(
-            seen, float(expected[name][0]), float(of_drawn[name][0]),
-            probabilities.size, confidence,
+            seen, float(expected[name][0]), float(of_drawn[name][0]), users, confidence,
         )  # fmt: skip
     return found
 
 
-def _drawn(probabilities: Floats, draws: int, seed: int) -> Iterator[Floats]:
+def _drawn(
+    probabilities: Floats, draws: int, seed: int, recalibration: Recalibration | None
+) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     block = max(1, _CELLS // probabilities.size)
     for done in range(0, draws, block):
-        shape = (min(block, draws - done), probabilities.size)
-        yield (rng.random(shape) < probabilities).astype(np.float64)
+        count = min(block, draws - done)
+        chances = recalibration.drawn(probabilities, count, rng) if recalibration else probabilities
+        yield (rng.random((count, probabilities.size)) < chances).astype(np.float64)
 
 
 def _figures(

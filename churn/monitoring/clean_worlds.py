@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn.contract.features import DEFAULT_SERVICE, VIEWS
+from churn.model.kinds import LOGISTIC, Kind
 from churn.model.split import is_holdout
 from churn.monitoring.bins import NUMBERS, binned
 from churn.monitoring.statistic import Distance, distances
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from churn.population.scenario import Scenario
 
 FIRST = Month.parse("2024-01")
-_PARAMETERS = {"strength": 0.1}  # of the challenger that wins most months
 
 
 @dataclass(frozen=True)
@@ -57,28 +57,28 @@ def play_months(
 class Model:
     """What a release is in a clean world: the usual challenger, fitted and calibrated as it would be."""
 
+    kind: Kind
     pipeline: Any
     calibration: Any
 
     @classmethod
-    def fit(cls, month: SeenMonth) -> "Model":
-        """Fit to the users of a month who are not held out."""
+    def fit(cls, month: SeenMonth, kind: Kind = LOGISTIC) -> "Model":
+        """Fit to the users of a month who are not held out; the kind that wins most months, unless said."""
         from churn.model.calibration import fit_calibration
         from churn.model.candidates import out_of_fold
-        from churn.model.kinds import LOGISTIC
         from churn.model.rows import prepare
 
         rows = prepare(month.frame.assign(churn_label=month.labels), DEFAULT_SERVICE)
-        [raw] = out_of_fold(LOGISTIC, rows, [_PARAMETERS], folds=3)
-        pipeline = LOGISTIC.new_pipeline(rows, _PARAMETERS).fit(rows.features, rows.labels)
-        return cls(pipeline, fit_calibration(raw, rows.labels))
+        parameters = kind.grid(len(rows.labels))[0]
+        [raw] = out_of_fold(kind, rows, [parameters], folds=3)
+        pipeline = kind.new_pipeline(rows, parameters).fit(rows.features, rows.labels)
+        return cls(kind, pipeline, fit_calibration(raw, rows.labels))
 
     def probabilities(self, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
         """Score the rows of a month."""
         from churn.model.encode import model_frame
-        from churn.model.kinds import LOGISTIC
 
-        raw = LOGISTIC.log_odds(self.pipeline, model_frame(frame, DEFAULT_SERVICE))
+        raw = self.kind.log_odds(self.pipeline, model_frame(frame, DEFAULT_SERVICE))
         return np.asarray(self.calibration.probabilities(raw), dtype=np.float64)
 
 

@@ -1,5 +1,6 @@
 """Watching one month: what was scored is read, held against what it rests on, and kept."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from churn.evaluation.money import Campaign
 from churn.model.split import is_holdout
 from churn.monitoring.drift import Drift, Window, compare
 from churn.monitoring.drift_page import drift_page_path, write_drift_page
-from churn.monitoring.performance import Performance, Scores, measure_performance
+from churn.monitoring.performance import (
+    EARLIER_MONTHS,
+    Performance,
+    Scores,
+    measure_performance,
+)
 from churn.monitoring.store import keep_drift, keep_performance
 from churn.months import Month
 from churn.promotion.ledger import releases
@@ -136,27 +142,47 @@ def watch_performance(month: Month) -> WatchedPerformance:
         scored = _with_labels(scored, labels, month) if scored.release else scored
     else:
         waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
-    figures = _measured(scored) if scored.release else []
+    figures = _measured(scored, month) if scored.release else []
     keep_performance(month, scored.release_id, figures)
     return WatchedPerformance(scored.release, figures, waits_for)
 
 
-def _measured(scored: Scored) -> list[Performance]:
-    settings = get_settings()
-    return measure_performance(scored.scores, Campaign.of(settings.campaign), settings.gate)
+def _measured(scored: Scored, month: Month) -> list[Performance]:
+    settings, campaign = get_settings(), Campaign.of(get_settings().campaign)
+    earlier = list(_earlier(month, scored.release)) if scored.release else []
+    return measure_performance(scored.scores, campaign, settings.gate, earlier)
+
+
+def _earlier(month: Month, release: Release) -> Iterator[Scores]:
+    """Yield the scores of the newest months before, by the same release, whose labels have matured."""
+    runs = scored_from()
+    of_release = [m for m in sorted(runs) if runs[m][1] == release.release_id]
+    judged = [m for m in of_release if release.month < m < month and training_set_path(m).exists()]
+    for before in judged[-EARLIER_MONTHS:]:
+        labels = read_training_set(before).rows.select(["user_id", "churn_label"])
+        scores = _labelled(read_scored(before).scores, labels)
+        if scores is not None:  # nobody who was scored has a label: a month that says nothing
+            yield scores
 
 
 def _with_labels(scored: Scored, labels: pa.Table, month: Month) -> Scored:
     """Return the scores of those who have a label, which is judged as it was known when it matured."""
-    users = pa.array(scored.scores.user_ids, pa.string())
+    scores = _labelled(scored.scores, labels)
+    if scores is None:
+        raise ChurnError("no scored user has a label", where=f"performance {month}")
+    return Scored(scored.release, scores)
+
+
+def _labelled(scores: Scores, labels: pa.Table) -> Scores | None:
+    users = pa.array(scores.user_ids, pa.string())
     at = pc.index_in(users, value_set=labels["user_id"].combine_chunks())
     known = labels["churn_label"].combine_chunks().take(at)
     has_label = known.is_valid().to_numpy(zero_copy_only=False)
     if not has_label.any():
-        raise ChurnError("no scored user has a label", where=f"performance {month}")
-    part = scored.scores.of(has_label)
+        return None
+    part = scores.of(has_label)
     left = known.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    return Scored(scored.release, Scores(part.user_ids, part.probabilities, part.contacted, left))
+    return Scores(part.user_ids, part.probabilities, part.contacted, left)
 
 
 def _training_window(release: Release, registry: Registry) -> Window:

@@ -1,5 +1,6 @@
 """Performance of the served scores: estimated before labels, realised once they mature, and the alarm."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,11 +12,13 @@ from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.confidence import METRICS, estimates
 from churn.evaluation.inputs import Floats, Labels
 from churn.evaluation.money import Campaign, contact_profit
+from churn.evaluation.recalibration import recalibration
 from churn.model.split import is_holdout
 from churn.settings import GateSettings
 
 UsersName = Literal["all", "hold-out"]
 JUDGES: UsersName = "hold-out"  # nobody among them was trained on in any month
+EARLIER_MONTHS = 6  # that an estimate learns from, at most
 _BOOTSTRAPPED = tuple(name for name in METRICS if name != "profit")
 
 
@@ -54,9 +57,16 @@ class Performance:
 
 
 def measure_performance(
-    scores: Scores, campaign: Campaign, gate: GateSettings
+    scores: Scores, campaign: Campaign, gate: GateSettings, earlier: Sequence[Scores] = ()
 ) -> list[Performance]:
     """Return every figure of all users and of those held out; realised ones where labels are there.
+
+    Args:
+        scores: of the month.
+        campaign: its terms.
+        gate: confidence and resamples of the bounds, and the floor of the AUC.
+        earlier: of months before, by the same release, with labels: the estimate learns from them how the
+            release's probabilities have held.
 
     Raises:
         ChurnError: there are no users, nobody is held out, or the labels are of one class.
@@ -66,10 +76,18 @@ def measure_performance(
         raise ChurnError(f"none of {held.size} scored users is held out", where="performance")
     found = []
     parts: dict[UsersName, Scores] = {"all": scores, JUDGES: scores.of(held)}
+    before: dict[UsersName, list[Scores]] = {
+        "all": list(earlier),
+        JUDGES: [each.of(is_holdout(each.user_ids)) for each in earlier],
+    }
+    # The training users of one month calibrate; those of this one stand for them.
+    calibrated_on = scores.probabilities[~held]
     for name, part in parts.items():
+        months = [(e.probabilities, e.labels) for e in before[name] if e.labels is not None]
         said = estimates(
             part.probabilities, part.contacted, campaign,
             confidence=gate.confidence, draws=gate.resamples,
+            recalibration=recalibration(calibrated_on, months),
         )  # fmt: skip
         came = _realised(part, campaign, gate)
         for metric in METRICS:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from churn.database import connect
 from churn.errors import ChurnError
 from churn.model.split import is_holdout
 from churn.monitoring.alarms import standing_alarms
@@ -22,7 +23,7 @@ from tests.monitoring.stored import (
 from tests.monitoring.worlds import model_of, month, world
 
 USERS, SEED = 1_000, 33
-JANUARY, FEBRUARY = month(0), month(1)
+JANUARY, FEBRUARY, MARCH = month(0), month(1), month(2)
 
 pytestmark = pytest.mark.usefixtures("settings")
 
@@ -117,6 +118,33 @@ def test_the_estimate_comes_first_and_the_realised_figure_joins_it() -> None:
     assert "realised AUC" in table[-1]
     assert performance_png(after).startswith(b"\x89PNG")
     assert performance_png(before).startswith(b"\x89PNG")
+
+
+def test_an_estimate_learns_from_the_release_s_months_before_and_from_no_other() -> None:
+    played, model = world(3, USERS, SEED), model_of(USERS, SEED)
+    by = released(JANUARY)
+    for number in (1, 2):
+        put_scores(month(number), played[number], by, model)
+
+    def estimated() -> list[float]:
+        watch_performance(MARCH)
+        return [row["estimated"] for row in read_performance(MARCH)]
+
+    at_first = estimated()
+    put_training_set(
+        JANUARY, played[0]
+    )  # what the release was fitted on says nothing of later months
+    assert estimated() == at_first
+    put_training_set(FEBRUARY, played[1])
+    learned = estimated()
+    assert learned != at_first
+    put_training_set(MARCH, played[2])  # its own labels are what it is held against
+    assert estimated() == learned
+    with connect() as connection:
+        connection.execute(
+            "UPDATE churn_score_runs SET release_id = NULL WHERE as_of = %s", [FEBRUARY.as_of]
+        )
+    assert estimated() == at_first  # February was not the release's
 
 
 def test_only_scored_users_with_a_label_are_judged() -> None:

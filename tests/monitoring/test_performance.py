@@ -61,6 +61,28 @@ def test_a_clean_month_is_as_estimated() -> None:
         assert 500 < figure(found, "hold-out", "auc").rows < 1_000
 
 
+def test_the_estimate_learns_how_the_release_s_probabilities_have_held() -> None:
+    """A release that is too sure of itself: its own figures flatter it until a month has matured."""
+
+    def played(seed: int) -> Scores:
+        rng = np.random.default_rng(seed)
+        log_odds = rng.normal(-1.5, 1.5, 8_000)
+        labels = (rng.random(8_000) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
+        steep = 1 / (1 + np.exp(-1.3 * log_odds))
+        return Scores(ids(8_000), steep, np.zeros(8_000, dtype=bool), labels)
+
+    at_first = figure(measure_performance(played(1), CAMPAIGN, GATE), "hold-out", "auc")
+    earlier = [played(2), played(3)]
+    later = figure(measure_performance(played(1), CAMPAIGN, GATE, earlier), "hold-out", "auc")
+    assert at_first.realised == later.realised
+    assert at_first.error is not None
+    assert later.error is not None
+    assert at_first.error > 0.04
+    assert abs(later.error) < at_first.error / 2
+    widths = [each.estimated.high - each.estimated.low for each in (at_first, later)]
+    assert widths[1] < widths[0]
+
+
 def said(metric: str, estimated: float, realised: float, users: str = "hold-out") -> str:
     each = Performance(
         users, metric, 100, Interval(estimated, estimated - 0.01, estimated + 0.01),
