@@ -117,7 +117,7 @@ def write_view(
         rows = copy_out(connection, query, schema)
     # Sorted here, bytewise whatever the database's collation; a month as it came in is sorted already.
     table = order_by(rows, _KEY).sort_table(rows)
-    if table.num_rows == 0:
+    if table.num_rows == 0 and not view.table.optional:
         raise ChurnError(
             f"{view.table.snapshot} holds no rows of this month",
             where=f"{view.name} {month}",
@@ -132,18 +132,20 @@ def write_view(
 
 
 def view_version(month: Month, view: View) -> dt.datetime | None:
-    """Return the newest known_at that a month's file holds, or None where there is no file."""
+    """Return the newest known_at that a month's file holds, or None where there is no file or no row."""
     path = lake_file(view, month)
     if not path.exists():
         return None
     metadata = pq.read_schema(path).metadata or {}
-    return dt.datetime.fromisoformat(metadata[_VERSION_KEY].decode())
+    version = metadata.get(_VERSION_KEY)
+    return dt.datetime.fromisoformat(version.decode()) if version else None
 
 
 def write_file(rows: pa.Table, path: Path) -> None:
     """Write one month's rows, typed by `schema_of`, sorted by user_id and known_at: whole, or not at all."""
-    newest = max(rows["known_at"].unique().to_pylist())
-    stamped = rows.replace_schema_metadata({_VERSION_KEY: newest.isoformat().encode()})
+    versions = rows["known_at"].unique().to_pylist()
+    version = {_VERSION_KEY: max(versions).isoformat().encode()} if versions else {}
+    stamped = rows.replace_schema_metadata(version)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -179,6 +181,10 @@ def read_current(view: View, month: Month) -> pa.Table:
         ChurnError: the month of this view is not in the lake.
     """
     path = lake_file(view, month)
+    if (
+        not path.exists() and view.table.optional
+    ):  # the month was closed before there was such a table
+        return schema_of(view).empty_table()
     if not path.exists():
         raise ChurnError(
             "the lake holds no such file",

@@ -111,6 +111,8 @@ def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.date
         row = connection.execute(
             query.format(sql.Identifier(table.snapshot)), [month.as_of]
         ).fetchone()
+        if table.optional and (row is None or row[0] is None):
+            continue  # absent from the drop
         if row is None or row[0] is None:
             raise ChurnError(
                 f"{table.snapshot} holds no rows of this month",
@@ -124,11 +126,12 @@ def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.date
 def _require_views(month: Month, versions: dict[str, dt.datetime]) -> None:
     for view in VIEWS:
         in_lake = view_version(month, view)
-        if in_lake != versions[view.table.name]:
+        newest = versions.get(view.table.name)
+        if in_lake != newest:
             state = "is missing" if in_lake is None else f"is of {in_lake.isoformat()}"
             raise ChurnError(
                 f"the lake's {view.name} {state}, its snapshot of"
-                f" {versions[view.table.name].isoformat()}",
+                f" {newest.isoformat() if newest else 'no version'}",
                 where=f"online_features {month}",
                 remedy=f"materialize {view.name} for {month.partition_key} first",
             )

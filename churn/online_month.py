@@ -29,9 +29,9 @@ def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> pa.Table:
 
     Args:
         month: a month of which every view is in the lake.
-        versions: the newest known_at of each view's table; a version holds its month whole.
+        versions: the newest known_at of each table that the month has; a version holds its month whole.
     """
-    parts = {view: _newest(view, month, versions[view.table.name]) for view in VIEWS}
+    parts = {view: _newest(view, month, versions.get(view.table.name)) for view in VIEWS}
     users = _everybody([rows["user_id"].combine_chunks() for rows in parts.values()])
     columns = {"user_id": users}
     for view, rows in parts.items():
@@ -46,8 +46,10 @@ def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> pa.Table:
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _newest(view: View, month: Month, known_at: dt.datetime) -> pa.Table:
+def _newest(view: View, month: Month, known_at: dt.datetime | None) -> pa.Table:
     schema = schema_of(view)
+    if known_at is None:
+        return schema.empty_table()
     without_as_of = schema.remove(schema.get_field_index("as_of"))
     rows = read_columns(pq.ParquetFile(lake_file(view, month)), without_as_of)
     is_newest = pc.equal(rows["known_at"], pa.scalar(known_at, rows["known_at"].type))

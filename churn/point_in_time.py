@@ -32,6 +32,7 @@ class Wanted:
         columns: the name that each column of the files gets in the answer.
         schema: the types of these columns, by their names in the files.
         user: the column of the entity rows that names the user.
+        may_be_empty: there need not be a file of it, as of a table that no drop has had yet.
         life_us: for how long after its as_of a row answers, in microseconds; None for ever.
     """
 
@@ -40,6 +41,7 @@ class Wanted:
     schema: pa.Schema
     user: str
     life_us: int | None
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def join(entities: pa.Table, views: Sequence[Wanted], at: str, known_by: str | N
 
 def _files(view: Wanted) -> dict[Month, Path]:
     found = months_of(view.folder)
-    if not found:
+    if not found and not view.may_be_empty:
         raise ChurnError(
             "there is no month of this view",
             where=str(view.folder),
@@ -149,7 +151,9 @@ def _columns(
         if found.any():
             chosen[found] = numbers[found] + sum(part.num_rows for part in parts)
             parts.append(file.read(view.schema))
-    if not parts:
+    if not files:
+        parts.append(view.schema.empty_table())
+    elif not parts:
         month, path = next(iter(files.items()))
         parts.append(MonthFile(path, month).read(view.schema).slice(0, 0))
     table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()

@@ -11,6 +11,7 @@ from psycopg import sql
 from churn.contract.tables import Table
 from churn.database import connect, lock, refresh_statistics
 from churn.database.partitions import exists, new_partition, snapshot_partition
+from churn.deliveries.ledger import accepted
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.raw import newest_rows
@@ -47,6 +48,8 @@ def build_snapshot(
     with connect() as connection:
         lock(connection, f"{table.snapshot}.{month}")
         versions = _raw_versions(connection, month, table)
+        if not versions and table.optional and not accepted(month, table, connection):
+            return SnapshotMonth(0, 0, (), _fingerprint(versions), 0)  # absent from the drop
         if not versions:
             raise ChurnError(
                 f"raw.{table.name} holds no rows of this month that may be used",

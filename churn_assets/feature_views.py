@@ -72,7 +72,8 @@ def _feature_view(view: View) -> Work:
 def _outcomes(month: Month, view: View, lake_month: LakeMonth) -> list[Outcome]:
     expected = current_rows(month, view.table)
     unknown = null_counts(lake_month.table)
-    empty = [f.name for f in view.features if unknown.get(f.name) == lake_month.table.num_rows]
+    rows = lake_month.table.num_rows
+    empty = [f.name for f in view.features if rows and unknown.get(f.name) == rows]
     few = (
         f"{lake_month.rows:,} rows for the lake, but {expected:,} in {view.table.snapshot} of {month}:"
         " materialize this again"

@@ -5,7 +5,7 @@ import functools
 import dagster as dg
 
 from churn.contract.tables import TABLES, USERS, Table
-from churn.deliveries import Delivery, Oddity, RefusedDrop, in_force, read_accepted
+from churn.deliveries import Delivery, Oddity, RefusedDrop, accepted, in_force, read_accepted
 from churn.deliveries.agreement import Users
 from churn.deliveries.known_at import minute
 from churn.deliveries.oddities import oddities, oddities_beside
@@ -70,6 +70,8 @@ def _description(table: Table) -> str:
 
 def _raw(table: Table) -> Work:
     def work(step: MonthStep) -> MonthResult:
+        if table.optional and not accepted(step.month, table):
+            return _absent(step)
         loaded = _load(step, table)
         odd = _oddities(step, table, loaded)
         passed_over = _passed_over(loaded)
@@ -95,6 +97,13 @@ def _raw(table: Table) -> Work:
         return MonthResult(loaded.newest.rows, loaded.newest.fingerprint, metadata, outcomes)
 
     return work
+
+
+def _absent(step: MonthStep) -> MonthResult:
+    """Return what is made of a table that may be absent from a drop, and is: nobody has a row."""
+    outcomes = [Outcome(check.name, True) for check in (VALID, AGREES, PLAUSIBLE, POSSIBLE)]
+    metadata = {"as_of": str(step.month.as_of_date), "delivered": False}
+    return MonthResult(0, "absent", metadata, outcomes)
 
 
 def _passed_over(loaded: RawMonth) -> list[str]:

@@ -61,7 +61,7 @@ def _snapshot(table: Table) -> Work:
         metadata = {
             "as_of": str(step.month.as_of_date),
             "versions": len(snapshot.versions),
-            "known_at": snapshot.versions[-1].isoformat(),
+            "known_at": snapshot.versions[-1].isoformat() if snapshot.versions else "",
             "withdrawn_users": snapshot.withdrawn,
         }
         return MonthResult(snapshot.rows, snapshot.fingerprint, metadata, outcomes)

@@ -15,6 +15,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
 from feast.types import from_feast_to_pyarrow_type
 
+from churn.contract.features import VIEW_BY_NAME
 from churn.point_in_time import Wanted, join
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def _wanted(
         schema=pa.schema([(name, types[name]) for name in names]),
         user=view.projection.join_key_map.get(key, key),
         life_us=view.ttl // dt.timedelta(microseconds=1) if view.ttl else None,
+        may_be_empty=VIEW_BY_NAME[view.name].table.optional,
     )
 
 

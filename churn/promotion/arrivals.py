@@ -70,6 +70,8 @@ def _known(month: Month, files: dict[str, dt.datetime]) -> Known:
         cut_off = cut_offs.labels if table == LABELS else cut_offs.features
         what = "labels" if table == LABELS else table.name
         found = files.get(table.name)
+        if found is None and table.optional:
+            continue
         if found is None:
             return Known(month, "unknown", f"{what} of {month} were not known on {cut_off:%F}")
         if found > cut_off:

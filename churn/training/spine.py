@@ -78,6 +78,8 @@ def _require(connection: psycopg.Connection, month: Month, cut_offs: CutOffs) ->
     _require_known(where, month, "labels", first, cut_offs.labels)
     for table in PROFILE_TABLES:
         first = _first_known(connection, table.snapshot, month)
+        if first is None and table.optional:
+            continue
         if first is None:
             raise ChurnError(
                 f"{table.snapshot} holds no rows of {month}",
