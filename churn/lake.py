@@ -64,7 +64,7 @@ def read_columns(file: pq.ParquetFile, schema: pa.Schema, *, use_threads: bool =
     present = [name for name in schema.names if name in file.schema_arrow.names]
     rows = file.read(present, use_threads=use_threads)
     columns = [
-        rows[field.name].cast(field.type)
+        rows[field.name].cast(field.type, safe=False)
         if field.name in present
         else pa.nulls(rows.num_rows, field.type)
         for field in schema

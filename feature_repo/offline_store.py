@@ -77,12 +77,16 @@ class MonthLakeOfflineStore(OfflineStore):  # type: ignore[misc]
     @staticmethod
     def pull_latest_from_table_or_query(**kwargs: Any) -> RetrievalJob:
         """Return what `feast materialize` publishes: the newest row of each user in a period."""
-        return _duckdb_store().pull_latest_from_table_or_query(**kwargs)
+        from feast.infra.offline_stores.ibis import pull_latest_from_table_or_query_ibis
+
+        return pull_latest_from_table_or_query_ibis(**kwargs, **_read_and_write(kwargs["config"]))
 
     @staticmethod
     def pull_all_from_table_or_query(**kwargs: Any) -> RetrievalJob:
         """Return every row of a period, of the lake or of a saved dataset."""
-        return _duckdb_store().pull_all_from_table_or_query(**kwargs)
+        from feast.infra.offline_stores.ibis import pull_all_from_table_or_query_ibis
+
+        return pull_all_from_table_or_query_ibis(**kwargs, **_read_and_write(kwargs["config"]))
 
 
 class _Job(RetrievalJob):  # type: ignore[misc]
@@ -188,7 +192,20 @@ def _range(times: pa.ChunkedArray) -> dict[str, dt.datetime | None]:
     return {f"{which}_event_timestamp": bounds[which] for which in ("min", "max")}
 
 
-def _duckdb_store() -> Any:
-    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore  # imports ibis
+def _read_and_write(config: RepoConfig) -> dict[str, Any]:
+    """Return how Feast's duckdb store reads and writes, but for files that are not alike.
 
-    return DuckDBOfflineStore
+    It takes the columns and types of a folder's first file for all: a later column would be missing, and
+    a fraction would be rounded where the first file holds whole numbers.
+    """
+    import ibis
+    from feast.infra.offline_stores.duckdb import _write_data_source
+
+    return {
+        "data_source_reader": lambda source, _: ibis.read_parquet(source.path, union_by_name=True),
+        "data_source_writer": _write_data_source,
+        "staging_location": config.offline_store.staging_location,
+        "staging_location_endpoint_override": (
+            config.offline_store.staging_location_endpoint_override
+        ),
+    }

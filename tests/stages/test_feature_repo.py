@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from feast import FeatureStore
 
-from churn.contract.features import BASELINE, SERVICES, VIEWS
+from churn.contract.features import BASELINE, SERVICES, VIEW_BY_NAME, VIEWS
 from churn.database import connect
+from churn.lake import lake_file, write_file
 from churn.online import publish
 from churn.settings import Settings
 from feature_repo.store import apply_features, open_store, registry_url, repository
@@ -94,6 +97,21 @@ def test_feast_materialize_writes_our_tables_and_never_an_older_month(store: Fea
     for month in (FEBRUARY, JANUARY):
         store.materialize(month.as_of - hour, month.as_of + hour, feature_views=["subs_profile_fv"])
     assert read(store, "a", "b")["monthly_fee"] == [2.0, 1.0]
+
+
+def test_feast_reads_months_of_before_and_after_a_contract_grew(store: FeatureStore) -> None:
+    put_profile(JANUARY, ["a"])
+    put_profile(FEBRUARY, ["a"], watch_hours_30d=1.5, skips_7d=4)
+    path = lake_file(VIEW_BY_NAME["usage_agg_30d_fv"], JANUARY)
+    rows = pq.ParquetFile(path).read().drop_columns(["skips_7d"])
+    at = rows.schema.get_field_index("watch_hours_30d")
+    write_file(rows.set_column(at, "watch_hours_30d", pa.array([1], pa.int64())), path)
+    hour = dt.timedelta(hours=1)
+    store.materialize(
+        FEBRUARY.as_of - hour, FEBRUARY.as_of + hour, feature_views=["usage_agg_30d_fv"]
+    )
+    values = read(store, "a")
+    assert (values["watch_hours_30d"], values["skips_7d"]) == ([1.5], [4])
 
 
 def test_teardown_empties_the_online_tables_only(store: FeatureStore) -> None:
