@@ -41,7 +41,7 @@ def schema() -> None:
 
     - `churn contract schema > contract.schema.json`
     """
-    from churn.contract.document import json_schema
+    from churn.contract.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

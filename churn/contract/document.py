@@ -1,8 +1,4 @@
-"""The contract's file: what may stand in it, read with the line of each mistake.
-
-The models below are the file as people write it; `read_contract` makes of them the objects of structure.py.
-`json_schema` is what editors complete and check the file by.
-"""
+"""The contract's file, read: its keys become the objects of structure.py, and each mistake has its line."""
 
 from __future__ import annotations
 
@@ -12,11 +8,20 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
+from churn.contract.schema import (
+    ContractFile,
+    DialectEntry,
+    OddityEntry,
+    SegmentEntry,
+    ServiceEntry,
+    TableEntry,
+    ViewEntry,
+)  # fmt: skip
 from churn.contract.structure import (
     CANONICAL,
     KEY,
@@ -33,278 +38,16 @@ from churn.contract.structure import (
     Service,
     SourceFile,
     Table,
-    Trend,
     View,
 )
-from churn.contract.types import COLUMN_TYPES, Kind
 from churn.errors import ChurnError
 from churn.months import Month
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_LARGEST_INT = 2**31 - 1
-# Postgres folds and cuts other names, and Feast joins names with two underscores.
-_NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
-_LONGEST_NAME = 48
-_RESERVED = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
-Name = Annotated[str, Field(pattern=_NAME, max_length=_LONGEST_NAME)]
+# Keys and places in a list that lead to an entry of the file.
 Path = tuple[str | int, ...]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DialectEntry(_Entry):
-    """How a file writes its values."""
-
-    format: Literal["csv", "parquet"] = "csv"
-    delimiter: str = Field(CANONICAL.delimiter, min_length=1, max_length=1)
-    encoding: str = CANONICAL.encoding
-    decimal: Literal[".", ","] = "."
-    thousands: str = Field("", max_length=1, description="what parts the thousands, as in 1.234,5")
-    true: tuple[str, ...] = Field(CANONICAL.true_words, description="words that mean True")
-    false: tuple[str, ...] = Field(CANONICAL.false_words, description="words that mean False")
-    null: tuple[str, ...] = Field(CANONICAL.null_words, description="words that mean unknown")
-    dates: tuple[str, ...] = Field(
-        CANONICAL.date_formats, description="formats of dates as strftime has them, tried in order"
-    )
-
-    def dialect(self) -> Dialect:
-        """Return the object of this entry."""
-        return Dialect(
-            format=self.format,
-            delimiter=self.delimiter,
-            encoding=self.encoding,
-            decimal=self.decimal,
-            thousands=self.thousands,
-            true_words=self.true,
-            false_words=self.false,
-            null_words=self.null,
-            date_formats=self.dates,
-        )
-
-
-class ColumnEntry(_Entry):
-    """One column of a table."""
-
-    type: Kind
-    source: str = Field(
-        "", description="what it is called in the file; its own name where not given"
-    )
-    min: float | None = Field(0, description="a smaller number is impossible; null for no bound")
-    max: float | None = Field(None, description="a larger number is impossible")
-    expected: tuple[str, ...] = Field((), description="other texts are odd, not impossible")
-    required: bool = Field(False, description="no blanks")
-    optional: bool = Field(False, description="the column may be absent from the file")
-    exact: bool = Field(False, description="a number that keeps its cents beyond 100,000")
-    trend: Trend | None = Field(None, description="how it moves from month to month")
-    unit: str = ""
-    description: str = ""
-    example: Any = None
-    feature: bool = Field(True, description="whether models may use it; dates never")
-    since: int = Field(1, ge=1, description="version of the feature services that it came with")
-
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        if self.min is not None and self.max is not None and self.max < self.min:
-            raise ValueError(f"max {self.max:g} lies below min {self.min:g}")
-        if self.exact and self.type != "float":
-            raise ValueError(f"exact is for numbers with a fraction, and this is type {self.type}")
-        if self.expected and self.type != "string":
-            raise ValueError(f"expected is for texts, and this is type {self.type}")
-        return self
-
-    def column(self, name: str) -> Column:
-        """Return the object of this entry."""
-        is_number = self.type in ("int", "float")
-        is_feature = self.feature and COLUMN_TYPES[self.type].feature is not None
-        maximum = self.max if self.max is not None or self.type != "int" else _LARGEST_INT
-        return Column(
-            name,
-            self.type,
-            minimum=self.min if is_number else None,
-            maximum=maximum if is_number else None,
-            expected=self.expected,
-            required=self.required,
-            optional=self.optional,
-            is_exact=self.exact,
-            source=self.source,
-            description=self.description,
-            unit=self.unit,
-            example=self.example,
-            since=self.since if is_feature else None,
-            trend=self.trend,
-        )
-
-
-class FileEntry(_Entry):
-    """A file that only the `select` of tables reads."""
-
-    files: str = Field(description="pattern of its name; {month} stands for 2024-01, {n} for 000")
-    dialect: DialectEntry | None = None
-    optional: bool = False
-
-
-class TableEntry(_Entry):
-    """One table: a file of the drop, or what a `select` makes of the drop's files."""
-
-    snapshot: Name | None = Field(None, description="the table of its history; made of its name")
-    files: str = Field("", description="pattern of its file's name; NAME.csv where not given")
-    dialect: DialectEntry | None = None
-    select: str | None = Field(None, description="SQL (DuckDB) over the drop's files")
-    key: str = Field("", description="what the key is called in this file")
-    optional: bool = Field(False, description="the table may be absent from a drop")
-    window_days: int | None = Field(None, ge=1, description="days that its figures cover")
-    description: str = ""
-    columns: dict[Name, ColumnEntry] = Field(min_length=1)
-
-    @field_validator("columns")
-    @classmethod
-    def _no_reserved_names(cls, columns: dict[str, ColumnEntry]) -> dict[str, ColumnEntry]:
-        taken = sorted(_RESERVED & set(columns))
-        if taken:
-            raise ValueError(
-                f"{taken[0]} is a name of the system's own; choose another, and give source"
-            )
-        return columns
-
-
-class KeyEntry(_Entry):
-    """The key by which a user is known."""
-
-    source: str = Field(KEY, min_length=1, description="what the key is called in the files")
-    example: str = Field("some-user", description="a key as it may look")
-
-
-class LabelEntry(_Entry):
-    """Where a month's labels come from."""
-
-    from_: Literal["file", "absent", "status", "end_date"] = Field("file", alias="from")
-    files: str = Field(
-        "", description="from: file. Pattern of its name; labels.csv where not given"
-    )
-    dialect: DialectEntry | None = None
-    select: str | None = Field(None, description="from: file. SQL (DuckDB) over the drop's files")
-    key: str = ""
-    source: str = Field("", description="from: file. What the label is called in the file")
-    table: str = Field("", description="from: status or end_date. The table of the next month")
-    column: str = Field("", description="from: status or end_date. Its column")
-    gone: tuple[str, ...] = Field((), description="from: status. The words that mean gone")
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.from_ in ("status", "end_date") and not (self.table and self.column):
-            raise ValueError(f"from: {self.from_} needs table and column")
-        if self.from_ == "status" and not self.gone:
-            raise ValueError("from: status needs gone, the words that mean that a user has left")
-        return self
-
-
-class ViewEntry(_Entry):
-    """One feature view."""
-
-    table: str
-    columns: tuple[str, ...] = Field(
-        (),
-        description="in their order; without: all features of the table that no other view lists",
-    )
-
-
-class ServiceEntry(_Entry):
-    """One feature service."""
-
-    views: tuple[str, ...] = Field((), description="in their order; without: all")
-    version: int | None = Field(None, ge=1, description="it does not grow beyond this version")
-    description: str = ""
-
-
-class SegmentEntry(_Entry):
-    """A column by which users are told apart in reports."""
-
-    column: str = Field("", description="the segment's name where not given")
-    bands: tuple[float, ...] = Field((), description="upper bounds of the bands of a number")
-    names: tuple[str, ...] = Field((), description="of the bands, one more than there are bounds")
-
-    @model_validator(mode="after")
-    def _as_many_names(self) -> Self:
-        if list(self.bands) != sorted(set(self.bands)):
-            raise ValueError("bands must grow from each to the next")
-        if self.names and len(self.names) != len(self.bands) + 1:
-            raise ValueError(
-                f"{len(self.bands)} bounds make {len(self.bands) + 1} bands to be named"
-            )
-        return self
-
-
-class OddityEntry(_Entry):
-    """A warning with a count."""
-
-    table: str
-    column: str
-    when: str = Field(description="SQL over the row; users.COLUMN for the user's own row, as_of")
-    text: str
-    share: float = Field(0, ge=0, le=1, description="of the rows, from which on it is said")
-    explains_blanks: bool = False
-    of_users: bool = False
-
-
-class ValueEntry(_Entry):
-    """What a customer who is kept is worth."""
-
-    amount: float | None = Field(None, gt=0, description="the same for all, in currency units")
-    column: str = Field("", description="a feature of the user, as a monthly fee")
-    months: float = Field(0, ge=0, description="how many times the column a kept user is worth")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.amount is None) == (not self.column):
-            raise ValueError("give amount, or column and months")
-        if self.column and not self.months:
-            raise ValueError("column needs months: how many of them a kept customer is worth")
-        return self
-
-
-class ContractFile(_Entry):
-    """A business and its exports."""
-
-    name: Name
-    description: str = ""
-    first_month: str = Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}$", description="the month of the first drop"
-    )
-    cadence: Literal["month"] = "month"
-    drop_folder: str = Field("month_{n}", description="{n} stands for 000, {month} for 2024-01")
-    key: KeyEntry = KeyEntry()
-    dialect: DialectEntry = Field(DialectEntry(), description="of every file that gives none")
-    files: dict[Name, FileEntry] = {}
-    population: str = Field(description="the table that says who is there in a month")
-    label: LabelEntry = LabelEntry()
-    tenure: str | None = Field(None, description="the column that says how long a user is there")
-    customer_value: ValueEntry | None = None
-    tables: dict[Name, TableEntry] = Field(min_length=1)
-    views: dict[Name, ViewEntry] = {}
-    services: dict[Name, ServiceEntry] = {}
-    default_service: str = ""
-    baseline_service: str = ""
-    segments: dict[Name, SegmentEntry] = {}
-    oddities: tuple[OddityEntry, ...] = ()
-
-    @field_validator("tables")
-    @classmethod
-    def _labels_are_apart(cls, tables: dict[str, TableEntry]) -> dict[str, TableEntry]:
-        if LABEL_TABLE in tables:
-            raise ValueError(f"{LABEL_TABLE} is declared by `label:`; take it out of tables")
-        return tables
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the file, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **ContractFile.model_json_schema(by_alias=True),
-    }
 
 
 def read_contract(text: str, source: str) -> Contract:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from churn.contract.document import json_schema, read_contract
+from churn.contract.document import read_contract
+from churn.contract.schema import json_schema
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
 from churn.settings import default_contract
