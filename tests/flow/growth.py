@@ -7,6 +7,7 @@ goes to standard output, as one JSON object.
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import DEFAULT_SERVICE, VIEWS
 from churn.contract.tables import CONTRACT, LABELS
 from churn.deliveries import deliver
 from churn.model.monthly import challenger, train_models, trained_models
+from churn.monitoring.calibrate import calibrate
 from churn.monitoring.monthly import watch_drift
 from churn.months import Month
 from churn.promotion import by_hand, ledger
@@ -30,7 +32,7 @@ from churn.promotion.decide import follow_ledger, take_due_decisions
 from churn.promotion.registry import mark_checked
 from churn.raw import load_raw
 from churn.scoring.actions import list_actions
-from churn.scoring.scores import score_month
+from churn.scoring.scores import active_users, features_of, score_month
 from churn.settings import default_contract
 from churn.snapshots import build_snapshot
 from churn.training.dataset import build_training_set, training_set_path
@@ -79,6 +81,24 @@ def training_set(month: Month) -> dict[str, Any]:
         "contract": made.contract,
         "mismatches": replayed.mismatches,
         "users_replayed": replayed.users,
+    }
+
+
+def correct(drop: Path) -> dict[str, Any]:
+    """Deliver a month again, with other fees, and close it; return its files' states and what is served."""
+    corrected = drop.parent.parent / "corrected" / drop.name
+    shutil.copytree(drop, corrected)
+    file = corrected / "subscriptions.csv"
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    rows.assign(monthly_fee="77.5").to_csv(file, index=False, lineterminator="\n")
+    outcome = deliver(corrected, now=NOW)
+    month = FEBRUARY if drop.name == "month_001" else APRIL
+    close(month)
+    fees = features_of(month, VIEWS, active_users(month))["monthly_fee"].unique().to_pylist()
+    return {
+        "states": sorted({file.state for file in outcome.files}),
+        "fees": fees,
+        "set": training_set(month)["fingerprint"],
     }
 
 
@@ -212,8 +232,16 @@ def after(drops: list[Path]) -> dict[str, Any]:
                 seen["decisions"] += decide(month)
         seen["drift of april"] = drift(APRIL)
         seen["drift of may"] = drift(MAY)
+        calibration = calibrate()
+        seen["calibrated"] = {
+            "months": len(calibration.months),
+            "columns": sorted(calibration.turnover),
+            "drift of may": drift(MAY),
+        }
         seen["new champion"] = ask("churn_rich_v2")
         seen["cards"] = [path.read_text(encoding="utf-8") for path in write_missing_cards()]
+        seen["corrected"] = [correct(drop) for drop in (drops[1], drops[3])]
+        seen["sets in the end"] = sets(JANUARY, FEBRUARY)
         by_hand.rollback(reason="tried", actor="test")
         seen["rolled back"] = ask("churn_rich_v1")
         seen["after rollback"] = score(MAY)

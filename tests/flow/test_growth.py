@@ -125,6 +125,28 @@ def test_a_model_of_the_grown_service_is_judged_like_any_other_and_wins(walk: Wa
     assert any("`churn_rich_v2`" in card and after["contract"] in card for card in after["cards"])
 
 
+def test_calibration_ends_what_was_provisional(walk: Walk) -> None:
+    seen = walk.after["calibrated"]
+    assert seen["months"] == 5
+    # Three months have the new column: two pairs of neighbours.
+    assert set(seen["columns"]) >= {*DEFAULT_SERVICE.feature_names, COLUMN}
+    assert seen["drift of may"] == {
+        "columns": len(DEFAULT_SERVICE.features) + 2,
+        "provisional": [],
+    }
+
+
+def test_a_correction_of_either_side_of_the_growth_changes_no_training_set(walk: Walk) -> None:
+    before, after = walk.before, walk.after
+    february, april = after["corrected"]
+    for corrected in (february, april):
+        assert set(corrected["states"]) == {"corrected", "unchanged"}
+        assert corrected["fees"] == [77.5]
+    assert february["set"] == before["trained"]["2024-02"]["set"]["fingerprint"]
+    assert april["set"] == after["trained"]["2024-04"]["set"]["fingerprint"]
+    assert after["sets in the end"] == before["sets"]
+
+
 def test_a_rollback_to_the_old_schema_is_whole(walk: Walk) -> None:
     after = walk.after
     assert after["release after rollback"] == walk.before["release"]

@@ -12,6 +12,7 @@ from churn.monitoring.calibrate import calibrate, turnover_of
 from churn.monitoring.drift_page import drift_page
 from churn.monitoring.monthly import watch_drift
 from churn.monitoring.statistic import Distance
+from churn.monitoring.store import read_drift
 from churn.monitoring.tables import drift_table
 from churn.monitoring.thresholds import (
     SCORE,
@@ -102,6 +103,7 @@ def test_a_provisional_threshold_is_shown_as_one(monkeypatch: pytest.MonkeyPatch
     watched = watch_drift(month(1), FakeRegistry(model))
     assert watched.drift is not None
     assert watched.drift.provisional == ["skips_7d"]
+    assert [r["feature"] for r in read_drift(month(1)) if r["is_provisional"]] == ["skips_7d"]
     outcome = drift_outcome(watched)
     assert outcome.passed
     assert outcome.metadata["provisional_thresholds"] == ["skips_7d"]
