@@ -1,7 +1,23 @@
 """The tables and views of StreamFlow's own contract, by the names that tests use."""
 
+from churn.contract.document import read_contract
 from churn.contract.features import VIEW_BY_NAME
+from churn.contract.structure import Contract
 from churn.contract.tables import BY_NAME, USERS
+from churn.settings import default_contract
+
+
+def _first_version() -> Contract:
+    """Return the contract without the columns that came with later versions of the services."""
+    lines = [line for line in default_contract().text.splitlines() if "since:" not in line]
+    first = read_contract("\n".join(lines) + "\n", "streamflow, first version")
+    assert {service.version for service in first.services} == {1}, (
+        "write a later column on one line"
+    )
+    return first
+
+
+FIRST = _first_version()
 
 SUBSCRIPTIONS = BY_NAME["subscriptions"]
 USAGE = BY_NAME["usage_agg_30d"]
@@ -16,6 +32,6 @@ SUBS_CONTRACT = VIEW_BY_NAME["subs_contract_fv"]
 USERS_PROFILE = VIEW_BY_NAME["users_profile_fv"]
 
 __all__ = [
-    "PAYMENTS", "PAYMENTS_AGG", "SUBSCRIPTIONS", "SUBS_CONTRACT", "SUBS_PROFILE", "SUPPORT", "SUPPORT_AGG",
-    "USAGE", "USAGE_AGG", "USERS", "USERS_PROFILE",
+    "FIRST", "PAYMENTS", "PAYMENTS_AGG", "SUBSCRIPTIONS", "SUBS_CONTRACT", "SUBS_PROFILE", "SUPPORT",
+    "SUPPORT_AGG", "USAGE", "USAGE_AGG", "USERS", "USERS_PROFILE",
 ]  # fmt: skip

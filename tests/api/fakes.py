@@ -13,6 +13,7 @@ from api.errors import NotReadyError
 from api.features import NOTHING_PUBLISHED, Reading, ReleaseInForce, UserRow
 from api.registry import ModelVersion
 from churn.contract.features import DEFAULT_SERVICE, Service
+from churn.contract.tables import TABLES
 from churn.model.encode import FeatureSchema
 
 JANUARY, FEBRUARY = dt.date(2024, 1, 31), dt.date(2024, 2, 29)
@@ -29,7 +30,9 @@ BY_TYPE: dict[str, Any] = {
 def values_of(service: Service) -> dict[str, Any]:
     """One value of each feature's type, and one stored null."""
     values = {feature.name: BY_TYPE[feature.dtype] for feature in service.features}
-    return values | {"plan_stream_tv": None}
+    largest = {c.name: c.maximum for table in TABLES for c in table.values if c.maximum is not None}
+    numbers = {name: min(values[name], largest[name]) for name in values if name in largest}
+    return values | numbers | {"plan_stream_tv": None}
 
 
 @dataclass

@@ -12,6 +12,8 @@ from churn.contract.tables import USERS
 from tests.api.fakes import USER, MemoryRegistry
 from tests.api.waiting import until
 
+RECORDED = DEFAULT_SERVICE.recorded_name
+
 
 @pytest.fixture
 def watcher(registry: MemoryRegistry) -> ChampionWatcher:
@@ -58,8 +60,14 @@ def test_a_changed_thresholdis_a_new_champion(
     [
         ({"onnx_sha256": "0" * 64}, "sha256"),
         ({"onnx_sha256": ""}, "registered is none"),
-        ({"service": "other"}, "is that of churn_rich, and it is registered as one of other"),
-        ({"service": ""}, "is that of churn_rich, and it is registered as one of no service"),
+        (
+            {"service": "other"},
+            f"is that of {DEFAULT_SERVICE.recorded_name}, and it is registered as one of other",
+        ),
+        (
+            {"service": ""},
+            f"is that of {DEFAULT_SERVICE.recorded_name}, and it is registered as one of no service",
+        ),
         ({"threshold": ""}, "its threshold is nan"),
         ({"threshold": "half"}, "half"),
         ({"onnx_path": "model.pkl"}, "model.pkl"),

@@ -16,7 +16,7 @@ def test_a_user_of_the_newest_month(client: TestClient) -> None:
     assert body["features"]["paperless_billing"] is True
     assert body["features"]["plan_stream_tv"] is None
     assert (body["as_of"], body["current"]) == ("2024-02-29", True)
-    assert (body["feature_service"], body["missing_views"]) == ("churn_rich_v1", [])
+    assert (body["feature_service"], body["missing_views"]) == (DEFAULT_SERVICE.versioned_name, [])
 
 
 def test_features_need_no_model(unready: TestClient) -> None:

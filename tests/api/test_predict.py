@@ -24,7 +24,7 @@ def test_the_answer(client: TestClient) -> None:
         "probability": 0.75,
         "threshold": 0.5,
         "model_version": "1",
-        "feature_service": "churn_rich_v1",
+        "feature_service": DEFAULT_SERVICE.versioned_name,
         "as_of": "2024-02-29",
         "features_used": values_of(DEFAULT_SERVICE),
     }

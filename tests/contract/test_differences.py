@@ -4,9 +4,9 @@ import pytest
 
 from churn.contract.differences import differences
 from churn.contract.document import read_contract
-from churn.settings import default_contract
+from tests.streamflow import FIRST
 
-STREAMFLOW = default_contract()
+STREAMFLOW = FIRST
 USAGE = "tables.usage_agg_30d.columns"
 SUBSCRIPTIONS = "tables.subscriptions.columns"
 REBUFFERS = "      rebuffer_events_7d: {"

@@ -19,7 +19,7 @@ def test_the_open_data_contract_is_valid_and_whole() -> None:
     assert columns["months_active"].logicalTypeOptions == {"minimum": 0, "maximum": 1200}
     content = yaml.safe_load(odcs(STREAMFLOW))
     services = next(p for p in content["customProperties"] if p["property"] == "featureServices")
-    assert services["value"] == ["churn_baseline_v1", "churn_rich_v1"]
+    assert services["value"] == [each.versioned_name for each in STREAMFLOW.services]
 
 
 def test_the_table_shows_every_column() -> None:
