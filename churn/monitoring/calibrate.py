@@ -28,7 +28,7 @@ from churn.promotion.registry import MlflowRegistry, Registry
 from churn.promotion.release import Release
 from churn.scoring.scores import active_users, features_of
 from churn.settings import get_settings
-from churn.training.dataset import read_training_set, training_set_path
+from churn.training.dataset import read_training_set, training_set_path, with_every_feature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,6 +146,7 @@ def _of_scores(months: Sequence[Month], registry: Registry) -> Iterator[Seen]:
             continue
         rows = read_training_set(release.month).rows
         held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
+        held = with_every_feature(held)
         before = pd.DataFrame({SCORE: registry.probabilities(release, held)})
         for month in months:
             if 0 < month - release.month <= OLDEST:

@@ -30,7 +30,7 @@ from churn.promotion.registry import MlflowRegistry, Registry
 from churn.promotion.release import Release
 from churn.scoring.scores import features_of, scored_from
 from churn.settings import get_settings
-from churn.training.dataset import read_training_set, training_set_path
+from churn.training.dataset import read_training_set, training_set_path, with_every_feature
 
 _SCORES = pa.schema(
     [("user_id", pa.string()), ("probability", pa.float64()), ("is_action", pa.bool_())]
@@ -190,7 +190,7 @@ def _training_window(release: Release, registry: Registry) -> Window:
 
     rows = read_training_set(release.month).rows
     held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
-    scores = pd.Series(registry.probabilities(release, held))
+    scores = pd.Series(registry.probabilities(release, with_every_feature(held)))
     columns = set(rows.column_names)
     names = [name for view in VIEWS for name in view.feature_names if name in columns]
     return Window(release.month, rows.select(names).to_pandas(), scores)
