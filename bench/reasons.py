@@ -3,7 +3,6 @@
 import dataclasses
 import pickle
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,35 +15,30 @@ from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.features import DEFAULT_SERVICE
-from churn.model.calibration import Calibration
 from churn.model.encode import model_frame, onnx_inputs
 from churn.model.explainer import Explainer, explainer_of
-from churn.model.kinds import BOOSTING, FOREST, KINDS
-from churn.settings import get_settings
+from churn.model.kinds import BOOSTING, KINDS, SHALLOW_FOREST
 
 SHAP = "shap TreeExplainer"
 PER = 10_000  # users: what the seconds are for
 LISTED = 50_000  # users of an action list: what a goal is for
 USERS, FULL_USERS = 10_000, LISTED
-FOREST_USERS, FULL_FOREST_USERS = 200, 1_000  # every leaf of every tree adds to every user
-PEER_USERS = {BOOSTING.name: LISTED, FOREST.name: 20}  # at most: shap takes long for a forest's
+PEER_USERS = {BOOSTING.name: LISTED, SHALLOW_FOREST.name: 2_000}  # at most
 TOLERANCE = 1e-5
-MULTIPLIED = "one multiplication per edge and point"
 NOTE = (
     "ours names reasons in words, shap gives values only; values compared, feature by feature. open_s: once"
-    " for each version and process. The forest explains fewer users than a list has"
+    " for each version and process"
 )
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    most, of_forest = (FULL_USERS, FULL_FOREST_USERS) if sizes.full else (USERS, FOREST_USERS)
-    users = {kind.name: min(of_forest if kind is FOREST else most, sizes.users) for kind in KINDS}
+    users = min(FULL_USERS if sizes.full else USERS, sizes.users)
     with world.state("reasons") as settings:
         folder = settings.home / "models"
         with Worker() as worker:
             say(f"fitting on {sizes.base_users:,} users")
-            worker.run(prepare, folder, sizes.base_users, max(users.values()), sizes.seed)
-        return [_row(kind, folder, users[kind], sizes, say) for kind in users]
+            worker.run(prepare, folder, sizes.base_users, users, sizes.seed)
+        return [_row(kind.name, folder, users, sizes, say) for kind in KINDS]
 
 
 def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
@@ -63,7 +57,6 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
             if not differences.max() <= TOLERANCE:
                 raise AssertionError(f"{kind}: the values are {differences.max():g} apart")
             peak_mb[SHAP] = peer.peak_mb()
-        limit = {} if kind != FOREST.name else {MULTIPLIED: ours.run(multiply) * PER}
     seconds = {
         way: Spread.of([run.seconds * PER / run.users for run in runs])
         for way, runs in found.items()
@@ -77,7 +70,6 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
         more={"open_s": Spread.of([run.opened for run in found["ours"]])},
         peak_mb=peak_mb,
         goals=_goals(seconds),
-        limit=limit,
         note=NOTE,
     )
 
@@ -105,16 +97,15 @@ _opened: dict[str, Any] = {}  # what a worker holds between its runs
 
 def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
     """Write each kind's explainer and pipeline, and users to explain."""
-    from churn.model.baseline import fit_baseline
+    from churn.model.rows import prepare as prepared
 
     folder.mkdir(parents=True, exist_ok=True)
     model_frame(labelled_users(users, seed + 1), DEFAULT_SERVICE).to_parquet(
         folder / "users.parquet"
     )
-    baseline = fit_baseline(labelled_users(fit_on, seed), DEFAULT_SERVICE)
-    baseline = dataclasses.replace(baseline, calibration=Calibration(1.0, 0.0))
+    rows = prepared(labelled_users(fit_on, seed), DEFAULT_SERVICE)
     for kind in KINDS:
-        each = baseline if kind is FOREST else fit_uncalibrated(kind, baseline.data)
+        each = fit_uncalibrated(kind, rows)
         (folder / f"{kind.name}.npz").write_bytes(explainer_of(each).write())
         (folder / f"{kind.name}.pickle").write_bytes(pickle.dumps(each.pipeline))
 
@@ -152,27 +143,6 @@ def contributions(users: int) -> Any:
     return found.values  # noqa: PD011  (of our own class)
 
 
-def multiply() -> float:
-    """Return the seconds per user of one multiplication for each edge and point, nothing fetched or added."""
-    from churn.scoring.quadrature_kernels import POINTS
-
-    trees = Explainer.read(_opened["stored"]).trees
-    assert trees is not None
-    edges = len(trees.left) - len(trees.roots)
-    threads, block, users = get_settings().n_jobs, 4_096, 20
-    factors = np.full(block, 0.999)  # stays in the nearest cache
-
-    def one_user(_: int) -> None:
-        product = np.empty(block)
-        for _ in range(0, edges * POINTS, block):
-            np.multiply(factors, factors, out=product)
-
-    with ThreadPoolExecutor(threads) as pool:
-        begun = time.perf_counter()
-        list(pool.map(one_user, range(users)))
-        return (time.perf_counter() - begun) / users
-
-
 def open_shap(folder: Path, kind: str, users: int) -> None:
     """Make shap's explainer of the fitted model; not timed."""
     import shap
@@ -208,4 +178,4 @@ def _by_feature(values: Any, pipeline: Any) -> Any:
 def read_users(folder: Path, kind: str, users: int) -> pd.DataFrame:
     """Read users to explain; a forest's are those without unknown values, which shap sends left always."""
     rows = pd.read_parquet(folder / "users.parquet")
-    return (rows.dropna() if kind == FOREST.name else rows).iloc[:users]
+    return (rows.dropna() if kind == SHALLOW_FOREST.name else rows).iloc[:users]

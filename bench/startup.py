@@ -20,7 +20,7 @@ from churn.stack.ports import LOOPBACK, free_port
 
 DEV = "dagster dev, empty project"
 MOST_TIMES = 1.5
-HEAVY = ("mlflow", "feast", "sklearn", "pandas", "matplotlib", "numba", "scipy")
+HEAVY = ("mlflow", "feast", "sklearn", "pandas", "matplotlib", "scipy")
 EMPTY = "import dagster as dg\n\ndefs = dg.Definitions()\n"
 OUTSIDE = ("CHURN_", "POSTGRES_", "MLFLOW_", "DAGSTER_", "PG")  # another stack's; not for this one
 # What is imported, the module that it is set beside, and whether the goal is one of this row.

@@ -51,7 +51,7 @@ class Candidate:
 def candidates(baseline: Fitted) -> list[Candidate]:
     """Judge every kind on the training users of a fitted baseline.
 
-    The baseline is there already, and judged by the trees that did not see a user; other kinds by folds.
+    By folds; were the baseline itself a candidate, by the trees that did not see a user.
     """
     return [
         forest(baseline) if kind is baseline.kind else tuned(kind, baseline.data) for kind in KINDS

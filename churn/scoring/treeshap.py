@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn.model.trees import Trees
+from churn.scoring.deep_trees import DeepTrees
 from churn.scoring.pattern_tables import PatternTables
 
 
@@ -17,9 +18,7 @@ class TreeShap(Protocol):
 
 
 def open_tree_shap(trees: Trees) -> TreeShap:
-    """Open a model: small trees are looked up, deep ones summed over points."""
+    """Open a model: small trees are looked up, deep ones of a release of before summed over points."""
     if PatternTables.fit(trees):
         return PatternTables(trees)
-    from churn.scoring.quadrature import Quadrature  # numba takes a second to load
-
-    return Quadrature(trees)
+    return DeepTrees(trees)

@@ -9,27 +9,30 @@ import pytest
 
 from churn.contract.features import DEFAULT_SERVICE
 from churn.model.baseline import fit_baseline
-from churn.model.candidates import candidates, fit_challenger
+from churn.model.candidates import candidates, fit_challenger, forest
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted
-from churn.model.kinds import KINDS
+from churn.model.kinds import FOREST, KINDS, LOGISTIC
+from churn.model.kinds.forest import Forest
 from churn.model.trees import Trees
 from churn.scoring import pattern_tables
+from churn.scoring.deep_trees import DeepTrees
 from churn.scoring.pattern_tables import PatternTables
-from churn.scoring.quadrature import Quadrature
 from churn.scoring.reasons import Explaining, Reason
 from churn.scoring.treeshap import TreeShap, open_tree_shap
 from tests.model.conftest import small_world
 
-NAMES = [kind.name for kind in KINDS]
+NAMES = [kind.name for kind in (*KINDS, FOREST)]
 COLUMNS = 3
 
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
     baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=15)
-    return {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
+    # The full trees of the baseline, as a challenger of before had them, are explained, too.
+    judged = [*candidates(baseline), forest(baseline)]
+    return {each.kind.name: fit_challenger(each, baseline) for each in judged}
 
 
 def grow(
@@ -93,7 +96,7 @@ def shapley(trees: Trees, row: np.ndarray) -> list[float]:
     return [*found, worth(frozenset())]
 
 
-@pytest.mark.parametrize("opened", [PatternTables, Quadrature])
+@pytest.mark.parametrize("opened", [PatternTables, DeepTrees])
 @pytest.mark.parametrize("seed", range(8))
 def test_tree_contributions_are_shapley_values_by_hand(
     seed: int, opened: Callable[[Trees], TreeShap]
@@ -110,7 +113,10 @@ def test_tree_contributions_are_shapley_values_by_hand(
 
 
 def test_small_trees_are_looked_up_and_deep_ones_are_not(challengers: dict[str, Fitted]) -> None:
-    for kind, way in (("boosting", PatternTables), ("forest", Quadrature)):
+    ways = {kind.name: PatternTables for kind in KINDS if kind is not LOGISTIC} | {
+        "forest": DeepTrees
+    }
+    for kind, way in ways.items():
         trees = explainer_of(challengers[kind]).trees
         assert trees is not None
         assert isinstance(open_tree_shap(trees), way)
@@ -122,9 +128,9 @@ def test_deep_trees_of_many_columns_are_exact() -> None:
     chain = grow(rng, depth=9, columns=9, widest=pattern_tables.MOST_SPLITS)
     rows = rng.normal(size=(45, 9)).astype(np.float32)
     rows[rng.random(rows.shape) < 0.1] = np.nan
-    looked_up, summed = (way(chain).contributions(rows) for way in (PatternTables, Quadrature))
+    looked_up, summed = (way(chain).contributions(rows) for way in (PatternTables, DeepTrees))
     np.testing.assert_allclose(summed, looked_up, atol=1e-12)
-    one_by_one = [Quadrature(chain).contributions(rows[at : at + 1])[0] for at in range(45)]
+    one_by_one = [DeepTrees(chain).contributions(rows[at : at + 1])[0] for at in range(45)]
     np.testing.assert_array_equal(summed, one_by_one)
 
 
@@ -153,7 +159,7 @@ def test_contributions_add_up_to_the_served_score(
     found = explaining.contributions(onnx_inputs(made.holdout, DEFAULT_SERVICE))
     total = found.values.sum(axis=1) + found.base
     assert made.calibration is not None
-    if kind == "forest":
+    if isinstance(made.kind, Forest):  # its score is a share, small trees or full ones
         served = made.pipeline.predict_proba(made.holdout)[:, 1]
     else:
         raw = made.kind.log_odds(made.pipeline, made.holdout)
@@ -219,7 +225,7 @@ def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
         assert explaining.reasons(empty) == explaining.words(empty) == []
 
 
-@pytest.mark.parametrize("opened", [PatternTables, Quadrature])
+@pytest.mark.parametrize("opened", [PatternTables, DeepTrees])
 def test_a_single_leaf_explains_nothing(opened: Callable[[Trees], TreeShap]) -> None:
     leaf = Trees(
         0.0, np.array([0]), np.array([0]), np.array([0.0]), np.array([-1]), np.array([-1]),

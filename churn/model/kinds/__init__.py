@@ -16,6 +16,7 @@ from churn.model.calibration import Floats
 from churn.model.kinds.boosting import Boosting
 from churn.model.kinds.forest import Forest
 from churn.model.kinds.logistic import Logistic
+from churn.model.kinds.shallow_forest import ShallowForest
 from churn.model.rows import Rows
 from churn.model.trees import TreeModel
 
@@ -60,11 +61,14 @@ class Kind(Protocol):
         """Return each feature's share in what a fitted pipeline says, highest first."""
 
 
-FOREST, LOGISTIC, BOOSTING = Forest(), Logistic(), Boosting()
+FOREST = (
+    Forest()
+)  # the baseline's; what is calibrated of it is no candidate, as small trees rank better
+SHALLOW_FOREST, LOGISTIC, BOOSTING = ShallowForest(), Logistic(), Boosting()
 
 # The candidates of a month. The first of equals is chosen.
 KINDS: tuple[Kind, ...] = (
-    FOREST,
+    SHALLOW_FOREST,
     LOGISTIC,
     BOOSTING,
 )
