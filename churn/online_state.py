@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from churn.contract.features import VIEWS
+from churn.contract.tables import USERS
 from churn.database import connect
 from churn.database.online_tables import PRESENT
 from churn.months import Month
@@ -42,12 +43,12 @@ def online_state(month: Month, table: str = PRESENT) -> OnlineState:
         for view in VIEWS
     )
     query = sql.SQL(
-        "SELECT (SELECT count(*) FROM users_snapshots_current AS c"
+        "SELECT (SELECT count(*) FROM {members} AS c"
         "  LEFT JOIN {users} AS u USING (user_id) WHERE c.as_of = %(as_of)s"
         "  AND (u.user_id IS NULL OR u.as_of < %(as_of)s)),"
         " {mixed}, (SELECT count(*) FROM {users} WHERE as_of > %(as_of)s),"
         " (SELECT max(as_of) FROM online.publications)"
-    ).format(users=users, mixed=mixed)
+    ).format(users=users, mixed=mixed, members=sql.Identifier(f"{USERS.snapshot}_current"))
     with connect() as connection:
         row = connection.execute(query, {"as_of": month.as_of}).fetchone()
     assert row is not None  # noqa: S101  (scalar sub-selects always make a row)

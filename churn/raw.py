@@ -157,11 +157,12 @@ def _refuse_strangers(connection: psycopg.Connection, delivery: Delivery) -> Non
     ).fetchall()
     query = sql.SQL(
         "SELECT user_id FROM raw.{} AS r WHERE delivery_id = {} AND NOT EXISTS ("
-        " SELECT 1 FROM raw.users AS u WHERE u.user_id = r.user_id AND u.delivery_id IN ({}))"
+        " SELECT 1 FROM {} AS u WHERE u.user_id = r.user_id AND u.delivery_id IN ({}))"
         ' ORDER BY user_id COLLATE "C"'
     ).format(
         sql.Identifier(delivery.file),
         sql.Literal(delivery.delivery_id),
+        sql.Identifier("raw", USERS.name),
         sql.SQL(", ").join(sql.Literal(row[0]) for row in users or [(None,)]),
     )
     strangers = [row[0] for row in connection.execute(query)]

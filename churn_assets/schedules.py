@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from churn.contract.tables import USERS
 from churn.due import sentences
 from churn.intake import late_months
 from churn.months import Month
@@ -27,7 +28,7 @@ def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
     for month in late:
         context.instance.report_runless_asset_event(
             dg.AssetObservation(
-                "users",
+                USERS.name,
                 partition=month.partition_key,
                 description=f"the drop of {month} is late",
                 metadata={"late": True, "closed_on": str(month.as_of_date)},

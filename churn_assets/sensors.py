@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from churn.contract.tables import USERS
 from churn.deliveries.drops import Stray
 from churn.drops_folder import Look, NotTaken, read_cursor, take_in
 from churn.due import askable, sentences
@@ -66,11 +67,11 @@ def _say(log: logging.Logger, look: Look) -> None:
 
 
 def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
-    """Yield the same for the asset `users`: errors, warnings, and what only waits."""
+    """Yield the same for the asset of who is there: errors, warnings, and what only waits."""
     for drop, not_taken in look.refused.items():
         if not_taken.waits:
             yield dg.AssetObservation(
-                "users",
+                USERS.name,
                 partition=_partition(not_taken.month),
                 description=f"the drop {drop} waits",
                 metadata={"waits": dg.MetadataValue.text(str(not_taken.error))},
@@ -83,7 +84,7 @@ def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservatio
 
 def _refusal(drop: str, not_taken: NotTaken) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("users"),
+        asset_key=dg.AssetKey(USERS.name),
         check_name="valid",
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -97,7 +98,7 @@ def _refusal(drop: str, not_taken: NotTaken) -> dg.AssetCheckEvaluation:
 def _passed_over(strays: Sequence[Stray]) -> dg.AssetCheckEvaluation:
     listed = "\n".join(f"- {plain(stray)}" for stray in strays)
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("users"),
+        asset_key=dg.AssetKey(USERS.name),
         check_name="valid",
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,

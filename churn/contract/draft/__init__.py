@@ -1,7 +1,8 @@
 """A first contract, drafted from somebody's exports: what was guessed, and what a person must decide."""
 
-from churn.contract.draft.business import Business, understand
+from churn.contract.draft.business import understand
 from churn.contract.draft.exports import Exports, read_exports
+from churn.contract.draft.sources import Business
 from churn.contract.draft.text import Draft, draft_text
 
 __all__ = ["Business", "Draft", "Exports", "draft_text", "read_exports", "understand"]

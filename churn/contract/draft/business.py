@@ -1,171 +1,34 @@
-"""What the files are to each other: who the customer is, which file holds what of whom, who left.
+"""What the files are to each other: who the customer is, and which file holds what of whom.
 
 A guess is made from values and names alone. Each is said, and each that a person must decide is a decision.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.draft.columns import Marks, Profile, marks_of, profile
+from churn.contract.draft.columns import Profile, marks_of, profile
 from churn.contract.draft.exports import Export, Exports
+from churn.contract.draft.leaving import as_labels, label_of, tells
 from churn.contract.draft.names import contract_name, plain, words
+from churn.contract.draft.sources import (
+    OF_KEYS,
+    PEOPLE,
+    Business,
+    Label,
+    Part,
+    Source,
+    may_refer,
+    refers,
+)
 from churn.errors import ChurnError
 
-Role = Literal["population", "state", "joined", "events", "joined_events", "labels", "apart"]
-
-_PEOPLE = (
-    "user",
-    "customer",
-    "member",
-    "client",
-    "subscriber",
-    "subscription",
-    "account",
-    "contract",
-)
-OF_KEYS = frozenset(
-    {
-        "id",
-        "key",
-        "no",
-        "number",
-        "nr",
-        "code",
-        "uuid",
-        "guid",
-        "msisdn",
-        "customer",
-        "user",
-        *_PEOPLE,
-    }
-)
-_OF_LEAVING = frozenset(
-    {
-        "churn",
-        "churned",
-        "left",
-        "exited",
-        "exit",
-        "attrition",
-        "attrited",
-        "cancelled",
-        "canceled",
-        "gone",
-    }
-)
-_WORDS_OF_LEAVING = frozenset(
-    {
-        "churn",
-        "churned",
-        "cancelled",
-        "canceled",
-        "closed",
-        "terminated",
-        "expired",
-        "left",
-        "gone",
-        "exited",
-    }
-)
-_OF_ENDS = frozenset(
-    {
-        "end",
-        "ended",
-        "cancel",
-        "cancelled",
-        "canceled",
-        "termination",
-        "terminated",
-        "churn",
-        "exit",
-    }
-)
 _LEAST_KEPT = 0.3  # of the keys of a month, the next month's: fewer, and they are of events
-_LEAST_KNOWN = 0.5  # of the values of a column that refers to another file
-
-
-@dataclass(frozen=True)
-class Source:
-    """One kind of file, with what its columns are."""
-
-    export: Export
-    name: str
-    columns: tuple[Profile, ...]
-    marks: Marks
-    notes: tuple[str, ...] = ()
-
-    def column(self, source: str) -> Profile:
-        """Return a column by its name in the file."""
-        return next(column for column in self.columns if column.source == source)
-
-    @property
-    def names(self) -> list[str]:
-        """The columns' names in the file."""
-        return [column.source for column in self.columns]
-
-    def is_unique(self, source: str) -> bool:
-        """Say whether no value of a column stands twice in a month, and none is blank."""
-        return all(
-            source in rows.column_names
-            and pc.count_distinct(rows[source]).as_py() == rows.num_rows
-            and not pc.any(pc.equal(rows[source], "")).as_py()
-            for rows in self.export.months
-        )
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a file is to the customers: its role, and the column of the population that leads to it."""
-
-    source: Source
-    role: Role
-    via: str = ""
-
-
-@dataclass(frozen=True)
-class Label:
-    """How it is known who left; `is_guess` where nothing in the files says it."""
-
-    kind: Literal["file", "absent", "status", "end_date"]
-    source: Source | None = None
-    column: str = ""
-    gone: tuple[str, ...] = ()
-    text: str = ""
-    is_guess: bool = False
-
-
-@dataclass(frozen=True)
-class Business:
-    """Everything that was understood of a folder of exports.
-
-    Args:
-        key: what the customers' key is called in the population's file; empty where no column is one.
-        keys: the other columns that may be it, each with its file.
-        parts: the files, the population first.
-        left_out: the columns that should be no feature, with the reason, by file and name.
-        remarks: what else is to be known of a column, by file and name.
-    """
-
-    exports: Exports
-    key: str
-    keys: tuple[tuple[str, str], ...]
-    parts: tuple[Part, ...]
-    label: Label
-    left_out: dict[tuple[str, str], str]
-    remarks: dict[tuple[str, str], list[str]]
-
-    @property
-    def population(self) -> Source:
-        """The file that says who is there."""
-        return self.parts[0].source
+_MOST_TEXTS = 50  # more different texts are names of something, and no categories
 
 
 def understand(exports: Exports, key: str = "") -> Business:
@@ -188,9 +51,9 @@ def understand(exports: Exports, key: str = "") -> Business:
     others = tuple((s.name, c) for s, c in candidates if (s.name, c) != (population.name, key_name))
     parts = [Part(population, "population")]
     parts += [_part(source, population, key_name) for source in sources if source is not population]
-    label = _label(parts, key_name)
+    label = label_of(parts, key_name)
     if label.kind == "file" and label.source is not None:
-        parts = [_as_labels(part, label, key_name) for part in parts]
+        parts = [as_labels(part, label, key_name) for part in parts]
     left_out = _left_out(parts, label, key_name)
     return Business(
         exports, key_name, others, tuple(parts), label, left_out, _remarks(parts, key_name)
@@ -262,38 +125,14 @@ def _score(source: Source, column: Profile, sources: list[Source], shared: Count
             is_another = other is not source and plain(same) != name
             if same and is_another and not source.is_unique(reference.source):
                 score += 3 * (
-                    other.is_unique(same) and _refers(source, reference.source, other, same)
+                    other.is_unique(same) and refers(source, reference.source, other, same)
                 )
     return score
 
 
 def _rank(source: Source | str) -> int:
     name = source if isinstance(source, str) else source.name
-    return next((rank for rank, word in enumerate(_PEOPLE) if word in name), len(_PEOPLE))
-
-
-def _refers(source: Source, column: str, other: Source, name: str) -> bool:
-    """Say whether the values of a column are mostly among those of another file's column."""
-    if source.column(column).kind not in ("string", "int") or source.column(column).distinct < 2:
-        return False
-    # In the first months of an export, what it refers to may not be there yet.
-    shares = known_shares(source, column, other, name)
-    return may_refer(other.column(name)) and max(shares) >= _LEAST_KNOWN
-
-
-def may_refer(column: Profile) -> bool:
-    """Say whether a column may lead to another file: it is a key by its name, or has many values."""
-    return bool(OF_KEYS & set(words(column.source))) or not column.is_category
-
-
-def known_shares(source: Source, column: str, other: Source, name: str) -> list[float]:
-    """Return, per month looked at, the share of a column's values that another file's column has."""
-    shares = []
-    for mine, theirs in zip(source.export.months, other.export.months, strict=False):
-        if column in mine.column_names and name in theirs.column_names and mine.num_rows:
-            is_known = pc.is_in(mine[column], value_set=theirs[name].combine_chunks())
-            shares.append(float(pc.mean(is_known).as_py()))
-    return shares or [0.0]
+    return next((rank for rank, word in enumerate(PEOPLE) if word in name), len(PEOPLE))
 
 
 def _chosen(
@@ -330,63 +169,12 @@ def _part(source: Source, population: Source, key: str) -> Part:
         leads = next((each for each in population.names if plain(each) == plain(name)), "")
         if not leads or not key or not may_refer(population.column(leads)):
             continue
-        if source.is_unique(name) and _refers(population, leads, source, name):
+        if source.is_unique(name) and refers(population, leads, source, name):
             return Part(source, "joined", name)
         # Not everybody has events, and most events are of somebody.
-        if not source.is_unique(name) and _refers(source, name, population, leads):
+        if not source.is_unique(name) and refers(source, name, population, leads):
             return Part(source, "joined_events", name)
     return Part(source, "apart")
-
-
-def _label(parts: list[Part], key: str) -> Label:
-    """Return how it is known who left, by what the files hold."""
-    keyed = [part for part in parts if part.role in ("population", "state")]
-    for part in keyed:
-        for column in part.source.columns:
-            if column.kind == "bool" and _OF_LEAVING & set(words(column.source)):
-                text = f"{column.source!r} in {part.source.export.files} says who left"
-                return Label("file", part.source, column.source, text=text)
-    missing = _missing(parts[0].source, key)
-    for part in keyed:
-        for column in part.source.columns:
-            label = _label_of_column(part.source, column)
-            if label is not None:
-                return replace(label, text=label.text + (f"; {missing}" if missing else ""))
-    if missing:
-        return Label("absent", text=missing)
-    text = "nothing in the files says who left"
-    return Label("absent", text=text, is_guess=True)
-
-
-def _label_of_column(source: Source, column: Profile) -> Label | None:
-    name = set(words(column.source))
-    if column.kind == "string" and column.is_category and {"status", "state"} & name:
-        gone = tuple(each for each in column.values if set(words(each)) & _WORDS_OF_LEAVING)
-        if gone:
-            text = f"{column.source!r} in {source.export.files} says {' or '.join(gone)}"
-            return Label("status", source, column.source, gone, text)
-    if column.kind == "date" and column.blanks > column.rows * _LEAST_KEPT and _OF_ENDS & name:
-        text = f"{column.source!r} in {source.export.files} says when somebody left"
-        return Label("end_date", source, column.source, text=text)
-    return None
-
-
-def _missing(population: Source, key: str) -> str:
-    """Say how many customers of the first month are missing in the second; nothing where none is."""
-    months = population.export.months
-    if not key or len(months) == 1:
-        return ""
-    first, second = (rows[key] for rows in months[:2])
-    kept = pc.sum(pc.is_in(first, value_set=second.combine_chunks())).as_py() or 0
-    gone = len(first) - kept
-    return f"{gone:,} of the first month's {len(first):,} are missing in the second" if gone else ""
-
-
-def _as_labels(part: Part, label: Label, key: str) -> Part:
-    """Return the file of labels as such, if it holds nothing else."""
-    others = [c for c in part.source.names if c != label.column and plain(c) != plain(key)]
-    is_labels = part.source is label.source and part.role == "state" and not others
-    return Part(part.source, "labels", part.via) if is_labels else part
 
 
 def _left_out(parts: list[Part], label: Label, key: str) -> dict[tuple[str, str], str]:
@@ -402,27 +190,11 @@ def _left_out(parts: list[Part], label: Label, key: str) -> dict[tuple[str, str]
                 reasons[place] = "it leads to another file"
             elif column.kind == "string" and not column.is_category and column.distinct > 50:
                 reasons[place] = f"{column.distinct:,} different texts: a name, not a category"
-            elif label.source is part.source and _tells(part.source, column, label):
+            elif label.source is part.source and tells(part.source, column, label):
                 reasons[place] = (
                     f"it says the same as {label.column!r}: known only when somebody left"
                 )
     return reasons
-
-
-def _tells(source: Source, column: Profile, label: Label) -> bool:
-    """Say whether a column beside the label gives it away."""
-    if label.kind not in ("file", "end_date") or column.source == label.column:
-        return False
-    rows = source.export.rows
-    left = rows[label.column]
-    if label.kind == "end_date":
-        left = pc.not_equal(left, "")
-    blank = pc.equal(rows[column.source], "")
-    by_blank = set(zip(blank.to_pylist(), left.to_pylist(), strict=True))
-    if column.blanks and len(by_blank) == 2 and len({b for b, _ in by_blank}) == 2:
-        return True
-    pairs = set(zip(rows[column.source].to_pylist(), left.to_pylist(), strict=True))
-    return len(pairs) == column.distinct + bool(column.blanks) and column.distinct <= 10
 
 
 def _remarks(parts: list[Part], key: str) -> dict[tuple[str, str], list[str]]:
@@ -470,19 +242,3 @@ def _in_common(part: Part, population: Source, key: str) -> Iterable[tuple[str, 
         ]
         same = sum(a.strip().lower() == b.strip().lower() for a, b in pairs) / max(len(pairs), 1)
         yield name, f"{population.name} has a {twin}, too; they agree for {same:.0%}"
-
-
-def span(source: Source, column: Profile) -> tuple[dt.date, dt.date] | None:
-    """Return the first and the last day of a column of dates in the last month that was looked at."""
-    days = []
-    rows = source.export.months[-1]
-    if column.source not in rows.column_names:
-        return None
-    for text in pc.unique(rows[column.source]).to_pylist():
-        for form in column.formats:
-            try:
-                days.append(dt.datetime.strptime(text.strip(), form).date())
-            except ValueError:
-                continue
-            break
-    return (min(days), max(days)) if days else None

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from churn.contract.draft.business import Source
 from churn.contract.draft.columns import Profile
 from churn.contract.draft.names import unit
+from churn.contract.draft.sources import Source
 from churn.contract.structure import CANONICAL
 
 _LARGEST_INT = 2**31 - 1  # without a max of its own, a whole number is bounded by it

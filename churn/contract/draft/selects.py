@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from churn.contract.draft.business import OF_KEYS, Business, Part, Source
 from churn.contract.draft.columns import Marks, Profile
 from churn.contract.draft.names import plain, words
+from churn.contract.draft.sources import OF_KEYS, Business, Part, Source
 from churn.contract.structure import KEY
 from churn.contract.types import Kind
 

@@ -1,0 +1,137 @@
+"""What was understood of exports: the files, what each is to the customers, and how it is known who left."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow.compute as pc
+
+from churn.contract.draft.columns import Marks, Profile
+from churn.contract.draft.exports import Export, Exports
+from churn.contract.draft.names import words
+
+Role = Literal["population", "state", "joined", "events", "joined_events", "labels", "apart"]
+
+PEOPLE = (
+    "user", "customer", "member", "client", "subscriber", "subscription", "account", "contract"
+)  # fmt: skip
+OF_KEYS = frozenset({"id", "key", "no", "number", "nr", "code", "uuid", "guid", "msisdn", *PEOPLE})
+_LEAST_KNOWN = 0.5  # of the values of a column that refers to another file
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of file, with what its columns are."""
+
+    export: Export
+    name: str
+    columns: tuple[Profile, ...]
+    marks: Marks
+    notes: tuple[str, ...] = ()
+
+    def column(self, source: str) -> Profile:
+        """Return a column by its name in the file."""
+        return next(column for column in self.columns if column.source == source)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names in the file."""
+        return [column.source for column in self.columns]
+
+    def is_unique(self, source: str) -> bool:
+        """Say whether no value of a column stands twice in a month, and none is blank."""
+        return all(
+            source in rows.column_names
+            and pc.count_distinct(rows[source]).as_py() == rows.num_rows
+            and not pc.any(pc.equal(rows[source], "")).as_py()
+            for rows in self.export.months
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a file is to the customers: its role, and the column of the population that leads to it."""
+
+    source: Source
+    role: Role
+    via: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """How it is known who left; `is_guess` where nothing in the files says it."""
+
+    kind: Literal["file", "absent", "status", "end_date"]
+    source: Source | None = None
+    column: str = ""
+    gone: tuple[str, ...] = ()
+    text: str = ""
+    is_guess: bool = False
+
+
+@dataclass(frozen=True)
+class Business:
+    """Everything that was understood of a folder of exports.
+
+    Args:
+        key: what the customers' key is called in the population's file; empty where no column is one.
+        keys: the other columns that may be it, each with its file.
+        parts: the files, the population first.
+        left_out: the columns that should be no feature, with the reason, by file and name.
+        remarks: what else is to be known of a column, by file and name.
+    """
+
+    exports: Exports
+    key: str
+    keys: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
+    label: Label
+    left_out: dict[tuple[str, str], str]
+    remarks: dict[tuple[str, str], list[str]]
+
+    @property
+    def population(self) -> Source:
+        """The file that says who is there."""
+        return self.parts[0].source
+
+
+def refers(source: Source, column: str, other: Source, name: str) -> bool:
+    """Say whether the values of a column are mostly among those of another file's column."""
+    if source.column(column).kind not in ("string", "int") or source.column(column).distinct < 2:
+        return False
+    # In the first months of an export, what it refers to may not be there yet.
+    shares = known_shares(source, column, other, name)
+    return may_refer(other.column(name)) and max(shares) >= _LEAST_KNOWN
+
+
+def may_refer(column: Profile) -> bool:
+    """Say whether a column may lead to another file: it is a key by its name, or has many values."""
+    return bool(OF_KEYS & set(words(column.source))) or not column.is_category
+
+
+def known_shares(source: Source, column: str, other: Source, name: str) -> list[float]:
+    """Return, per month looked at, the share of a column's values that another file's column has."""
+    shares = []
+    for mine, theirs in zip(source.export.months, other.export.months, strict=False):
+        if column in mine.column_names and name in theirs.column_names and mine.num_rows:
+            is_known = pc.is_in(mine[column], value_set=theirs[name].combine_chunks())
+            shares.append(float(pc.mean(is_known).as_py()))
+    return shares or [0.0]
+
+
+def span(source: Source, column: Profile) -> tuple[dt.date, dt.date] | None:
+    """Return the first and the last day of a column of dates in the last month that was looked at."""
+    days = []
+    rows = source.export.months[-1]
+    if column.source not in rows.column_names:
+        return None
+    for text in pc.unique(rows[column.source]).to_pylist():
+        for form in column.formats:
+            try:
+                days.append(dt.datetime.strptime(text.strip(), form).date())
+            except ValueError:
+                continue
+            break
+    return (min(days), max(days)) if days else None
