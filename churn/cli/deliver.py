@@ -153,7 +153,7 @@ def _show(outcomes: Iterable["Outcome"]) -> None:
         for file in outcome.files:
             given = file.delivery
             table.add_row(
-                str(outcome.month), given.file, f"{given.rows:,}", _SAID[file.state],
+                str(given.month), given.file, f"{given.rows:,}", _SAID[file.state],
                 given.known_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
             )  # fmt: skip
     if table.row_count:

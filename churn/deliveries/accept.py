@@ -12,6 +12,7 @@ import pyarrow as pa
 from churn.contract.structure import Contract, Table
 from churn.contract.tables import CONTRACT
 from churn.database import connect, lock
+from churn.deliveries.derived_labels import derive_around
 from churn.deliveries.drops import choose_month
 from churn.deliveries.intake import DropFile, read_drop
 from churn.deliveries.known_at import known_at as known_at_of
@@ -44,7 +45,11 @@ class FileOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a drop that was not refused."""
+    """What became of a drop that was not refused.
+
+    Args:
+        files: its own, and labels of this month and the one before that were derived from it.
+    """
 
     month: Month
     files: tuple[FileOutcome, ...]
@@ -117,7 +122,14 @@ def deliver(
         lock(connection, "churn.deliveries")
         planned = [_plan(connection, file, when, settings) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
-    return Outcome(chosen, tuple(files), drop.oddities)
+        derived = derive_around(connection, chosen, now=now, settings=settings, contract=contract)
+    files += [
+        FileOutcome("corrected" if each.is_correction else "accepted", each.delivery)
+        for each in derived
+        if each.delivery is not None
+    ]
+    waiting = [each.oddity for each in derived if each.oddity is not None]
+    return Outcome(chosen, tuple(files), (*drop.oddities, *waiting))
 
 
 def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:

@@ -7,7 +7,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, USERS
+from churn.contract.tables import CONTRACT, LABELS, PROFILE_TABLES, USERS
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
@@ -70,10 +70,13 @@ def _require(connection: psycopg.Connection, month: Month, cut_offs: CutOffs) ->
     first = _first_known(connection, LABELS.snapshot, month)
     where = f"training set {month}"
     if first is None:
+        drop = f"labels.csv of {month}"
+        if CONTRACT.label.kind != "file":
+            drop = f"the drop of {month.next}, from which they are derived"
         raise ChurnError(
             f"the labels of {month} have not arrived; they mature on {month.matures_at:%Y-%m-%d}",
             where=where,
-            remedy=f"deliver labels.csv of {month}, then materialize {LABELS.snapshot}",
+            remedy=f"deliver {drop}, then materialize {LABELS.snapshot}",
         )
     _require_known(where, month, "labels", first, cut_offs.labels)
     for table in PROFILE_TABLES:

@@ -1,0 +1,196 @@
+"""Labels that no file brings: who was there in a month, and is gone by the next month's data.
+
+They are derived when what they follow from is accepted or corrected, in the same transaction, and are a
+delivery like any other: known when the last of its sources was, kept as a file, corrected by a later version
+where the sources are. So a correction that brings a user back corrects the labels from then on, and no
+training set that exists.
+"""
+
+import csv
+import datetime as dt
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn.contract.structure import LABEL_COLUMN, Contract, LabelRule, Table
+from churn.deliveries.ledger import Delivery, accepted, blocked, mark_unloadable, record
+from churn.deliveries.problems import Oddity, RefusedDrop
+from churn.deliveries.rules import load
+from churn.deliveries.store import keep_content, read_accepted
+from churn.fingerprint import fingerprint
+from churn.months import Month
+from churn.settings import Settings
+
+_TICK = dt.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What became of the labels of one month: a new version, or why there is none."""
+
+    delivery: Delivery | None = None
+    is_correction: bool = False
+    oddity: Oddity | None = None
+
+
+def derive_around(
+    connection: psycopg.Connection,
+    month: Month,
+    *,
+    now: dt.datetime,
+    settings: Settings,
+    contract: Contract,
+) -> list[Derived]:
+    """Derive what a month's delivery may have changed: the labels of the month before it, and its own.
+
+    Args:
+        connection: the transaction of the delivery.
+        month: of the delivery.
+        now: the time of the delivery.
+        settings: the store, and the first month.
+        contract: the rule, and the tables that it reads.
+    """
+    if contract.label.kind == "file":
+        return []
+    derivation = _Derivation(connection, now, settings, contract)
+    months = [month.shift(-1), month]
+    outcomes = [derivation.derive(each) for each in months if each >= settings.first_month]
+    outcomes.append(derivation.waiting(month.shift(-2)))
+    return [each for each in outcomes if each != Derived()]
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    connection: psycopg.Connection
+    now: dt.datetime
+    settings: Settings
+    contract: Contract
+
+    def derive(self, month: Month) -> Derived:
+        """Derive the labels of a month; nothing where they are as before, or their time has not come."""
+        needed = [(month, self.contract.users), (month.next, self.contract.users)]
+        if self.contract.label.kind != "absent":
+            table = self.contract.table_by_name[self.contract.label.table]
+            needed += [(month, table), (month.next, table)]
+        sources = [self._usable(each, table) for each, table in needed]
+        chosen = [source for source in sources if source is not None]
+        if len(chosen) < len(needed):
+            return Derived()
+        try:
+            rows = [read_accepted(each, self.settings, self.contract) for each in chosen]
+        except RefusedDrop as error:
+            what = f"of {month} could not be derived: {error.where or error}"
+            return Derived(oddity=self._oddity(what, chosen[0].rows))
+        content = _labels(month, rows, self.contract.label)
+        return self._deliver(month, content, chosen) if content else Derived()
+
+    def waiting(self, month: Month) -> Derived:
+        """Say that the labels of a month wait for the next one, where later ones are here already."""
+        users = self._usable(month, self.contract.users)
+        if users is None or accepted(month.next, self.contract.users, self.connection):
+            return Derived()
+        what = f"of {month} wait for the drop of {month.next}, which is not here; users without a label"
+        return Derived(oddity=self._oddity(what, users.rows))
+
+    def _oddity(self, what: str, users: int) -> Oddity:
+        return Oddity(self.contract.labels.file, "", what, users, users)
+
+    def _usable(self, month: Month, table: Table) -> Delivery | None:
+        """Return the newest version that may be used; None where there is none."""
+        impossible = blocked(month, table, self.connection)
+        usable = [
+            version
+            for version in accepted(month, table, self.connection)
+            if version.unloadable is None and version.delivery_id not in impossible
+        ]
+        return usable[-1] if usable else None
+
+    def _deliver(self, month: Month, content: bytes, sources: Sequence[Delivery]) -> Derived:
+        table = self.contract.labels
+        reading, problems = load(content, table)
+        if problems or reading.rows is None or reading.by_user is None:
+            raise RefusedDrop(problems, where=f"labels derived for {month}")
+        content_known_by = fingerprint(reading.rows, order=reading.by_user.order)
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = f"{month}/{table.name}/{sha256}.csv"
+        newest = self._usable(month, table)
+        if newest is not None and newest.fingerprint == content_known_by:
+            if newest.stored_path == path:  # written anew where it was lost or altered
+                keep_content(content, self.settings.deliveries / path)
+            return Derived()
+        keep_content(content, self.settings.deliveries / path)
+        row = {
+            "month": month.first_day,
+            "file": table.name,
+            "sha256": sha256,
+            "fingerprint": content_known_by,
+            "rows": reading.rows.num_rows,
+            "accepted_at": self.now,
+            "known_at": self._known_at(month, sources),
+            "stored_path": path,
+        }
+        return Derived(record(self.connection, row), is_correction=newest is not None)
+
+    def _known_at(self, month: Month, sources: Sequence[Delivery]) -> dt.datetime:
+        """Return when the last source was known; versions that follow from what is unused give way."""
+        known = max(month.matures_at, *(source.known_at for source in sources))
+        unused = {
+            version.known_at
+            for source in sources
+            for version in accepted(
+                source.month, self.contract.table_by_name[source.file], self.connection
+            )
+            if version.unloadable is not None
+        }
+        impossible = blocked(month, self.contract.labels, self.connection)
+        for version in accepted(month, self.contract.labels, self.connection):
+            if version.unloadable is not None or version.known_at < known:
+                continue
+            if version.known_at in unused or version.delivery_id in impossible:
+                reason = "it follows from a version that is not used any more"
+                mark_unloadable(self.connection, version.delivery_id, reason)
+            else:  # a source was declared as known before what is derived already
+                known = version.known_at + _TICK
+        return known
+
+
+def _labels(month: Month, rows: Sequence[pa.Table], rule: LabelRule) -> bytes:
+    """Return the labels as a canonical file, sorted; empty where nobody was there.
+
+    Args:
+        month: whose labels they are.
+        rows: the users of the month and of the next one; for other rules than absence also the rule's table
+            in both.
+        rule: what says who is gone. Who is in none of the next month's users is gone by every rule, and who
+            was gone by the month's own data has no label: only those who were there can leave.
+    """
+    ids, next_ids = (table["user_id"].combine_chunks() for table in rows[:2])
+    gone = pc.invert(pc.is_in(ids, value_set=next_ids))
+    if rule.kind != "absent":
+        there = pc.invert(pc.is_in(ids, value_set=_gone(month, rows[2], rule)))
+        gone = pc.or_(gone, pc.is_in(ids, value_set=_gone(month.next, rows[3], rule)))
+        ids, gone = ids.filter(there), gone.filter(there)
+    if not len(ids):
+        return b""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["user_id", LABEL_COLUMN])
+    writer.writerows(sorted(zip(ids.to_pylist(), gone.to_pylist(), strict=True)))
+    return out.getvalue().encode()
+
+
+def _gone(month: Month, rows: pa.Table, rule: LabelRule) -> pa.Array:
+    """Return who is gone at the month's end by a column of its data."""
+    column = rows[rule.column]
+    if rule.kind == "end_date":
+        is_gone = pc.less_equal(column, pa.scalar(month.as_of_date))
+    else:
+        is_bool = pa.types.is_boolean(column.type)
+        text = pc.if_else(column, "True", "False") if is_bool else column.cast(pa.string())
+        is_gone = pc.is_in(text, value_set=pa.array(rule.gone, pa.string()))
+    return rows["user_id"].filter(pc.fill_null(is_gone, False)).combine_chunks()
