@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,27 @@ def test_telecom_from_one_flat_file_to_an_answer(
     assert 0 < told["predict"]["probability"] < 1
     # The seventh row is customer 7.
     assert told["features"]["features"]["call_failure"] == int(rows[6]["Call  Failure"])
+
+
+def test_saas_from_month_folders_to_an_answer(
+    settings: Settings, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two months with some who left: who is missing in the second has left in the first."""
+    names = ("2024-05", "2024-06")
+    monkeypatch.setenv("CHURN_FIRST_MONTH", names[0])
+    drops, keys = tmp_path / "drops", []
+    for name in names:
+        shutil.copytree(exports("saas") / name, drops / name)
+        with (drops / name / "subscriptions.csv").open() as file:
+            keys.append({row["subscription_id"] for row in csv.DictReader(file)})
+    first, second = keys
+    user = min(second)
+    told = walked("saas", drops, user, settings, mlflow_url, tmp_path / "home")
+    assert told["failed"] == {}
+    assert (told["labelled"], told["rows"]) == ([names[0]], [len(first)])
+    assert told["leavers"] == [len(first - second)]
+    assert told["predict"]["status"] == 200
+    assert 0 < told["predict"]["probability"] < 1
+    with (drops / names[1] / "feature_usage.csv").open() as file:
+        events = sum(row["subscription_id"] == user for row in csv.DictReader(file))
+    assert told["features"]["features"]["feature_usage_rows"] == events
