@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from churn.evaluation.inputs import Floats, Labels
 
-# By how much slope and intercept move with the population, as standard deviations; seen on worlds of 30,000
-# users, where the sample says hardly anything (`python -m churn.monitoring.estimate_errors` shows both).
+# By how much slope and intercept move with the population, as standard deviations: chosen from a few
+# releases of the public population. `python -m churn.monitoring.estimate_errors` shows how often the bounds
+# hold with them.
 MOVED_SLOPE, MOVED_INTERCEPT = 0.05, 0.10
 _EDGE = 1e-6  # of a probability: one user whose score is 0 says no more than that
 _STEPS = 50

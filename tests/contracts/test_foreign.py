@@ -4,27 +4,20 @@ The contracts beside this file are what `churn contract init` wrote, with the ed
 """
 
 import csv
-import itertools
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from churn.contract.document import read_contract
 from churn.contract.structure import Contract
 from churn.project import draft_contract
 from churn.settings import Settings
+from tests.contracts.walking import walked
 
 CONTRACTS = Path(__file__).parent
 FOREIGN = Path(__file__).parents[2].parent / "shared" / "data"
 USERS = 400
-_NUMBERS = itertools.count()
 
 
 def exports(name: str) -> Path:
@@ -79,35 +72,6 @@ def test_saas_is_understood() -> None:
     ]  # fmt: skip
 
 
-def walked(
-    name: str, drops: Path, user: str, settings: Settings, mlflow_url: str, home: Path
-) -> dict[str, Any]:
-    """Walk in a process that has the contract."""
-    database = f"foreign{os.getpid()}_{next(_NUMBERS)}"
-    with psycopg.connect(settings.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {database}")
-    environment = {
-        **os.environ,
-        "CHURN_CONTRACT": str(CONTRACTS / f"{name}.yaml"),
-        "CHURN_HOME": str(home),
-        "POSTGRES_DB": database,
-        "MLFLOW_TRACKING_URI": mlflow_url,
-        "MLFLOW_EXPERIMENT": database,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.walk", str(drops), user],
-        cwd=CONTRACTS.parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(told, dict)
-    return told
-
-
 def test_telecom_from_one_flat_file_to_an_answer(
     settings: Settings, mlflow_url: str, tmp_path: Path
 ) -> None:
@@ -116,7 +80,9 @@ def test_telecom_from_one_flat_file_to_an_answer(
     drop = tmp_path / "drops" / "month_000"
     drop.mkdir(parents=True)
     (drop / "customers.csv").write_text("".join(lines[: USERS + 1]))
-    told = walked("telecom", drop.parent, "7", settings, mlflow_url, tmp_path / "home")
+    told = walked(
+        CONTRACTS / "telecom.yaml", drop.parent, "7", settings, mlflow_url, tmp_path / "home"
+    )
     rows = list(csv.DictReader(lines[: USERS + 1]))
     left = sum(row["Churn"] == "1" for row in rows)
     assert told["failed"] == {}
@@ -140,7 +106,7 @@ def test_saas_from_month_folders_to_an_answer(
             keys.append({row["subscription_id"] for row in csv.DictReader(file)})
     first, second = keys
     user = min(second)
-    told = walked("saas", drops, user, settings, mlflow_url, tmp_path / "home")
+    told = walked(CONTRACTS / "saas.yaml", drops, user, settings, mlflow_url, tmp_path / "home")
     assert told["failed"] == {}
     assert (told["labelled"], told["rows"]) == ([names[0]], [len(first)])
     assert told["leavers"] == [len(first - second)]

@@ -54,7 +54,10 @@ def walk(drops: Path, user: str) -> dict[str, Any]:
         "rows": [each.rows.num_rows for each in sets],
         "leavers": [sum(each.rows["churn_label"].to_pylist()) for each in sets],
         "services": [service.versioned_name for service in SERVICE_BY_NAME.values()],
-        "versions": len(versions()),
+        "models": sorted(
+            [tags[name] for name in ("service", "month", "fingerprint", "onnx_sha256")]
+            for tags in (version.tags for version in versions().values())
+        ),
         "predict": {"status": answer.status_code, **answer.json()},
         "features": {"status": features.status_code, **features.json()},
     }

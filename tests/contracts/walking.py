@@ -1,0 +1,44 @@
+"""Starting a walk (walk.py) in a process of its own, on a database of its own."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from churn.settings import Settings
+
+_NUMBERS = itertools.count()
+
+
+def walked(
+    contract: Path | None, drops: Path, user: str, settings: Settings, mlflow_url: str, home: Path
+) -> dict[str, Any]:
+    """Walk in a process that has the contract; without one, StreamFlow's own is in force."""
+    database = f"walk{os.getpid()}_{next(_NUMBERS)}"
+    with psycopg.connect(settings.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {database}")
+    environment = {
+        **os.environ,
+        "CHURN_CONTRACT": str(contract or ""),
+        "CHURN_HOME": str(home),
+        "POSTGRES_DB": database,
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "MLFLOW_EXPERIMENT": database,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.contracts.walk", str(drops), user],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(told, dict)
+    return told
