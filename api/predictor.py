@@ -11,6 +11,7 @@ from api.errors import ApiError, MissingFeaturesError, NotCurrentError, UnknownU
 from api.features import Reader, Reading, UserRow
 from api.schemas import Prediction
 from api.store import StorePart
+from churn.contract.features import VIEW_BY_NAME
 
 
 class Predictor:
@@ -66,8 +67,10 @@ def _refusal(user: UserRow, reading: Reading) -> ApiError | None:
         return UnknownUserError(user.user_id)
     if not reading.is_current(user):
         return NotCurrentError(user.user_id, user.as_of, reading.newest)
-    if user.missing_views:
-        return MissingFeaturesError(user.user_id, user.missing_views, user.as_of)
+    # A table that may be absent says nothing of such a user, in training and scoring as here.
+    missing = [name for name in user.missing_views if not VIEW_BY_NAME[name].table.optional]
+    if missing:
+        return MissingFeaturesError(user.user_id, missing, user.as_of)
     return None
 
 

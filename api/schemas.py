@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api.examples import BATCH, ERROR, EXPLANATION, FEATURES, HEALTH, PREDICTION, USER
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import SERVICE_VERSIONS
 from churn.contract.user_ids import LONGEST, fault_of
 
 BATCH_LIMIT = 1000
@@ -107,7 +107,10 @@ class ExplainRequest(Asked):
 
     user_id: UserId
     top: int = Field(
-        default=3, ge=1, le=len(DEFAULT_SERVICE.features), description="how many reasons"
+        default=3,
+        ge=1,
+        le=max(len(service.features) for service in SERVICE_VERSIONS),
+        description="how many reasons",
     )
 
 

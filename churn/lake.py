@@ -181,9 +181,8 @@ def read_current(view: View, month: Month) -> pa.Table:
         ChurnError: the month of this view is not in the lake.
     """
     path = lake_file(view, month)
-    if (
-        not path.exists() and view.table.optional
-    ):  # the month was closed before there was such a table
+    if not path.exists() and view.may_be_absent:
+        # The month was closed before there was such a table, or such a view of it.
         return schema_of(view).empty_table()
     if not path.exists():
         raise ChurnError(

@@ -3,6 +3,8 @@
 import dagster as dg
 
 from churn.contract.features import VIEWS
+from churn.database import connect
+from churn.database.migrate import refuse_other_tables
 from churn.online import Publication, publish
 from churn.online_state import OnlineState, online_state
 from churn.verification.differences import Differences
@@ -60,6 +62,9 @@ def online_features(step: MonthStep) -> MonthResult:
         outcomes.extend([_whole(publication, states[0]), _parity(publication, compared)])
         refuse_failed(outcomes, [WHOLE, PARITY])
 
+    # A process that was started before a contract was applied would publish by the one of before.
+    with connect() as connection:
+        refuse_other_tables(connection)
     publication = publish(step.month, judge)
     before = states[0].newest or step.month.as_of
     metadata = {

@@ -1,4 +1,4 @@
-"""Group `raw`: the six files of a drop, as delivered, in Postgres."""
+"""Group `raw`: the tables of a drop, as delivered, in Postgres."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Group `snapshots`: the six snapshot tables, every version of every month."""
+"""Group `snapshots`: the snapshot tables, every version of every month."""
 
 import dagster as dg
 

@@ -183,7 +183,7 @@ def _wanted(
         schema=pa.schema([(name, types[name]) for name in names]),
         user=view.projection.join_key_map.get(key, key),
         life_us=view.ttl // dt.timedelta(microseconds=1) if view.ttl else None,
-        may_be_empty=VIEW_BY_NAME[view.name].table.optional,
+        may_be_empty=VIEW_BY_NAME[view.name].may_be_absent,
     )
 
 

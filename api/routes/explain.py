@@ -15,8 +15,8 @@ router = APIRouter(tags=["predict"])
 async def explain(asked: ExplainRequest, request: Request) -> Explanation:
     """Say what moves a user's score most, exactly as the champion counts it.
 
-    `base` and the contributions of all features (`top` 24) add up to `score`. The first answer after a
-    start or a promotion takes a few seconds: the explainer is opened then.
+    `base` and the contributions of all features (`top` as many as the model has) add up to `score`. The
+    first answer after a start or a promotion takes a few seconds: the explainer is opened then.
     """
     parts = parts_of(request)
     champion = parts.champions.champion

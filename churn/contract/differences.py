@@ -54,7 +54,8 @@ def differences(old: Contract, new: Contract) -> tuple[Difference, ...]:
 
 def _of_calendar(old: Contract, new: Contract) -> Iterator[Difference]:
     if old.name != new.name:
-        yield Difference("name", f"{old.name} is {new.name} now", False)
+        remedy = "leave it: models and the experiment are found in MLflow by it"
+        yield Difference("name", f"{old.name} is {new.name} now", True, remedy)
     if old.first_month != new.first_month:
         what = f"the first month was {old.first_month} and is {new.first_month}"
         remedy = "begin anew in another CHURN_HOME: every month would change its number"

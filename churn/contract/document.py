@@ -302,6 +302,9 @@ class _Builder:
 
     def _every_feature_once(self, views: Mapping[str, View], tables: Mapping[str, Table]) -> None:
         seen: dict[str, str] = {}
+        for name in views:
+            if any(name == column.name for table in tables.values() for column in table.values):
+                self._mistake(("views", name), "a column has this name, too; choose another")
         for view in views.values():
             for feature in view.features:
                 if feature.name in seen:

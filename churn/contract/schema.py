@@ -24,7 +24,13 @@ _LARGEST_INT = 2**31 - 1
 # Postgres folds and cuts other names, and Feast joins names with two underscores.
 _NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 _LONGEST_NAME = 48
-_RESERVED = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
+# Our own tables beside the contract's, in schema `raw` and beside the snapshots.
+_OUR_RAW_TABLES = frozenset({"deliveries", "calendar", "judgements", "blocked"})
+_OUR_TABLES = frozenset({"churn_scores", "churn_score_runs", "action_list", "treatments"})
+# Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.
+_RESERVED = frozenset(
+    {KEY, LABEL_COLUMN, "score", "as_of", "known_at", "is_withdrawn", "delivery_id"}
+)
 Name = Annotated[str, Field(pattern=_NAME, max_length=_LONGEST_NAME)]
 
 
@@ -272,6 +278,12 @@ class ContractFile(_Entry):
     def _labels_are_apart(cls, tables: dict[str, TableEntry]) -> dict[str, TableEntry]:
         if LABEL_TABLE in tables:
             raise ValueError(f"{LABEL_TABLE} is declared by `label:`; take it out of tables")
+        snapshots = {name: entry.snapshot or f"{name}_snapshots" for name, entry in tables.items()}
+        ours = {*(_OUR_RAW_TABLES & set(tables)), *(_OUR_TABLES & set(snapshots.values()))}
+        if ours:
+            raise ValueError(f"{min(ours)} is a table of the system's own; choose another name")
+        if len(set(snapshots.values()) | {f"{LABEL_TABLE}_snapshots"}) <= len(snapshots):
+            raise ValueError("two tables have the same snapshot table; give each its own")
         return tables
 
 

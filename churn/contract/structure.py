@@ -183,6 +183,11 @@ class View:
         """The names of its features, in order."""
         return tuple(feature.name for feature in self.features)
 
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether months may have nothing of it: of an optional table, or from before the view was there."""
+        return self.table.optional or all(feature.since > 1 for feature in self.features)
+
     def part(self, names: Collection[str]) -> View:
         """Return the view with those of its features that are named."""
         return replace(self, features=tuple(f for f in self.features if f.name in names))

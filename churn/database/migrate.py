@@ -33,6 +33,7 @@ from churn.database.schema import (
     statements,
 )
 from churn.errors import ChurnError
+from churn.settings import default_contract
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CON
     raise ChurnError(
         "its tables are those of an earlier version of this code, or of another contract",
         where=f"database {connection.info.dbname}",
-        remedy="`churn init` brings them up; nothing is lost by it",
+        remedy="`churn init` brings them up, and nothing is lost by it; a stack that was started before the"
+        " contract was applied works by the one of before: `churn down`, `churn up`",
     )
 
 
@@ -160,7 +162,8 @@ def contract_differences(
 ) -> tuple[Difference, ...]:
     """Return what a contract changes beside the one that was applied last; nothing where none is recorded."""
     if connection.execute("SELECT to_regclass('decisions.contracts')").fetchone() == (None,):
-        return ()
+        # Before contracts were recorded there was StreamFlow's own alone.
+        return differences(default_contract(), contract) if version_of(connection) else ()
     before = applied_contract(connection)
     if before is None or before[0] == contract.fingerprint:
         return ()

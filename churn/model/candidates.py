@@ -49,13 +49,8 @@ class Candidate:
 
 
 def candidates(baseline: Fitted) -> list[Candidate]:
-    """Judge every kind on the training users of a fitted baseline.
-
-    By folds; were the baseline itself a candidate, by the trees that did not see a user.
-    """
-    return [
-        forest(baseline) if kind is baseline.kind else tuned(kind, baseline.data) for kind in KINDS
-    ]
+    """Judge every kind on the training users of a fitted baseline, by folds."""
+    return [tuned(kind, baseline.data) for kind in KINDS]
 
 
 def best(of: Sequence[Candidate]) -> Candidate:

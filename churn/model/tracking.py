@@ -179,7 +179,7 @@ def register(logged: LoggedModel) -> TrackedModel:
         return _tracked(logged.equal, logged, reused=True)
     client = mlflow_client()
     ensure_registered_model(
-        client, REGISTERED_MODEL, "P(churn) of a StreamFlow user within the next month."
+        client, REGISTERED_MODEL, f"P(churn) of a user of {CONTRACT.name} within the next month."
     )
     version = client.create_model_version(
         REGISTERED_MODEL,

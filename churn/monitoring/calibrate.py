@@ -147,7 +147,11 @@ def _of_scores(months: Sequence[Month], registry: Registry) -> Iterator[Seen]:
         rows = read_training_set(release.month).rows
         held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
         held = with_every_feature(held)
-        before = pd.DataFrame({SCORE: registry.probabilities(release, held)})
+        try:
+            before = pd.DataFrame({SCORE: registry.probabilities(release, held)})
+        except ChurnError:
+            # The release was deleted in MLflow: the others say enough.
+            continue
         for month in months:
             if 0 < month - release.month <= OLDEST:
                 after = pd.DataFrame({SCORE: _scores(month, release, registry)})

@@ -6,6 +6,7 @@ from typing import Any
 
 from churn.contract.features import versioned_name
 from churn.contract.model import REGISTERED_MODEL
+from churn.contract.tables import CONTRACT
 from churn.evaluation.bootstrap import MEASURES, intervals
 from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
 from churn.evaluation.segments import SegmentFigures, by_segment
@@ -39,7 +40,7 @@ def _lines(records: Records) -> Iterator[str]:
     yield f"# Release {release.short_id}"
     yield ""
     yield (
-        f"P(a StreamFlow user leaves within the following month). A {release.candidate} on the"
+        f"P(a user of {CONTRACT.name} leaves within the following month). A {release.candidate} on the"
         f" features of `{versioned_name(release.service)}`, in force from {entry.decided_for:%Y-%m-%d}."
     )
     yield from ["", "## What it is", ""]

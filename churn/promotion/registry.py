@@ -128,7 +128,10 @@ def version_of(release: Release) -> "ModelVersion":
 
     client = mlflow_client()
     try:
-        return client.get_model_version(REGISTERED_MODEL, release.version)
+        own = client.get_model_version(REGISTERED_MODEL, release.version)
+        # In another registry the number may be another model's.
+        if own.tags.get("onnx_sha256") == release.onnx_sha256:
+            return own
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

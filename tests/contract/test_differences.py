@@ -25,6 +25,7 @@ CASES = [
     ("{type: int, max: 1200", "{type: int, max: 6000", f"{SUBSCRIPTIONS}.months_active", False, "more"),
     ("signup_date: {type: date", "signup_date: {type: date, source: signed",
      "tables.users.columns.signup_date.source", False, "signed"),
+    ("name: streamflow", "name: acme", "name", True, "MLflow"),
     ("first_month: 2024-01", "first_month: 2023-01", "first_month", True, "2023-01"),
     ("snapshot: users_snapshots", "snapshot: user_history", "tables.users.snapshot", True, "users_snapshots"),
     ("columns: [months_active, monthly_fee,", "columns: [monthly_fee, months_active,",

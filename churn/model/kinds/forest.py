@@ -36,7 +36,7 @@ def new_forest(service: Service, n_estimators: int = N_ESTIMATORS) -> Any:
         class_weight="balanced",
         max_features="sqrt",
         random_state=RANDOM_STATE,
-        oob_score=True,  # judges it among the candidates; the trees are the same
+        oob_score=True,  # judges it in the backtest; the trees are the same
         n_jobs=1,
     )
     return Pipeline([("encode", encode), ("forest", forest)])
