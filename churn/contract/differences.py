@@ -14,6 +14,7 @@ from churn.contract.structure import Column, Contract, Service, Table, View
 
 _Part = TypeVar("_Part")
 _WIDER = {("int", "float")}
+_LARGEST_FLOAT32_INT = 2**24
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,18 @@ def _of_calendar(old: Contract, new: Contract) -> Iterator[Difference]:
         what = f"who is there was said by {old.population}, and is by {new.population}"
         yield Difference("population", what, True, "begin anew in another CHURN_HOME")
     if old.label != new.label:
-        what = "labels come from elsewhere; those that are there stay as they are"
-        remedy = (
-            "see that both mean the same leaving, or models before and after are not comparable"
-        )
-        yield Difference("label", what, False, remedy)
+        what = "labels come from elsewhere, and those that are there would be derived anew"
+        remedy = "begin anew in another CHURN_HOME: it is another label"
+        yield Difference("label", what, True, remedy)
+    if (old.tenure, old.customer_value) != (new.tenure, new.customer_value):
+        what = "models and lists to come are judged by another measure"
+        yield Difference("tenure, customer_value", what, False)
+    if {f.name: f for f in old.source_files} != {f.name: f for f in new.source_files}:
+        what = "files that selects read are others, or written otherwise; stored drops are read so, too"
+        yield Difference("files", what, False, "hold a drop against it: `churn contract check DIR`")
+    if (old.default_service, old.baseline_service) != (new.default_service, new.baseline_service):
+        what = "models to come are fitted on another feature service"
+        yield Difference("default_service, baseline_service", what, False)
 
 
 def _by_name(
@@ -110,9 +118,16 @@ def _of_table(where: str, old: Table, new: Table) -> Iterator[Difference]:
     if old.snapshot != new.snapshot:
         what = f"its snapshots were {old.snapshot} and would be {new.snapshot}, which is empty"
         yield Difference(f"{where}.snapshot", what, True, f"leave it {old.snapshot}")
-    if (old.files, old.select, old.dialect) != (new.files, new.select, new.dialect):
-        what = "its file is read in another way; what was accepted is kept as it was read"
+    if old.dialect != new.dialect and old.select is None:
+        what = "its file is written otherwise; stored drops, too, would be read so"
+        remedy = "leave it; a file that is written otherwise is a table or a `files:` entry of another name"
+        yield Difference(f"{where}.dialect", what, True, remedy)
+    elif (old.files, old.select, old.dialect) != (new.files, new.select, new.dialect):
+        what = "it is read in another way; stored drops, too, whenever their month is made again"
         yield Difference(where, what, False, "hold a drop against it: `churn contract check DIR`")
+    if old.columns[0].source_name != new.columns[0].source_name:
+        what = f"the key was {old.columns[0].source_name} and is {new.columns[0].source_name}"
+        yield Difference(f"{where}.key", what, True, "leave it: stored drops could not be read")
     if old.optional and not new.optional:
         yield Difference(f"{where}.optional", "a drop without it is refused from now on", False)
     yield from _by_name(
@@ -144,11 +159,13 @@ def _column_is_gone(where: str, column: Column) -> Difference:
 
 def _of_column(where: str, old: Column, new: Column) -> Iterator[Difference]:
     if old.kind != new.kind:
-        wider = (old.kind, new.kind) in _WIDER
+        wider = (old.kind, new.kind) in _WIDER and not _is_rounded(old, new)
         what = f"the type was {old.kind} and is {new.kind}"
-        remedy = (
-            "" if wider else "declare a new column for the new type, and keep this one optional"
-        )
+        remedy = "declare a new column for the new type, and keep this one optional"
+        if _is_rounded(old, new):
+            remedy = "say exact: true, or whole numbers beyond 16,777,216 are served rounded"
+        elif wider:
+            remedy = ""
         yield Difference(f"{where}.type", what, not wider, remedy)
     if old.is_exact != new.is_exact:
         what = "it keeps its cents now" if new.is_exact else "its cents would be lost"
@@ -157,13 +174,22 @@ def _of_column(where: str, old: Column, new: Column) -> Iterator[Difference]:
         )
     if old.source_name != new.source_name:
         what = f"the file calls it {new.source_name} now, and {old.source_name} before"
-        yield Difference(f"{where}.source", what, False)
+        is_known = old.source_name in (new.source_name, *new.earlier_sources, new.name)
+        both = f"source: [{new.source_name}, {old.source_name}]"
+        remedy = "" if is_known else f"say {both}, or stored drops could not be read"
+        yield Difference(f"{where}.source", what, not is_known, remedy)
     if old.since != new.since:
         what = f"it was a feature since {_version(old.since)}, and is since {_version(new.since)}"
         is_added = old.since is None and (new.since or 0) > 1
         remedy = "" if is_added else "a version does not change: make a column of another name"
         yield Difference(f"{where}.since", what, not is_added, remedy)
     yield from _of_bounds(where, old, new)
+
+
+def _is_rounded(old: Column, new: Column) -> bool:
+    """Say whether a whole number that is a feature would be served in too few digits."""
+    is_wide = old.maximum is None or old.maximum > _LARGEST_FLOAT32_INT
+    return new.kind == "float" and new.since is not None and not new.is_exact and is_wide
 
 
 def _version(since: int | None) -> str:

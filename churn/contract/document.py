@@ -105,7 +105,7 @@ def _parse(text: str, source: str) -> tuple[Any, dict[Path, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _refusal(source, [f"line {line}: it is no YAML: {error.problem}"]) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _refusal(source, [f"it is no YAML: {error}"]) from None
     if not isinstance(data, dict):
         raise _refusal(source, ["line 1: a contract is a mapping, as in `name: streamflow`"])
@@ -221,7 +221,12 @@ class _Builder:
         if entry is None:
             return self.file.dialect.dialect()
         own = entry.model_dump(exclude_unset=True)
-        return DialectEntry(**{**self.file.dialect.model_dump(), **own}).dialect()
+        try:
+            return DialectEntry(**{**self.file.dialect.model_dump(), **own}).dialect()
+        except ValidationError as error:
+            words = error.errors()[0]["msg"].removeprefix("Value error, ")
+            self._mistake(("dialect",), f"together with that of one file: {words}")
+            return CANONICAL
 
     def _key(self, source: str, select: str | None) -> Column:
         source = source or (KEY if select else self.file.key.source)
@@ -263,7 +268,6 @@ class _Builder:
             files=entry.files,
             dialect=CANONICAL if is_derived else self._dialect(entry.dialect),
             select=entry.select,
-            optional=True,
         )
 
     def _columns_differ(self, tables: Mapping[str, Table]) -> None:
@@ -360,8 +364,20 @@ class _Builder:
         if file.label.from_ in ("status", "end_date"):
             where: Path = ("label", "table")
             if self._leads(file.label.table, tables, where, "table"):
-                known = [column.name for column in tables[file.label.table].values]
-                self._leads(file.label.column, known, ("label", "column"), "column")
+                self._label_column(tables[file.label.table])
+
+    def _label_column(self, table: Table) -> None:
+        """Hold the column that says who is gone against what its rule needs of it."""
+        label, path = self.file.label, ("label", "column")
+        if label.from_ == "end_date":
+            dates = [column.name for column in table.values if column.kind == "date"]
+            self._leads(label.column, dates, path, "column of type date")
+        elif self._leads(label.column, [c.name for c in table.values], path, "column"):
+            column = table.column(label.column)
+            words = ("True", "False") if column.kind == "bool" else column.expected
+            for word in label.gone:
+                if words and word not in words:
+                    self._mistake(("label", "gone"), f"{word!r} is none of {', '.join(words)}")
 
 
 def _until(version: int, views: tuple[View, ...]) -> tuple[View, ...]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -38,6 +40,19 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_A_DAY = dt.datetime(2024, 11, 28)
+
+
+def _require_date_format(pattern: str) -> None:
+    """Raise a ValueError where a format does not say which day it is."""
+    try:
+        says = dt.datetime.strptime(_A_DAY.strftime(pattern), pattern)
+    except (ValueError, re.error) as error:
+        raise ValueError(f"{pattern!r} is no format of a date: {error}") from None
+    if says.date() != _A_DAY.date():
+        raise ValueError(f"{pattern!r} does not say day, month and year; write it as %d.%m.%Y")
+
+
 class DialectEntry(_Entry):
     """How a file writes its values."""
 
@@ -46,12 +61,36 @@ class DialectEntry(_Entry):
     encoding: str = CANONICAL.encoding
     decimal: Literal[".", ","] = "."
     thousands: str = Field("", max_length=1, description="what parts the thousands, as in 1.234,5")
-    true: tuple[str, ...] = Field(CANONICAL.true_words, description="words that mean True")
-    false: tuple[str, ...] = Field(CANONICAL.false_words, description="words that mean False")
+    true: tuple[str, ...] = Field(
+        CANONICAL.true_words, min_length=1, description="words that mean True"
+    )
+    false: tuple[str, ...] = Field(
+        CANONICAL.false_words, min_length=1, description="words that mean False"
+    )
     null: tuple[str, ...] = Field(CANONICAL.null_words, description="words that mean unknown")
     dates: tuple[str, ...] = Field(
-        CANONICAL.date_formats, description="formats of dates as strftime has them, tried in order"
+        CANONICAL.date_formats,
+        min_length=1,
+        description="formats of dates as strftime has them, tried in order",
     )
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"encoding {self.encoding!r} is not known; utf-8 and cp1252 are"
+            ) from None
+        if not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise ValueError(f"delimiter {self.delimiter!r} cannot part values; use , ; | or a tab")
+        if self.thousands == self.decimal:
+            raise ValueError(f"{self.decimal!r} cannot be the mark of both decimals and thousands")
+        if both := set(self.true) & set(self.false):
+            raise ValueError(f"{min(both)!r} cannot mean both true and false")
+        for pattern in self.dates:
+            _require_date_format(pattern)
+        return self
 
     def dialect(self) -> Dialect:
         """Return the object of this entry."""
@@ -72,8 +111,10 @@ class ColumnEntry(_Entry):
     """One column of a table."""
 
     type: Kind
-    source: str = Field(
-        "", description="what it is called in the file; its own name where not given"
+    source: str | tuple[str, ...] = Field(
+        "",
+        description="what it is called in the file, its own name where not given; a list where files of"
+        " before called it otherwise, the newest name first",
     )
     min: float | None = Field(0, description="a smaller number is impossible; null for no bound")
     max: float | None = Field(None, description="a larger number is impossible")
@@ -90,6 +131,8 @@ class ColumnEntry(_Entry):
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
+        if not isinstance(self.source, str) and not self.source:
+            raise ValueError("source is an empty list; write the names, the newest first")
         if self.min is not None and self.max is not None and self.max < self.min:
             raise ValueError(f"max {self.max:g} lies below min {self.min:g}")
         if self.exact and self.type != "float":
@@ -112,7 +155,8 @@ class ColumnEntry(_Entry):
             required=self.required,
             optional=self.optional,
             is_exact=self.exact,
-            source=self.source,
+            source=self.source if isinstance(self.source, str) else self.source[0],
+            earlier_sources=() if isinstance(self.source, str) else self.source[1:],
             description=self.description,
             unit=self.unit,
             example=self.example,
@@ -254,10 +298,14 @@ class ContractFile(_Entry):
     name: Name
     description: str = ""
     first_month: str = Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}$", description="the month of the first drop"
+        pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month of the first drop"
     )
     cadence: Literal["month"] = "month"
-    drop_folder: str = Field("month_{n}", description="{n} stands for 000, {month} for 2024-01")
+    drop_folder: str = Field(
+        "month_{n}",
+        pattern=r"\{(n|month)\}",
+        description="{n} stands for 000, {month} for 2024-01",
+    )
     key: KeyEntry = KeyEntry()
     dialect: DialectEntry = Field(DialectEntry(), description="of every file that gives none")
     files: dict[Name, FileEntry] = {}

@@ -35,6 +35,7 @@ class Column:
         optional: the whole column may be absent from the file.
         is_exact: a number that keeps its cents: float64 wherever it goes.
         source: what it is called in the file.
+        earlier_sources: what it was called in the files of earlier months.
         since: the version of the feature services from which on it is a feature; None where it is none.
         trend: how it moves from month to month: it grows by one a month, or it never falls.
     """
@@ -48,6 +49,7 @@ class Column:
     optional: bool = False
     is_exact: bool = False
     source: str = ""
+    earlier_sources: tuple[str, ...] = ()
     description: str = ""
     unit: str = ""
     example: Any = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from churn.contract.structure import CANONICAL, Contract, Dialect, Table
+from churn.contract.structure import CANONICAL, LABEL_TABLE, Contract, Dialect, Table
 from churn.deliveries.problems import Problem
 from churn.deliveries.reading import Reading, is_compressed
 from churn.deliveries.selects import named, select, tables_read
@@ -107,6 +107,9 @@ class Contents:
         names = tables_read(table)
         if isinstance(names, Problem):
             return Content(None, (names,))
+        if LABEL_TABLE in names and table.name != LABEL_TABLE:
+            what = "the select reads the labels, which are known a month later"
+            return Content(None, (Problem(named(table), what, "leave them out of it"),))
         unknown = sorted(names - set(self._dialects))
         if unknown:
             what = f"the select reads {', '.join(unknown)}, which is no file of the contract"

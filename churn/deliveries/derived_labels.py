@@ -192,5 +192,6 @@ def _gone(month: Month, rows: pa.Table, rule: LabelRule) -> pa.Array:
     else:
         is_bool = pa.types.is_boolean(column.type)
         text = pc.if_else(column, "True", "False") if is_bool else column.cast(pa.string())
-        is_gone = pc.is_in(text, value_set=pa.array(rule.gone, pa.string()))
+        words = pc.utf8_trim_whitespace(text)
+        is_gone = pc.is_in(words, value_set=pa.array(rule.gone, pa.string()))
     return rows["user_id"].filter(pc.fill_null(is_gone, False)).combine_chunks()

@@ -178,12 +178,21 @@ def _read_table(contents: Contents, table: Table, month: Month, found: _Findings
     )
 
 
+def _may_be_absent(table: Table, contract: Contract) -> bool:
+    """Say whether a drop may come without a table: the labels come later than the rest."""
+    return table.optional or table == contract.labels
+
+
 def _missing(files: DropFiles, month: Month, first: Month) -> list[Problem]:
     """Return what is missing of the tables that every drop has, each file once."""
     contract = files.contract
-    optional = [table.file for table in drop_tables(contract) if table.optional]
+    optional = [table.file for table in drop_tables(contract) if _may_be_absent(table, contract)]
     only = f"; only {' and '.join(optional)} may be absent" if optional else ""
-    missing = (files.missing(table) for table in drop_tables(contract) if not table.optional)
+    missing = (
+        files.missing(table)
+        for table in drop_tables(contract)
+        if not _may_be_absent(table, contract)
+    )
     names = dict.fromkeys(itertools.chain.from_iterable(missing))
     return [
         Problem(_file_name(contract, name, month, first), "the file is missing", f"add it{only}")

@@ -32,7 +32,8 @@ _CHANGING = frozenset(
         *("now", "today", "random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid"),
         *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
         *("get_current_time", "get_current_timestamp", "transaction_timestamp"),
-        *("getvariable", "current_setting", "nextval"),
+        *("getvariable", "current_setting", "nextval", "age", "txid_current"),
+        *("pg_postmaster_start_time", "query", "query_table"),
     }
 )
 
@@ -66,6 +67,8 @@ def _tables_read(select: str, file: str) -> frozenset[str] | Problem:
         if changing:
             what = f"the select uses {changing}, which says something else each time"
             return Problem(file, what, "use as_of(), the month's last day, or first_day()")
+        if node.get("sample"):
+            return Problem(file, "the select takes a sample, another one each time", "leave it out")
         if node.get("type") == "BASE_TABLE":
             tables.add(node["table_name"])
     with_names = {

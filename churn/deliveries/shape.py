@@ -138,8 +138,11 @@ def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], 
         problems.append(Problem(file, what, remedy, row=row, column=name))
 
     for column in table.columns:
-        # A file of before its source had another name may still call it by ours.
-        name = next((n for n in map(plain, (column.source_name, column.name)) if n in header), None)
+        # A file of before may call it by an earlier name, or by ours where that is no other column's.
+        others = {plain(each.source_name) for each in table.columns if each is not column}
+        names = (column.source_name, *column.earlier_sources, column.name)
+        called = [plain(column.source_name), *(n for n in map(plain, names) if n not in others)]
+        name = next((each for each in called if each in header), None)
         if name is not None:
             places[column] = header.index(name)
             if header.count(name) > 1:

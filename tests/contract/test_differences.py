@@ -18,7 +18,17 @@ CASES = [
     (REBUFFERS, "      buffer_share: {type: float, optional: true}\n" + REBUFFERS,
      f"{USAGE}.buffer_share", True, "since: 2"),
     (REBUFFERS, "      other_events_7d: {", f"{USAGE}.rebuffer_events_7d", True, "is gone"),
-    ("skips_7d: {type: int", "skips_7d: {type: float", f"{USAGE}.skips_7d.type", False, "int"),
+    ("skips_7d: {type: int", "skips_7d: {type: float", f"{USAGE}.skips_7d.type", True, "exact: true"),
+    ("skips_7d: {type: int", "skips_7d: {exact: true, type: float", f"{USAGE}.skips_7d.type", False, "int"),
+    ("months_active:\n        {type: int", "months_active:\n        {type: float",
+     f"{SUBSCRIPTIONS}.months_active.type", False, "int"),
+    ("signup_date: {type: date", "signup_date: {type: date, source: [signed, signup_date]",
+     "tables.users.columns.signup_date.source", False, "signed"),
+    ("  users:\n    snapshot", "  users:\n    key: Kunde\n    snapshot", "tables.users.key", True, "Kunde"),
+    ("  users:\n    snapshot", "  users:\n    dialect: {decimal: ','}\n    snapshot",
+     "tables.users.dialect", True, "otherwise"),
+    ("baseline_service: churn_baseline", "baseline_service: churn_rich",
+     "default_service, baseline_service", False, "another"),
     ("monthly_fee:\n        {type: float", "monthly_fee:\n        {type: int",
      f"{SUBSCRIPTIONS}.monthly_fee.type", True, "new column"),
     ("{type: int, max: 1200", "{type: int, max: 600", f"{SUBSCRIPTIONS}.months_active", False, "refused"),
@@ -30,7 +40,7 @@ CASES = [
     ("snapshot: users_snapshots", "snapshot: user_history", "tables.users.snapshot", True, "users_snapshots"),
     ("columns: [months_active, monthly_fee,", "columns: [monthly_fee, months_active,",
      "views.subs_profile_fv", True, "order"),
-    ("label: {from: file}", "label: {from: absent}", "label", False, "elsewhere"),
+    ("label: {from: file}", "label: {from: absent}", "label", True, "derived anew"),
 ]  # fmt: skip
 
 

@@ -76,6 +76,18 @@ MISTAKES = [
     ("{type: int, description", "{type: int, max: -1, description", "max -1 lies below min 0"),
     ("name: gym\n", "name: gym\nlabel: {from: status}\n", "from: status needs table and column"),
     ("name: gym\n", "name: [\n", "it is no YAML"),
+    ("name: gym\n", "? [a]\n: b\nname: gym\n", "it is no YAML"),
+    ('delimiter: ";"', 'encoding: klingon', "encoding 'klingon' is not known"),
+    ('delimiter: ";"', 'delimiter: "§"', "cannot part values"),
+    ('delimiter: ";"', 'thousands: ","', "both decimals and thousands"),
+    ('delimiter: ";"', 'true: [ja], false: [ja]', "cannot mean both true and false"),
+    ('delimiter: ";"', 'dates: ["%d.%m"]', "does not say day, month and year"),
+    ('delimiter: ";"', 'dates: ["%d.%m.%d"]', "is no format of a date"),
+    ('"{month}"\nkey', 'exports\nkey', "drop_folder"),
+    ("first_month: 2023-05", "first_month: 2023-13", "line 2, first_month"),
+    ("name: gym\n", "name: gym\nlabel: {from: end_date, table: members, column: city}\n", "type date"),
+    ("  visits:\n    select", "  deliveries:\n    select", "deliveries is a table of the system's own"),
+    ("      city:", "      score:", "score is a name of the system's own"),
 ]  # fmt: skip
 
 

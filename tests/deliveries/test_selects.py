@@ -68,6 +68,10 @@ def test_what_a_select_reads(sql: str, reads: set[str]) -> None:
         ),
         ("SELECT current_date FROM events", "the select uses current_date, which"),
         ("SELECT now() - INTERVAL 1 DAY", "the select uses now, which"),
+        ("SELECT age(DATE '2020-01-01') FROM events", "the select uses age, which"),
+        ("FROM query('SELECT random() FROM events')", "the select uses query, which"),
+        ("SELECT * FROM events USING SAMPLE 50%", "the select takes a sample"),
+        ("SELECT * FROM events TABLESAMPLE reservoir(2)", "the select takes a sample"),
     ],
 )
 def test_what_is_no_select(sql: str, what: str) -> None:

@@ -203,6 +203,21 @@ def parquet(**columns: pa.Array) -> bytes:
     return out.getvalue()
 
 
+def test_a_column_is_never_read_for_another_one() -> None:
+    amount = Column("amount", "int", source="Amount EUR", optional=True)
+    total = Column("total", "int", source="Amount")
+    table = Table("sums", "sums_snapshots", (USERS.columns[0], amount, total))
+    assert shape(b"user_id,Amount\na,7\n", table, "sums").content == b"user_id,total\na,7\n"
+
+
+def test_files_of_before_call_a_column_by_its_earlier_name() -> None:
+    price = Column("price", "float", source="Preis", earlier_sources=("Betrag",))
+    table = Table("prices", "prices_snapshots", (USERS.columns[0], price))
+    for name in ("Preis", "Betrag"):
+        shaped = shape(f"user_id,{name}\na,7.5\n".encode(), table, "prices")
+        assert shaped.content == b"user_id,price\na,7.5\n"
+
+
 def test_a_parquet_file_of_other_types() -> None:
     table = replace(USAGE, dialect=Dialect(format="parquet", decimal=",", true_words=("1",)))
     content = parquet(

@@ -13,7 +13,7 @@ _TABLE = """
 """
 _REPLACED = [
     ("      rebuffer_events_7d: {", f"{_COLUMN}      rebuffer_events_7d: {{"),
-    ("skips_7d: {type: int", "skips_7d: {type: float"),
+    ("skips_7d: {type: int", "skips_7d: {exact: true, type: float"),
     ("\n# A view holds", f"{_TABLE}\n# A view holds"),
     ("  users_profile_fv:", "  devices_fv: {table: devices}\n  users_profile_fv:"),
 ]

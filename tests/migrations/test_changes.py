@@ -19,7 +19,7 @@ def test_what_a_grown_contract_adds() -> None:
         " there",
         "column stalled_share_30d of table usage_agg_30d is new",
         "table devices is new",
-        "feature skips_7d of view usage_agg_30d_fv becomes real, served as bigint so far",
+        "feature skips_7d of view usage_agg_30d_fv becomes double precision, served as bigint so far",
         "feature stalled_share_30d of view usage_agg_30d_fv is new",
         "feature view devices_fv is new",
         "feature smart_tvs of view devices_fv is new",
@@ -35,7 +35,7 @@ def test_what_it_added_cannot_be_taken_back() -> None:
         "column stalled_share_30d of table usage_agg_30d is gone",
         "table devices is gone",
         "table devices_snapshots is gone",
-        "feature skips_7d of view usage_agg_30d_fv becomes bigint, served as real so far",
+        "feature skips_7d of view usage_agg_30d_fv becomes bigint, served as double precision so far",
         "devices_fv is no feature view or feature any more",
     ]
     assert all(change.remedy for change in breaking)
