@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from churn.contract.structure import LABEL_COLUMN, Contract, LabelRule, Table
 from churn.deliveries.ledger import Delivery, accepted, blocked, mark_unloadable, record
 from churn.deliveries.problems import Oddity, RefusedDrop
-from churn.deliveries.rules import load
 from churn.deliveries.store import keep_content, read_accepted
 from churn.fingerprint import fingerprint
 from churn.months import Month
@@ -111,6 +110,8 @@ class _Derivation:
         return usable[-1] if usable else None
 
     def _deliver(self, month: Month, content: bytes, sources: Sequence[Delivery]) -> Derived:
+        from churn.deliveries.rules import load  # brings pandas and pandera
+
         table = self.contract.labels
         reading, problems = load(content, table)
         if problems or reading.rows is None or reading.by_user is None:

@@ -57,6 +57,8 @@ def walk(drops: Path, user: str) -> dict[str, Any]:
         "models": sorted(
             [tags[name] for name in ("service", "month", "fingerprint", "onnx_sha256")]
             for tags in (version.tags for version in versions().values())
+            # Others register in the same MLflow.
+            if tags.get("fingerprint") in {each.fingerprint for each in sets}
         ),
         "predict": {"status": answer.status_code, **answer.json()},
         "features": {"status": features.status_code, **features.json()},
