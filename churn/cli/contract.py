@@ -164,7 +164,7 @@ def apply(
         _tell(every, where="the contract in force")
         if not dry_run:
             initialise(("streamflow",))
-            err().print("applied")
+            err().print("applied; a stack that is up works by it after `churn down` and `churn up`")
 
 
 def _tell(every: tuple[Difference, ...], where: str) -> None:
@@ -184,7 +184,7 @@ def _tell(every: tuple[Difference, ...], where: str) -> None:
         raise ChurnError(
             f"{breaking} of {len(every)} differences break a system with data",
             where=where,
-            remedy="follow the arrows above; what only adds is applied by `churn contract apply`",
+            remedy="follow the arrows above; the rest is applied by `churn contract apply`",
         )
 
 
@@ -234,11 +234,11 @@ def calibrate(
 
     left_out = [Month.parse(each) for each in without or ()]
     with running("postgres", "mlflow"):
-        found = own_months.calibrate(without=left_out)
-    months = ", ".join(map(str, found.months))
-    out().print(f"{len(found.turnover)} columns calibrated on {months}", soft_wrap=True)
-    if found.uncalibrated:
-        names = ", ".join(found.uncalibrated)
+        turnover = own_months.calibrate(without=left_out)
+    months = ", ".join(map(str, turnover.months))
+    out().print(f"{len(turnover.turnover)} columns calibrated on {months}", soft_wrap=True)
+    if turnover.uncalibrated:
+        names = ", ".join(turnover.uncalibrated)
         out().print(f"seen in too few months, as before: {names}", soft_wrap=True)
 
 

@@ -50,8 +50,13 @@ def init(
             "is there already", where=str(to), remedy="give another --out, or --overwrite"
         )
     exports, draft, contract = draft_contract(folder, key)
-    with as_the_person_has_it():
-        to.write_text(draft.text, encoding="utf-8")
+    try:
+        with as_the_person_has_it():
+            to.write_text(draft.text, encoding="utf-8")
+    except OSError as error:
+        remedy = "give --out a file in a folder that is there"
+        what = f"the draft cannot be written: {error.strerror}"
+        raise ChurnError(what, where=str(to), remedy=remedy) from error
     tables = ", ".join(table.name for table in contract.tables[:-1])
     out().print(f"{to}: {len(contract.tables) - 1} tables ({tables})", markup=False, soft_wrap=True)
     show_draft(exports, draft)

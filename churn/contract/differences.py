@@ -1,7 +1,7 @@
-"""What differs between two contracts: what adds to a system with data, what breaks it, and what to do.
+"""What differs between two contracts: what may be applied to a system with data, what breaks it, what to do.
 
-Additive is what leaves every accepted drop, every training set and every release as it was. Everything
-else breaks: it would lose data, or give another meaning to what is kept.
+What breaks would lose data, or give another meaning to what is kept, and is refused. Everything else may be
+applied to a system with data: what is new is added, and what holds from now on is said.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Difference:
 
     def __str__(self) -> str:
         """One line, and the remedy on another."""
-        kind = "breaks" if self.is_breaking else "adds"
-        return f"{kind}  {self.where}: {self.what}" + (
+        kind = "breaks " if self.is_breaking else "changes"
+        return f"{kind} {self.where}: {self.what}" + (
             f"\n  -> {self.remedy}" if self.remedy else ""
         )
 

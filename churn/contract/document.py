@@ -21,7 +21,7 @@ from churn.contract.schema import (
     ServiceEntry,
     TableEntry,
     ViewEntry,
-)  # fmt: skip
+)
 from churn.contract.structure import (
     CANONICAL,
     KEY,

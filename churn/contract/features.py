@@ -97,7 +97,7 @@ def versioned_name(recorded: str) -> str:
 
 
 def _split(recorded: str) -> tuple[str, int]:
-    found = _VERSIONED.fullmatch(recorded)
-    if found is None or recorded in SERVICE_BY_NAME:
+    match = _VERSIONED.fullmatch(recorded)
+    if match is None or recorded in SERVICE_BY_NAME:
         return recorded, 1
-    return found[1], int(found[2])
+    return match[1], int(match[2])

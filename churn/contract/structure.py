@@ -24,6 +24,11 @@ LABEL_COLUMN = "churn_label"
 Trend = Literal["counts_months", "never_falls"]
 
 
+def plain(name: str) -> str:
+    """Return a name in a file such that case and the width of blanks say nothing."""
+    return " ".join(name.split()).lower()
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its type, the bounds beyond which a value is impossible, the values expected.

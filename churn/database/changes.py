@@ -65,15 +65,15 @@ class Change:
 
 def columns_of(declared: Contract) -> Columns:
     """Return the columns that the tables of a contract have, as a database would."""
-    found: dict[str, Mapping[str, str]] = {}
+    columns: dict[str, Mapping[str, str]] = {}
     for table in declared.tables:
         values = {column.name: COLUMN_TYPES[column.kind].sql for column in table.values}
-        found[f"raw.{table.name}"] = _OF_RAW | values
-        found[table.snapshot] = _OF_SNAPSHOT | values
-    found[ONLINE] = _OF_ONLINE | {
+        columns[f"raw.{table.name}"] = _OF_RAW | values
+        columns[table.snapshot] = _OF_SNAPSHOT | values
+    columns[ONLINE] = _OF_ONLINE | {
         name: sql_type for view in declared.views for name, sql_type in _online(view).items()
     }
-    return found
+    return columns
 
 
 def changes(declared: Contract, present: Columns) -> tuple[Change, ...]:

@@ -193,7 +193,7 @@ def _refuse(lines: Sequence[str], database: str) -> None:
 
 def present_columns(connection: psycopg.Connection) -> Columns:
     """Return the columns of the contract's tables as the database has them."""
-    found: dict[str, dict[str, str]] = {}
+    columns_by_relation: dict[str, dict[str, str]] = {}
     rows = connection.execute(
         "SELECT CASE n.nspname WHEN 'raw' THEN 'raw.' ELSE '' END || c.relname, a.attname,"
         " format_type(a.atttypid, a.atttypmod) FROM pg_class AS c"
@@ -205,8 +205,8 @@ def present_columns(connection: psycopg.Connection) -> Columns:
         " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1"
     )
     for relation, column, sql_type in rows:
-        found.setdefault(relation, {})[column] = sql_type
-    return found
+        columns_by_relation.setdefault(relation, {})[column] = sql_type
+    return columns_by_relation
 
 
 def applied_contract(connection: psycopg.Connection) -> tuple[str, str] | None:

@@ -102,39 +102,39 @@ def read_drop(
             where=str(folder),
             remedy=f"expected: {expected_files(contract)}",
         )
-    found = _Findings(contract)
+    findings = _Findings(contract)
     labels, users = contract.labels, contract.users
     present = files.tables
     if present == [labels]:
         ids = known_users()
-        found.users = None if ids is None else Users(ids)
-        found.are_users_accepted = True
+        findings.users = None if ids is None else Users(ids)
+        findings.are_users_accepted = True
         if ids is None:
             what = f"no {users.file} of {month} has been accepted, which labels alone need"
             remedy = "deliver the whole drop"
-            found.problems.append(Problem(labels.file, what, remedy, depends_on="deliveries"))
+            findings.problems.append(Problem(labels.file, what, remedy, depends_on="deliveries"))
     else:
-        found.problems += _missing(files, month, first)
+        findings.problems += _missing(files, month, first)
     twice = {name: paths for name, paths in files.by_name.items() if len(paths) > 1}
     for name, paths in twice.items():
         names = " and ".join(shown_name(path.name) for path in paths)
         file = _file_name(contract, name, month, first)
         what = f"lies here more than once, as {names}"
-        found.problems.append(Problem(file, what, "keep the right one of them"))
+        findings.problems.append(Problem(file, what, "keep the right one of them"))
     ones = {name: paths[0] for name, paths in files.by_name.items() if name not in twice}
     contents = Contents(contract, month, ones)
     for table in present:
         if twice and table.select is not None:
             continue  # it may read what lies here twice
         if table.name not in twice:
-            _read_table(contents, table, month, found)
-    if found.problems or found.strangers:
-        raise RefusedDrop([*found.problems, *found.strangers], where=f"{folder} ({month})")
+            _read_table(contents, table, month, findings)
+    if findings.problems or findings.strangers:
+        raise RefusedDrop([*findings.problems, *findings.strangers], where=f"{folder} ({month})")
     strange = [
         Oddity(shown_name(path.name), "", "not a file of a drop: not read", 1, 1)
         for path in strange_files(files, folder, first)
     ]
-    return Drop(tuple(found.files), (*found.oddities, *strange))
+    return Drop(tuple(findings.files), (*findings.oddities, *strange))
 
 
 def _read_table(contents: Contents, table: Table, month: Month, found: _Findings) -> None:

@@ -43,8 +43,8 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
     try:
         rows = _run(request, tables)
     except (duckdb.Error, pa.ArrowException, MemoryError, ValueError) as error:
-        said = "it needs more memory than it may have" if _is_memory(error) else str(error)
-        target.write(json.dumps(said).encode() + b"\n")
+        reason = "it needs more memory than it may have" if _is_memory(error) else str(error)
+        target.write(json.dumps(reason).encode() + b"\n")
         return
     target.write(b"null\n")
     with pa.ipc.new_stream(target, rows.schema) as stream:

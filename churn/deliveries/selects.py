@@ -163,15 +163,15 @@ def _loaded(texts: Texts, dialect: Dialect) -> pa.Table | str:
 
 def _ask(request: Mapping[str, Any], tables: list[pa.Table], seconds: float) -> pa.Table | str:
     """Run the request in a process of its own; return its rows, or what it said."""
-    said = pa.BufferOutputStream()
-    said.write(json.dumps(request).encode() + b"\n")
+    answer = pa.BufferOutputStream()
+    answer.write(json.dumps(request).encode() + b"\n")
     for table in tables:
-        with pa.ipc.new_stream(said, table.schema) as stream:
+        with pa.ipc.new_stream(answer, table.schema) as stream:
             stream.write_table(table)
     try:
         process = subprocess.run(
             [sys.executable, "-I", str(_PROGRAM)],
-            input=said.getvalue(),
+            input=answer.getvalue(),
             capture_output=True,
             timeout=seconds,
             env={},

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from churn.contract.structure import CANONICAL, Column, Dialect, Table
+from churn.contract.structure import CANONICAL, Column, Dialect, Table, plain
 from churn.contract.types import Kind
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.texts import Texts, read_texts
@@ -120,11 +120,6 @@ def as_delivered(problems: Iterable[Problem], table: Table, file: str) -> list[P
                 problem = replace(problem, remedy=remedy(column.kind, table.dialect))
         changed.append(problem)
     return changed
-
-
-def plain(name: str) -> str:
-    """Return a column's name such that case and the width of blanks say nothing."""
-    return " ".join(name.split()).lower()
 
 
 def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], list[Problem]]:

@@ -97,12 +97,12 @@ def turnover_of(seen: Sequence[Seen]) -> dict[str, list[float]]:
         for column, distance in by_column.items():
             without_chance = np.sqrt(max(distance.value**2 - distance.chance**2, 0.0))
             of.setdefault(column, {}).setdefault(age, []).append(float(without_chance))
-    found = {}
+    turnover_by_column = {}
     for column, by_age in sorted(of.items()):
         believed = {age: max(values) for age, values in by_age.items() if len(values) >= _PAIRS}
         if believed:
-            found[column] = _continued(column, believed)
-    return found
+            turnover_by_column[column] = _continued(column, believed)
+    return turnover_by_column
 
 
 def _continued(column: str, believed: Mapping[int, float]) -> list[float]:
@@ -155,8 +155,8 @@ def _of_scores(months: Sequence[Month], registry: Registry) -> Iterator[Seen]:
         for month in months:
             if 0 < month - release.month <= OLDEST:
                 after = pd.DataFrame({SCORE: _scores(month, release, registry)})
-                found = distances(*binned(before, after, {SCORE: True}))
-                yield release.month, month - release.month, found
+                drifts = distances(*binned(before, after, {SCORE: True}))
+                yield release.month, month - release.month, drifts
 
 
 def _once_in_force() -> list[Release]:

@@ -86,7 +86,7 @@ def month_distances(
     reference: SeenMonth, current: SeenMonth, model: Model | None
 ) -> dict[str, Distance]:
     """Return the distance of every feature, and with a model of the hold-out users' scores."""
-    found = distances(*binned(reference.frame, current.frame, NUMBERS))
+    distance_by_column = distances(*binned(reference.frame, current.frame, NUMBERS))
     if model:
         import pandas as pd
 
@@ -94,8 +94,8 @@ def month_distances(
             pd.DataFrame({SCORE: model.probabilities(month.frame[month.held])})
             for month in (reference, current)
         )
-        found |= distances(*binned(before, after, {SCORE: True}))
-    return found
+        distance_by_column |= distances(*binned(before, after, {SCORE: True}))
+    return distance_by_column
 
 
 def clean_distances(

@@ -98,7 +98,7 @@ def calibrated_path() -> Path:
 def _calibrated() -> dict[str, list[float]]:
     path = calibrated_path()
     try:
-        found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["turnover"]
+        turnover: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))["turnover"]
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError) as error:
@@ -107,7 +107,7 @@ def _calibrated() -> dict[str, list[float]]:
             where=str(path),
             remedy="`churn contract calibrate` writes them again; without the file the provisional ones hold",
         ) from error
-    return found
+    return turnover
 
 
 @functools.cache

@@ -179,8 +179,8 @@ class _Loaded:
 
 
 def _opened(release: Release) -> _Loaded:
-    found = version_of(release)
-    return _loaded(str(found.run_id), str(found.version))
+    registered = version_of(release)
+    return _loaded(str(registered.run_id), str(registered.version))
 
 
 # The files of a run never change: they are held against a sha256.

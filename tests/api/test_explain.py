@@ -31,9 +31,9 @@ def challengers() -> dict[str, Fitted]:
 
 def serve(client: TestClient, registry: MemoryRegistry, fitted: Fitted) -> str:
     explainer = explainer_of(fitted).write()
-    made = registry.register(to_onnx(fitted), DEFAULT_SERVICE, explainer=explainer)
-    until(lambda: client.get("/health").json()["model"]["version"] == made.version)
-    return made.version
+    version = registry.register(to_onnx(fitted), DEFAULT_SERVICE, explainer=explainer)
+    until(lambda: client.get("/health").json()["model"]["version"] == version.version)
+    return version.version
 
 
 def explain(client: TestClient, user_id: str = USER, **more: Any):

@@ -33,6 +33,9 @@ def test_a_draft_is_written_and_said(exports: Path, tmp_path: Path) -> None:
     assert again.exit_code == 1
     assert "is there already" in again.stderr
     assert churn("contract", "init", exports, "--out", to, "--overwrite").exit_code == 0
+    nowhere = churn("contract", "init", exports, "--out", tmp_path / "nowhere" / "gym.yaml")
+    assert nowhere.exit_code == 1
+    assert "give --out a file in a folder that is there" in nowhere.stderr
 
 
 def test_a_project_keeps_its_contract_and_its_drops(

@@ -73,12 +73,12 @@ def grow(drop: Path) -> None:
 
 def training_set(month: Month) -> dict[str, Any]:
     """Build a month's training set, perhaps again; return what it has, and whether Postgres agrees."""
-    made = build_training_set(month)
-    replayed = replay(month, made.rows)
+    training = build_training_set(month)
+    replayed = replay(month, training.rows)
     return {
-        "fingerprint": made.fingerprint,
-        "features": made.features,
-        "contract": made.contract,
+        "fingerprint": training.fingerprint,
+        "features": training.features,
+        "contract": training.contract,
         "mismatches": replayed.mismatches,
         "users_replayed": replayed.users,
     }
@@ -106,13 +106,13 @@ def train(month: Month) -> dict[str, Any]:
     """Do what `train_month` does; return the set and the services of the models, the challenger's last."""
     load_raw(month, LABELS)
     build_snapshot(month, LABELS)
-    made = training_set(month)
+    training = training_set(month)
     train_models(month)
     mark_checked(month)
     best = challenger(month)
     assert best is not None
     services = [*(model.service for model in trained_models(month)), best.service]
-    return {"set": made, "services": services}
+    return {"set": training, "services": services}
 
 
 def score(month: Month) -> dict[str, Any]:

@@ -25,9 +25,9 @@ def test_a_table_that_may_be_absent_has_no_row_and_the_month_goes_on() -> None:
     table = replace(TABLE, optional=True)
     view = replace(VIEW, table=table)
     for work in (_raw(table), _snapshot(table), _feature_view(view)):
-        made = work(STEP)
-        assert made.rows == 0
-        assert all(outcome.passed for outcome in made.checks)
+        result = work(STEP)
+        assert result.rows == 0
+        assert all(outcome.passed for outcome in result.checks)
     assert _raw(table)(STEP).metadata["delivered"] is False
     assert read_current(view, JANUARY).num_rows == 0
     assert view_version(JANUARY, view) is None

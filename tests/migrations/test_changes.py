@@ -12,9 +12,9 @@ def test_a_contract_lacks_nothing_of_its_own_tables() -> None:
 
 
 def test_what_a_grown_contract_adds() -> None:
-    found = changes(GROWN, columns_of(STREAMFLOW))
-    assert {change.kind for change in found} == {"additive"}
-    assert [change.what.split(" (")[0] for change in found] == [
+    differences = changes(GROWN, columns_of(STREAMFLOW))
+    assert {change.kind for change in differences} == {"additive"}
+    assert [change.what.split(" (")[0] for change in differences] == [
         "column skips_7d of table usage_agg_30d becomes double precision, which holds every value that is"
         " there",
         "column stalled_share_30d of table usage_agg_30d is new",
@@ -27,8 +27,8 @@ def test_what_a_grown_contract_adds() -> None:
 
 
 def test_what_it_added_cannot_be_taken_back() -> None:
-    found = changes(STREAMFLOW, columns_of(GROWN))
-    breaking = [change for change in found if change.kind == "breaking"]
+    differences = changes(STREAMFLOW, columns_of(GROWN))
+    breaking = [change for change in differences if change.kind == "breaking"]
     assert [change.what for change in breaking] == [
         "column skips_7d of table usage_agg_30d would become bigint, which does not hold every double"
         " precision",

@@ -53,13 +53,13 @@ def test_what_it_adds_is_there_and_what_was_there_stays() -> None:
     assert len(grow()) == 7
     assert grow() == []
     with connect() as connection:
-        found = present_columns(connection)
+        columns = present_columns(connection)
         assert applied_contract(connection) == (GROWN.fingerprint, GROWN.text)
     for relation in ("raw.usage_agg_30d", USAGE.snapshot):
-        assert found[relation]["stalled_share_30d"] == "double precision"
-        assert found[relation]["skips_7d"] == "double precision"
-    assert found["raw.devices"].keys() == {"delivery_id", "user_id", "smart_tvs"}
-    assert found["online.users"]["stalled_share_30d"] == "real"
+        assert columns[relation]["stalled_share_30d"] == "double precision"
+        assert columns[relation]["skips_7d"] == "double precision"
+    assert columns["raw.devices"].keys() == {"delivery_id", "user_id", "smart_tvs"}
+    assert columns["online.users"]["stalled_share_30d"] == "real"
     assert rows(
         "SELECT user_id, skips_7d, stalled_share_30d FROM usage_agg_30d_snapshots_current ORDER BY 1"
     ) == [("a", 3.0, None), ("b", 3.0, None)]

@@ -87,8 +87,8 @@ def test_the_forest_is_the_baseline_calibrated(world) -> None:
     assert found["auc"].estimate == pytest.approx(plain.estimate)
     calibration = fit_challenger(forest(baseline), baseline).calibration
     assert calibration is not None
-    said = calibration.probabilities(FOREST.log_odds(baseline.pipeline, encoded))
-    assert found["brier"] == intervals(labels, said, ("brier",))["brier"]
+    probabilities = calibration.probabilities(FOREST.log_odds(baseline.pipeline, encoded))
+    assert found["brier"] == intervals(labels, probabilities, ("brier",))["brier"]
 
 
 def test_neither_later_months_nor_the_judges_own_pasts_are_trained_on(world) -> None:

@@ -254,10 +254,10 @@ def test_the_real_drop_s_best_reaches_its_goal(
     labels = rows["churn_label"].to_numpy(np.int64)
     features = model_frame(rows, service).set_axis(pd.Index(rows["user_id"]))
     everybody = Rows(service, len(rows), features, labels, features[:0], labels[:0])
-    found = {kind.name: module.tuned(kind, everybody) for kind in TUNED}
-    shown = {kind: round(each.auc, 4) for kind, each in found.items()}
+    by_kind = {kind.name: module.tuned(kind, everybody) for kind in TUNED}
+    shown = {kind: round(each.auc, 4) for kind, each in by_kind.items()}
     print(f"{service.name}: 5-fold AUC {shown}")  # noqa: T201
-    assert max(each.auc for each in found.values()) >= goal
+    assert max(each.auc for each in by_kind.values()) >= goal
 
 
 BLANK = ("failed_payments_90d", "monthly_fee", "total_paid", "net_service", "user_is_senior")
@@ -272,5 +272,5 @@ def test_columns_that_a_company_does_not_have_stop_no_kind_of_model() -> None:
         assert off_by(fitted, pd.concat([without, filled]).astype(object)) < 2e-6
         explainer = Explainer.read(explainer_of(fitted).write())
         assert not any(explainer.usual[name] for name in BLANK)
-        found = Explaining(explainer).contributions(onnx_inputs(filled, DEFAULT_SERVICE))
-        assert np.isfinite(found.values).all()
+        contributions = Explaining(explainer).contributions(onnx_inputs(filled, DEFAULT_SERVICE))
+        assert np.isfinite(contributions.values).all()

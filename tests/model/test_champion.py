@@ -36,8 +36,8 @@ def test_load_onnx_gives_what_scoring_needs(mlflow: str, fitted: Fitted) -> None
     onnx, schema, tags = load_onnx(made.version)
     assert schema == FeatureSchema.of(DEFAULT_SERVICE)
     assert tags["as_of"] == "2024-01-31"
-    found = score(open_session(onnx), onnx_inputs(fitted.holdout, DEFAULT_SERVICE))
-    assert abs(found - fitted.probabilities).max() < 1e-6
+    scores = score(open_session(onnx), onnx_inputs(fitted.holdout, DEFAULT_SERVICE))
+    assert abs(scores - fitted.probabilities).max() < 1e-6
 
 
 def test_a_changed_file_is_refused(client: MlflowClient, fitted: Fitted, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_alone_and_in_company_are_the_same_bits(kind: str, models: dict[str, Fit
     )
     for size in (2, 7, 64, 1000):
         batches = [rows[at : at + size] for at in range(0, len(rows), size)]
-        found = np.concatenate(
+        scores = np.concatenate(
             [score(session, onnx_inputs_of_rows(b, DEFAULT_SERVICE)) for b in batches]
         )
-        assert found.tobytes() == alone.tobytes()
+        assert scores.tobytes() == alone.tobytes()

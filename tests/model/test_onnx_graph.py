@@ -138,8 +138,8 @@ def test_categories_only(world: pd.DataFrame) -> None:
 def test_no_rows_and_the_unit_interval(fitted: Fitted, world: pd.DataFrame) -> None:
     session = open_session(to_onnx(fitted))
     assert score(session, onnx_inputs(world[:0], DEFAULT_SERVICE)).shape == (0,)
-    found = score(session, onnx_inputs(world, DEFAULT_SERVICE))
-    assert 0 <= found.min() <= found.max() <= 1
+    scores = score(session, onnx_inputs(world, DEFAULT_SERVICE))
+    assert 0 <= scores.min() <= scores.max() <= 1
 
 
 def test_a_wrong_model_is_seen(fitted: Fitted, world: pd.DataFrame) -> None:

@@ -61,9 +61,9 @@ def test_the_own_months_replace_what_was_provisional(monkeypatch: pytest.MonkeyP
         "churn.monitoring.thresholds.simulated_thresholds",
         lambda: simulated_thresholds("another business"),
     )
-    table, found = read_thresholds(), Distance(0.3, 0.0)
-    assert table.of("monthly_fee", found, 1) == (calibration.turnover["monthly_fee"][0], False)
-    assert table.of(SCORE, found, 1).is_provisional
+    table, distance = read_thresholds(), Distance(0.3, 0.0)
+    assert table.of("monthly_fee", distance, 1) == (calibration.turnover["monthly_fee"][0], False)
+    assert table.of(SCORE, distance, 1).is_provisional
     first = calibrated_path().read_bytes()
     calibrate(registry=registry)
     assert calibrated_path().read_bytes() == first
@@ -83,13 +83,13 @@ def test_ages_that_nobody_saw_grow_as_the_kind_does() -> None:
     def seen(age: int, value: float) -> tuple:
         return month(0), age, {"monthly_fee": Distance(value, 0.03)}
 
-    found = turnover_of([seen(1, 0.05), seen(1, 0.03), seen(2, 0.09)])["monthly_fee"]
+    turnover = turnover_of([seen(1, 0.05), seen(1, 0.03), seen(2, 0.09)])["monthly_fee"]
     kind = simulated_thresholds().provisional["number"]
     # The farthest at one month, chance taken off; two months were seen but once.
-    assert found[0] == 0.04
-    assert found[1] == pytest.approx(0.04 * kind[1] / kind[0], abs=1e-4)
-    assert len(found) == len(kind)
-    assert found[-1] == pytest.approx(0.04 * kind[-1] / kind[0], rel=0.05)
+    assert turnover[0] == 0.04
+    assert turnover[1] == pytest.approx(0.04 * kind[1] / kind[0], abs=1e-4)
+    assert len(turnover) == len(kind)
+    assert turnover[-1] == pytest.approx(0.04 * kind[-1] / kind[0], rel=0.05)
 
 
 def test_a_provisional_threshold_is_shown_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_a_column_that_was_not_simulated_has_the_threshold_of_its_kind() -> None
     assert simulated.provisional == false_alarms.liveliest(simulated.turnover) | {
         SCORE: simulated.turnover[SCORE]
     }
-    found = Distance(0.3, 0.01)
+    distance = Distance(0.3, 0.01)
     chance = simulated.sampling * 0.01
     # Of StreamFlow's columns a counter moves most: whoever joins begins at the bottom of it.
     for column, liveliest in (
@@ -68,10 +68,10 @@ def test_a_column_that_was_not_simulated_has_the_threshold_of_its_kind() -> None
         (SCORE, SCORE),
     ):
         expected = simulated.turnover[liveliest][0] + chance
-        assert other.of(column, found, 1) == (pytest.approx(expected), True)
-        assert simulated.of(column, found, 1).is_provisional is False
+        assert other.of(column, distance, 1) == (pytest.approx(expected), True)
+        assert simulated.of(column, distance, 1).is_provisional is False
     with pytest.raises(ChurnError, match="no threshold for live_hours_30d"):
-        simulated.of("live_hours_30d", found, 1)
+        simulated.of("live_hours_30d", distance, 1)
 
 
 def test_turnover_is_the_farthest_reference_without_chance() -> None:

@@ -156,8 +156,8 @@ def test_contributions_add_up_to_the_served_score(
 ) -> None:
     made = challengers[kind]
     explaining = Explaining(explainer_of(made))
-    found = explaining.contributions(onnx_inputs(made.holdout, DEFAULT_SERVICE))
-    total = found.values.sum(axis=1) + found.base
+    contributions = explaining.contributions(onnx_inputs(made.holdout, DEFAULT_SERVICE))
+    total = contributions.values.sum(axis=1) + contributions.base
     assert made.calibration is not None
     if isinstance(made.kind, Forest):  # its score is a share, small trees or full ones
         served = made.pipeline.predict_proba(made.holdout)[:, 1]
@@ -165,7 +165,7 @@ def test_contributions_add_up_to_the_served_score(
         raw = made.kind.log_odds(made.pipeline, made.holdout)
         served = made.calibration.slope * raw + made.calibration.intercept
     np.testing.assert_allclose(total, served, atol=1e-4)
-    assert found.names == [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
+    assert contributions.names == [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -173,13 +173,15 @@ def test_contributions_are_about_the_mean_training_user(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
     made = challengers[kind]
-    found = Explaining(explainer_of(made)).contributions(
+    contributions = Explaining(explainer_of(made)).contributions(
         onnx_inputs(made.data.features, DEFAULT_SERVICE)
     )
     if kind == "logistic":
-        np.testing.assert_allclose(found.values.mean(axis=0), 0, atol=1e-9)
-    unknown = found.names.index("add_on_backup")  # nobody's value is known: it tells nobody apart
-    np.testing.assert_allclose(found.values[:, unknown], 0, atol=1e-9)
+        np.testing.assert_allclose(contributions.values.mean(axis=0), 0, atol=1e-9)
+    unknown = contributions.names.index(
+        "add_on_backup"
+    )  # nobody's value is known: it tells nobody apart
+    np.testing.assert_allclose(contributions.values[:, unknown], 0, atol=1e-9)
 
 
 def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fitted]) -> None:

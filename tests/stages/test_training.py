@@ -191,15 +191,15 @@ def test_a_set_that_stands_keeps_its_columns_and_bytes_when_the_contract_grows(
     features = [f for f in DEFAULT_SERVICE.features if f.name != LATER_FEATURE]
     with monkeypatch.context() as before:
         before.setattr(dataset, "_FEATURES", tuple(features))
-        made = build_training_set(JANUARY)
-    first = made.path.read_bytes()
+        training = build_training_set(JANUARY)
+    first = training.path.read_bytes()
     request.getfixturevalue("grown")
     # The column was there before it was a feature: the lake has its values of January, too.
     again = build_training_set(JANUARY)
-    assert again.fingerprint == made.fingerprint == read_training_set(JANUARY).fingerprint
+    assert again.fingerprint == training.fingerprint == read_training_set(JANUARY).fingerprint
     assert again.path.read_bytes() == first
     assert replay(JANUARY, again.rows).mismatches == len(USERS)  # one that was always a feature
-    made.path.unlink()
+    training.path.unlink()
     assert build_training_set(JANUARY).features == DEFAULT_SERVICE.feature_names
 
 
@@ -222,16 +222,16 @@ def test_a_set_that_stands_keeps_its_types_when_the_contract_gets_wider_ones(
 
     put_profile(JANUARY, USERS, rebuffer_events_7d=3)
     put(LABELS, JANUARY, USERS)
-    made = build_training_set(JANUARY)
-    first = made.path.read_bytes()
+    training = build_training_set(JANUARY)
+    first = training.path.read_bytes()
     wider = [
         replace(feature, dtype="Float32") if feature.name == LATER_FEATURE else feature
         for feature in DEFAULT_SERVICE.features
     ]
     monkeypatch.setattr(dataset, "_FEATURES", tuple(wider))
-    assert build_training_set(JANUARY).fingerprint == made.fingerprint
-    assert made.path.read_bytes() == first
-    made.path.unlink()
+    assert build_training_set(JANUARY).fingerprint == training.fingerprint
+    assert training.path.read_bytes() == first
+    training.path.unlink()
     assert build_training_set(JANUARY).rows.schema.field(LATER_FEATURE).type == pa.float32()
 
 
@@ -242,9 +242,9 @@ def test_the_contract_that_a_set_was_made_by_stands_in_it(monkeypatch: pytest.Mo
     put(LABELS, JANUARY, USERS)
     assert build_training_set(JANUARY).contract == CONTRACT.fingerprint
     monkeypatch.setattr(dataset, "CONTRACT", replace(CONTRACT, fingerprint="of another day"))
-    made = build_training_set(JANUARY)  # the same content: the file stays
-    assert made.contract == read_training_set(JANUARY).contract == CONTRACT.fingerprint
-    assert lineage(made)["training_set"]["contract"] == CONTRACT.fingerprint
+    training = build_training_set(JANUARY)  # the same content: the file stays
+    assert training.contract == read_training_set(JANUARY).contract == CONTRACT.fingerprint
+    assert lineage(training)["training_set"]["contract"] == CONTRACT.fingerprint
     path = training_set_path(JANUARY)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     assert read_training_set(JANUARY).contract == ""

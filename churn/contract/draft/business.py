@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from churn.contract.draft.columns import Profile, marks_of, profile
 from churn.contract.draft.exports import Export, Exports
 from churn.contract.draft.leaving import as_labels, label_of, tells
-from churn.contract.draft.names import contract_name, plain, words
+from churn.contract.draft.names import contract_name, words
 from churn.contract.draft.sources import (
     OF_KEYS,
     PEOPLE,
@@ -25,6 +25,7 @@ from churn.contract.draft.sources import (
     may_refer,
     refers,
 )
+from churn.contract.structure import plain
 from churn.errors import ChurnError
 
 _LEAST_KEPT = 0.3  # of the keys of a month, the next month's: fewer, and they are of events

@@ -185,9 +185,9 @@ def _months_of(kinds: dict[str, _Kind]) -> list[str]:
 def _pattern(name: str) -> tuple[str, str]:
     """Return a name with its month as {month} or {n}, and the month; the name alone where it has none."""
     for word, form in (("{month}", _MONTH), ("{n}", _NUMBER)):
-        found = form.search(name)
-        if found:
-            return name[: found.start(1)] + word + name[found.end(1) :], found[1]
+        match = form.search(name)
+        if match:
+            return name[: match.start(1)] + word + name[match.end(1) :], match[1]
     return name, ""
 
 

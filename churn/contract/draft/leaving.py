@@ -7,8 +7,9 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from churn.contract.draft.columns import Profile
-from churn.contract.draft.names import plain, words
+from churn.contract.draft.names import words
 from churn.contract.draft.sources import Label, Part, Source
+from churn.contract.structure import plain
 
 _OF_LEAVING = frozenset(
     [

@@ -1,4 +1,4 @@
-"""Names: what words they are made of, when two are the same, and how a contract writes them."""
+"""Names: what words they are made of, what unit they say, and how a contract writes them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ _UNITS = {
     "hrs": "hours", "days": "days", "months": "months", "pct": "percent", "percent": "percent", "gb": "GB",
     "mb": "MB",
 }  # fmt: skip
-
-
-def plain(name: str) -> str:
-    """Return a name such that case and the width of blanks say nothing."""
-    return " ".join(name.split()).lower()
 
 
 def words(name: str) -> list[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import duckdb
 
 from churn.contract.draft.columns import Marks, Profile
-from churn.contract.draft.names import plain, words
+from churn.contract.draft.names import words
 from churn.contract.draft.sources import OF_KEYS, Business, Part, Source
-from churn.contract.structure import KEY
+from churn.contract.structure import KEY, plain
 from churn.contract.types import Kind
 
 # What is averaged rather than summed.

@@ -15,7 +15,7 @@ from churn.contract.draft.entries import (
     scalar,
     uncommon,
 )
-from churn.contract.draft.names import contract_name, plain, short, unit, words
+from churn.contract.draft.names import contract_name, short, unit, words
 from churn.contract.draft.selects import (
     Selected,
     aggregates,
@@ -27,7 +27,7 @@ from churn.contract.draft.selects import (
     reserved_words,
 )
 from churn.contract.draft.sources import Business, Part, Source, known_shares, span
-from churn.contract.structure import KEY, LABEL_COLUMN, LABEL_TABLE
+from churn.contract.structure import KEY, LABEL_COLUMN, LABEL_TABLE, plain
 
 _TAKEN = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
 _LONGEST_WINDOW_DAYS = 400

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from churn.contract.draft.entries import block, flow, scalar
-from churn.contract.draft.names import contract_name, plain
+from churn.contract.draft.names import contract_name
 from churn.contract.draft.selects import keyed, numbered
 from churn.contract.draft.sources import Business, Part, span
 from churn.contract.draft.tables import TableWriter
-from churn.contract.structure import KEY, LABEL_COLUMN
+from churn.contract.structure import KEY, LABEL_COLUMN, plain
 from churn.months import Month
 
 _WIDTH = 100
