@@ -145,6 +145,11 @@ def _verified(version: ModelVersion, path: str, sha256: str, registry: ModelRegi
 
 
 def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
+    """Return a version's own schema, which must be the one that was registered.
+
+    One that was registered before schemas had a sha256 must be, column for column, that of its service.
+    """
+    from churn.contract.features import service_named
     from churn.model.encode import FeatureSchema
 
     schema = FeatureSchema.read(text)
@@ -153,4 +158,13 @@ def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
             f"its {SCHEMA_PATH} is that of {schema.service}, and it is registered as one of"
             f" {version.service or 'no service'}"
         )
+    sha256 = hashlib.sha256(text).hexdigest()
+    if version.schema_sha256 and version.schema_sha256 != sha256:
+        raise RefusedError(
+            f"sha256 of {SCHEMA_PATH} is {sha256}, registered is {version.schema_sha256}"
+        )
+    if not version.schema_sha256:
+        service = service_named(schema.service)
+        if schema != FeatureSchema.of(service, schema.threshold):
+            raise RefusedError(f"its {SCHEMA_PATH} is not that of {service.versioned_name}")
     return schema

@@ -20,6 +20,8 @@ class ModelVersion:
     threshold: str
     onnx_path: str
     onnx_sha256: str
+    # Empty: it was registered before schemas had one.
+    schema_sha256: str = ""
     explainer_path: str = ""  # empty: nothing explains this version
     explainer_sha256: str = ""
 
@@ -76,6 +78,7 @@ def _model_version(found: dict[str, Any]) -> ModelVersion:
         threshold=tags.get("threshold", ""),
         onnx_path=tags.get("onnx_path", ""),
         onnx_sha256=tags.get("onnx_sha256", ""),
+        schema_sha256=tags.get("schema_sha256", ""),
         explainer_path=tags.get("explainer_path", ""),
         explainer_sha256=tags.get("explainer_sha256", ""),
     )

@@ -58,6 +58,14 @@ def load_onnx(version: str) -> LoadedModel:
             where=where,
             remedy="train the month again, and find out who changed the file",
         )
+    # A version that was registered before schemas had a sha256 has no such tag.
+    sha256 = hashlib.sha256(schema).hexdigest()
+    if found.tags.get("schema_sha256", sha256) != sha256:
+        raise ChurnError(
+            f"the stored {SCHEMA_PATH} is not the one that was registered",
+            where=where,
+            remedy="train the month again, and find out who changed the file",
+        )
     return LoadedModel(onnx, FeatureSchema.read(schema), dict(found.tags))
 
 

@@ -118,6 +118,7 @@ def log_model(
         "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
         "libraries": " ".join(requirements()),
     }
+    schema = FeatureSchema.of(fitted.service, fitted.threshold).write().encode()
     difference = _difference(fitted, onnx)
     more = {key: value for key, value in (tags or {}).items() if value}
     if equal := _registered(client, identity, more.get("as_known", "")):
@@ -145,7 +146,7 @@ def log_model(
             client,
             run_id,
             {
-                SCHEMA_PATH: FeatureSchema.of(fitted.service, fitted.threshold).write().encode(),
+                SCHEMA_PATH: schema,
                 "lineage.json": json.dumps(lineage, indent=2, default=str).encode(),
                 REPORT_PATH: report,
                 ONNX_PATH: onnx,
@@ -166,6 +167,7 @@ def log_model(
             "contract": CONTRACT.fingerprint,
             "as_of": as_of,
             "onnx_path": ONNX_PATH,
+            "schema_sha256": hashlib.sha256(schema).hexdigest(),
             "threshold": str(fitted.threshold),
             **(_explainer_tags(explainer) if explainer else {}),
             **{key: more[key] for key in _VERSION_TAGS if key in more},

@@ -148,6 +148,7 @@ class MemoryRegistry:
         self.files[version.run_id, version.onnx_path] = onnx
         schema = FeatureSchema.of(trained_on, threshold).write().encode()
         self.files[version.run_id, "feature_schema.json"] = schema
+        version = replace(version, schema_sha256=hashlib.sha256(schema).hexdigest())
         self.alias = replace(version, **changes)
         return self.alias
 

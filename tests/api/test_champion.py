@@ -99,6 +99,34 @@ def test_a_changed_file_is_refused(watcher: ChampionWatcher, registry: MemoryReg
         _ = watcher.champion
 
 
+@pytest.mark.parametrize(
+    ("registered", "reason"),
+    [({}, "sha256 of feature_schema.json is"), ({"schema_sha256": ""}, "is not that of")],
+)
+def test_columns_in_another_order_are_refused(
+    watcher: ChampionWatcher, registry: MemoryRegistry, registered: dict[str, str], reason: str
+) -> None:
+    """The inputs are as many and of the same types, so that the model itself would not notice."""
+    version = registry.promote(0.5, **registered)
+    first, second = DEFAULT_SERVICE.numeric_cols[:2]
+    schema = registry.files[version.run_id, "feature_schema.json"].decode()
+    swapped = schema.replace(f'"{first}"', '"?"').replace(f'"{second}"', f'"{first}"')
+    registry.files[version.run_id, "feature_schema.json"] = swapped.replace(
+        '"?"', f'"{second}"'
+    ).encode()
+    watcher.poll()
+    with pytest.raises(NotReadyError, match=f"version 1 is refused: .*{reason}"):
+        _ = watcher.champion
+
+
+def test_a_version_of_before_schemas_had_a_sha256_is_served(
+    watcher: ChampionWatcher, registry: MemoryRegistry
+) -> None:
+    version = registry.promote(0.5, schema_sha256="")
+    watcher.poll()
+    assert watcher.champion.version == version
+
+
 def test_a_file_that_is_no_model_is_refused(
     watcher: ChampionWatcher, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

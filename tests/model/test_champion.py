@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
@@ -46,6 +46,15 @@ def test_a_changed_file_is_refused(client: MlflowClient, fitted: Fitted, tmp_pat
     client.log_artifact(made.run_id, str(tmp_path / "model.onnx"), "onnx")
     with pytest.raises(ChurnError, match="the stored ONNX file is not the one that was registered"):
         load_onnx(made.version)
+
+
+def test_a_changed_schema_is_refused(client: MlflowClient, fitted: Fitted, tmp_path: Path) -> None:
+    registered = log_model_run(fitted, month=JANUARY, fingerprint="other columns", lineage={})
+    schema = FeatureSchema.of(BASELINE, fitted.threshold).write()
+    (tmp_path / "feature_schema.json").write_text(schema)
+    client.log_artifact(registered.run_id, str(tmp_path / "feature_schema.json"))
+    with pytest.raises(ChurnError, match=r"the stored feature_schema.json is not the one"):
+        load_onnx(registered.version)
 
 
 def test_an_unknown_version_is_named(mlflow: str) -> None:
