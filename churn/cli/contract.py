@@ -234,11 +234,11 @@ def calibrate(
 
     left_out = [Month.parse(each) for each in without or ()]
     with running("postgres", "mlflow"):
-        turnover = own_months.calibrate(without=left_out)
-    months = ", ".join(map(str, turnover.months))
-    out().print(f"{len(turnover.turnover)} columns calibrated on {months}", soft_wrap=True)
-    if turnover.uncalibrated:
-        names = ", ".join(turnover.uncalibrated)
+        calibration = own_months.calibrate(without=left_out)
+    months = ", ".join(map(str, calibration.months))
+    out().print(f"{len(calibration.turnover)} columns calibrated on {months}", soft_wrap=True)
+    if calibration.uncalibrated:
+        names = ", ".join(calibration.uncalibrated)
         out().print(f"seen in too few months, as before: {names}", soft_wrap=True)
 
 

@@ -163,15 +163,15 @@ def _loaded(texts: Texts, dialect: Dialect) -> pa.Table | str:
 
 def _ask(request: Mapping[str, Any], tables: list[pa.Table], seconds: float) -> pa.Table | str:
     """Run the request in a process of its own; return its rows, or what it said."""
-    answer = pa.BufferOutputStream()
-    answer.write(json.dumps(request).encode() + b"\n")
+    question = pa.BufferOutputStream()
+    question.write(json.dumps(request).encode() + b"\n")
     for table in tables:
-        with pa.ipc.new_stream(answer, table.schema) as stream:
+        with pa.ipc.new_stream(question, table.schema) as stream:
             stream.write_table(table)
     try:
         process = subprocess.run(
             [sys.executable, "-I", str(_PROGRAM)],
-            input=answer.getvalue(),
+            input=question.getvalue(),
             capture_output=True,
             timeout=seconds,
             env={},

@@ -155,8 +155,8 @@ def _of_scores(months: Sequence[Month], registry: Registry) -> Iterator[Seen]:
         for month in months:
             if 0 < month - release.month <= OLDEST:
                 after = pd.DataFrame({SCORE: _scores(month, release, registry)})
-                drifts = distances(*binned(before, after, {SCORE: True}))
-                yield release.month, month - release.month, drifts
+                distance_by_column = distances(*binned(before, after, {SCORE: True}))
+                yield release.month, month - release.month, distance_by_column
 
 
 def _once_in_force() -> list[Release]:

@@ -22,10 +22,10 @@ USERS = 300
 def onnx_files() -> dict[str, bytes]:
     """The file of each kind of challenger, and of the contract's baseline."""
     baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=40)
-    fitted_by_kind = {
+    onnx_by_kind = {
         each.kind.name: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)
     }
-    return {"baseline": to_onnx(baseline), **fitted_by_kind}
+    return {"baseline": to_onnx(baseline), **onnx_by_kind}
 
 
 @pytest.fixture(scope="module")

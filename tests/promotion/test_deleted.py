@@ -56,14 +56,12 @@ def test_a_model_of_a_feature_that_the_contract_has_no_more_is_not_promoted(
     grown = replace(DEFAULT_SERVICE, version=2, views=(*DEFAULT_SERVICE.views, hours))
     frame = small_world().assign(live_hours_30d=1.5)
     fitted = fit_baseline(frame, grown, n_estimators=2)
-    registered = log_model_run(fitted, month=JANUARY, fingerprint="grown", lineage={})
-    assert (registered.tags["service"], registered.tags["feature_service"]) == (
-        "churn_rich_v2",
-    ) * 2
-    release = release_of(registered.version)
+    version = log_model_run(fitted, month=JANUARY, fingerprint="grown", lineage={})
+    assert (version.tags["service"], version.tags["feature_service"]) == ("churn_rich_v2",) * 2
+    release = release_of(version.version)
     assert (release.service, release.contract) == ("churn_rich_v2", CONTRACT.fingerprint)
     with pytest.raises(ChurnError, match="there is no feature live_hours_30d any more"):
-        by_hand.promote(registered.version, reason=WHY, actor="test")
+        by_hand.promote(version.version, reason=WHY, actor="test")
     assert ledger.entries() == []
 
 
