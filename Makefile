@@ -43,8 +43,11 @@ demo: $(if $(wildcard $(READY)),$(READY),$(RUNTIME)) ## the whole system on the 
 test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(CHOSEN) $(ARGS)
 
-test-quick: CHOSEN := -m "not services and not faults and not peers"
+test-quick: CHOSEN := -m "not services and not faults and not peers and not whole"
 test-quick: test ## the part that starts no server but Postgres: while you work
+
+test-whole: CHOSEN := -m whole
+test-whole: test ## what plays whole histories, and takes minutes: before a release
 
 faults: $(READY) ## the long form of the fault catalogue; it takes an hour or more
 	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
