@@ -91,9 +91,12 @@ class _Pace:
         if self._answered == self._count and not self.ended.done():
             self.ended.set_result(None)
 
-    def failed(self, error: Exception) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(error)
+    def closed(self, client: "_Client", error: Exception | None) -> None:
+        """Go on without a connection that nothing was asked on: a server closes what is idle for long."""
+        if client in self._free:
+            self._free.remove(client)
+        elif not self.ended.done():
+            self.ended.set_exception(error or ConnectionError("the server closed the connection"))
 
 
 class _Client(asyncio.Protocol):
@@ -117,4 +120,4 @@ class _Client(asyncio.Protocol):
         self._pace.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._pace.failed(error or ConnectionError("the server closed the connection"))
+        self._pace.closed(self, error)

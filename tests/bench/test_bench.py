@@ -4,6 +4,7 @@ import pytest
 
 from bench import (
     batch_scoring,
+    contract_change,
     core,
     growth,
     http_features,
@@ -113,3 +114,12 @@ def test_growth_has_an_exponent_for_each_stage(world: World) -> None:
     assert [row.name for row in rows] == [f"growth: {name}" for name in core.TO_TRAINING_SET]
     assert {row.size for row in rows} == {"140 to 1,400 users"}
     assert growth.growth_png([row.record() for row in rows]).startswith(b"\x89PNG")
+
+
+@pytest.mark.peers
+def test_every_request_is_answered_while_the_contract_grows(world: World) -> None:
+    [row] = contract_change.measure(world, HTTP, quiet)
+    assert "7 changes and a publication" in row.size
+    assert list(row.beside) == [contract_change.NOTHING]
+    assert (row.more["failed"].median, row.more["mixed_answers"].median) == (0, 0)
+    assert row.more["answers_compared"].median > 0
