@@ -46,6 +46,9 @@ test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
 test-quick: CHOSEN := -m "not services and not faults and not peers and not whole"
 test-quick: test ## the part that starts no server but Postgres: while you work
 
+watch: $(READY) ## run the tests of a folder again whenever a file changes: ARGS=tests/deliveries
+	$(BIN)/ptw . --now --clear --runner $(BIN)/pytest $(ARGS)
+
 test-whole: CHOSEN := -m whole
 test-whole: test ## what plays whole histories, and takes minutes: before a release
 

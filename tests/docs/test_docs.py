@@ -14,8 +14,12 @@ from churn.contract.tables import CONTRACT
 from tests.variables import known_variables
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+FIRST_OF_USAGE = "      watch_hours_30d: {"
 PLACEHOLDERS = {"USER_ID"}  # stand for a value in a command line
 
 
@@ -131,6 +135,16 @@ def test_the_example_of_a_contract_is_one() -> None:
     assert [service.version for service in gym.services] == [1]
     again = read_contract(whole + grown, "grown")
     assert [service.version for service in again.services] == [1, 2]
+
+
+def test_the_column_that_a_contributor_adds_is_one_entry() -> None:
+    text = text_of(ROOT / "CONTRIBUTING.md")
+    [entry] = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    assert CONTRACT.text.count(FIRST_OF_USAGE) == 1
+    grown = read_contract(CONTRACT.text.replace(FIRST_OF_USAGE, entry + FIRST_OF_USAGE), "grown")
+    name = entry.split(":")[0].strip()
+    has_it = [service for service in grown.services if name in service.feature_names]
+    assert [service.versioned_name for service in has_it] == ["churn_rich_v2"]
 
 
 def test_the_columns_of_a_drop_are_the_contracts() -> None:
