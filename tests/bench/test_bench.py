@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from bench import (
 )
 from bench.world import Sizes, World
 from churn.model.kinds import KINDS
+from churn.model.onnx_graph import TOLERANCE
 
 HTTP = Sizes(base_users=400, runs=1, warm_ups=0, months=1, seconds=2.0)  # peers are slow
 TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)
@@ -40,26 +42,23 @@ def test_a_publication_and_its_peers_leave_the_same_rows_and_read_alike(world: W
     ] * 2
 
 
-def test_ingest_and_the_bare_copy_leave_the_same_rows(world: World) -> None:
-    [row] = ingest.measure(world, TINY, quiet)
-    assert row.size == "2,400 rows, 6 files"
-    assert row.ours.median > 0
-    assert row.beside[ingest.COPY].median > 0
-
-
-def test_at_full_size_ingest_has_a_bound_of_memory(
+def test_ingest_and_the_bare_copy_leave_the_same_rows_within_a_bound_of_memory(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "FULL_USERS", 300)
     monkeypatch.setattr(ingest, "MANY_USERS", 600)
     speed, memory = ingest.measure(world, replace(TINY, full=True), quiet)
     assert (speed.size, memory.size) == ("1,800 rows, 6 files", "3,600 rows, 6 files")
+    assert list(speed.beside) == [ingest.COPY, ingest.KEYS_LAST]
+    assert min(speed.ours.median, *(peer.median for peer in speed.beside.values())) > 0
     [goal] = memory.goals
     assert (goal.bound, goal.met) == (ingest.MANY_MB, True)
     assert 50 < memory.ours.median < ingest.MANY_MB
 
 
+@pytest.mark.peers
 def test_every_join_gives_the_same_training_rows(world: World) -> None:
+    """The short form is tests/stages/test_point_in_time.py: our join against looking at every row."""
     some, every = training_set.measure(world, TINY, quiet)
     assert some.size == "400 rows of 12 months x 100 users"
     assert every.size == "4,800 rows of 12 months x 400 users"
@@ -69,6 +68,18 @@ def test_every_join_gives_the_same_training_rows(world: World) -> None:
     assert (len(some.goals), len(every.goals)) == (4, 2)
 
 
+def test_the_scores_of_the_served_file_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    """The short form of the next test, in this process."""
+    batch_scoring.prepare(tmp_path, 300, 150, TINY.seed)
+    for kind in batch_scoring.SCORED:
+        batch_scoring.open_ours(tmp_path, kind.name)
+        ours = batch_scoring.score_ours()
+        batch_scoring.open_sklearn(tmp_path, kind.name)
+        assert ours == pytest.approx(batch_scoring.score_sklearn(), rel=0, abs=TOLERANCE)
+        assert len(ours) == 300
+
+
+@pytest.mark.peers
 def test_batch_scores_are_those_of_scikit_learn(world: World) -> None:
     rows = batch_scoring.measure(world, replace(TINY, users=1_500), quiet)
     assert [row.name for row in rows] == [
@@ -78,7 +89,9 @@ def test_batch_scores_are_those_of_scikit_learn(world: World) -> None:
     assert all(row.ratio is not None and len(row.goals) == 3 for row in rows)
 
 
+@pytest.mark.peers
 def test_reasons_are_named_for_each_kind_of_challenger(world: World) -> None:
+    """The short form is tests/scoring/test_reasons.py: Shapley values by hand, and sums for each kind."""
     rows = reasons.measure(world, TINY, quiet)
     assert [row.name for row in rows] == [f"reason codes, {kind.name}" for kind in KINDS]
     assert {row.unit for row in rows} == {"s per 10,000 users"}
@@ -109,6 +122,7 @@ def test_predictions_over_http_beside_the_usual_way(world: World) -> None:
     assert len(row.goals) == 3
 
 
+@pytest.mark.peers
 def test_growth_has_an_exponent_for_each_stage(world: World) -> None:
     rows = growth.measure(world, replace(TINY, users=2_000), quiet)
     assert [row.name for row in rows] == [f"growth: {name}" for name in core.TO_TRAINING_SET]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,8 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from churn.cli.main import app
+from churn.settings import get_settings
 from churn.stack.ports import free_port
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which a command answers
 OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "PGSSLMODE")
 
 
@@ -32,6 +38,28 @@ def churn(told: Mapping[str, str], *arguments: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "churn.cli.main", *arguments],
         env=dict(told), capture_output=True, text=True, check=False, timeout=1200,
     )  # fmt: skip
+
+
+def answered(told: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a churn command within this process, which spares the start of one."""
+    before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    os.environ.clear()
+    os.environ.update(told)
+    get_settings.cache_clear()
+    try:
+        result = CliRunner().invoke(app, arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        get_settings.cache_clear()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(
+        arguments, result.exit_code, stdout=result.stdout, stderr=result.stderr
+    )
 
 
 @contextlib.contextmanager

@@ -24,7 +24,15 @@ from churn.stack.running import Stack
 from churn.stack.supervisor import running_stack
 from churn.stack.takedown import take_down
 from churn.stack.unprivileged import ways
-from tests.stack.commands import OURS, as_another_user, churn, environment, postgres_held, until
+from tests.stack.commands import (
+    OURS,
+    answered,
+    as_another_user,
+    churn,
+    environment,
+    postgres_held,
+    until,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +62,15 @@ def test_up_that_is_stopped_half_way(tmp_path: Path, number: signal.Signals) -> 
         up.send_signal(number)
     if number == signal.SIGKILL:
         assert {"postgres", "init"} <= living(tmp_path).keys()
-        assert "command that was killed" in churn(told, "up").stderr
-        assert churn(told, "down").returncode == 0
+        assert "command that was killed" in answered(told, "up").stderr
+        assert answered(told, "down").returncode == 0
     assert not living(tmp_path)
 
 
 def test_a_second_stack_is_refused_and_down_stops_the_first(tmp_path: Path) -> None:
     told = environment(tmp_path)
     with postgres_held(told) as command:
-        second = churn(told, "up")
+        second = answered(told, "up")
         assert second.returncode == 1
         assert f"a churn command is at work here: process {command.pid}" in second.stderr
         assert "Traceback" not in second.stderr
@@ -79,18 +87,18 @@ def test_orphans_of_a_killed_command_are_named_and_stopped(tmp_path: Path) -> No
         command.kill()
         command.wait()
     (orphan,) = [p for p in living(tmp_path)["postgres"] if "-D" in " ".join(p.cmdline())]
-    up = churn(told, "up")
+    up = answered(told, "up")
     assert up.returncode == 1
     assert f"command that was killed: postgres (process {orphan.pid})" in up.stderr
     assert "`churn down` stops them" in up.stderr
-    status = churn(told, "status", "--json")
+    status = answered(told, "status", "--json")
     assert status.returncode == 1
     parts = {part["name"]: part for part in json.loads(status.stdout)["parts"]}
     assert parts["postgres"]["health"] == "unhealthy"
     assert "was killed" in parts["postgres"]["problem"]
-    assert "stopped postgres" in churn(told, "down").stderr
+    assert "stopped postgres" in answered(told, "down").stderr
     until(lambda: not living(tmp_path))
-    assert "nothing was running" in churn(told, "down").stderr
+    assert "nothing was running" in answered(told, "down").stderr
 
 
 def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
@@ -129,7 +137,7 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        up = churn(environment(tmp_path, MLFLOW_PORT=str(port)), "up")
+        up = answered(environment(tmp_path, MLFLOW_PORT=str(port)), "up")
     assert up.returncode == 1
     assert f"port {port} of mlflow (MLFLOW_PORT) is taken by process" in up.stderr
     assert "MLFLOW_PORT=" in up.stderr.split("->")[1]
@@ -142,7 +150,7 @@ def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("9\n")
-    up = churn(told, "up")
+    up = answered(told, "up")
     assert up.returncode == 1
     assert "postgres ended with status 2" in up.stderr
     assert "could not access the server configuration file" in up.stderr
@@ -152,18 +160,18 @@ def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD"])
 def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path, name: str) -> None:
-    up = churn(environment(tmp_path, **{name: "secret"}), "up")
+    up = answered(environment(tmp_path, **{name: "secret"}), "up")
     assert up.returncode == 1
     assert f"environment: {name} without POSTGRES_HOST" in up.stderr
 
 
 def test_status_of_nothing(tmp_path: Path) -> None:
     told = environment(tmp_path / "none")
-    status = churn(told, "status")
+    status = answered(told, "status")
     assert status.returncode == 1
     assert status.stdout.count("stopped") == 6
     assert not (tmp_path / "none").exists()
-    assert churn(told, "down").returncode == 0
+    assert answered(told, "down").returncode == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -247,10 +255,11 @@ def test_a_folder_that_is_not_ours_alone_keeps_its_rights(
 
 def test_a_file_that_a_person_names_has_the_rights_of_their_shell(tmp_path: Path) -> None:
     arguments = ["generate", "--users=50", "--months=1", f"--out={tmp_path / 'drops'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "churn.cli.main", *arguments],
-        env=environment(tmp_path / "home"), check=False, umask=0o022,
-    )  # fmt: skip
+    before = os.umask(0o022)
+    try:
+        done = answered(environment(tmp_path / "home"), *arguments)
+    finally:
+        os.umask(before)
     assert done.returncode == 0
     assert rights(tmp_path / "drops" / "month_000") == 0o755
     assert rights(tmp_path / "drops" / "month_000" / "users.csv") == 0o644
