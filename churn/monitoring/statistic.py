@@ -29,10 +29,23 @@ def distances(before: "pd.DataFrame", after: "pd.DataFrame") -> dict[str, Distan
 def _distance(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Distance:
     from scipy.spatial.distance import jensenshannon
 
-    every = [column.value_counts() for column in (before, after)]
-    counts = [count[count > 0] for count in every]  # a category may be nobody's
-    used = sorted(set(counts[0].index) | set(counts[1].index))
-    shares = [count.reindex(used, fill_value=0).to_numpy() / count.sum() for count in counts]
+    counts = [_counts(column) for column in (before, after)]
+    used = sorted(counts[0].keys() | counts[1].keys())
+    users = [np.array([count.get(name, 0) for name in used]) for count in counts]
+    shares = [each / each.sum() for each in users]
     value = float(jensenshannon(*shares)) if len(used) > 1 else 0.0
     chance = np.sqrt((len(used) - 1) / 8 * (1 / len(before) + 1 / len(after)))
     return Distance(value, float(chance))
+
+
+def _counts(column: "pd.Series[Any]") -> dict[Any, int]:
+    """Return how many rows each bin has that has any: a category may be nobody's.
+
+    Counted by code: what pandas does about the index of a count takes ten times as long as to count.
+    """
+    bins = column.astype("category").cat
+    codes = bins.codes.to_numpy()
+    counts = np.bincount(codes[codes >= 0], minlength=len(bins.categories))
+    return {
+        name: count for name, count in zip(bins.categories, counts.tolist(), strict=True) if count
+    }

@@ -1,5 +1,6 @@
 """The population played forward: tenure advances, churners leave, joiners balance them."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,9 +47,15 @@ def play(
     for name, value, least in (("users", users, 1), ("months", months, 1), ("seed", seed, 0)):
         if value < least:
             raise ChurnError(f"{name} is {value}", remedy=f"give at least {least}")
-    base = load_base()
-    process = ChurnProcess.fit(base, base_rate)
+    base, process = _origin(base_rate)
     return _forward(base, process, first, months, users, seed, scenario or Scenario())
+
+
+@functools.lru_cache(maxsize=8)
+def _origin(base_rate: float) -> tuple[pd.DataFrame, ChurnProcess]:
+    """Return the benchmark and the process fitted to it, read and fitted once; nobody writes to either."""
+    base = load_base()
+    return base, ChurnProcess.fit(base, base_rate)
 
 
 def _forward(

@@ -10,14 +10,12 @@ from fastapi.testclient import TestClient
 from scipy.special import expit
 
 from churn.contract.features import DEFAULT_SERVICE
-from churn.model.baseline import fit_baseline
-from churn.model.candidates import candidates, fit_challenger
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds import KINDS
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryRegistry, values_of
 from tests.api.waiting import until
-from tests.model.conftest import small_world
+from tests.model.conftest import small_challengers
 
 NAMES = [kind.name for kind in KINDS]
 ALL = len(DEFAULT_SERVICE.features)
@@ -25,8 +23,7 @@ ALL = len(DEFAULT_SERVICE.features)
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(300), DEFAULT_SERVICE, n_estimators=10)
-    return {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
+    return small_challengers()
 
 
 def serve(client: TestClient, registry: MemoryRegistry, fitted: Fitted) -> str:

@@ -1,6 +1,7 @@
 """Small worlds to fit on, and a real MLflow server."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from churn.contract.features import DEFAULT_SERVICE
 from churn.contract.model import REGISTERED_MODEL
 from churn.contract.tables import TABLES
 from churn.model.baseline import fit_baseline
+from churn.model.candidates import Candidate, candidates, fit_challenger
 from churn.model.fitted import Fitted
 from churn.settings import get_settings
 
@@ -40,14 +42,33 @@ def small_world(users: int = 300, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
+@functools.cache
+def small_baseline() -> Fitted:
+    """The small world's forest, fitted once for all who only read it."""
+    return fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=20)
+
+
+@functools.cache
+def small_candidates() -> tuple[Candidate, ...]:
+    """What stands for choice beside `small_baseline`, one of each kind."""
+    return tuple(candidates(small_baseline()))
+
+
+@functools.cache
+def small_challengers() -> dict[str, Fitted]:
+    """Each kind of challenger by its name, fitted on the small world once for all who only read it."""
+    baseline = small_baseline()
+    return {each.kind.name: fit_challenger(each, baseline) for each in small_candidates()}
+
+
 @pytest.fixture(scope="session")
 def world() -> pd.DataFrame:
     return small_world()
 
 
 @pytest.fixture(scope="session")
-def fitted(world: pd.DataFrame) -> Fitted:
-    return fit_baseline(world, DEFAULT_SERVICE, n_estimators=20)
+def fitted() -> Fitted:
+    return small_baseline()
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from churn.contract.features import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.model.baseline import fit_baseline
+from churn.model.encode import model_frame, onnx_inputs
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds.forest import new_forest
+from churn.model.onnx_graph import TOLERANCE, open_session, score
 from churn.model.plots import model_report_png
 from churn.model.split import is_holdout
 from churn.settings import get_settings
@@ -94,3 +96,6 @@ def test_the_real_drop(drop: pd.DataFrame) -> None:
     assert len(drop) == 7043
     assert 0.80 <= fitted.metrics["auc"] <= 0.85
     assert np.isfinite(list(fitted.metrics.values())).all()
+    expected = fitted.pipeline.predict_proba(model_frame(drop, BASELINE))[:, 1]
+    served = score(open_session(to_onnx(fitted)), onnx_inputs(drop, BASELINE))
+    assert np.abs(served - expected).max() < TOLERANCE / 5

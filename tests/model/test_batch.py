@@ -8,12 +8,11 @@ from churn.contract.features import DEFAULT_SERVICE
 from churn.model import batch, onnx_graph
 from churn.model.baseline import fit_baseline
 from churn.model.batch import score_in_blocks
-from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import Inputs, onnx_inputs
 from churn.model.fitted import to_onnx
 from churn.model.kinds import KINDS
 from churn.model.onnx_graph import TOLERANCE, open_session, score
-from tests.model.conftest import small_world
+from tests.model.conftest import small_baseline, small_challengers, small_world
 
 USERS = 300
 
@@ -21,11 +20,8 @@ USERS = 300
 @pytest.fixture(scope="module")
 def onnx_files() -> dict[str, bytes]:
     """The file of each kind of challenger, and of the contract's baseline."""
-    baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=40)
-    onnx_by_kind = {
-        each.kind.name: to_onnx(fit_challenger(each, baseline)) for each in candidates(baseline)
-    }
-    return {"baseline": to_onnx(baseline), **onnx_by_kind}
+    challengers = {kind: to_onnx(fitted) for kind, fitted in small_challengers().items()}
+    return {"baseline": to_onnx(small_baseline()), **challengers}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from churn.model.rows import FEW_ROWS, prepare
 from churn.model.tracking import log_model_run
 from churn.months import Month
 from churn.scoring.reasons import Explaining
-from tests.model.conftest import small_world
+from tests.model.conftest import small_candidates, small_challengers, small_world
 from tests.streamflow import SUPPORT_AGG
 
 TINY = Service("tiny", (SUPPORT_AGG,), "")
@@ -43,8 +43,8 @@ TUNED = [LOGISTIC, BOOSTING]
 
 
 @pytest.fixture(scope="session")
-def challengers(fitted: Fitted) -> dict[str, Fitted]:
-    return {each.kind.name: fit_challenger(each, fitted) for each in candidates(fitted)}
+def challengers() -> dict[str, Fitted]:
+    return small_challengers()
 
 
 def off_by(fitted: Fitted, frame: pd.DataFrame) -> float:
@@ -122,16 +122,17 @@ def test_noise_is_not_learned_out_of_fold(kind, world: pd.DataFrame) -> None:
     assert evaluate(rows.labels, 1 / (1 + np.exp(-raw)), 0.5)["auc"] == pytest.approx(0.5, abs=0.12)
 
 
-def test_the_same_rows_give_the_same_candidates(fitted: Fitted, world: pd.DataFrame) -> None:
+def test_the_same_rows_give_the_same_candidates(
+    challengers: dict[str, Fitted], world: pd.DataFrame
+) -> None:
     again = fit_baseline(world.sample(frac=1, random_state=3), DEFAULT_SERVICE, n_estimators=20)
-    for one, other in zip(candidates(fitted), candidates(again), strict=True):
+    for one, other in zip(small_candidates(), candidates(again), strict=True):
         assert dataclasses.replace(one, seconds=0.0) == dataclasses.replace(other, seconds=0.0)
-        first, second = (fit_challenger(c, f) for c, f in ((one, fitted), (other, again)))
-        assert to_onnx(first) == to_onnx(second)
+        assert to_onnx(challengers[one.kind.name]) == to_onnx(fit_challenger(other, again))
 
 
 def test_the_challenger_is_the_one_of_least_log_loss(fitted: Fitted) -> None:
-    judged = candidates(fitted)
+    judged = [*small_candidates()]
     chosen = best(judged)
     assert chosen.log_loss == min(each.log_loss for each in judged)
     threshold = profit_threshold(Campaign())

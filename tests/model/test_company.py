@@ -4,20 +4,16 @@ import numpy as np
 import pytest
 
 from churn.contract.features import DEFAULT_SERVICE
-from churn.model.baseline import fit_baseline
-from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import onnx_inputs_of_rows
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds import KINDS
 from churn.model.onnx_graph import open_session, score
-from tests.model.conftest import small_world
+from tests.model.conftest import small_baseline, small_challengers, small_world
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(), DEFAULT_SERVICE, n_estimators=50)
-    challengers = {each.kind.name: fit_challenger(each, baseline) for each in candidates(baseline)}
-    return {"baseline": baseline, **challengers}
+    return {"baseline": small_baseline(), **small_challengers()}
 
 
 @pytest.mark.parametrize("kind", ["baseline", *(kind.name for kind in KINDS)])

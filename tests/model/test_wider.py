@@ -1,6 +1,7 @@
 """A candidate of several months: fitted on all of them, judged by the newest, traced back to each."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from churn.contract.features import DEFAULT_SERVICE
 from churn.evaluation.metrics import evaluate
 from churn.mlflow_client import mlflow_client
+from churn.model import monthly
+from churn.model.baseline import fit_baseline
 from churn.model.calibration import fit_calibration
 from churn.model.candidates import out_of_fold, tuned
 from churn.model.kinds import POOLED
@@ -27,8 +30,9 @@ USERS = 600
 
 
 @pytest.fixture
-def world(mlflow_settings: Settings) -> dict[Month, pd.DataFrame]:
-    """January to March, as training sets on disk."""
+def world(mlflow_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[Month, pd.DataFrame]:
+    """January to March, as training sets on disk; the baseline beside the candidates is a small one."""
+    monkeypatch.setattr(monthly, "fit_baseline", partial(fit_baseline, n_estimators=20))
     return put_all(USERS, 3)
 
 

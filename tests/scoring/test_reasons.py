@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from churn.contract.features import DEFAULT_SERVICE
-from churn.model.baseline import fit_baseline
-from churn.model.candidates import candidates, fit_challenger, forest
+from churn.model.candidates import fit_challenger, forest
 from churn.model.encode import onnx_inputs
 from churn.model.explainer import explainer_of
 from churn.model.fitted import Fitted
@@ -21,7 +20,7 @@ from churn.scoring.deep_trees import DeepTrees
 from churn.scoring.pattern_tables import PatternTables
 from churn.scoring.reasons import Explaining, Reason
 from churn.scoring.treeshap import TreeShap, open_tree_shap
-from tests.model.conftest import small_world
+from tests.model.conftest import small_baseline, small_challengers
 
 NAMES = [kind.name for kind in (*KINDS, FOREST)]
 COLUMNS = 3
@@ -29,10 +28,9 @@ COLUMNS = 3
 
 @pytest.fixture(scope="module")
 def challengers() -> dict[str, Fitted]:
-    baseline = fit_baseline(small_world(400), DEFAULT_SERVICE, n_estimators=15)
+    baseline = small_baseline()
     # The full trees of the baseline, as a challenger of before had them, are explained, too.
-    judged = [*candidates(baseline), forest(baseline)]
-    return {each.kind.name: fit_challenger(each, baseline) for each in judged}
+    return {**small_challengers(), FOREST.name: fit_challenger(forest(baseline), baseline)}
 
 
 def grow(

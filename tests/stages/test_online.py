@@ -117,7 +117,7 @@ def test_readers_see_one_version_in_every_view_while_publications_run() -> None:
     assert [row[2] for row in seen] == sorted(row[2] for row in seen)
 
 
-@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     present=st.lists(st.sets(st.sampled_from("abcde"), min_size=1), min_size=3, max_size=3),
     order=st.permutations([0, 1, 2]),
@@ -139,7 +139,7 @@ def test_everyone_is_online_with_the_newest_month_that_names_them(
 
 
 @hypothesis_settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     present=st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=2, max_size=2),
