@@ -1,6 +1,7 @@
 """MLflow: how to reach it. No fluent state: threads and processes stay out of each other's runs."""
 
 import functools
+import importlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from churn.retry import repeat
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     import httpx
     from mlflow import MlflowClient
 
@@ -30,6 +33,7 @@ def mlflow_client() -> "MlflowClient":
     from mlflow import MlflowClient
 
     _configure()
+    load_request_headers()
     uri = get_settings().mlflow_tracking_uri
     if uri.startswith("http"):
         try:
@@ -64,6 +68,27 @@ def _configure() -> None:
     for variable, value in bounds.items():
         if not variable.is_set():
             variable.set(value)
+
+
+def load_request_headers() -> None:
+    """Load what MLflow adds to its requests, without Feast's plugin for it.
+
+    The plugin would load all of Feast in every process that asks MLflow something, which takes longer than
+    all else that it does, and send the service account's token of a Kubernetes pod to whichever MLflow is
+    asked. MLflow's own way to log in is MLFLOW_TRACKING_TOKEN, or a user and a password.
+    """
+    from mlflow.utils import plugins
+
+    every = plugins.get_entry_points
+
+    def without_feast(group: str) -> "list[EntryPoint]":
+        return [plugin for plugin in every(group) if not plugin.value.startswith("feast.")]
+
+    plugins.get_entry_points = without_feast
+    try:
+        importlib.import_module("mlflow.tracking.request_header.registry")  # asks for them, once
+    finally:
+        plugins.get_entry_points = every
 
 
 def _ask_health(uri: str) -> None:

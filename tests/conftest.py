@@ -172,7 +172,9 @@ def no_champion(mlflow_url: str) -> str:
     import mlflow
 
     from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+    from churn.mlflow_client import load_request_headers
 
+    load_request_headers()
     client = mlflow.MlflowClient(mlflow_url, mlflow_url)
     for model in client.search_registered_models(f"name = '{REGISTERED_MODEL}'"):
         if CHAMPION_ALIAS in model.aliases:

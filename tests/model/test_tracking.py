@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -241,3 +243,17 @@ def test_a_stopped_server_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ChurnError, match=f"{uri}: MLflow does not answer"):
         mlflow_client()
     get_settings.cache_clear()
+
+
+def test_who_asks_mlflow_loads_nothing_of_feast(mlflow: str) -> None:
+    """Feast brings a plugin for MLflow's requests, which takes longer to load than all of MLflow."""
+    script = (
+        "import sys; from churn.mlflow_client import mlflow_client;"
+        " mlflow_client().search_registered_models(); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "mlflow.tracking.request_header.registry" in loaded
+    assert "feast" not in loaded
