@@ -62,11 +62,11 @@ def test_95_percent_intervals_cover_the_truth_about_as_often() -> None:
 
 
 def test_many_users_have_the_bounds_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels, scores = drawn(20_000)
+    labels, scores = drawn(10_000)
     worse = scores + np.random.default_rng(3).normal(0, 0.05, len(scores))
     everybody = intervals(labels, scores, tuple(MEASURES))
     difference = paired_difference(labels, scores, worse, "auc")
-    monkeypatch.setattr(bootstrap, "DRAWN_USERS", 5_000)
+    monkeypatch.setattr(bootstrap, "DRAWN_USERS", 4_000)
     some = intervals(labels, scores, tuple(MEASURES))
     for name, found in some.items():
         assert found.estimate == everybody[name].estimate
