@@ -57,12 +57,13 @@ def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
     """Return the stages of months that failed or wait behind a failure.
 
     None are known without Postgres, nor before its tables are there: a stack that starts makes them.
+    Dagster, which takes seconds to load, is asked only once there are months to ask about.
     """
-    from churn.database.init import has_months
+    from churn.database.init import has_deliveries, has_months
 
     if not any(part.name == "postgres" and part.health == "healthy" for part in parts):
         return []
-    if not has_months():
+    if not has_months() or not has_deliveries():
         return []
     from churn_assets.due import months_behind
     from churn_assets.run import instance

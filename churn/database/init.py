@@ -97,6 +97,13 @@ def has_months() -> bool:
         return is_this_schema(connection) and row is not None and None not in row
 
 
+def has_deliveries() -> bool:
+    """Say whether a drop was ever accepted: before the first one, no month can be behind."""
+    with connect() as connection:
+        row = connection.execute("SELECT EXISTS (SELECT FROM raw.deliveries)").fetchone()
+    return row == (True,)
+
+
 def _database(service: str) -> str:
     return get_settings().postgres_db if service == "streamflow" else service
 

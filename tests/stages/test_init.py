@@ -1,13 +1,23 @@
 """Making databases ready, and knowing that they are; made again whenever something is new."""
 
+from pathlib import Path
+
 import pytest
 from psycopg import sql
 
 from churn.database import connect, init
-from churn.database.init import has_months, initialise, is_ready, prepare_schema
+from churn.database.init import (
+    has_deliveries,
+    has_months,
+    initialise,
+    is_ready,
+    prepare_schema,
+)
 from churn.database.made_by import made_by, maker
+from churn.deliveries import deliver
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
+from tests.deliveries.small import NOW, write_drop
 
 OWN = ("streamflow",)
 
@@ -94,6 +104,12 @@ def test_months_are_known_whoever_made_the_databases(settings: Settings) -> None
         connection.execute("COMMENT ON SCHEMA raw IS 'another'")
     with pytest.raises(ChurnError, match="an earlier version of this code, or of another contract"):
         has_months()
+
+
+def test_there_are_deliveries_once_a_drop_was_accepted(settings: Settings, tmp_path: Path) -> None:
+    assert not has_deliveries()
+    deliver(write_drop(tmp_path / "month_000"), now=NOW)
+    assert has_deliveries()
 
 
 def test_tables_that_are_there_are_not_waited_for(
