@@ -1,10 +1,11 @@
 """The watched folder: each look takes in what is new, and asks again where the answer may be another one.
 
 What was seen is kept in a cursor, per name in the folder, or per month where the files of many drops lie
-beside each other: of a drop that is done with its signature, of
-one that was refused also what the refusal depends on, so that a drop which came a day too early, or whose
-month was delivered after its labels, is taken in without anybody touching it, and one with a wrong cell
-is not read again every half minute.
+beside each other: of a drop that is done with its signature, of one that was refused also what the refusal
+depends on and the contract that refused it, so that a drop which came a day too early, or whose month was
+delivered after its labels, is taken in without anybody touching it, and one with a wrong cell is not read
+again every half minute. A drop that was taken in is not asked about again when the contract changes:
+somebody may have delivered a correction of it elsewhere, which it would undo.
 
 A folder may still be being copied. If anything in it was touched within `SETTLING` of this look, it is
 left until two looks in a row find it the same; what a copying program has not renamed yet is waited for.
@@ -189,6 +190,7 @@ class _One:
         until, depends_on = known["until"], known["depends_on"]
         return (
             (until is not None and world.now >= dt.datetime.fromisoformat(until))
+            or known.get("contract", self.contract.fingerprint) != self.contract.fingerprint
             or ("settings" in depends_on and known["settings"] != world.settings)
             or ("deliveries" in depends_on and known["delivery"] != world.delivery)
             or ("access" in depends_on and known["access"] != self._access())
@@ -231,6 +233,7 @@ class _One:
             "signature": signature,
             "depends_on": sorted(depends_on),
             "until": until.isoformat() if until else None,
+            "contract": self.contract.fingerprint,
             "settings": self.world.settings,
             "delivery": self.world.delivery,
             "access": self._access(),

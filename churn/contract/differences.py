@@ -15,6 +15,10 @@ from churn.contract.structure import Column, Contract, Service, Table, View
 _Part = TypeVar("_Part")
 _WIDER = {("int", "float")}
 _LARGEST_FLOAT32_INT = 2**24
+_READ_OTHERWISE = (
+    "hold a drop against it: `churn contract check DIR`; what was taken in stays as it was read until the"
+    " same drop is delivered again, which makes a corrected version of it"
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def _of_calendar(old: Contract, new: Contract) -> Iterator[Difference]:
         what = "models and lists to come are judged by another measure"
         yield Difference("tenure, customer_value", what, False)
     if {f.name: f for f in old.source_files} != {f.name: f for f in new.source_files}:
-        what = "files that selects read are others, or written otherwise; stored drops are read so, too"
-        yield Difference("files", what, False, "hold a drop against it: `churn contract check DIR`")
+        what = "files that selects read are others, or written otherwise"
+        yield Difference("files", what, False, _READ_OTHERWISE)
     if (old.default_service, old.baseline_service) != (new.default_service, new.baseline_service):
         what = "models to come are fitted on another feature service"
         yield Difference("default_service, baseline_service", what, False)
@@ -119,15 +123,13 @@ def _of_table(where: str, old: Table, new: Table) -> Iterator[Difference]:
         what = f"its snapshots were {old.snapshot} and would be {new.snapshot}, which is empty"
         yield Difference(f"{where}.snapshot", what, True, f"leave it {old.snapshot}")
     if old.dialect != new.dialect and old.select is None:
-        what = "its file is written otherwise; stored drops, too, would be read so"
-        remedy = "leave it; a file that is written otherwise is a table or a `files:` entry of another name"
-        yield Difference(f"{where}.dialect", what, True, remedy)
+        what = "its file is written otherwise"
+        yield Difference(f"{where}.dialect", what, False, _READ_OTHERWISE)
     elif (old.files, old.select, old.dialect) != (new.files, new.select, new.dialect):
-        what = "it is read in another way; stored drops, too, whenever their month is made again"
-        yield Difference(where, what, False, "hold a drop against it: `churn contract check DIR`")
+        yield Difference(where, "it is read in another way", False, _READ_OTHERWISE)
     if old.columns[0].source_name != new.columns[0].source_name:
         what = f"the key was {old.columns[0].source_name} and is {new.columns[0].source_name}"
-        yield Difference(f"{where}.key", what, True, "leave it: stored drops could not be read")
+        yield Difference(f"{where}.key", what, False, _READ_OTHERWISE)
     if old.optional and not new.optional:
         yield Difference(f"{where}.optional", "a drop without it is refused from now on", False)
     yield from _by_name(
@@ -176,8 +178,8 @@ def _of_column(where: str, old: Column, new: Column) -> Iterator[Difference]:
         what = f"the file calls it {new.source_name} now, and {old.source_name} before"
         is_known = old.source_name in (new.source_name, *new.earlier_sources, new.name)
         both = f"source: [{new.source_name}, {old.source_name}]"
-        remedy = "" if is_known else f"say {both}, or stored drops could not be read"
-        yield Difference(f"{where}.source", what, not is_known, remedy)
+        remedy = "" if is_known else f"say {both} where files of before are to be delivered again"
+        yield Difference(f"{where}.source", what, False, remedy)
     if old.since != new.since:
         what = f"it was a feature since {_version(old.since)}, and is since {_version(new.since)}"
         is_added = old.since is None and (new.since or 0) > 1

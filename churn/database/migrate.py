@@ -23,6 +23,7 @@ from churn.contract.differences import Difference, differences
 from churn.contract.document import read_contract
 from churn.contract.structure import Contract
 from churn.contract.tables import CONTRACT
+from churn.contract.translation import translation
 from churn.database import briefly, lock_until_closed, refresh_statistics, version_tables
 from churn.database.changes import ONLINE, Alteration, Change, Columns, changes, statement
 from churn.database.online_tables import LOCK, NEXT_USERS, USERS, users_columns
@@ -67,6 +68,11 @@ STEPS: tuple[Step, ...] = (
             " ADD COLUMN is_provisional boolean NOT NULL DEFAULT false",
         ),
     ),
+    Step(
+        5,
+        "a delivery keeps what of the contract decided how it was read",
+        ("ALTER TABLE raw.deliveries ADD COLUMN translation text",),
+    ),
 )
 
 
@@ -98,11 +104,15 @@ def bring_up(
     due = changes(contract, present_columns(connection))
     refuse_breaking(due, connection.info.dbname)
     _refuse_other_meanings(connection, contract)
+    before = _contract_before(connection)
     connection.commit()
     briefly(connection, partial(_record, connection, (_FIRST,)), where="decisions.schema_versions")
     for step in steps:
         if step.version > version:
             briefly(connection, partial(_take, connection, step), where=f"version {step.version}")
+    if before is not None and before.fingerprint != contract.fingerprint:
+        keep = partial(_keep_translations, connection, before)
+        briefly(connection, keep, where="raw.deliveries")
     _apply(connection, contract, [each for change in due for each in change.alterations])
     briefly(connection, partial(_complete, connection, contract), where="the schema")
     return due
@@ -161,18 +171,34 @@ def contract_differences(
     connection: psycopg.Connection, contract: Contract = CONTRACT
 ) -> tuple[Difference, ...]:
     """Return what a contract changes beside the one that was applied last; nothing where none is recorded."""
+    before = _contract_before(connection)
+    if before is None or before.fingerprint == contract.fingerprint:
+        return ()
+    return differences(before, contract)
+
+
+def _contract_before(connection: psycopg.Connection) -> Contract | None:
+    """Return the contract that was applied last; None where none is recorded, or it cannot be read."""
     if connection.execute("SELECT to_regclass('decisions.contracts')").fetchone() == (None,):
         # Before contracts were recorded there was StreamFlow's own alone.
-        return differences(default_contract(), contract) if version_of(connection) else ()
+        return default_contract() if version_of(connection) else None
     before = applied_contract(connection)
-    if before is None or before[0] == contract.fingerprint:
-        return ()
+    if before is None:
+        return None
     try:
-        old = read_contract(before[1], "the contract applied last")
+        return read_contract(before[1], "the contract applied last")
     except ChurnError:
         # A later version of this code may not know it any more; the tables are compared all the same.
-        return ()
-    return differences(old, contract)
+        return None
+
+
+def _keep_translations(connection: psycopg.Connection, before: Contract) -> None:
+    """Keep with deliveries that lack it how they were read so far, before another contract is in force."""
+    for table in before.tables:
+        connection.execute(
+            "UPDATE raw.deliveries SET translation = %s WHERE file = %s AND translation IS NULL",
+            [translation(before, table), table.name],
+        )
 
 
 def _refuse_other_meanings(connection: psycopg.Connection, contract: Contract) -> None:

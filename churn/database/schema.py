@@ -22,7 +22,8 @@ from churn.database.partitions import SCHEMA as PARTITIONS
 
 # Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
 # version is in no order with the others: where none was ever loaded, the one that heals the month is known
-# as the first would have been.
+# as the first would have been. `translation` is what of the contract decided how the files were read, null
+# for what was taken in before that was kept.
 _DELIVERIES = """
 CREATE TABLE IF NOT EXISTS raw.deliveries (
     delivery_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
     accepted_at timestamptz NOT NULL,
     known_at timestamptz NOT NULL,
     stored_path text NOT NULL,
-    unloadable text
+    unloadable text,
+    translation text
 )"""
 _ONE_VERSION_AT_A_TIME = """
 CREATE UNIQUE INDEX IF NOT EXISTS deliveries_version ON raw.deliveries (month, file, known_at)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from churn.contract.structure import CANONICAL, LABEL_TABLE, Contract, Dialect, Table
+from churn.contract.structure import CANONICAL, LABEL_TABLE, Dialect, Table
 from churn.deliveries.problems import Problem
 from churn.deliveries.reading import Reading, is_compressed
 from churn.deliveries.selects import named, select, tables_read
@@ -62,39 +62,43 @@ class Content:
 class Contents:
     """The files of one month's drop, wherever they lie; one that several selects read is read once."""
 
-    def __init__(self, contract: Contract, month: Month, paths: Mapping[str, Path]) -> None:
-        """Take the files by the names of their tables, or of the files that selects read."""
-        self._contract = contract
+    def __init__(
+        self, dialects: Mapping[str, Dialect], month: Month, paths: Mapping[str, Path]
+    ) -> None:
+        """Take the files, and how they are written, by the names of their tables or of selects' files."""
         self._month = month
         self._paths = paths
-        self._dialects = {file.name: file.dialect for file in contract.source_files} | {
-            table.name: table.dialect for table in contract.tables if table.select is None
-        }
+        self._dialects = dialects
         self._read: dict[str, tuple[Texts, Copy]] = {}
 
-    def of(self, table: Table) -> Content:
+    def of(self, table: Table, of_then: Table | None = None) -> Content:
         """Return what a table holds.
+
+        Args:
+            table: whose rows and rules these are.
+            of_then: the table as its files are translated, where that is by a contract of before.
 
         Raises:
             OSError: a file cannot be read.
         """
-        if table.select is not None:
-            return self._selected(table)
-        return self._own(table, self._paths[table.name])
+        of_then = of_then or table
+        if of_then.select is not None:
+            return self._selected(table, of_then)
+        return self._own(table, of_then, self._paths[table.name])
 
-    def _own(self, table: Table, path: Path) -> Content:
+    def _own(self, table: Table, of_then: Table, path: Path) -> Content:
         from churn.deliveries.rules import load  # brings pandas and pandera
 
-        if is_read_as_it_stands(table):
+        if is_read_as_it_stands(of_then):
             reading, problems = load(path, table)
             if not table.is_canonical:
-                problems = as_delivered(problems, table, path.name)
+                problems = as_delivered(problems, of_then, path.name)
             return self._content(reading, problems, path, table.name, reading.sha256)
         content = path.read_bytes()
-        shaped = shape(content, table, path.name)
+        shaped = shape(content, of_then, path.name)
         sha256 = hashlib.sha256(content).hexdigest()
         del content
-        shaped_reading, problems = _loaded(shaped, table, path.name)
+        shaped_reading, problems = _loaded(shaped, table, of_then, path.name)
         return self._content(shaped_reading, problems, path, table.name, sha256)
 
     def _content(
@@ -103,8 +107,8 @@ class Contents:
         copy = self._copy(name, path, sha256, folder=name)
         return Content(reading, tuple(problems), (copy,), sha256, copy.stored_path)
 
-    def _selected(self, table: Table) -> Content:
-        names = tables_read(table)
+    def _selected(self, table: Table, of_then: Table) -> Content:
+        names = tables_read(of_then)
         if isinstance(names, Problem):
             return Content(None, (names,))
         if LABEL_TABLE in names and table.name != LABEL_TABLE:
@@ -119,7 +123,8 @@ class Contents:
         read = {name: self._texts(name) for name in sorted(names)}
         texts = {name: (text, self._dialects[name]) for name, (text, _) in read.items()}
         copies = tuple(copy for _, copy in read.values())
-        reading, problems = _loaded(select(table, texts, self._month), table, named(table))
+        shaped = select(of_then, texts, self._month)
+        reading, problems = _loaded(shaped, table, of_then, named(table))
         problems = [replace(problem, row=None) if problem.file == named(table) else problem
                     for problem in problems]  # fmt: skip
         sources = sources_text(copies)
@@ -168,7 +173,9 @@ def sources_text(copies: tuple[Copy, ...]) -> bytes:
     return (json.dumps({"files": files}, indent=1) + "\n").encode()
 
 
-def _loaded(shaped: Shaped, table: Table, file: str) -> tuple[Reading | None, list[Problem]]:
+def _loaded(
+    shaped: Shaped, table: Table, of_then: Table, file: str
+) -> tuple[Reading | None, list[Problem]]:
     """Read the canonical file that was made of the delivered ones, and hold it against the rules."""
     from churn.deliveries.rules import load
 
@@ -176,7 +183,7 @@ def _loaded(shaped: Shaped, table: Table, file: str) -> tuple[Reading | None, li
         return None, list(shaped.problems)
     reading, problems = load(shaped.content, table)
     named_already = {(problem.column, problem.what) for problem in shaped.problems}
-    more = as_delivered(problems, table, file)
+    more = as_delivered(problems, of_then, file)
     return reading, [
         *shaped.problems,
         *(problem for problem in more if (problem.column, problem.what) not in named_already),

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.contract.structure import LABEL_COLUMN, Contract, LabelRule, Table
+from churn.contract.translation import translation
 from churn.deliveries.ledger import Delivery, accepted, blocked, mark_unloadable, record
 from churn.deliveries.problems import Oddity, RefusedDrop
 from churn.deliveries.store import keep_content, read_accepted
@@ -134,6 +135,7 @@ class _Derivation:
             "accepted_at": self.now,
             "known_at": self._known_at(month, sources),
             "stored_path": path,
+            "translation": translation(self.contract, table),
         }
         return Derived(record(self.connection, row), is_correction=newest is not None)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from churn.contract.structure import Contract, Table
 from churn.contract.tables import CONTRACT
+from churn.contract.translation import dialects_of, translation
 from churn.deliveries.agreement import Users, strangers
 from churn.deliveries.contents import Contents, Copy, as_named
 from churn.deliveries.drops import (
@@ -35,6 +36,7 @@ class DropFile:
         copies: the delivered files that it is made of.
         sha256: of its own file, or of the list of the files that its select reads.
         stored_path: where that file or list is kept.
+        translation: what of the contract decided how they were read.
         sources: that list; empty where there is none.
     """
 
@@ -44,6 +46,7 @@ class DropFile:
     sha256: str
     fingerprint: str
     stored_path: str
+    translation: str
     sources: bytes = b""
 
 
@@ -122,7 +125,7 @@ def read_drop(
         what = f"lies here more than once, as {names}"
         findings.problems.append(Problem(file, what, "keep the right one of them"))
     ones = {name: paths[0] for name, paths in files.by_name.items() if name not in twice}
-    contents = Contents(contract, month, ones)
+    contents = Contents(dialects_of(contract), month, ones)
     for table in present:
         if twice and table.select is not None:
             continue  # it may read what lies here twice
@@ -173,6 +176,7 @@ def _read_table(contents: Contents, table: Table, month: Month, found: _Findings
             content.sha256,
             fingerprint(rows, order=by_user.order),
             content.stored_path,
+            translation(found.contract, table, [copy.name for copy in content.copies]),
             content.sources,
         )
     )

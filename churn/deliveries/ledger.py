@@ -30,6 +30,9 @@ class Delivery:
     stored_path: str  # in the deliveries store
     # Why it could not be loaded or, replaced by now, could not be; None where it was or was not tried.
     unloadable: str | None = None
+    # What of the contract decided how it was read, and decides it again; None where it was taken in before
+    # that was kept: then the contract in force does.
+    translation: str | None = None
 
     @property
     def table(self) -> Table:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from churn.contract.structure import Contract, Table
 from churn.contract.tables import CONTRACT
+from churn.contract.translation import dialects_of, translated_by
 from churn.deliveries.contents import LIST_SUFFIX, Content, Contents, is_read_as_it_stands
 from churn.deliveries.ledger import Delivery
 from churn.deliveries.problems import Problem, Refusal, RefusedDrop
@@ -22,6 +23,10 @@ from churn.deliveries.reading import sha256_of
 from churn.settings import Settings, get_settings
 
 _BLOCK = 8 << 20
+_OTHER_CONTRACT = (
+    "the file is as it was taken in, but the contract has changed since: let it allow again what the file"
+    " holds, or deliver a corrected drop of that month, which takes its place"
+)
 
 
 def keep(source: Path, path: Path, sha256: str) -> None:
@@ -113,7 +118,8 @@ def read_accepted(
 ) -> pa.Table:
     """Return the typed rows of an accepted file, after holding it against its sha256 and rules.
 
-    Columns that the contract has got since then are null.
+    It is translated as it was when it was taken in, whatever the contract in force says of names, dialects
+    and selects. Columns that the contract has got since then are null.
 
     Raises:
         RefusedDrop: the stored file is gone, was altered, or breaks a rule.
@@ -136,6 +142,9 @@ def read_accepted(
         what = f"{actual}, not the accepted one"
         value = f"{delivery.sha256[:12]}…"
         problems.append(Problem(table.file, what, remedy, value=value, depends_on="access"))
+    elif content.problems:  # it is whole, and was sound when it was taken in
+        where = f"{where}, read by the contract {contract.name} ({contract.source or 'as given'})"
+        remedy = _OTHER_CONTRACT
     problems += content.problems
     if problems or content.reading is None or content.reading.rows is None:
         raise RefusedDrop(problems, where=where, remedy=remedy)
@@ -164,7 +173,8 @@ def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Tabl
     path, table = store / delivery.stored_path, _as_accepted(delivery.table)
     if not path.is_file():
         return None
-    if is_read_as_it_stands(table):
+    of_then = translated_by(delivery.translation, table)[0] if delivery.translation else table
+    if is_read_as_it_stands(of_then):
         reading = read_csv(path, table)
         return reading.rows if reading.sha256 == delivery.sha256 else None
     try:
@@ -176,7 +186,10 @@ def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Tabl
 def _stored_content(delivery: Delivery, table: Table, store: Path, contract: Contract) -> Content:
     path = store / delivery.stored_path
     paths = {name: store / kept for name, kept, _ in _listed(path)} or {table.name: path}
-    return Contents(contract, delivery.month, paths).of(table)
+    of_then, dialects = table, dialects_of(contract)
+    if delivery.translation is not None:
+        of_then, dialects = translated_by(delivery.translation, table)
+    return Contents(dialects, delivery.month, paths).of(table, of_then)
 
 
 def _listed(path: Path) -> list[tuple[str, str, str]]:

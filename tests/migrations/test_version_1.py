@@ -55,7 +55,7 @@ def contents() -> dict[str, list[str]]:
             table: [
                 row[0]
                 for row in connection.execute(
-                    "SELECT (to_jsonb(t) - '{contract,is_provisional}'::text[])::text"
+                    "SELECT (to_jsonb(t) - '{contract,is_provisional,translation}'::text[])::text"
                     f" FROM {table} AS t ORDER BY 1"
                 )
             ]
