@@ -158,7 +158,9 @@ def _customer_value() -> float:
 class CampaignSettings(BaseSettings):
     """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_..."""
 
-    model_config = SettingsConfigDict(env_prefix="CHURN_CAMPAIGN_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CHURN_CAMPAIGN_", extra="ignore", env_ignore_empty=True
+    )
 
     # Of a user who is kept; what the contract says of all users where it says so.
     customer_value: float = Field(default_factory=lambda: _customer_value(), gt=0)
@@ -234,6 +236,16 @@ class Settings(BaseSettings):
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+
+    @field_validator("mlflow_experiment", mode="before")
+    @classmethod
+    def _experiment(cls, value: Any) -> Any:
+        return value or contract_in_force().name  # Compose gives what is not set as an empty text
+
+    @field_validator("first_month", mode="before")
+    @classmethod
+    def _first_month(cls, value: Any) -> Any:
+        return value or contract_in_force().first_month
 
     @field_validator("first_month", "last_month", mode="before")
     @classmethod

@@ -62,7 +62,8 @@ class Container:
         for mount in mounts:
             named = mount["type"] == "volume"
             volume = Path(self.world.folder, "volumes" if named else "", mount["source"])
-            volume.mkdir(parents=True, exist_ok=True)
+            if not volume.is_file():
+                volume.mkdir(parents=True, exist_ok=True)
             link = self._inside(mount["target"])
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():

@@ -10,12 +10,15 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import churn
+from churn.contract.tables import CONTRACT
 from churn.settings import CampaignSettings, GateSettings, Settings
 from churn.stack.parts import GUNICORN, http_command
 from tests.compose.files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
 from tests.variables import known_variables
 
 OURS = {"init", "mlflow", "code", "webserver", "daemon", "api"}
+# Variables that the contract decides where they are empty.
+OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
 # Variables that are not ours, and the program whose source names them.
 FOREIGN = {
     "POSTGRES_INITDB_ARGS": None,  # the entry point of the postgres image
@@ -81,10 +84,8 @@ def test_example_needs_passwords_and_nothing_else() -> None:
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert compose("config", "--quiet", **example).returncode != 0
-    assert {name for name, value in example.items() if not value} == {
-        *PASSWORDS,
-        "CHURN_LAST_MONTH",
-    }
+    empty = {name for name, value in example.items() if not value}
+    assert empty == {*PASSWORDS, *OF_THE_CONTRACT, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
     assert resolved(**example | PASSWORDS) == resolved()
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     assert set(example) == set(re.findall(r"\$\{(\w+)", text))
@@ -200,15 +201,48 @@ def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
     given = config["services"]["code"]["environment"]
     init = config["services"]["init"]["environment"]
     assert init["API_POSTGRES_USER"] == default_of(Settings, "api_postgres_user")
-    for name in ("postgres_user", "postgres_db", "mlflow_experiment"):
+    for name in ("postgres_user", "postgres_db"):
         assert given[name.upper()] == default_of(Settings, name)
-    assert given["CHURN_FIRST_MONTH"] == str(default_of(Settings, "first_month"))
     assert given["CHURN_N_JOBS"] == str(default_of(Settings, "n_jobs"))
     assert given["CHURN_CANDIDATE_MONTHS"] == str(default_of(Settings, "candidate_months"))
     for rules in (CampaignSettings, GateSettings):
         prefix = rules.model_config["env_prefix"]
         for name in rules.model_fields:
-            assert given[f"{prefix}{name.upper()}"] == str(default_of(rules, name))
+            variable = f"{prefix}{name.upper()}"
+            if variable not in OF_THE_CONTRACT:
+                assert given[variable] == str(default_of(rules, name))
+
+
+def test_what_is_left_empty_is_the_contract_s(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OF_THE_CONTRACT:
+        given = config["services"]["code"]["environment"][name]
+        assert given == ""
+        monkeypatch.setenv(name, given)
+    settings = Settings()
+    assert settings.mlflow_experiment == CONTRACT.name
+    assert settings.first_month == CONTRACT.first_month
+    assert settings.campaign.customer_value == default_of(CampaignSettings, "customer_value")
+
+
+def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, Any]) -> None:
+    place = "/etc/churn/contract.yaml"
+    foreign = resolved(CHURN_CONTRACT="gym/contract.yaml")
+    for services, given, source in (
+        (config["services"], "", ROOT / "churn" / "contract" / "streamflow.yaml"),
+        (foreign["services"], place, ROOT / "gym" / "contract.yaml"),
+    ):
+        told, mounted = {}, {}
+        for name, service in services.items():
+            environment = service.get("environment") or {}
+            if "CHURN_CONTRACT" in environment:
+                told[name] = environment["CHURN_CONTRACT"]
+            for mount in service.get("volumes", []):
+                if mount["target"] == place:
+                    mounted[name] = (mount["type"], mount["source"], mount["read_only"])
+        assert told == dict.fromkeys(("init", "code", "api"), given)
+        assert mounted == dict.fromkeys(told, ("bind", str(source), True))
 
 
 def test_no_service_asks_another_or_itself_through_a_proxy(config: dict[str, Any]) -> None:
