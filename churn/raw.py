@@ -53,9 +53,9 @@ def load_raw(month: Month, table: Table) -> RawMonth:
     deliveries = accepted(month, table)
     if not deliveries:
         raise ChurnError(
-            f"no {table.file} has been accepted for this month",
+            f"no {table.shown_file} has been accepted for this month",
             where=f"{table.name} {month}",
-            remedy=f"deliver the drop: churn deliver DIR (a folder with {table.file})",
+            remedy=f"deliver the drop: churn deliver DIR (a folder with {table.shown_file})",
         )
     newest = deliveries[-1]
     try:
@@ -170,7 +170,7 @@ def _refuse_strangers(connection: psycopg.Connection, delivery: Delivery) -> Non
         shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
         month = delivery.month
         raise UnknownUsers(
-            f"{len(strangers):,} users are not in {USERS.file} of this month: {shown}",
-            where=f"{delivery.table.file} {month}, column user_id",
+            f"{len(strangers):,} users are not in {USERS.shown_file} of this month: {shown}",
+            where=f"{delivery.table.shown_file} {month}, column user_id",
             remedy=f"materialize {USERS.name} for {month.partition_key}, or deliver a corrected drop",
         )

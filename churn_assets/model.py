@@ -130,8 +130,8 @@ def _outcomes(models: Sequence[LoggedModel]) -> list[Outcome]:
             not by_chance,
             {"auc": aucs},
             f"the AUC on the {int(users):,} users held out is not above 0.5: {', '.join(by_chance)}\n"
-            "  -> the features say nothing of who leaves: look whether labels.csv belongs to this month and"
-            " to these users; nothing of this month is promoted"
+            "  -> the features say nothing of who leaves: look whether the file of the labels belongs to this"
+            " month and to these users; nothing of this month is promoted"
             if by_chance
             else None,
         ),

@@ -28,7 +28,7 @@ VALID = Check(
     "valid",
     "The stored file is the accepted one and passes every rule: columns, types, keys, ranges.",
 )
-AGREES = Check("agrees_with_users", "Every user of the file is in the month's users.csv.")
+AGREES = Check("agrees_with_users", f"Every user of the file is in the month's {USERS.shown_file}.")
 PLAUSIBLE = Check(
     "plausible",
     "Nothing odd, by itself and beside other months: constants, blanks, contradictions, an older version "
@@ -62,7 +62,7 @@ def raw_assets() -> list[dg.AssetsDefinition]:
 
 def _description(table: Table) -> str:
     return (
-        f"The rows of each accepted `{table.file}` of the month, typed, in `raw.{table.name}`.\n\n"
+        f"The rows of each accepted `{table.shown_file}` of the month, typed, in `raw.{table.name}`.\n\n"
         "Validated before anything is written; one transaction per month. The same file twice changes "
         "nothing, a correction adds a version."
     )
@@ -128,7 +128,7 @@ def _possible(judgement: Judgement | None) -> Outcome:
     if judgement is None:
         return Outcome(POSSIBLE.name, True)
     compared = [
-        f"- {d.table.file} of {d.month}, known on {d.known_at:%F} (delivery {d.delivery_id})"
+        f"- {d.table.shown_file} of {d.month}, known on {d.known_at:%F} (delivery {d.delivery_id})"
         for d in judgement.compared_with
     ]
     metadata = {

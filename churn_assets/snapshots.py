@@ -42,7 +42,7 @@ def snapshot_assets() -> list[dg.AssetsDefinition]:
 
 def _description(table: Table) -> str:
     return (
-        f"Every version of {table.file}, one row per (user_id, as_of, known_at).\n\n"
+        f"Every version of {table.shown_file}, one row per (user_id, as_of, known_at).\n\n"
         "A correction adds a version and never overwrites one; a user whom it no longer names gets a row "
         f"with `is_withdrawn`. The view `{table.snapshot}_current` shows the newest version of each month."
     )

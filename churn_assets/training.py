@@ -111,8 +111,8 @@ def _churned(training_set: TrainingSet) -> int:
 def _one_class(month: Month, churned: int, rows: int) -> str:
     return (
         f"{churned:,} of {rows:,} users left: a model needs some who left and some who stayed\n"
-        f"  -> look at the column churn_label of {LABELS.file} of {month}, and deliver it again; without it"
-        " the months that follow are trained on all the same"
+        f"  -> look at the column churn_label of {LABELS.shown_file} of {month}, and deliver it again;"
+        " without it the months that follow are trained on all the same"
     )
 
 

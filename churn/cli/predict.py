@@ -10,7 +10,7 @@ from churn.errors import ChurnError
 
 
 def predict(
-    user_id: Annotated[str, typer.Argument(help="The user, as in users.csv.")],
+    user_id: Annotated[str, typer.Argument(help="The user, as in your exports.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the API's answer as it is.")
     ] = False,

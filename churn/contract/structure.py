@@ -139,8 +139,16 @@ class Table:
 
     @property
     def file(self) -> str:
-        """The file's name in a canonical drop, by which messages call it."""
+        """The file's name in a canonical drop."""
         return f"{self.name}.csv"
+
+    @property
+    def shown_file(self) -> str:
+        """What messages call its file: as the contract does, with YYYY-MM or NNN for the month."""
+        if self.select is not None:
+            return f"{self.name} (select)"
+        pattern = self.files or f"{self.name}.{self.dialect.format}"
+        return pattern.replace("{month}", "YYYY-MM").replace("{n}", "NNN")
 
     @property
     def values(self) -> tuple[Column, ...]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import Table
+from churn.contract.tables import USERS, Table
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.reading import Reading
 from churn.row_order import ByUser
 
-_WHAT = "is not a user of this month's users.csv"
+_WHAT = f"is not a user of this month's {USERS.shown_file}"
 _REMEDY = "add the user there, or remove the row here"
 
 

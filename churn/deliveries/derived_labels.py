@@ -98,7 +98,7 @@ class _Derivation:
         return Derived(oddity=self._oddity(what, users.rows))
 
     def _oddity(self, what: str, users: int) -> Oddity:
-        return Oddity(self.contract.labels.file, "", what, users, users)
+        return Oddity(self.contract.labels.shown_file, "", what, users, users)
 
     def _usable(self, month: Month, table: Table) -> Delivery | None:
         """Return the newest version that may be used; None where there is none."""

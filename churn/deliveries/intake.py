@@ -113,9 +113,11 @@ def read_drop(
         findings.users = None if ids is None else Users(ids)
         findings.are_users_accepted = True
         if ids is None:
-            what = f"no {users.file} of {month} has been accepted, which labels alone need"
+            what = f"no {users.shown_file} of {month} has been accepted, which labels alone need"
             remedy = "deliver the whole drop"
-            findings.problems.append(Problem(labels.file, what, remedy, depends_on="deliveries"))
+            findings.problems.append(
+                Problem(labels.shown_file, what, remedy, depends_on="deliveries")
+            )
     else:
         findings.problems += _missing(files, month, first)
     twice = {name: paths for name, paths in files.by_name.items() if len(paths) > 1}
@@ -145,7 +147,9 @@ def _read_table(contents: Contents, table: Table, month: Month, found: _Findings
         content = contents.of(table)
     except OSError as error:
         said = f"the file cannot be read: {error.strerror}"
-        found.problems.append(Problem(table.file, said, "make it readable", depends_on="access"))
+        found.problems.append(
+            Problem(table.shown_file, said, "make it readable", depends_on="access")
+        )
         return
     reading = content.reading
     found.problems += [each for each in content.problems if each not in found.problems]
@@ -190,7 +194,9 @@ def _may_be_absent(table: Table, contract: Contract) -> bool:
 def _missing(files: DropFiles, month: Month, first: Month) -> list[Problem]:
     """Return what is missing of the tables that every drop has, each file once."""
     contract = files.contract
-    optional = [table.file for table in drop_tables(contract) if _may_be_absent(table, contract)]
+    optional = [
+        table.shown_file for table in drop_tables(contract) if _may_be_absent(table, contract)
+    ]
     only = f"; only {' and '.join(optional)} may be absent" if optional else ""
     missing = (
         files.missing(table)

@@ -41,7 +41,7 @@ def known_at(
         Refusal: the month has not closed, or the version would not be the newest one.
         ChurnError: `given` contradicts itself.
     """
-    where, due = f"{table.file} {month}", due_at(month, table)
+    where, due = f"{table.shown_file} {month}", due_at(month, table)
     if now < due:
         raise _too_early(month, table, due, where)
     if given is not None:
@@ -90,7 +90,7 @@ def _too_early(month: Month, table: Table, due: dt.datetime, where: str) -> Refu
     what, hint = f"{month} has not closed yet", ""
     if table == LABELS:
         what = f"the labels of {month} mature when {month.next} closes"
-        hint = f"; without {table.file} the folder is taken in at once"
+        hint = f"; without {table.shown_file} the folder is taken in at once"
     begins = minute(due + _TICK)
     return Refusal(
         f"{what}: it waits until {begins}",

@@ -1,7 +1,8 @@
 """What is odd about a drop: warnings with counts, never blocking."""
 
+import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,13 +11,19 @@ from churn.contract.structure import OddityRule
 from churn.contract.tables import CONTRACT, USERS, Column, Table
 from churn.deliveries.agreement import Users, missing
 from churn.deliveries.problems import Oddity
+from churn.deliveries.selects import MEMORY_BYTES
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.row_order import ByUser
 
+if TYPE_CHECKING:
+    import duckdb
+
 _FAR = 20  # times the third quartile of what is above zero: no tail of a real column goes there
 _FEWEST = 20  # values above zero, from which on a quartile says something
 _LOOK = 10_000  # values that are looked at first
+# Of one of the contract's expressions: over a million rows they take less than a second.
+_SECONDS = 60.0
 
 
 def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
@@ -30,7 +37,7 @@ def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
     for column in table.values:
         by_column += _of_column(table, column, rows, explained.get(column.name, 0))
     by_rule = [
-        Oddity(table.file, rule.column, _text(rule, month), count, rows.num_rows)
+        Oddity(table.shown_file, rule.column, _text(rule, month), count, rows.num_rows)
         for rule, count in counts.items()
         if count > rule.share * rows.num_rows
     ]
@@ -42,15 +49,15 @@ def oddities_beside(users: Users, table: Table, file: ByUser, month: Month) -> l
     if users.file is None:
         return []
     absent = 0 if users.are_those_of(file) else len(missing(users.ids, file.ids))
-    what = f"users of {USERS.file} without a row here"
-    beside = [Oddity(table.file, "user_id", what, absent, len(users.ids))]
+    what = f"users of {USERS.shown_file} without a row here"
+    beside = [Oddity(table.shown_file, "user_id", what, absent, len(users.ids))]
     rules = [rule for rule in CONTRACT.oddities if rule.table == table.name and _is_beside(rule)]
     counts = _counts(rules, file.rows, users.file.rows, month)
     both = len(users.ids) - absent
     for rule, count in zip(rules, counts, strict=True):
         if count > rule.share * both:
             where = USERS if rule.is_of_users else table
-            beside.append(Oddity(where.file, rule.column, _text(rule, month), count, both))
+            beside.append(Oddity(where.shown_file, rule.column, _text(rule, month), count, both))
     return [oddity for oddity in beside if oddity.count]
 
 
@@ -77,30 +84,45 @@ def _counts(
         return []
     import duckdb
 
-    with duckdb.connect(
-        ":memory:", config={"threads": 1, "enable_external_access": False}
-    ) as engine:
+    config = {"threads": 1, "enable_external_access": False, "memory_limit": f"{MEMORY_BYTES}B"}
+    with duckdb.connect(":memory:", config=config) as engine:
         engine.register("delivered", rows)
         source = "delivered"
         if users is not None:
             engine.register("users", users)
             source = "delivered JOIN users USING (user_id)"
         engine.execute("SET lock_configuration = true")
-        try:
-            return [
-                engine.execute(
-                    f"SELECT count(*) FILTER (WHERE {rule.when})"  # noqa: S608 - the contract's own
-                    f" FROM {source} CROSS JOIN (SELECT ?::DATE AS as_of)",
-                    [month.as_of_date],
-                ).fetchall()[0][0]
-                for rule in rules
-            ]
-        except duckdb.Error as error:
-            raise ChurnError(
-                f"an oddity of {rules[0].table} cannot be computed: {error}",
-                where=f"contract {CONTRACT.name}",
-                remedy="correct its `when` in the contract: SQL over the columns of the table",
-            ) from error
+        return [_counted(engine, rule, source, month) for rule in rules]
+
+
+def _counted(
+    engine: "duckdb.DuckDBPyConnection", rule: OddityRule, source: str, month: Month
+) -> int:
+    """Return for how many rows a rule holds; one that does not end is ended."""
+    import duckdb
+
+    query = (
+        f"SELECT count(*) FILTER (WHERE {rule.when})"  # noqa: S608 - the contract's own
+        f" FROM {source} CROSS JOIN (SELECT ?::DATE AS as_of)"
+    )
+    end = threading.Timer(_SECONDS, engine.interrupt)
+    end.start()
+    try:
+        row = engine.execute(query, [month.as_of_date]).fetchone()
+    except duckdb.Error as error:
+        what = f"cannot be computed: {error}"
+        if isinstance(error, duckdb.InterruptException):
+            what = f"did not end within {_SECONDS:g} s"
+        elif isinstance(error, duckdb.OutOfMemoryException):
+            what = "needs more memory than it may have"
+        raise ChurnError(
+            f"an oddity of {rule.table} {what}",
+            where=f"contract {CONTRACT.name}, oddities, when: {rule.when}",
+            remedy="correct its `when` in the contract: SQL over the columns of the table",
+        ) from error
+    finally:
+        end.cancel()
+    return int(row[0]) if row else 0
 
 
 def _of_column(
@@ -110,21 +132,21 @@ def _of_column(
     count = rows.num_rows
     if values.null_count == count:
         if not column.optional:
-            yield Oddity(table.file, column.name, "blank throughout", count, count)
+            yield Oddity(table.shown_file, column.name, "blank throughout", count, count)
         return
     blank = values.null_count - explained_blanks
-    yield Oddity(table.file, column.name, "blank", blank, count)
+    yield Oddity(table.shown_file, column.name, "blank", blank, count)
     smallest, largest = _bounds(values)
     if count > 1 and smallest == largest:
         what = f"one constant value ({smallest})"
-        yield Oddity(table.file, column.name, what, count - values.null_count, count)
+        yield Oddity(table.shown_file, column.name, what, count - values.null_count, count)
     if column.kind in {"int", "float"}:
         yield from _of_outliers(table, column, rows, largest)
     if column.expected:
         for entry in pc.value_counts(values).to_pylist():
             if entry["values"] not in (None, *column.expected):
                 what = f"unexpected value {entry['values']!r}"
-                yield Oddity(table.file, column.name, what, entry["counts"], count)
+                yield Oddity(table.shown_file, column.name, what, entry["counts"], count)
 
 
 def _of_outliers(table: Table, column: Column, rows: pa.Table, largest: float) -> Iterator[Oddity]:
@@ -147,7 +169,7 @@ def _of_outliers(table: Table, column: Column, rows: pa.Table, largest: float) -
     far = _count(pc.greater(values, bound))
     user = rows["user_id"][pc.index(values, largest).as_py()].as_py()
     what = f"far above all others (above {bound:,.0f}), the largest {largest:,} of user {user}"
-    yield Oddity(table.file, column.name, what, far, rows.num_rows)
+    yield Oddity(table.shown_file, column.name, what, far, rows.num_rows)
 
 
 def _above_zero(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -163,6 +163,8 @@ def _translated(
     """
     nobody = np.empty(0, np.int64)
     translate = _typed(column.kind, dialect) if is_typed else translation(column.kind, dialect)
+    if is_typed and not is_selected:
+        translate = _or_null(translate, column.kind, dialect)
     if is_selected and translate is not None:
         translate = _or_canonical(translate, column.kind)
     if translate is None:
@@ -196,6 +198,24 @@ def _typed(kind: Kind, dialect: Dialect) -> Translation | None:
         return None
     words = _words(dialect)
     return lambda text: text if text in ("", "True", "False") else words.get(text)
+
+
+def _or_null(translate: Translation | None, kind: Kind, dialect: Dialect) -> Translation | None:
+    """Return a translation of typed values that knows the words for unknown: -999 is -999.0, too."""
+    words = {word.strip() for word in dialect.null_words} - {""}
+    if not words:
+        return translate
+    plain = (word.replace(dialect.decimal, ".") for word in words)
+    numbers = {float(word) for word in plain if _NUMBER.fullmatch(word)}
+
+    def known(text: str) -> str | None:
+        is_number = kind in ("int", "float") and _NUMBER.fullmatch(text) is not None
+        canonical_text = translate(text) if translate else text
+        if {text, canonical_text} & words or (is_number and float(text) in numbers):
+            return ""
+        return canonical_text
+
+    return known
 
 
 @functools.cache

@@ -127,21 +127,21 @@ def read_accepted(
     store = (settings or get_settings()).deliveries
     path = store / delivery.stored_path
     table = _as_accepted(contract.table_by_name[delivery.file])
-    where = f"{table.file} {delivery.month}, stored as {path}"
+    where = f"{table.shown_file} {delivery.month}, stored as {path}"
     remedy = (
         "deliver the original file again, which restores it, or restore the store from a backup"
     )
     try:
         content = _stored_content(delivery, table, store, contract)
     except FileNotFoundError:
-        gone = Problem(table.file, "the stored file is missing", remedy, depends_on="access")
+        gone = Problem(table.shown_file, "the stored file is missing", remedy, depends_on="access")
         raise RefusedDrop([gone], where=where, remedy=remedy) from None
     problems: list[Problem] = []
     if content.sha256 != delivery.sha256:
         actual = f"the stored file was altered: its sha256 is {content.sha256[:12]}…"
         what = f"{actual}, not the accepted one"
         value = f"{delivery.sha256[:12]}…"
-        problems.append(Problem(table.file, what, remedy, value=value, depends_on="access"))
+        problems.append(Problem(table.shown_file, what, remedy, value=value, depends_on="access"))
     elif content.problems:  # it is whole, and was sound when it was taken in
         where = f"{where}, read by the contract {contract.name} ({contract.source or 'as given'})"
         remedy = _OTHER_CONTRACT

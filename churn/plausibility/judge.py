@@ -307,8 +307,8 @@ class _Bench:
         partition = raw_partition(delivery.table, delivery.delivery_id)
         if not exists(self._connection, partition):
             raise ChurnError(
-                f"{delivery.table.file} of {delivery.month} (delivery {delivery.delivery_id}) is neither"
-                " in the store nor loaded"
+                f"{delivery.table.shown_file} of {delivery.month} (delivery {delivery.delivery_id}) is"
+                " neither in the store nor loaded"
             )
         schema = plain_schema(delivery.table)
         chosen = pa.schema([schema.field(name) for name in columns])

@@ -7,7 +7,7 @@ from math import sqrt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import LABELS
+from churn.contract.tables import LABELS, USERS
 from churn.months import Month
 from churn.plausibility.findings import Finding
 from churn.plausibility.profile_rules import FEW_USERS
@@ -36,7 +36,7 @@ def labels_cover(month: Month, labels: pa.Table, users: pa.ChunkedArray) -> list
     labelled = _count(pc.is_in(users, value_set=labels["user_id"].combine_chunks()))
     if labelled >= _COVER_ODD * total:
         return []
-    what = f"{LABELS.file} of {month} labels {labelled:,} of the month's {total:,} users"
+    what = f"{LABELS.shown_file} of {month} labels {labelled:,} of the month's {total:,} users"
     is_impossible = total >= FEW_USERS and labelled < _COVER_IMPOSSIBLE * total
     return [Finding("labels_cover", what, is_impossible)]
 
@@ -49,7 +49,7 @@ def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
     """
     low, high = _interval(now)
     earlier = [month for month in earlier if 0 < month.left < month.labelled]
-    said = f"{LABELS.file} of {now.month} says that {_said(now)} left"
+    said = f"{LABELS.shown_file} of {now.month} says that {_said(now)} left"
     if not earlier:
         what = (
             f"{said}, more than half; there is no earlier month of both classes to compare it with"
@@ -90,7 +90,7 @@ def labels_agree(
         (gone, stayers, f"of {stayers:,} users who stayed by it, {gone:,} are not in"),
     ):
         if of >= _FEW_LEAVERS and count > _AGREE_ODD * of:
-            said = f"{LABELS.file} of {month}: {what} users.csv of {month.next}"
+            said = f"{LABELS.shown_file} of {month}: {what} {USERS.shown_file} of {month.next}"
             is_impossible = count > _AGREE_IMPOSSIBLE * of and not unmoved
             findings.append(Finding("labels_agree", said, is_impossible))
     return findings
@@ -100,7 +100,7 @@ def same_labels(month: Month, labels: pa.Table, twin: Month) -> Finding:
     """Return what to think of labels that are, to the last value, another month's."""
     leavers = _count(labels["churn_label"])
     what = (
-        f"{LABELS.file} of {month} is that of {twin}: the same content in all {labels.num_rows:,} rows,"
+        f"{LABELS.shown_file} of {month} is that of {twin}: the same content in all {labels.num_rows:,} rows,"
         f" {leavers:,} leavers among them"
     )
     return Finding("same_content", what, leavers > 0 and labels.num_rows >= FEW_USERS)

@@ -70,7 +70,7 @@ def same_content(table: Table, judged: MonthFile, twin: Month, *, is_whole_month
     count = judged.rows.num_rows
     others = ", and the other four files are that month's, too" if is_whole_month else ""
     what = (
-        f"{table.file} of {judged.month} is that of {twin}: the same content in all {count:,} rows"
+        f"{table.shown_file} of {judged.month} is that of {twin}: the same content in all {count:,} rows"
         f"{others}"
     )
     return Finding("same_content", what, is_whole_month or _must_move(table, judged.rows))
@@ -112,7 +112,7 @@ class _Beside:
         return self.earlier.rows.take(self._of_earlier), self.later.rows.filter(self._of_later)
 
     def finding(self, what: str) -> str:
-        return f"{self.table.file} of {self.judged.month} beside {self.other.month}: {what}"
+        return f"{self.table.shown_file} of {self.judged.month} beside {self.other.month}: {what}"
 
 
 def _users_stay(beside: _Beside) -> list[Finding]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from churn.contract.features import SERVICES, VIEWS, Feature, View
-from churn.contract.tables import CONTRACT
+from churn.contract.tables import CONTRACT, LABELS, USERS
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
@@ -214,7 +214,8 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table |
         raise ChurnError(
             "no user who was known at the month's end has a label",
             where=f"training set {month}",
-            remedy="see that labels.csv and users.csv are of one month and name the same users",
+            remedy=f"see that {LABELS.shown_file} and {USERS.shown_file} are of one month and name the"
+            " same users",
         )
     return rows.combine_chunks()
 

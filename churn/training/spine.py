@@ -70,7 +70,7 @@ def _require(connection: psycopg.Connection, month: Month, cut_offs: CutOffs) ->
     first = _first_known(connection, LABELS.snapshot, month)
     where = f"training set {month}"
     if first is None:
-        drop = f"labels.csv of {month}"
+        drop = f"{LABELS.shown_file} of {month}"
         if CONTRACT.label.kind != "file":
             drop = f"the drop of {month.next}, from which they are derived"
         raise ChurnError(

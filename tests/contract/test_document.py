@@ -1,12 +1,14 @@
 """The contract's file: what it becomes, and how its mistakes are told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from churn.contract.document import read_contract
 from churn.contract.schema import json_schema
-from churn.contract.structure import Contract
+from churn.contract.structure import Contract, Dialect
+from churn.contract.tables import CONTRACT
 from churn.errors import ChurnError
 from churn.settings import default_contract
 
@@ -146,3 +148,12 @@ def test_the_schema_for_editors_knows_every_key() -> None:
     assert {"tables", "label", "services"} <= set(schema["properties"])
     assert "from" in schema["$defs"]["LabelEntry"]["properties"]
     json.dumps(schema)
+
+
+def test_messages_call_a_file_as_the_contract_does() -> None:
+    table = CONTRACT.table_by_name["users"]
+    assert table.shown_file == "users.csv"
+    assert replace(table, files="kunden_{month}.csv").shown_file == "kunden_YYYY-MM.csv"
+    assert replace(table, dialect=Dialect(format="parquet")).shown_file == "users.parquet"
+    assert replace(table, select="SELECT 1").shown_file == "users (select)"
+    assert replace(CONTRACT.labels, files="gone_{n}.csv").shown_file == "gone_NNN.csv"

@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
-from churn.contract.tables import TABLES, USERS
+from churn.contract.structure import OddityRule
+from churn.contract.tables import CONTRACT, TABLES, USERS
+from churn.deliveries import oddities as module
 from churn.deliveries.agreement import Users
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity
 from churn.deliveries.read import read_csv
+from churn.errors import ChurnError
 from tests.deliveries.small import FILES, JANUARY
 from tests.streamflow import SUBSCRIPTIONS
 
@@ -102,3 +107,26 @@ def test_a_value_far_beyond_all_others_is_named_with_its_user(column: str, value
     assert f"the largest {float(value):,} of user u07".replace(".0 ", " ") in oddity.what.replace(
         ".0 ", " "
     )
+
+
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [
+        (
+            "(WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r) SELECT max(i) FROM r) > 0",
+            "did not end within 0.5 s",
+        ),
+        ("(SELECT len(array_agg(i)) FROM range(1000000000) AS t(i)) > 0", "needs more memory"),
+    ],
+)
+def test_an_expression_that_does_not_end_is_ended(
+    when: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = OddityRule("users", "signup_date", when, "is odd")
+    monkeypatch.setattr(module, "CONTRACT", replace(CONTRACT, oddities=(rule,)))
+    monkeypatch.setattr(module, "_SECONDS", 0.5 if "RECURSIVE" in when else 600.0)
+    monkeypatch.setattr(module, "MEMORY_BYTES", 64 << 20)
+    rows = read_csv(FILES["users.csv"].encode(), USERS).rows
+    with pytest.raises(ChurnError, match=f"an oddity of users {what}") as refused:
+        oddities(USERS, rows, JANUARY)
+    assert when in str(refused.value)

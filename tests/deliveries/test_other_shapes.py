@@ -128,7 +128,7 @@ def test_what_is_wrong_with_a_drop_of_selects(settings: Settings, tmp_path: Path
     with pytest.raises(RefusedDrop, match="the file is missing") as refused:
         deliver(folder, settings=settings, now=NOW, contract=replace(contract, source_files=files))
     assert [(p.file, p.remedy) for p in refused.value.problems] == [
-        ("Kunden_2024-01.csv", "add it; only labels.csv may be absent")
+        ("Kunden_2024-01.csv", "add it; only labels (select) may be absent")
     ]
     (folder / "kunden_2024-01.csv").write_bytes(wide_file().replace(b"Ja", b"oui", 1))
     unknown = replace(contract.tables[1], select="SELECT * FROM elsewhere")

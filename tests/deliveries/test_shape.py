@@ -235,6 +235,36 @@ def test_a_parquet_file_of_other_types() -> None:
     assert rows == ["1,0.1,12.5,3.0,4,1.00", "2,0.0000001,,,,2.00"]
 
 
+def test_words_for_unknown_hold_for_typed_values_too() -> None:
+    dialect = Dialect(
+        format="parquet", decimal=",", null_words=("", "-1", "-9,5", "1900-01-01", "True")
+    )
+    usage = parquet(
+        user_id=pa.array(["a", "b"]),
+        watch_hours_30d=pa.array([-1.0, 1.5], pa.float32()),
+        avg_session_mins_7d=pa.array([-9.5, 19.5]),
+        unique_devices_30d=pa.array([-1, 11]),
+        skips_7d=pa.array([1, -1]),
+        rebuffer_events_7d=pa.array([1, None]),
+    )
+    shaped = shape(usage, replace(USAGE, dialect=dialect), "usage.parquet")
+    assert shaped.problems == ()
+    assert (shaped.content or b"").decode().splitlines()[1:] == ["a,,,,1,1", "b,1.5,19.5,11,,"]
+    users = parquet(
+        user_id=pa.array(["a", "b"]),
+        signup_date=pa.array([dt.datetime(1900, 1, 1, 12), dt.datetime(2023, 7, 28)]),
+        user_gender=pa.array(["-1", "Male"]),
+        user_is_senior=pa.array([True, False]),
+        has_family=pa.array([False, None]),
+        has_dependents=pa.array([False, False]),
+    )
+    shaped = shape(users, replace(USERS, dialect=dialect), "users.parquet")
+    assert shaped.problems == ()
+    assert (shaped.content or b"").decode().splitlines()[1:] == [
+        "a,,,,False,False", "b,2023-07-28,Male,False,,False"
+    ]  # fmt: skip
+
+
 def test_a_parquet_file_of_instants_and_of_lists() -> None:
     table = replace(USERS, dialect=Dialect(format="parquet", true_words=("1",), false_words=("0",)))
     when = pa.array([dt.datetime(2023, 7, 28, 3), None], pa.timestamp("us"))
