@@ -15,6 +15,7 @@ import pytest
 import stamina
 from filelock import FileLock
 
+import feature_repo  # noqa: F401  (before any test imports Feast, which is quicker after it)
 from churn.settings import Settings, get_settings
 from churn.stack.postgres import EmbeddedPostgres
 from tests.ledger import Ledger

@@ -1,5 +1,6 @@
 import asyncio
 import datetime as dt
+import subprocess
 import sys
 from pathlib import Path
 
@@ -127,3 +128,17 @@ def test_teardown_empties_the_online_tables_only(store: FeatureStore) -> None:
     with connect() as connection:
         [(kept,)] = connection.execute("SELECT count(*) FROM subscriptions_profile_snapshots")
     assert kept == 1
+
+
+def test_feast_is_loaded_without_compiling_its_classes_again() -> None:
+    program = (
+        "import typeguard._decorators as t\n"
+        "t.instrument = None\n"  # what would compile a class cannot be called
+        "import feature_repo.streamflow, feature_repo.online_store, feature_repo.offline_store, feast\n"
+        "print(feast.FeatureStore.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "FeatureStore"
