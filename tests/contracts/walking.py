@@ -1,4 +1,4 @@
-"""Starting a walk (walk.py) in a process of its own, on a database of its own."""
+"""Starting a walk (walk.py) on a database of its own, under another contract in a process of its own."""
 
 import itertools
 import json
@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
+import pytest
 
-from churn.settings import Settings
+from churn.settings import Settings, get_settings
+from tests.contracts.walk import walk
 
 _NUMBERS = itertools.count()
 
@@ -18,7 +20,7 @@ _NUMBERS = itertools.count()
 def walked(
     contract: Path | None, drops: Path, user: str, settings: Settings, mlflow_url: str, home: Path
 ) -> dict[str, Any]:
-    """Walk in a process that has the contract; without one, StreamFlow's own is in force."""
+    """Walk in a process that has the contract; without one here, where StreamFlow's own is in force."""
     database = f"walk{os.getpid()}_{next(_NUMBERS)}"
     with psycopg.connect(settings.dsn("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {database}")
@@ -30,6 +32,14 @@ def walked(
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MLFLOW_EXPERIMENT": database,
     }
+    if contract is None:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            get_settings.cache_clear()
+            here = json.dumps(walk(drops, user), default=str)
+        get_settings.cache_clear()
+        return cast(dict[str, Any], json.loads(here))
     done = subprocess.run(
         [sys.executable, "-m", "tests.contracts.walk", str(drops), user],
         cwd=Path(__file__).parents[2],
