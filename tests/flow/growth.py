@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from churn.contract.features import DEFAULT_SERVICE, VIEWS
@@ -38,6 +39,7 @@ from churn.snapshots import build_snapshot
 from churn.training.dataset import build_training_set, training_set_path
 from churn.verification.replay import replay
 from tests.api.waiting import until
+from tests.flow.small_models import fit_small_models
 from tests.flow.states import NOW, State, running_api
 from tests.graph.months import close
 
@@ -253,4 +255,6 @@ def after(drops: list[Path]) -> dict[str, Any]:
 if __name__ == "__main__":
     folders = sorted(Path(sys.argv[1]).glob("month_*"))
     steps = before if CONTRACT.fingerprint == default_contract().fingerprint else after
-    sys.stdout.write(json.dumps(steps(folders)) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        fit_small_models(patch)
+        sys.stdout.write(json.dumps(steps(folders)) + "\n")

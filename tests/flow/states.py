@@ -28,6 +28,7 @@ from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
 from churn_assets.run import JobResult, run_job
 from feature_repo.store import apply_features
+from tests.flow.small_models import fit_small_models
 
 _NUMBERS = itertools.count()
 JANUARY, FEBRUARY, MARCH = (Month.parse(f"2024-0{n}") for n in (1, 2, 3))
@@ -41,6 +42,7 @@ class State:
     environment: dict[str, str]
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     defs: dg.Definitions | None = None
+    has_full_models: bool = False  # as a user's are; all others are quickly fitted
 
     @property
     def home(self) -> Path:
@@ -57,6 +59,8 @@ class State:
 
             self.defs = self.defs or definitions.build_defs()
             patch.setattr(definitions, "defs", self.defs)
+            if not self.has_full_models:
+                fit_small_models(patch)
             yield
         get_settings.cache_clear()
         import mlflow
