@@ -93,10 +93,15 @@ def test_telecom_from_one_flat_file_to_an_answer(
     assert told["features"]["features"]["call_failure"] == int(rows[6]["Call  Failure"])
 
 
+@pytest.mark.whole
 def test_saas_from_month_folders_to_an_answer(
     settings: Settings, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two months with some who left: who is missing in the second has left in the first."""
+    """Two months with some who left: who is missing in the second has left in the first.
+
+    The walks of telecom and of the reshaped StreamFlow (test_reshaped.py, labels by absence, selects) are its
+    short form.
+    """
     names = ("2024-05", "2024-06")
     monkeypatch.setenv("CHURN_FIRST_MONTH", names[0])
     drops, keys = tmp_path / "drops", []

@@ -89,8 +89,13 @@ def test_it_gives_the_same_models_to_the_last_bit(
     for drop, month in zip(drops, ("2024-01", "2024-02"), strict=True):
         (exports / f"export_{month}.csv").write_bytes(wide_file(drop))
     user = "7590-VHVEG"
-    canonical = walked(None, drops[0].parent, user, settings, mlflow_url, tmp_path / "canonical")
-    reshaped = walked(contract, exports, user, settings, mlflow_url, tmp_path / "reshaped")
+    canonical, reshaped = (
+        walked(its, folder, user, settings, mlflow_url, tmp_path / name, has_full_models=True)
+        for its, folder, name in (
+            (None, drops[0].parent, "canonical"),
+            (contract, exports, "reshaped"),
+        )
+    )
     assert canonical["failed"] == reshaped["failed"] == {}
     assert canonical["labelled"] == reshaped["labelled"] == ["2024-01"]
     assert canonical["rows"] == reshaped["rows"] == [USERS]

@@ -21,12 +21,14 @@ from churn.training.dataset import read_training_set
 from feature_repo.store import apply_features
 from tests.flow.states import State, running_api, versions
 
+FULL_MODELS = "--full-models"
 VARIABLES = ("CHURN_", "POSTGRES_", "MLFLOW_", "FEAST_")
 
 
-def walk(drops: Path, user: str) -> dict[str, Any]:
+def walk(drops: Path, user: str, *, has_full_models: bool = False) -> dict[str, Any]:
     """Deliver every drop, close, train and score its month, and ask the API for a user of the last one."""
-    state = State({name: value for name, value in os.environ.items() if name.startswith(VARIABLES)})
+    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+    state = State(variables, has_full_models=has_full_models)
     with state.entered():
         prepare_schema()
         apply_features()
@@ -70,4 +72,6 @@ def _failed(checks: dict[str, str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(f"\n{json.dumps(walk(Path(sys.argv[1]), sys.argv[2]), default=str)}")  # noqa: T201
+    _, folder, asked, *options = sys.argv
+    told = walk(Path(folder), asked, has_full_models=FULL_MODELS in options)
+    print(f"\n{json.dumps(told, default=str)}")  # noqa: T201

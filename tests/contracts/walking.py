@@ -12,13 +12,20 @@ import psycopg
 import pytest
 
 from churn.settings import Settings, get_settings
-from tests.contracts.walk import walk
+from tests.contracts.walk import FULL_MODELS, walk
 
 _NUMBERS = itertools.count()
 
 
 def walked(
-    contract: Path | None, drops: Path, user: str, settings: Settings, mlflow_url: str, home: Path
+    contract: Path | None,
+    drops: Path,
+    user: str,
+    settings: Settings,
+    mlflow_url: str,
+    home: Path,
+    *,
+    has_full_models: bool = False,
 ) -> dict[str, Any]:
     """Walk in a process that has the contract; without one here, where StreamFlow's own is in force."""
     database = f"walk{os.getpid()}_{next(_NUMBERS)}"
@@ -37,11 +44,15 @@ def walked(
             for name, value in environment.items():
                 patch.setenv(name, value)
             get_settings.cache_clear()
-            here = json.dumps(walk(drops, user), default=str)
+            here = json.dumps(walk(drops, user, has_full_models=has_full_models), default=str)
         get_settings.cache_clear()
         return cast(dict[str, Any], json.loads(here))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.walk", str(drops), user],
+        [
+            sys.executable,
+            *("-m", "tests.contracts.walk", str(drops), user),
+            *([FULL_MODELS] if has_full_models else []),
+        ],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,

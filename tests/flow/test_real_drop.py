@@ -53,6 +53,7 @@ def original(
     real_drop: Path, fresh_state: Fresh, tmp_path_factory: pytest.TempPathFactory
 ) -> Built:
     state = fresh_state(tmp_path_factory.mktemp("real"))
+    state.has_full_models = True
     with entered(state):
         state.deliver(real_drop, month=JANUARY)
         closed, trained = state.close(JANUARY), state.train(JANUARY)
