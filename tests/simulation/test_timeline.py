@@ -1,4 +1,7 @@
-"""A year in which things go wrong, played by the command itself: what was noticed, what was decided."""
+"""A year in which things go wrong, played by the command itself: what was noticed, what was decided.
+
+Its short form is test_short.py, three months in one process, and the tests that are named there.
+"""
 
 import json
 import re
@@ -11,7 +14,10 @@ import pytest
 from churn.population.troubles import LEAST_MONTHS, Troubles
 from tests.stack.commands import environment
 
-pytestmark = pytest.mark.timeout(7200)  # a year through the real graph; to end what hangs
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.timeout(7200),  # a year through the real graph; to end what hangs
+]
 TROUBLES = Troubles.within(LEAST_MONTHS)
 Row = dict[str, str]
 
