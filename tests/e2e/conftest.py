@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.system import System
 from tests.stack.commands import environment
 
-USERS, MONTHS = 700, 4
+USERS, MONTHS = 600, 3
 
 
 @dataclass(frozen=True)

@@ -86,10 +86,10 @@ def test_a_run_that_dies_with_its_code_server_is_failed_and_can_be_executed_agai
 
 
 def test_a_run_of_the_command_line_can_be_executed_again(system: System, filled: Filled) -> None:
-    failed = system.churn("train", "--month", "2024-04")  # its labels are not there yet
+    failed = system.churn("train", "--month", "2024-03")  # its labels are not there yet
     assert failed.returncode == 1
     runs = system.dagster(_RUNS)["runsOrError"]["results"]
-    [parent] = [run for run in runs if _tags(run)["dagster/partition"] == "2024-04-01"]
+    [parent] = [run for run in runs if _tags(run)["dagster/partition"] == "2024-03-01"]
     assert _tags(parent)["churn/launched_by"] == "command line"
     again = _again(system, parent["id"])
     assert again["status"] == "FAILURE"  # they still are not

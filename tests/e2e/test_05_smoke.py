@@ -1,12 +1,12 @@
 """The smoke check while the API is down, asked for as the UI does."""
 
-import json
 import os
 import signal
 from typing import Any
 
 import httpx
 
+from churn.stack.processes import living
 from tests.e2e.conftest import Filled
 from tests.e2e.system import System, eventually
 
@@ -57,8 +57,8 @@ def _answers(system: System) -> bool:
 
 
 def test_it_fails_with_a_remedy_while_the_api_is_down(system: System, filled: Filled) -> None:
-    parts = json.loads(system.churn("status", "--json").stdout)["parts"]
-    os.killpg(next(part["pid"] for part in parts if part["name"] == "api"), signal.SIGTERM)
+    (api,) = living(system.home)["api"]
+    os.killpg(api.pid, signal.SIGTERM)
     eventually(lambda: _answers(system), lambda answers: not answers)
     try:
         found = _execute(system)
