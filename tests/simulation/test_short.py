@@ -36,8 +36,8 @@ def played(state: State, told: list[tuple[str, int, int]]) -> Played:
 
 def test_each_trouble_is_noticed_in_its_month_and_nothing_else_is(played: Played) -> None:
     assert [(row.month, row.planted, row.detected_by) for row in played.rows] == [
-        ("2024-01", "corrected drop", "deliveries: corrected"),
-        ("2024-02", "late drop", "late_drops"),
+        ("2024-01", "corrected drop", "deliveries: corrected, deliveries: known at 2024-03-01"),
+        ("2024-02", "late drop", "late_drops, deliveries: known at 2024-04-01"),
         ("2024-03", "price rise", "feature_drift.no_drift"),
     ]
 
