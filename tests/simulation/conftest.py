@@ -31,7 +31,8 @@ def state(
         CHURN_ORACLE=str(home / "drops" / ORACLE),
         DAGSTER_HOME=str(home / "dagster"),
     )
-    with pytest.MonkeyPatch.context() as patch, state.entered():
+    # What is patched within the state is undone before it, which sets some of the same variables.
+    with state.entered(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)  # artefacts of an MLflow without a server go there
         for name in ("POSTGRES_SSLMODE", "PGSSLMODE"):  # which the Dagster instance sets
             patch.setenv(name, get_settings().postgres_sslmode)
