@@ -41,7 +41,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
     seconds = LONGER * sizes.seconds
     with world.served() as _, Worker() as clients, Worker() as changes:
         serve_a_month(world, sizes, say, changes)
-        month, drop = base_drops(world, sizes, months=2)[1]
+        month, drop = base_drops(world, sizes, months=max(2, sizes.months))[1]
         for name in ("deliver", "raw tables", "snapshots", "feature views"):
             say(f"{month}: {name}")
             changes.run(core.CLOSE[name], month, drop)
