@@ -70,8 +70,9 @@ def _configure() -> None:
             variable.set(value)
 
 
+@functools.cache
 def load_request_headers() -> None:
-    """Load what MLflow adds to its requests, without Feast's plugin for it.
+    """Load, once, what MLflow adds to its requests, without Feast's plugin for it.
 
     The plugin would load all of Feast in every process that asks MLflow something, which takes longer than
     all else that it does, and send the service account's token of a Kubernetes pod to whichever MLflow is

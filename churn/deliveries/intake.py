@@ -146,9 +146,9 @@ def _read_table(contents: Contents, table: Table, month: Month, found: _Findings
     try:
         content = contents.of(table)
     except OSError as error:
-        said = f"the file cannot be read: {error.strerror}"
+        what = f"the file cannot be read: {error.strerror}"
         found.problems.append(
-            Problem(table.shown_file, said, "make it readable", depends_on="access")
+            Problem(table.shown_file, what, "make it readable", depends_on="access")
         )
         return
     reading = content.reading

@@ -44,7 +44,7 @@ _CANONICAL_TEXT: dict[Kind, re.Pattern[str]] = {
     "float": _NUMBER,
 }
 
-Translation = Callable[[str], str | None]  # None: the text is none of the dialect
+Translator = Callable[[str], str | None]  # None: the text is none of the dialect
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _translated(
     Each distinct text is translated once.
     """
     nobody = np.empty(0, np.int64)
-    translate = _typed(column.kind, dialect) if is_typed else translation(column.kind, dialect)
+    translate = _typed(column.kind, dialect) if is_typed else translator(column.kind, dialect)
     if is_typed and not is_selected:
         translate = _or_null(translate, column.kind, dialect)
     if is_selected and translate is not None:
@@ -178,8 +178,8 @@ def _translated(
     return pa.chunked_array([pc.take(taken.cast(pa.string()), encoded.indices)]), rows
 
 
-def _or_canonical(translate: Translation, kind: Kind) -> Translation:
-    """Return a translation that also takes what is canonical: a select may have written it."""
+def _or_canonical(translate: Translator, kind: Kind) -> Translator:
+    """Return a translator that also takes what is canonical: a select may have written it."""
 
     def either(text: str) -> str | None:
         translated = translate(text)
@@ -190,7 +190,7 @@ def _or_canonical(translate: Translation, kind: Kind) -> Translation:
 
 
 @functools.cache
-def _typed(kind: Kind, dialect: Dialect) -> Translation | None:
+def _typed(kind: Kind, dialect: Dialect) -> Translator | None:
     """Return what is left to translate of a value whose type the file states."""
     if kind == "date":
         return lambda text: text[:10] or ""  # the day of an instant
@@ -200,8 +200,8 @@ def _typed(kind: Kind, dialect: Dialect) -> Translation | None:
     return lambda text: text if text in ("", "True", "False") else words.get(text)
 
 
-def _or_null(translate: Translation | None, kind: Kind, dialect: Dialect) -> Translation | None:
-    """Return a translation of typed values that knows the words for unknown: -999 is -999.0, too."""
+def _or_null(translate: Translator | None, kind: Kind, dialect: Dialect) -> Translator | None:
+    """Return a translator of typed values that knows the words for unknown: -999 is -999.0, too."""
     words = {word.strip() for word in dialect.null_words} - {""}
     if not words:
         return translate
@@ -219,7 +219,7 @@ def _or_null(translate: Translation | None, kind: Kind, dialect: Dialect) -> Tra
 
 
 @functools.cache
-def translation(kind: Kind, dialect: Dialect) -> Translation | None:
+def translator(kind: Kind, dialect: Dialect) -> Translator | None:
     """Return how a text of the dialect becomes the canonical one; None where they are the same."""
     of_kind = _of_kind(kind, dialect)
     nulls = {word.strip() for word in dialect.null_words} | {""}
@@ -234,7 +234,7 @@ def translation(kind: Kind, dialect: Dialect) -> Translation | None:
     return translate
 
 
-def _of_kind(kind: Kind, dialect: Dialect) -> Translation | None:
+def _of_kind(kind: Kind, dialect: Dialect) -> Translator | None:
     if kind == "bool":
         words = _words(dialect)
         return None if words == _words(CANONICAL) else words.get

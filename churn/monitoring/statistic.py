@@ -41,7 +41,7 @@ def _distance(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Distance:
 def _counts(column: "pd.Series[Any]") -> dict[Any, int]:
     """Return how many rows each bin has that has any: a category may be nobody's.
 
-    Counted by code: what pandas does about the index of a count takes ten times as long as to count.
+    Counted by code, since making and aligning the index of a pandas count costs more than to count.
     """
     bins = column.astype("category").cat
     codes = bins.codes.to_numpy()

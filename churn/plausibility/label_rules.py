@@ -49,21 +49,21 @@ def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
     """
     low, high = _interval(now)
     earlier = [month for month in earlier if 0 < month.left < month.labelled]
-    said = f"{LABELS.shown_file} of {now.month} says that {_said(now)} left"
+    claim = f"{LABELS.shown_file} of {now.month} says that {_share(now)} left"
     if not earlier:
         what = (
-            f"{said}, more than half; there is no earlier month of both classes to compare it with"
+            f"{claim}, more than half; there is no earlier month of both classes to compare it with"
         )
         return [Finding("leavers_share", what, True)] if low > _FIRST_HIGHEST else []
     lowest, highest = (
         min(_interval(month)[0] for month in earlier),
         max(_interval(month)[1] for month in earlier),
     )
-    others = ", ".join(f"{month.month} {_said(month)}" for month in earlier)
+    others = ", ".join(f"{month.month} {_share(month)}" for month in earlier)
     times = max(_odds(low) / _odds(highest), _odds(lowest) / _odds(high))
     if times < _ODDS_ODD:
         return []
-    what = f"{said}; in earlier months: {others}"
+    what = f"{claim}; in earlier months: {others}"
     return [Finding("leavers_share", what, times >= _ODDS_IMPOSSIBLE)]
 
 
@@ -90,9 +90,9 @@ def labels_agree(
         (gone, stayers, f"of {stayers:,} users who stayed by it, {gone:,} are not in"),
     ):
         if of >= _FEW_LEAVERS and count > _AGREE_ODD * of:
-            said = f"{LABELS.shown_file} of {month}: {what} {USERS.shown_file} of {month.next}"
+            claim = f"{LABELS.shown_file} of {month}: {what} {USERS.shown_file} of {month.next}"
             is_impossible = count > _AGREE_IMPOSSIBLE * of and not unmoved
-            findings.append(Finding("labels_agree", said, is_impossible))
+            findings.append(Finding("labels_agree", claim, is_impossible))
     return findings
 
 
@@ -118,7 +118,7 @@ def _odds(share: float) -> float:
     return (share + 1e-9) / (1 - share + 1e-9)
 
 
-def _said(month: Leavers) -> str:
+def _share(month: Leavers) -> str:
     return f"{month.left:,} of {month.labelled:,} ({month.left / month.labelled:.0%})"
 
 

@@ -58,20 +58,20 @@ def healed(state: State, drops: list[Path], planted: list[Fault]) -> dict[str, A
         for drop in drops:
             state.deliver(drop)
         ended = work_until_nothing_is_due(state.instance)
-        found = content()
+        outcome = content()
     assert plan.open == set()
     # Several assets of one run may fail in it; none of these runs ended well.
     assert 0 < sum(not job.succeeded for job in ended) <= len(planted)
-    return found
+    return outcome
 
 
-def of_january(found: dict[str, Any]) -> dict[str, Any]:
+def of_january(outcome: dict[str, Any]) -> dict[str, Any]:
     """Return what is about January alone, however many months came after it."""
-    rows = {name: [row for row in found[name] if row.startswith(_OF_JANUARY)] for name in _ROWS}
+    rows = {name: [row for row in outcome[name] if row.startswith(_OF_JANUARY)] for name in _ROWS}
     return {
         **rows,
-        "ledger": [entry for entry in found["ledger"] if entry["month"] == JANUARY],
-        "training": found["training"][JANUARY],
+        "ledger": [entry for entry in outcome["ledger"] if entry["month"] == JANUARY],
+        "training": outcome["training"][JANUARY],
     }
 
 
@@ -106,6 +106,6 @@ def test_what_failed_is_asked_for_again_and_the_world_is_as_if_nothing_had(
     with built.state.entered():
         undisturbed = content()
     state = fresh_state(tmp_path_factory.mktemp("healing"), CHURN_RETRY_MINUTES="1," * 30 + "1")
-    found = healed(state, drops, planted)
+    outcome = healed(state, drops, planted)
     for name, expected in undisturbed.items():
-        assert found[name] == expected, name
+        assert outcome[name] == expected, name

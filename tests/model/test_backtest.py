@@ -59,17 +59,17 @@ def test_windows_end_before_the_judged_month_and_count_their_rows(world) -> None
     training = {
         month: int((~is_holdout(f["user_id"].to_numpy())).sum()) for month, f in world.items()
     }
-    found = untouched_rows_of(APRIL)
-    assert set(found) == {("forest", ONE_MONTH), ("logistic", ONE_MONTH), ("logistic", ALL_MONTHS)}
-    every = found["logistic", ALL_MONTHS]
+    rows = untouched_rows_of(APRIL)
+    assert set(rows) == {("forest", ONE_MONTH), ("logistic", ONE_MONTH), ("logistic", ALL_MONTHS)}
+    every = rows["logistic", ALL_MONTHS]
     assert (every.first, every.last, every.months) == (JANUARY, MARCH, 3)
     assert every.training_rows == sum(training[m] for m in (JANUARY, FEBRUARY, MARCH))
     for kind in ("forest", "logistic"):
-        one = found[kind, ONE_MONTH]
+        one = rows[kind, ONE_MONTH]
         assert (one.first, one.last, one.months) == (MARCH, MARCH, 1)
         assert one.training_rows == training[MARCH]
     held = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())]
-    for row in found.values():
+    for row in rows.values():
         assert (row.users, row.left) == (len(held), int(held["churn_label"].sum()))
         assert tuple(row.figures) == METRICS
         assert all(f.low <= f.estimate <= f.high for f in row.figures.values())
@@ -94,12 +94,12 @@ def test_the_forest_is_the_baseline_calibrated(world) -> None:
     judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())].sort_values("user_id")
     encoded, labels = model_frame(judges, BASELINE), judges["churn_label"].to_numpy(np.int64)
     plain = intervals(labels, baseline.pipeline.predict_proba(encoded)[:, 1])["auc"]
-    found = untouched_rows_of(APRIL)["forest", ONE_MONTH].figures
-    assert found["auc"].estimate == pytest.approx(plain.estimate)
+    figures = untouched_rows_of(APRIL)["forest", ONE_MONTH].figures
+    assert figures["auc"].estimate == pytest.approx(plain.estimate)
     calibration = fit_challenger(forest(baseline), baseline).calibration
     assert calibration is not None
     probabilities = calibration.probabilities(FOREST.log_odds(baseline.pipeline, encoded))
-    assert found["brier"] == intervals(labels, probabilities, ("brier",))["brier"]
+    assert figures["brier"] == intervals(labels, probabilities, ("brier",))["brier"]
 
 
 def test_neither_later_months_nor_the_judges_own_pasts_are_trained_on(world) -> None:
@@ -183,13 +183,13 @@ def test_the_same_months_give_the_same_rows_in_whatever_order_they_lie(world) ->
 
 
 def test_rows_are_kept_replaced_and_shown(world) -> None:
-    made = {month: [*untouched(month)] for month in (MARCH, FEBRUARY)}
+    rows_by_month = {month: [*untouched(month)] for month in (MARCH, FEBRUARY)}
     for month in (MARCH, FEBRUARY, MARCH):  # any order, and twice
-        keep_rows(month, made[month])
+        keep_rows(month, rows_by_month[month])
     found = kept_rows(APRIL)
     assert [row.month for row in found] == [FEBRUARY] * 3 + [MARCH] * 3
     assert {row.model for row in found[:3]} == {row.model for row in found[3:]}
-    assert found[3:] == sorted(made[MARCH], key=lambda row: row.model)
+    assert found[3:] == sorted(rows_by_month[MARCH], key=lambda row: row.model)
     assert kept_rows(FEBRUARY) == found[:3]
     assert kept_rows(JANUARY) == []
     lines = backtest_table(found).splitlines()
