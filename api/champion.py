@@ -1,23 +1,132 @@
-"""The champion: the model version that the registry's alias names, checked, loaded and kept up to date."""
+"""A thread that does one thing again and again until it is stopped.
+
+The model registry over MLflow's REST interface: which version is champion, and its files.
+
+The champion: the model version that the registry's alias names, checked, loaded and kept up to date.
+"""
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from api.background import Repeater
 from api.errors import NotReadyError
-from api.explaining import Explanations
-from api.numbers import shortest_float32
-from api.registry import ModelRegistry, ModelVersion
-from churn.contract.features import Service
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
+from api.explaining import Explanations, shortest_float32
+from churn.contract.in_force import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
+from churn.contract.structure import Service
+from churn.retry import repeat_at_once
 
 if TYPE_CHECKING:
     from churn.model.encode import FeatureSchema
+
+
+
+class Repeater:
+    """Calls `action` at once and then every `interval` seconds, until it returns True or is stopped."""
+
+    def __init__(self, name: str, action: Callable[[], bool | None], interval: float) -> None:
+        self._action, self._interval = action, interval
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait until a running call has returned."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if self._action():
+                return
+            self._stopping.wait(self._interval)
+
+
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """What the registry says of the champion, unchecked; any change of it is a new champion."""
+
+    version: str
+    run_id: str
+    as_of: str
+    service: str
+    threshold: str
+    onnx_path: str
+    onnx_sha256: str
+    # Empty: it was registered before schemas had one.
+    schema_sha256: str = ""
+    explainer_path: str = ""  # empty: nothing explains this version
+    explainer_sha256: str = ""
+
+
+class ModelRegistry(Protocol):
+    """Where champions come from; both calls raise httpx.HTTPError where it does not answer."""
+
+    def champion(self) -> ModelVersion | None:
+        """Return the version that has the alias, or None."""
+
+    def file(self, run_id: str, path: str) -> bytes:
+        """Return one artifact of a run."""
+
+    def close(self) -> None:
+        """Give back the connections."""
+
+
+class MlflowRegistry:
+    """MLflow's tracking server. Calls only read, so each may be made twice; the watcher asks again."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._http = httpx.Client(base_url=tracking_uri, timeout=httpx.Timeout(30, connect=2))
+
+    def champion(self) -> ModelVersion | None:
+        """Return the version that has the alias, or None."""
+        answer = repeat_at_once(
+            self._http.get,
+            "/api/2.0/mlflow/registered-models/alias",
+            params={"name": REGISTERED_MODEL, "alias": CHAMPION_ALIAS},
+        )
+        if answer.status_code in {400, 404} and "error_code" in answer.text:
+            return None
+        return _model_version(answer.raise_for_status().json()["model_version"])
+
+    def file(self, run_id: str, path: str) -> bytes:
+        """Return one artifact of a run."""
+        answer = repeat_at_once(
+            self._http.get, "/get-artifact", params={"run_id": run_id, "path": path}
+        )
+        return answer.raise_for_status().content
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
+
+
+def _model_version(found: dict[str, Any]) -> ModelVersion:
+    tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+    return ModelVersion(
+        version=found["version"],
+        run_id=found.get("run_id", ""),
+        as_of=tags.get("as_of", ""),
+        service=tags.get("service", ""),
+        threshold=tags.get("threshold", ""),
+        onnx_path=tags.get("onnx_path", ""),
+        onnx_sha256=tags.get("onnx_sha256", ""),
+        schema_sha256=tags.get("schema_sha256", ""),
+        explainer_path=tags.get("explainer_path", ""),
+        explainer_sha256=tags.get("explainer_sha256", ""),
+    )
+
+
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
@@ -41,7 +150,7 @@ class Champion:
     def probabilities(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
         """Return P(churn) of each row of the schema's features."""
         from churn.model.encode import onnx_inputs_of_rows
-        from churn.model.onnx_graph import score
+        from churn.model.onnx import score
 
         scored = score(self.session, onnx_inputs_of_rows(rows, self.schema))
         return [shortest_float32(value) for value in scored]
@@ -118,7 +227,7 @@ def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
         RefusedError: the file is not the registered one, or the model does not fit this API's features.
         httpx.HTTPError: the registry does not answer.
     """
-    from churn.model.onnx_graph import open_session
+    from churn.model.onnx import open_session
 
     schema = _schema(version, registry.file(version.run_id, SCHEMA_PATH))
     threshold = float(version.threshold or "nan")
@@ -149,7 +258,7 @@ def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
 
     One that was registered before schemas had a sha256 must be, column for column, that of its service.
     """
-    from churn.contract.features import service_named
+    from churn.contract.in_force import service_named
     from churn.model.encode import FeatureSchema
 
     schema = FeatureSchema.read(text)
@@ -168,3 +277,5 @@ def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
         if schema != FeatureSchema.of(service, schema.threshold):
             raise RefusedError(f"its {SCHEMA_PATH} is not that of {service.versioned_name}")
     return schema
+
+

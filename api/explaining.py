@@ -1,16 +1,28 @@
-"""Why a user is at risk by the champion: its explainer, opened at the first question."""
+"""Numbers as the API shows them.
+
+Why a user is at risk by the champion: its explainer, opened at the first question.
+"""
 
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from api.numbers import shortest_float32
 from api.schemas import FeatureValue, ReasonOut
-from churn.contract.features import Service
+from churn.contract.structure import Service
 
 if TYPE_CHECKING:
     from churn.scoring.reasons import Explaining, Reason
+
+
+
+def shortest_float32(value: float) -> float:
+    """Return the number with the shortest text that reads back as this float32: 29.85."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
+
+
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Explanations:
     def _open(self) -> "Explaining":
         with self._lock:
             if self._opened is None:
-                from churn.model.explainer import Explainer
+                from churn.model.fitted import Explainer
                 from churn.scoring.reasons import Explaining
 
                 self._opened = Explaining(Explainer.read(self._content))
@@ -73,3 +85,5 @@ def _shown(reason: "Reason", values: Mapping[str, Any], service: Service) -> Rea
         contribution=shortest_float32(reason.contribution),
         words=reason.words,
     )
+
+

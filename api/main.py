@@ -1,22 +1,79 @@
-"""The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it."""
+"""GET /docs: the OpenAPI page, whole without the internet. Its files come from a package, not from a CDN.
 
+The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it.
+"""
+
+import base64
 import gc
+import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse
 from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.documentation import serve_documentation
+from api import metrics
+from api.dependencies import Parts
 from api.errors import install_handlers
 from api.metrics import RequestMetrics
-from api.parts import Parts
-from api.routes import explain, features, health, metrics, predict
+from api.routes import features, health, predict
 from api.routes.responses import errors
 from api.schemas import MAX_BODY_BYTES
 from churn.http_guard import Guard, host_names, name_of
 from churn.settings import get_settings
+
+_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+
+
+def serve_documentation(app: FastAPI) -> None:
+    """Add the page and its files. Addresses are relative: a proxy may put a path in front."""
+    script, style, icon = (f"docs/{name}" for name in _FILES)
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title=app.title,
+        swagger_js_url=script,
+        swagger_css_url=style,
+        swagger_favicon_url=icon,
+    ).body
+    headers = {"Content-Security-Policy": _policy(bytes(page).decode())}
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> Response:
+        return HTMLResponse(page, headers=headers)
+
+    @app.get("/docs/{name}", include_in_schema=False)
+    def documentation_file(name: str) -> Response:
+        if name not in _FILES:
+            raise HTTPException(404)
+        return FileResponse(_folder() / name)
+
+
+def _folder() -> Path:
+    with as_file(files("fastapi_offline") / "static") as folder:
+        return folder
+
+
+def _policy(html: str) -> str:
+    """Return a policy that lets the page run its own scripts and nothing else."""
+    inline = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in re.findall(r"<script>(.*?)</script>", html, re.S)
+    ]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in inline)])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
 
 
 class AnswersHead:
@@ -80,8 +137,15 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     )
     app.add_middleware(RequestMetrics, registry=registry)  # outside: it counts refusals, too
     install_handlers(app)
-    for module in (features, predict, explain, health, metrics):  # tried in this order
-        app.include_router(module.router)
+    # A path is tried against the routes in this order.
+    for router in (
+        features.router,
+        predict.router,
+        predict.explain_router,
+        health.router,
+        metrics.router,
+    ):
+        app.include_router(router)
     serve_documentation(app)
     return app
 
@@ -92,3 +156,5 @@ def _host_names() -> set[str]:
 
 
 app = create_app()
+
+

@@ -1,12 +1,24 @@
-"""Prometheus: requests by route template, and what is being served. Never a user id in a label."""
+"""Prometheus: requests by route template, and what is being served. Never a user id in a label.
+
+GET /metrics.
+"""
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from fastapi import APIRouter, Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.champion import Champion
-from api.store import StoreState
+from api.dependencies import parts_of
+from api.features import StoreState
 from churn.months import Month
 
 _BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -89,3 +101,22 @@ def served_metrics(store: StoreState, champion: Champion | None) -> CollectorReg
         )
         info.labels(**labels).set(1)
     return registry
+
+
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"example": "api_requests_total ..."}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Return the counters in Prometheus' text format."""
+    parts = parts_of(request)
+    served = served_metrics(await parts.store.state(), parts.champions.loaded)
+    text = generate_latest(request.app.state.metrics) + generate_latest(served)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+

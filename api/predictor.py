@@ -8,10 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from api.champion import Champion
 from api.coalescing import MOST_KEYS, Coalescer
 from api.errors import ApiError, MissingFeaturesError, NotCurrentError, UnknownUserError
-from api.features import Reader, Reading, UserRow
+from api.features import Reader, Reading, StorePart, UserRow
 from api.schemas import Prediction
-from api.store import StorePart
-from churn.contract.features import VIEW_BY_NAME
+from churn.contract.in_force import VIEW_BY_NAME
 
 
 class Predictor:

@@ -13,9 +13,9 @@ from bench.rows import Row, Spread, at_most
 from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.model.kinds import FOREST, KINDS
-from churn.model.onnx_graph import TOLERANCE
+from churn.model.onnx import TOLERANCE
 from churn.settings import get_settings
 
 SCORED = (
@@ -79,9 +79,9 @@ def prepare(folder: Path, users: int, fit_on: int, seed: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from churn.lake import ARROW_TYPES
-    from churn.model.baseline import fit_baseline
+    from churn.lake.files import ARROW_TYPES
     from churn.model.fitted import to_onnx
+    from churn.model.train import fit_baseline
 
     folder.mkdir(parents=True, exist_ok=True)
     frame = labelled_users(users, seed)
@@ -109,15 +109,15 @@ _opened: list[_Opened] = []
 def open_ours(folder: Path, kind: str) -> None:
     import pyarrow.parquet as pq
 
-    from churn.model.onnx_graph import open_session
+    from churn.model.onnx import open_session
 
     session = open_session((folder / f"{kind}.onnx").read_bytes())
     _opened.append(_Opened(session, pq.read_table(folder / "features.parquet")))
 
 
 def score_ours() -> npt.NDArray[np.float32]:
-    from churn.model.batch import score_in_blocks
     from churn.model.encode import onnx_inputs_of_table
+    from churn.model.onnx import score_in_blocks
 
     opened = _opened[-1]
     return score_in_blocks(

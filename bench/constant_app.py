@@ -7,9 +7,8 @@ from fastapi import APIRouter, FastAPI, Path, Request, Response
 from prometheus_client import CollectorRegistry
 
 from api.errors import install_handlers
-from api.examples import FEATURES
 from api.metrics import RequestMetrics
-from api.schemas import FeaturesAnswer, UserId
+from api.schemas import FEATURES, FeaturesAnswer, UserId
 
 _ANSWER = orjson.dumps(FEATURES)
 

@@ -22,7 +22,7 @@ from bench.serving import local, p50, p99, per_second, serve_a_month, some_users
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.document import read_contract
-from churn.contract.tables import USERS
+from churn.contract.in_force import USERS
 from churn.database import connect
 from churn.months import Month
 from churn.settings import default_contract, get_settings

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.graph import arrival
-from churn.contract.features import VIEWS
-from churn.contract.tables import TABLES
+from churn.contract.in_force import TABLES, VIEWS
 from churn.model.fitted import Fitted
 from churn.model.tracking import LoggedModel
 from churn.months import Month
@@ -24,12 +23,12 @@ def deliver_drop(month: Month, drop: Path) -> None:
 
 
 def raw(month: Month, drop: Path) -> None:
-    from churn.contract.tables import USERS
+    from churn.contract.in_force import USERS
     from churn.deliveries import in_force, read_accepted
-    from churn.deliveries.agreement import Users
     from churn.deliveries.oddities import oddities, oddities_beside
-    from churn.raw import load_raw
-    from churn.row_order import ByUser
+    from churn.deliveries.rules import Users
+    from churn.warehouse.raw import load_raw
+    from churn.warehouse.row_order import ByUser
 
     delivered = in_force(month, USERS)
     assert delivered is not None
@@ -42,15 +41,15 @@ def raw(month: Month, drop: Path) -> None:
 
 
 def snapshots(month: Month, drop: Path) -> None:
-    from churn.snapshots import build_snapshot
+    from churn.warehouse.snapshots import build_snapshot
 
     for table in TABLES:
         build_snapshot(month, table)
 
 
 def views(month: Month, drop: Path) -> None:
-    from churn.lake import write_view
-    from churn.snapshots import current_rows
+    from churn.lake.files import write_view
+    from churn.warehouse.snapshots import current_rows
 
     for view in VIEWS:
         write_view(month, view)
@@ -58,8 +57,8 @@ def views(month: Month, drop: Path) -> None:
 
 
 def online(month: Month, drop: Path) -> None:
-    from churn.online import publish
-    from churn.online_state import online_state
+    from churn.online.publish import publish
+    from churn.online.read import online_state
 
     publish(month)
     online_state(month)
@@ -72,7 +71,7 @@ def parity(month: Month, drop: Path) -> None:
 
 
 def smoke(month: Month, drop: Path) -> None:
-    from churn.smoke import smoke_test
+    from churn.verification.smoke import smoke_test
 
     smoke_test(SMOKE_SAMPLE)
 
@@ -85,7 +84,7 @@ def training_set(month: Month, drop: Path) -> None:
 
 
 def models(month: Month, drop: Path) -> None:
-    from churn.model.monthly import train_models
+    from churn.model.train import train_models
 
     def keep(models: Sequence[LoggedModel]) -> None:
         _fitted[month] = {
@@ -125,15 +124,15 @@ def action_list(month: Month, drop: Path) -> None:
 
 
 def drift(month: Month, drop: Path) -> None:
-    from churn.monitoring.monthly import watch_drift
+    from churn.monitoring.watch import watch_drift
 
     watch_drift(month)
 
 
 def performance(month: Month, drop: Path) -> None:
-    from churn.monitoring.monthly import watch_performance
-    from churn.monitoring.plots import performance_png
     from churn.monitoring.store import read_performance
+    from churn.monitoring.tables import performance_png
+    from churn.monitoring.watch import watch_performance
 
     watch_performance(month)
     if history := read_performance():
@@ -147,7 +146,7 @@ def uplift(month: Month, drop: Path) -> None:
 
 
 def report(month: Month, drop: Path) -> None:
-    from churn.reports.page import write_report
+    from churn.report import write_report
 
     write_report(month, EXAMPLE_USER)
 

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import TABLES
+from churn.contract.in_force import DEFAULT_SERVICE, TABLES
 from churn.evaluation.bootstrap import Interval, paired_difference
 from churn.evaluation.metrics import evaluate
 from churn.markdown import table
-from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_challenger, forest, tuned
 from churn.model.encode import model_frame
 from churn.model.fitted import Fitted, Floats
 from churn.model.kinds import SHALLOW_FOREST
-from churn.model.split import is_holdout
-from churn.monitoring.clean_worlds import play_months
+from churn.model.rows import is_holdout
+from churn.model.train import fit_baseline
+from churn.monitoring.false_alarms import play_months
 
 
 def main() -> None:

@@ -26,11 +26,11 @@ from bench.serving import (
 )
 from bench.worker import Say, Worker, peak_mb, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.settings import get_settings
 from churn.stack.parts import http_command
-from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.processes import LOOPBACK, free_port
 
 OURS, FEAST, CONSTANT = "GET /features", "feast serve", "the same route returning a constant"
 

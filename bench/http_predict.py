@@ -24,7 +24,7 @@ from bench.world import Sizes, World
 from churn.errors import ChurnError
 from churn.settings import get_settings
 from churn.stack.parts import http_command
-from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.processes import LOOPBACK, free_port
 
 OURS, USUAL = "POST /predict", "mlflow pyfunc, pandas, scikit-learn, Feast's client"
 HALF = "at half of peak load"

@@ -10,7 +10,8 @@ from bench.graph import arrival
 from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.tables import TABLES, Table
+from churn.contract.in_force import TABLES
+from churn.contract.structure import Table
 from churn.database import connect
 from churn.database.partitions import SCHEMA as PARTITIONS
 from churn.database.partitions import new_partition, raw_partition
@@ -104,7 +105,7 @@ def _beside_copy(world: World, sizes: Sizes, say: Say) -> Row:
 
 def deliver_and_load(drop: Path) -> int:
     from churn.deliveries import deliver
-    from churn.raw import load_raw
+    from churn.warehouse.raw import load_raw
 
     deliver(drop, settings=get_settings(), now=arrival(MONTH), month=MONTH)
     return sum(load_raw(MONTH, table).by_user.rows.num_rows for table in TABLES)

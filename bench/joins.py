@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import BASELINE, View
+from churn.contract.in_force import BASELINE
+from churn.contract.structure import View
 from churn.database import connect
 from churn.database.copying import copy_in
-from churn.lake import ARROW_TYPES, TIMESTAMP, lake_folder
+from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_folder
 from churn.settings import get_settings
 
 _last: list[pa.Table] = []  # the worker's newest result, kept to be compared

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.contract.features import BASELINE, Feature, View
-from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file, microseconds, schema_of, write_file
+from churn.contract.in_force import BASELINE
+from churn.contract.structure import Feature, View
+from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_file, microseconds, schema_of, write_file
 from churn.months import Month
 
 FIRST = Month.parse("2021-01")

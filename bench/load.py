@@ -14,7 +14,7 @@ import httptools
 import numpy as np
 import uvloop
 
-from churn.stack.ports import LOOPBACK
+from churn.stack.processes import LOOPBACK
 
 WARM_UP_SECONDS, ANSWER_SECONDS = 0.5, 120.0
 _CONSTANT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"

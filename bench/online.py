@@ -11,9 +11,9 @@ import psycopg
 from bench.core import TO_TRAINING_SET
 from bench.worker import Say
 from bench.world import Sizes, World
-from churn.contract.features import BASELINE
+from churn.contract.in_force import BASELINE
 from churn.months import Month
-from churn.online import publish
+from churn.online.publish import publish
 from churn.population.drops import write_drops
 from churn.settings import Settings, get_settings
 

@@ -21,7 +21,7 @@ from bench.publish import publish_new
 from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import BASELINE
+from churn.contract.in_force import BASELINE
 from churn.settings import get_settings
 
 SELECT = "prepared SELECT of a wide row"
@@ -93,7 +93,7 @@ def some_users(count: int) -> list[str]:
 
 
 def ours(users: list[str]) -> Answer:
-    from churn.online_reads import read_rows
+    from churn.online.read import read_rows
 
     _, rows = read_rows(_connection(), users, BASELINE.views)
     return {row.user_id: list(row.values.values()) for row in rows}
@@ -128,7 +128,7 @@ def _shortest(value: Any) -> Any:
 
 @cache
 def _connection() -> psycopg.Connection:
-    from churn.online_reads import CONNECTION
+    from churn.online.read import CONNECTION
 
     return psycopg.connect(get_settings().dsn(), **CONNECTION)
 

@@ -12,7 +12,7 @@ import httptools
 import numpy as np
 
 from bench.load import ANSWER_SECONDS, WARM_UP_SECONDS, Load
-from churn.stack.ports import LOOPBACK
+from churn.stack.processes import LOOPBACK
 
 CONNECTIONS = 64
 

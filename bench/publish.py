@@ -20,7 +20,7 @@ from bench.online import (
 from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.database.online_tables import COLUMNS, users_columns
 from churn.settings import get_settings
 
@@ -87,7 +87,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 
 def publish_new() -> int:
-    from churn.online import publish
+    from churn.online.publish import publish
 
     return publish(NEW).users
 
@@ -172,7 +172,7 @@ def _reading(reader: Worker, folder: Path) -> Iterator[list[Seen]]:
 
 
 def publish_old() -> int:
-    from churn.online import publish
+    from churn.online.publish import publish
 
     return publish(OLD).users
 
@@ -181,7 +181,7 @@ def read_until(began: Path, stop: Path) -> Seen:
     """Read users in turn until `stop` is there: each must be found, in no older version than before."""
     import time
 
-    from churn.online_reads import CONNECTION, read_rows
+    from churn.online.read import CONNECTION, read_rows
 
     seen = Seen()
     with psycopg.connect(get_settings().dsn(), **CONNECTION) as connection:

@@ -14,9 +14,9 @@ from bench.rows import Goal, Row, Spread, at_least, at_most
 from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.model.encode import model_frame, onnx_inputs
-from churn.model.explainer import Explainer, explainer_of
+from churn.model.fitted import Explainer, explainer_of
 from churn.model.kinds import BOOSTING, KINDS, SHALLOW_FOREST
 
 SHAP = "shap TreeExplainer"

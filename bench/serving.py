@@ -16,13 +16,12 @@ from bench.load import Load
 from bench.rows import Spread
 from bench.worker import Say, Worker
 from bench.world import Sizes, World
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.contract.in_force import CHAMPION_ALIAS, DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import get_settings
-from churn.stack.ports import LOOPBACK
+from churn.stack.processes import LOOPBACK
 
 CLIENTS, SAMPLE, READY_SECONDS = 16, 1000, 600
 CEILING = "the load generator's ceiling"
@@ -45,8 +44,8 @@ def serve_a_month(world: World, sizes: Sizes, say: Say, worker: Worker) -> str:
 def promote_baseline(month: Month) -> str:
     """Fit and register the baseline of the rich service, and give it the alias, without the gate."""
     from churn.mlflow_client import mlflow_client
-    from churn.model.baseline import fit_baseline
     from churn.model.tracking import log_model_run
+    from churn.model.train import fit_baseline
     from churn.training.dataset import read_training_set
 
     made = read_training_set(month)

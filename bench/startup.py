@@ -16,7 +16,7 @@ from bench.rows import Goal, Row, Spread, at_most
 from bench.worker import Say, take_turns
 from bench.world import Sizes, World
 from churn.errors import ChurnError
-from churn.stack.ports import LOOPBACK, free_port
+from churn.stack.processes import LOOPBACK, free_port
 
 DEV = "dagster dev, empty project"
 MOST_TIMES = 1.5

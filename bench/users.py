@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from churn.contract.features import DEFAULT_SERVICE, Service
-from churn.contract.tables import PROFILE_TABLES
+from churn.contract.in_force import DEFAULT_SERVICE, PROFILE_TABLES
+from churn.contract.structure import Service
 from churn.errors import ChurnError
-from churn.model.calibration import Calibration
+from churn.model.arrays import Calibration
 from churn.model.candidates import Candidate, fit_candidate
 from churn.model.fitted import Fitted
 from churn.model.kinds import Kind

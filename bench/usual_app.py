@@ -10,8 +10,7 @@ import mlflow.pyfunc
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.model import REGISTERED_MODEL
+from churn.contract.in_force import DEFAULT_SERVICE, REGISTERED_MODEL
 from feature_repo.store import open_store
 
 store = open_store()

@@ -63,8 +63,8 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 def fit_forests() -> float:
     """Return how long it takes to fit and judge the month's two baselines, on rows that are read already."""
-    from churn.contract.features import SERVICES
-    from churn.model.baseline import fit_baseline
+    from churn.contract.in_force import SERVICES
+    from churn.model.train import fit_baseline
     from churn.training.dataset import read_training_set
 
     frame = read_training_set(MONTH).rows.to_pandas()

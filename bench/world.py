@@ -17,11 +17,10 @@ from churn.population.base import SIZE
 from churn.settings import Settings, get_settings
 from churn.stack.parts import make_parts, prepare_dagster_home
 from churn.stack.plan import make_plan
-from churn.stack.ports import LOOPBACK, free_port
 from churn.stack.postgres import EmbeddedPostgres
-from churn.stack.processes import stop
+from churn.stack.processes import LOOPBACK, free_port, stop
 from churn.stack.record import Record
-from churn.stack.underway import Underway
+from churn.stack.supervisor import Underway
 from feature_repo.store import apply_features
 
 

@@ -13,11 +13,11 @@ import dagster as dg
 from churn.database import connect, lock
 from churn.deliveries import Refusal, deliver, find_drops
 from churn.deliveries.drops import name_of_drop
-from churn.due import JOBS, Due, sentence, sentences
 from churn.errors import ChurnError
-from churn.intake import BATCH_LOCK, delivered_months, read_facts
-from churn.model.monthly import trained_models
+from churn.model.train import trained_models
 from churn.months import Month
+from churn.schedule.due import JOBS, Due, sentence, sentences
+from churn.schedule.facts import BATCH_LOCK, delivered_months, read_facts
 from churn.settings import get_settings
 from churn_assets.due import look_at, work_off
 from churn_assets.lane import Lane

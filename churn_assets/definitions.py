@@ -12,27 +12,21 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", message="Parameter `allow_nonexistent", category=dg.BetaWarning)
 
 from churn_assets import (  # noqa: E402  (after the filter: these modules use previews)
-    alarms,
-    backtest,
-    champion,
-    checks,
+    automation,
     executor,
     feature_views,
     jobs,
     liveness,
-    mlflow_resource,
     model,
     monitoring,
     online,
     raw,
     reports,
-    schedules,
     scores,
-    sensors,
     snapshots,
     training,
-    uplift,
 )
+from churn_assets.resources import mlflow_resource  # noqa: E402
 
 
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -49,23 +43,23 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             *online.online_assets(),
             *training.training_assets(),
             *model.model_assets(),
-            *champion.champion_assets(),
+            *model.champion_assets(),
             *scores.score_assets(),
             *monitoring.monitoring_assets(),
-            *uplift.uplift_assets(),
-            *backtest.backtest_assets(),
+            *scores.uplift_assets(),
+            *model.backtest_assets(),
             *reports.report_assets(),
         ],
-        asset_checks=[checks.features_api_answers],
+        asset_checks=[online.features_api_answers],
         jobs=[jobs.month_close, jobs.train_month, jobs.score_month, jobs.backtest_month],
         sensors=[
-            sensors.drops_folder,
-            alarms.alarms,
+            automation.drops_folder,
+            automation.alarms,
             liveness.dead_runs,
-            *sensors.run_endings(),
+            *automation.run_endings(),
         ],
-        schedules=[schedules.late_drops],
-        resources={"mlflow": mlflow_resource.mlflow_resource(), **(resources or {})},
+        schedules=[automation.late_drops],
+        resources={"mlflow": mlflow_resource(), **(resources or {})},
         executor=executor.one_process,  # a step is short, its process start is not
     )
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from churn.due import (
+from churn.months import Month
+from churn.schedule.due import (
     JOBS,
     Attempt,
     Due,
@@ -22,8 +23,7 @@ from churn.due import (
     look,
     told_by_root,
 )
-from churn.intake import read_facts
-from churn.months import Month
+from churn.schedule.facts import read_facts
 from churn.settings import get_settings
 from churn_assets.jobs import ATTEMPT_TAG, CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS, VERSION_TAG
 from churn_assets.monthly import ALARM_TAG

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from churn.contract.features import VIEWS, View
-from churn.lake import LakeMonth, write_view
+from churn.contract.in_force import VIEWS
+from churn.contract.structure import View
+from churn.lake.files import LakeMonth, write_view
 from churn.months import Month
-from churn.snapshots import current_rows
-from churn_assets.describe import null_counts, preview, view_schema
+from churn.warehouse.snapshots import current_rows
 from churn_assets.monthly import (
     Check,
     MonthResult,
@@ -14,7 +14,10 @@ from churn_assets.monthly import (
     Outcome,
     Work,
     monthly_asset,
+    null_counts,
+    preview,
     refuse_failed,
+    view_schema,
 )
 
 COMPLETE = Check(

@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import LABELS, PROFILE_TABLES
+from churn.contract.in_force import LABELS, PROFILE_TABLES, VIEWS
 
 VERSION_TAG = "churn/version"  # of a run: what its month rests on
 ATTEMPT_TAG = "churn/attempt"  # of a run: 1 for the first one of its version

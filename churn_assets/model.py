@@ -1,18 +1,37 @@
-"""Group `model`: the models of a month, one per feature service."""
+"""Group `model`: the models of a month, one per feature service.
+
+Group `model`: the champion, decided in decision time and served through MLflow's alias.
+
+Group `model`: the backtest, a month at a time.
+"""
 
 import base64
 from collections.abc import Sequence
 
 import dagster as dg
 
-from churn.contract.features import DEFAULT_SERVICE, plain_name
+from churn.contract.in_force import DEFAULT_SERVICE, plain_name
 from churn.evaluation.metrics import CONFUSION, calibration_bound
+from churn.mlflow_client import mlflow_client
+from churn.model.backtest import backtest as run_backtest
+from churn.model.backtest import (
+    backtest_fingerprint,
+    backtest_json,
+    backtest_png,
+    backtest_table,
+    keep_rows,
+    kept_rows,
+)
 from churn.model.candidates import Candidate
-from churn.model.monthly import TrainedModel, train_models
-from churn.model.onnx_graph import TOLERANCE, DifferentModel
-from churn.model.tracking import LoggedModel
-from churn.verification.canary import CONFIDENCE
-from churn.verification.leaks import LeakSearch, look_for_leaks
+from churn.model.onnx import TOLERANCE, DifferentModel
+from churn.model.tracking import LoggedModel, log_files
+from churn.model.train import TrainedModel, train_models
+from churn.promotion.cards import card_path, write_missing_cards
+from churn.promotion.decide import take_due_decisions
+from churn.promotion.entry import NO_RELEASE, decisions, evidence_table, sentence, sha256
+from churn.promotion.ledger import Release, entries, release_in_force
+from churn.promotion.registry import mark_checked
+from churn.verification.leaks import CONFIDENCE, LeakSearch, look_for_leaks
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -20,6 +39,7 @@ from churn_assets.monthly import (
     MonthStep,
     Outcome,
     monthly_asset,
+    previous,
     refuse_failed,
 )
 
@@ -189,3 +209,109 @@ def _table(candidates: list[Candidate]) -> str:
 def _picture(model: TrainedModel) -> dg.MetadataValue:
     encoded = base64.b64encode(model.report_png).decode()
     return dg.MetadataValue.md(f"![{model.service}](data:image/png;base64,{encoded})")
+
+
+
+
+def champion_assets() -> list[dg.AssetsDefinition]:
+    """Return the asset that decides which release is served."""
+    candidates = dg.TimeWindowPartitionMapping(
+        start_offset=-1, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+    return [
+        monthly_asset(
+            "champion",
+            champion,
+            group="model",
+            kinds={"mlflow", "postgres"},
+            deps=[
+                "training_dataset",
+                dg.AssetDep("churn_model", partition_mapping=candidates),
+                previous("champion"),
+            ],
+        )
+    ]
+
+
+def champion(step: MonthStep) -> MonthResult:
+    """The decision on the month's labels: does the challenger of the month before become champion?
+
+    Both are judged on users whom neither has seen, in a month neither was trained on; the first release
+    is judged on its own month. Decisions are taken in decision time, whatever the order of the runs, and
+    kept in the promotion ledger (`churn ledger`). The alias `champion` of the registered model repeats what
+    the ledger says; the API picks it up without a restart.
+    """
+    mark_checked(step.month)
+    taken = take_due_decisions(fresh=step.month, alarm=step.alarm)
+    decided = decisions(entries()).get(step.month)
+    in_force, served = release_in_force(step.month.matures_at), release_in_force()
+    waiting = None if decided else taken.waiting  # a later month's is not this one's
+    waits_for = f"{waiting.month}: {waiting.for_what}" if waiting else "nothing"
+    write_missing_cards()
+    metadata = {
+        "decision": sentence(decided),
+        "evidence": dg.MetadataValue.md(evidence_table(decided)),
+        "in_force": f"{in_force.short_id}, version {in_force.version}" if in_force else NO_RELEASE,
+        "champion_version": served.version if served else NO_RELEASE,
+        "decided_now": [f"{each.seq}: {each.month} {each.outcome}" for each in taken.entries],
+        "waits_for": waits_for,
+        "asked_for_by": step.alarm or "the calendar",
+        "model_card": dg.MetadataValue.md(_card(in_force)),
+    }
+    return MonthResult(1, decided.content_hash if decided else sha256(waits_for), metadata)
+
+
+def _card(release: Release | None) -> str:
+    return card_path(release).read_text(encoding="utf-8") if release else NO_RELEASE
+
+
+
+NOTHING_BEFORE = "nothing before it: the first month is judged by no window"
+_LONGEST = 240  # months: the mapping wants a number, the windows have no end
+
+
+def backtest_assets() -> list[dg.AssetsDefinition]:
+    """Return the backtest's asset."""
+    so_far = dg.TimeWindowPartitionMapping(
+        start_offset=-_LONGEST, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+    return [
+        monthly_asset(
+            "backtest",
+            backtest,
+            group="model",
+            kinds={"scikitlearn", "postgres"},
+            deps=[dg.AssetDep("training_dataset", partition_mapping=so_far)],
+            pool="training",
+        )
+    ]
+
+
+def backtest(step: MonthStep) -> MonthResult:
+    """Models of the months before this one, judged on this month's hold-out users.
+
+    Trained on the month before, and on all months so far (at most 100,000 rows, by a hash of user_id);
+    the users who judge are never trained on, in any month. Each month adds its rows to
+    `monitoring.backtests`; the table and the plot show every month so far, with 95 % intervals by bootstrap.
+    """
+    rows = run_backtest(step.month)
+    keep_rows(step.month, rows)
+    so_far = kept_rows(step.month)
+    fingerprint = backtest_fingerprint(rows)
+    if not so_far:
+        return MonthResult(0, fingerprint, {"says": NOTHING_BEFORE})
+    picture = backtest_png(so_far)
+    table = backtest_table(so_far)
+    files = {"backtest.md": table, "backtest.json": backtest_json(so_far)}
+    encoded = {name: text.encode() for name, text in files.items()}
+    log_files(mlflow_client(), step.record_id, {"backtest.png": picture, **encoded})
+    shown = base64.b64encode(picture).decode()
+    metadata = {
+        "says": f"{len(rows)} models judged" if rows else NOTHING_BEFORE,
+        "months": len({row.month for row in so_far}),
+        "backtest": dg.MetadataValue.md(table),
+        "plot": dg.MetadataValue.md(f"![backtest](data:image/png;base64,{shown})"),
+    }
+    return MonthResult(len(rows), fingerprint, metadata)
+
+

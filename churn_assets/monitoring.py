@@ -6,18 +6,12 @@ import json
 
 import dagster as dg
 
-from churn.contract.features import VIEWS
+from churn.contract.in_force import VIEWS
 from churn.mlflow_client import mlflow_client
-from churn.monitoring.monthly import (
-    WatchedDrift,
-    WatchedPerformance,
-    watch_drift,
-    watch_performance,
-)
-from churn.monitoring.plots import performance_png
 from churn.monitoring.store import Row, read_performance
-from churn.monitoring.tables import drift_table, performance_table
-from churn.promotion.show import NO_RELEASE
+from churn.monitoring.tables import drift_table, performance_png, performance_table
+from churn.monitoring.watch import WatchedDrift, WatchedPerformance, watch_drift, watch_performance
+from churn.promotion.entry import NO_RELEASE
 from churn.settings import get_settings
 from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset
 

@@ -1,15 +1,22 @@
-"""Group `online`: the month that the API serves."""
+"""Group `online`: the month that the API serves.
+
+Checks that need more than one asset at hand: the smoke test of the running features API.
+"""
 
 import dagster as dg
 
-from churn.contract.features import VIEWS
+from churn.contract.in_force import VIEWS
 from churn.database import connect
 from churn.database.migrate import refuse_other_tables
-from churn.online import Publication, publish
-from churn.online_state import OnlineState, online_state
+from churn.markdown import plain
+from churn.online.publish import Publication, publish
+from churn.online.read import OnlineState, online_state
+from churn.records import record_check
 from churn.verification.differences import Differences
 from churn.verification.parity import SAMPLE, parity
+from churn.verification.smoke import smoke_test
 from churn_assets.monthly import (
+    OWNER,
     Check,
     MonthResult,
     MonthStep,
@@ -102,3 +109,38 @@ def _parity(publication: Publication, compared: Differences) -> Outcome:
         "\n".join(compared.examples)
         or ("every user is online with a newer month" if is_superseded else None),
     )
+
+
+
+SAMPLE = 20
+
+
+@dg.asset_check(
+    asset="online_features",
+    name="features_api_answers",
+    description=(
+        "The running API answers /health, gives known users of the newest month value by value as "
+        f"they were delivered ({SAMPLE} users), and an unknown user 404."
+    ),
+    metadata={"owner": OWNER},
+)
+def features_api_answers() -> dg.AssetCheckResult:
+    """Ask the running API as a client does and compare with what was delivered."""
+    result = smoke_test(SAMPLE)
+    record_check("online_features", None, "features_api_answers", passed=result.passed)
+    return dg.AssetCheckResult(
+        passed=result.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=result.summary,
+        metadata={
+            "api": result.url,
+            "as_of": result.as_of or "-",
+            "users_compared": result.users_compared,
+            "values_compared": result.values_compared,
+            "problems": dg.MetadataValue.md(
+                "\n".join(f"- {plain(p)}" for p in result.problems) or "none"
+            ),
+        },
+    )
+
+

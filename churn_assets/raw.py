@@ -4,16 +4,16 @@ import functools
 
 import dagster as dg
 
-from churn.contract.tables import TABLES, USERS, Table
+from churn.contract.in_force import TABLES, USERS
+from churn.contract.structure import Table
 from churn.deliveries import Delivery, Oddity, RefusedDrop, accepted, in_force, read_accepted
-from churn.deliveries.agreement import Users
 from churn.deliveries.known_at import minute
 from churn.deliveries.oddities import oddities, oddities_beside
-from churn.deliveries.report import markdown, oddities_markdown, summary
+from churn.deliveries.problems import markdown, oddities_markdown, summary
+from churn.deliveries.rules import Users
 from churn.plausibility.judge import Judgement, judge
-from churn.raw import RawMonth, UnknownUsers, load_raw
-from churn.row_order import ByUser
-from churn_assets.describe import null_counts, preview, table_schema
+from churn.warehouse.raw import RawMonth, UnknownUsers, load_raw
+from churn.warehouse.row_order import ByUser
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -22,6 +22,9 @@ from churn_assets.monthly import (
     Outcome,
     Work,
     monthly_asset,
+    null_counts,
+    preview,
+    table_schema,
 )
 
 VALID = Check(

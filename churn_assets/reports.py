@@ -4,7 +4,7 @@ import hashlib
 
 import dagster as dg
 
-from churn.reports.page import write_report
+from churn.report import write_report
 from churn_assets.monthly import MonthResult, MonthStep, monthly_asset
 
 EXAMPLE_USER = "7590-VHVEG"

@@ -30,13 +30,13 @@ from dagster._core.remote_origin import (
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from churn.errors import ChurnError
-from churn.intake import read_facts
 from churn.months import Month
 from churn.records import close_records
+from churn.schedule.facts import read_facts
 from churn.settings import get_settings
 from churn_assets.jobs import VERSION_TAG
 from churn_assets.liveness import alive, process_tag
-from churn_assets.storage import keep_connections
+from churn_assets.resources import keep_connections
 
 CheckState = Literal["passed", "warned", "failed"]
 

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS
 from churn.deliveries import deliver
-from churn.due import sentences
-from churn.intake import late_months, trainable_months
 from churn.months import Month
 from churn.population.drops import correct_some_fees, write_drops
-from churn.population.troubles import Arrival, Troubles
+from churn.population.scenario import Arrival, Troubles
+from churn.promotion.entry import decisions, sentence
 from churn.promotion.ledger import entries
-from churn.promotion.show import sentence
-from churn.promotion.timeline import decisions
+from churn.schedule.due import sentences
+from churn.schedule.facts import late_months, trainable_months
 from churn.settings import get_settings
 from churn_assets.batch import ended_at_last
 from churn_assets.due import look_at, work_off

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from churn.contract.tables import TABLES, Table
+from churn.contract.in_force import TABLES
+from churn.contract.structure import Table
 from churn.months import Month
-from churn.snapshots import SnapshotMonth, build_snapshot
-from churn_assets.describe import table_schema
+from churn.warehouse.snapshots import SnapshotMonth, build_snapshot
 from churn_assets.monthly import (
     Check,
     MonthResult,
@@ -14,6 +14,7 @@ from churn_assets.monthly import (
     Work,
     monthly_asset,
     refuse_failed,
+    table_schema,
 )
 
 COMPLETE = Check(

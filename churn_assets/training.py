@@ -2,19 +2,20 @@
 
 import dagster as dg
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS, VIEWS
 from churn.months import Month
 from churn.training.dataset import TrainingSet, build_training_set, schema
 from churn.verification.differences import Differences
 from churn.verification.replay import SAMPLE, replay
-from churn_assets.describe import arrow_schema, null_counts, preview
 from churn_assets.monthly import (
     Check,
     MonthResult,
     MonthStep,
     Outcome,
+    arrow_schema,
     monthly_asset,
+    null_counts,
+    preview,
     refuse_failed,
 )
 

@@ -15,8 +15,8 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
 from feast.types import from_feast_to_pyarrow_type
 
-from churn.contract.features import VIEW_BY_NAME
-from churn.point_in_time import Wanted, join
+from churn.contract.in_force import VIEW_BY_NAME
+from churn.lake.point_in_time import Wanted, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class MonthLakeOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
 
 class MonthLakeOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Answers as Feast's duckdb store does, from files as churn.lake writes them.
+    """Answers as Feast's duckdb store does, from files as churn.lake.files writes them.
 
     Entity rows may be a pandas frame, an Arrow table, or SQL that DuckDB runs. With
     `filter_by_created_timestamp`, a version counts if it was known by the row's event time, or by its

@@ -172,7 +172,7 @@ def no_champion(mlflow_url: str) -> str:
     """The MLflow server, where no version has the alias that an earlier test gave."""
     import mlflow
 
-    from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+    from churn.contract.in_force import CHAMPION_ALIAS, REGISTERED_MODEL
     from churn.mlflow_client import load_request_headers
 
     load_request_headers()

@@ -18,7 +18,7 @@ import httpx
 import uvicorn
 
 from churn.stack.parts import GUNICORN
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 
 
 @contextmanager

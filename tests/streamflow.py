@@ -1,9 +1,8 @@
 """The tables and views of StreamFlow's own contract, by the names that tests use."""
 
 from churn.contract.document import read_contract
-from churn.contract.features import VIEW_BY_NAME
+from churn.contract.in_force import BY_NAME, USERS, VIEW_BY_NAME
 from churn.contract.structure import Contract
-from churn.contract.tables import BY_NAME, USERS
 from churn.settings import default_contract
 
 

@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
+from api.dependencies import parts_of
 from api.errors import NoUserNamedError, UnknownUserError
-from api.examples import USER
-from api.parts import parts_of
 from api.routes.responses import JsonResponse, errors
-from api.schemas import FeaturesAnswer, UserId
-from churn.contract.features import DEFAULT_SERVICE
+from api.schemas import USER, FeaturesAnswer, UserId
+from churn.contract.in_force import DEFAULT_SERVICE
 
 router = APIRouter(tags=["features"])
 

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from api.champion import Champion
+from api.dependencies import Parts, parts_of
 from api.features import ReleaseInForce
-from api.parts import Parts, parts_of
 from api.schemas import Health, ModelHealth, StoreHealth
 
 router = APIRouter(prefix="/health", tags=["health"])

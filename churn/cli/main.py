@@ -2,26 +2,15 @@
 
 import typer
 
-from churn.cli.actions import actions
-from churn.cli.confirm import confirm
-from churn.cli.contract import contract
-from churn.cli.deliver import deliver
+from churn.cli.contract import contract, new
+from churn.cli.decisions import ledger, promote, rollback
+from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
-from churn.cli.down import down
-from churn.cli.feast import feast
-from churn.cli.generate import generate
-from churn.cli.init import init
-from churn.cli.ledger import ledger
-from churn.cli.new import new
-from churn.cli.predict import predict
-from churn.cli.promote import promote
-from churn.cli.rollback import rollback
+from churn.cli.population import generate, simulate
 from churn.cli.run import run, train
+from churn.cli.scores import actions, predict, treatments
 from churn.cli.screen import ChurnGroup
-from churn.cli.simulate import simulate
-from churn.cli.status import status
-from churn.cli.treatments import treatments
-from churn.cli.up import up
+from churn.cli.stack import down, feast, init, status, up
 
 app = typer.Typer(
     name="churn",

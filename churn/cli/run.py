@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from churn.cli.arguments import instant, month_or_none, writable
-from churn.cli.screen import as_the_person_has_it, err, out
+from churn.cli.screen import as_the_person_has_it, err, instant, month_or_none, out, writable
 from churn.months import Month
 from churn.settings import kept_drops
 
@@ -105,14 +104,14 @@ def train(
                 console.print(f"[red]{escape(failure)}[/red]", soft_wrap=True)
             if not job.succeeded:
                 raise typer.Exit(1)
-            from churn.model.monthly import trained_models
+            from churn.model.train import trained_models
 
             models = [model.as_row() for model in trained_models(chosen)]
     console.print_json(json.dumps(models))
 
 
 def _train_as_known(month: Month, known_by: dt.datetime) -> list[dict[str, object]]:
-    from churn.model.monthly import train_models
+    from churn.model.train import train_models
 
     made = train_models(month, as_known=known_by)
     return [model.as_row() for model in made.baselines]

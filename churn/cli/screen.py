@@ -1,12 +1,17 @@
-"""What the commands share: consoles, the one place where errors are printed, the stack's progress."""
+"""What the commands share: consoles, the one place where errors are printed, the stack's progress.
+
+What a person writes on the command line, read before any work begins: months, instants, files to write.
+"""
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,11 +22,13 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from churn.errors import ChurnError
+from churn.months import Month
 from churn.settings import PRIVATE, home_folder, wants_tracebacks
 
 if TYPE_CHECKING:
     from churn.stack.health import PartHealth
-    from churn.stack.report import Report, State
+    from churn.stack.processes import Report, State
+
 
 _persons_umask = PRIVATE  # until a command begins
 _COLOURS = {"healthy": "green", "unhealthy": "red", "stopped": "dim"}
@@ -144,3 +151,57 @@ def health_table(parts: Iterable["PartHealth"]) -> Table:
             escape(part.problem),
         )
     return table
+
+
+
+
+def month_or_none(text: str | None) -> Month | None:
+    """Read a month, where one is given.
+
+    Raises:
+        ChurnError: it is none.
+    """
+    return None if text is None else Month.parse(text)
+
+
+def instant(text: str) -> dt.datetime:
+    """Read an instant: a day means its end in UTC, a time needs its zone.
+
+    Raises:
+        ChurnError: it is none.
+    """
+    remedy = "write 2024-03-05 (the end of that day, UTC) or 2024-03-05T09:00+00:00"
+    try:
+        when = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ChurnError(f"{text!r} is not a time", remedy=remedy) from None
+    if "T" not in text and " " not in text:
+        return dt.datetime.combine(when.date(), dt.time.max, dt.UTC)
+    if when.tzinfo is None:
+        raise ChurnError(f"{text!r} has no time zone", remedy="add +00:00")
+    return when
+
+
+def writable(path: Path | None) -> Path | None:
+    """Return the file that is to be written, if any, once it is sure that this can be done.
+
+    Hours of work may lie between the command and its writing.
+
+    Raises:
+        ChurnError: it is a folder, its folder is not there, or one of them may not be written.
+    """
+    if path is None:
+        return None
+    if path.is_dir():
+        raise ChurnError("is a folder, not a file", where=str(path), remedy="name a file in it")
+    if not path.parent.is_dir():
+        raise ChurnError(
+            f"there is no folder {path.parent}", where=str(path), remedy="make it first"
+        )
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ChurnError(
+            "may not be written", where=str(path), remedy="name a file that you may write"
+        )
+    return path
+
+

@@ -21,10 +21,10 @@ from psycopg import sql
 
 from churn.contract.differences import Difference, differences
 from churn.contract.document import read_contract
+from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract
-from churn.contract.tables import CONTRACT
 from churn.contract.translation import translation
-from churn.database import briefly, lock_until_closed, refresh_statistics, version_tables
+from churn.database import briefly, lock_until_closed, refresh_statistics
 from churn.database.changes import ONLINE, Alteration, Change, Columns, changes, statement
 from churn.database.online_tables import LOCK, NEXT_USERS, USERS, users_columns
 from churn.database.schema import (
@@ -33,6 +33,7 @@ from churn.database.schema import (
     signature_there,
     statements,
 )
+from churn.database.tables import VERSION_TABLES
 from churn.errors import ChurnError
 from churn.settings import default_contract
 
@@ -244,7 +245,7 @@ def applied_contract(connection: psycopg.Connection) -> tuple[str, str] | None:
 
 
 def _record(connection: psycopg.Connection, steps: Sequence[Step]) -> None:
-    for ddl in version_tables.STATEMENTS:
+    for ddl in VERSION_TABLES:
         connection.execute(ddl)
     for step in steps:
         connection.execute(

@@ -5,12 +5,13 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from churn.contract.features import VIEWS, View
+from churn.contract.in_force import VIEWS
+from churn.contract.structure import View
 from churn.contract.types import FEATURE_TYPES
 
 PRESENT, NEXT = "users", "next_users"  # what readers are given, and what a publication builds aside
 USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", NEXT)
-LOCK = "churn.online"  # one writer at a time; readers are not held up
+LOCK = "churn.online.publish"  # one writer at a time; readers are not held up
 
 # `contract` is the fingerprint of the contract in force, null for publications of before it was kept.
 _PUBLICATIONS: LiteralString = """

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from churn.contract.tables import Table
+from churn.contract.structure import Table
 from churn.database import refresh_statistics
 from churn.months import Month
 

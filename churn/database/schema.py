@@ -6,19 +6,12 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from churn.contract.structure import Contract
-from churn.contract.tables import CONTRACT, Table
+from churn.contract.in_force import CONTRACT
+from churn.contract.structure import Contract, Table
 from churn.contract.types import COLUMN_TYPES
-from churn.database import (
-    decision_tables,
-    evaluation_tables,
-    monitoring_tables,
-    online_tables,
-    plausibility_tables,
-    scoring_tables,
-    version_tables,
-)
+from churn.database import online_tables
 from churn.database.partitions import SCHEMA as PARTITIONS
+from churn.database.tables import STATEMENTS
 
 # Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
 # version is in no order with the others: where none was ever loaded, the one that heals the month is known
@@ -88,15 +81,7 @@ def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
         yield _raw_table(table)
         yield from _snapshot_table(table)
     yield from online_tables.statements(contract.views)
-    for more in (
-        decision_tables,
-        plausibility_tables,
-        monitoring_tables,
-        scoring_tables,
-        evaluation_tables,
-        version_tables,
-    ):
-        yield from map(sql.SQL, more.STATEMENTS)
+    yield from map(sql.SQL, STATEMENTS)
 
 
 def _columns(table: Table) -> sql.Composable:

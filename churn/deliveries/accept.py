@@ -9,12 +9,12 @@ from typing import Literal
 import psycopg
 import pyarrow as pa
 
+from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, Table
-from churn.contract.tables import CONTRACT
 from churn.database import connect, lock
 from churn.deliveries.derived_labels import derive_around
+from churn.deliveries.drop import DropFile, read_drop
 from churn.deliveries.drops import choose_month
-from churn.deliveries.intake import DropFile, read_drop
 from churn.deliveries.known_at import known_at as known_at_of
 from churn.deliveries.known_at import minute
 from churn.deliveries.ledger import (
@@ -28,9 +28,9 @@ from churn.deliveries.ledger import (
 )
 from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
 from churn.deliveries.store import holds, is_whole, keep, keep_content, read_accepted
-from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import Settings, get_settings
+from churn.warehouse.fingerprint import fingerprint
 
 State = Literal["accepted", "corrected", "unchanged"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from churn.contract.structure import CANONICAL, LABEL_TABLE, Dialect, Table
+from churn.deliveries.files import Reading, is_compressed
 from churn.deliveries.problems import Problem
-from churn.deliveries.reading import Reading, is_compressed
 from churn.deliveries.selects import named, select, tables_read
 from churn.deliveries.shape import Shaped, as_delivered, shape
 from churn.deliveries.texts import Texts, read_texts

@@ -15,10 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import Column, Kind, Table
-from churn.deliveries.lines import plain_name, records
+from churn.contract.structure import Column, Table
+from churn.contract.types import Kind
+from churn.deliveries.files import (
+    ARROW_TYPES,
+    Reading,
+    Source,
+    open_source,
+    plain_name,
+    records,
+    sha256_of,
+)
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
-from churn.deliveries.reading import ARROW_TYPES, Reading, Source, open_source, sha256_of
 
 _SAVE_AS = "save the file as UTF-8, values separated by commas"
 _BLOCK = 8 << 20

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, SourceFile, Table
-from churn.contract.tables import CONTRACT
 from churn.deliveries.patterns import (
     Named,
     file_pattern,

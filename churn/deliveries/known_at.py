@@ -3,7 +3,8 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from churn.contract.tables import LABELS, Table
+from churn.contract.in_force import LABELS
+from churn.contract.structure import Table
 from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month

@@ -9,7 +9,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, Table
+from churn.contract.in_force import BY_NAME, LABELS, PROFILE_TABLES
+from churn.contract.structure import Table
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.months import Month

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.structure import OddityRule
-from churn.contract.tables import CONTRACT, USERS, Column, Table
-from churn.deliveries.agreement import Users, missing
+from churn.contract.in_force import CONTRACT, USERS
+from churn.contract.structure import Column, OddityRule, Table
 from churn.deliveries.problems import Oddity
+from churn.deliveries.rules import Users, missing
 from churn.deliveries.selects import MEMORY_BYTES
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.row_order import ByUser
+from churn.warehouse.row_order import ByUser
 
 if TYPE_CHECKING:
     import duckdb

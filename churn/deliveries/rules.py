@@ -1,4 +1,7 @@
-"""The rules of one file as pandera schemas made from the contract; each failure names its row."""
+"""How the files of one drop agree with each other: every user of every file is in users.csv.
+
+The rules of one file as pandera schemas made from the contract; each failure names its row.
+"""
 
 import functools
 import warnings
@@ -11,15 +14,64 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from churn.contract import user_ids
-from churn.contract.tables import USER_ID, Column, Table
+from churn.contract.in_force import USER_ID, USERS
+from churn.contract.structure import Column, Table
+from churn.deliveries.files import ARROW_TYPES, Reading, Source, plain_schema
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
-from churn.deliveries.read import read_csv
-from churn.deliveries.reading import ARROW_TYPES, Reading, Source, plain_schema
+from churn.deliveries.read_csv import read_csv
+from churn.warehouse.row_order import ByUser
 
 if TYPE_CHECKING:
     from pandera.pandas import Check, DataFrameSchema
+
+
+_WHAT = f"is not a user of this month's {USERS.shown_file}"
+_REMEDY = "add the user there, or remove the row here"
+
+
+@dataclass(frozen=True)
+class Users:
+    """The users that a month's files are held against.
+
+    Args:
+        ids: their user_ids; sorted where they come from one file.
+        file: their rows, where they come from one file.
+    """
+
+    ids: pa.ChunkedArray
+    file: ByUser | None = None
+
+    @classmethod
+    def of(cls, users: ByUser) -> "Users":
+        """Return the users of one users.csv."""
+        return cls(users.ids, users)
+
+    def are_those_of(self, file: ByUser | None) -> bool:
+        """Return whether the file has exactly these users: the usual case, and a quick look."""
+        return file is not None and bool(file.ids.equals(self.ids))
+
+
+def strangers(reading: Reading, table: Table, users: Users) -> list[Problem]:
+    """Return the users of a file whom users.csv does not know."""
+    if reading.rows is None or users.are_those_of(reading.by_user):
+        return []
+    ids = reading.rows["user_id"]
+    rows = missing(ids, users.ids)
+    shown = rows[:SHOWN_PER_KIND].to_pylist()
+    lines = reading.line_numbers(shown)
+    template = Problem(table.file, _WHAT, _REMEDY, column="user_id")
+    return cells(template, ((lines[row], ids[row].as_py()) for row in shown), len(rows))
+
+
+def missing(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> pa.Array:
+    """Return where the `ids` stand, nulls aside, that are not among the `users`."""
+    known = pc.is_in(ids, value_set=users)
+    return pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))
+
+
 
 _DATES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2200-01-01").date())
 _CONTROL = r"[\x00-\x1f\x7f]"
@@ -165,3 +217,5 @@ def _said(check: str) -> tuple[str, str]:
 
 def _shown(cell: pa.Scalar) -> str:
     return str(cell.as_py()) if cell.is_valid else ""
+
+

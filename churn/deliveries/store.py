@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, Table
-from churn.contract.tables import CONTRACT
 from churn.contract.translation import dialects_of, translated_by
 from churn.deliveries.contents import LIST_SUFFIX, Content, Contents, is_read_as_it_stands
+from churn.deliveries.files import sha256_of
 from churn.deliveries.ledger import Delivery
 from churn.deliveries.problems import Problem, Refusal, RefusedDrop
-from churn.deliveries.reading import sha256_of
 from churn.settings import Settings, get_settings
 
 _BLOCK = 8 << 20
@@ -167,7 +167,7 @@ def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Tabl
 
     A canonical one is not held against its rules again, which takes longer than reading it.
     """
-    from churn.deliveries.read import read_csv
+    from churn.deliveries.read_csv import read_csv
 
     store = (settings or get_settings()).deliveries
     path, table = store / delivery.stored_path, _as_accepted(delivery.table)

@@ -22,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from churn.contract.structure import Dialect
-from churn.deliveries.lines import records
+from churn.deliveries.files import records
 from churn.deliveries.problems import Problem, cells
 
 _EXPORT_AGAIN = "export it again"

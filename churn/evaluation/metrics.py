@@ -1,10 +1,49 @@
-"""What a set of users says of a model, as numbers."""
+"""What every figure refuses to be made of: nothing, NaN, or one class only.
+
+What a set of users says of a model, as numbers.
+"""
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from churn.evaluation.inputs import Floats, Labels, require_judgeable
+from churn.errors import ChurnError
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+def require_judgeable(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> None:
+    """Raise a ChurnError unless `labels` hold both classes and each of `scores` is finite and as long."""
+    said = np.asarray(labels)
+    if said.size == 0:
+        raise ChurnError("there are no users to judge on", where="evaluation")
+    left = int((said == 1).sum())
+    stayed = int((said == 0).sum())
+    if left + stayed != said.size:
+        raise ChurnError(
+            f"{said.size - left - stayed} labels are neither 0 nor 1", where="evaluation"
+        )
+    if not left or not stayed:
+        raise ChurnError(
+            f"{left} users who left, {stayed} who stayed: both are needed",
+            where="evaluation",
+            remedy="take more users, or another month",
+        )
+    for each in scores:
+        values = np.asarray(each, dtype=np.float64)
+        if values.shape != said.shape:
+            raise ChurnError(
+                f"{values.size} probabilities for {said.size} labels", where="evaluation"
+            )
+        if not np.isfinite(values).all():
+            raise ChurnError(
+                f"{int((~np.isfinite(values)).sum())} probabilities are not numbers",
+                where="evaluation",
+            )
+
+
 
 CALIBRATION_BINS = 10
 CONFUSION = ("true_negatives", "false_positives", "false_negatives", "true_positives")
@@ -71,3 +110,5 @@ def lift(labels: Labels, probabilities: Floats, share: float) -> float:
     above, at = sorted_scores > cut, sorted_scores == cut
     caught = sorted_labels[above].sum() + sorted_labels[at].mean() * (taken - above.sum())
     return float(caught / taken / labels.mean())
+
+

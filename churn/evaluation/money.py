@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn.errors import ChurnError
-from churn.evaluation.inputs import Floats, Labels, require_judgeable
+from churn.evaluation.metrics import Floats, Labels, require_judgeable
 from churn.settings import CampaignSettings
 
 

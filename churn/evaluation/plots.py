@@ -1,46 +1,40 @@
-"""Pictures of a judgement: calibration, gain and profit side by side."""
+"""A picture of figures month by month, with their intervals."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from churn.evaluation.inputs import Floats, Labels
-from churn.evaluation.metrics import CALIBRATION_BINS
-from churn.evaluation.money import Campaign, gain_curve, profit_curve
+from churn.evaluation.bootstrap import Interval
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Series = Mapping[str, Sequence[Interval | None]]  # by name; None where a month has no figure
 
 
-def judgement_png(
-    labels: Labels, scores: dict[str, Floats], campaign: Campaign, title: str
-) -> bytes:
-    """Draw calibration, gain and profit curves of one or more models on the same users.
+def by_month_png(months: Sequence[str], panels: Mapping[str, Series], title: str) -> bytes:
+    """Draw one panel per figure, one line per series; a hole stays a hole.
 
     Args:
-        labels: 1 for those who left.
-        scores: probabilities of leaving by the model's name.
-        campaign: the terms that profit is counted in.
+        months: what the months are called, oldest first.
+        panels: series by the figure's name; each as long as `months`.
         title: over the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    calibration, gain, profit = figure.subplots(1, 3)
-    for name, probabilities in scores.items():
-        _calibration(calibration, labels, probabilities, name)
-        reached = gain_curve(labels, probabilities)
-        gain.plot(reached.share, reached.value, label=name)
-        earned = profit_curve(labels, probabilities, campaign)
-        profit.plot(earned.share, earned.value, label=name)
-    for axes in (calibration, gain):
-        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-    profit.axhline(0, color="grey", linewidth=0.8, linestyle=":")
-    _words(calibration, "said", "seen", "Calibration")
-    _words(gain, "share contacted", "leavers reached", "Gain")
-    _words(profit, "share contacted", "profit per user", "Profit")
+    figure = Figure(figsize=(5.5 * len(panels), 3.6), layout="constrained")
+    places = np.arange(len(months))
+    for axes, (name, series) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
+    ):
+        for label, intervals in series.items():
+            found = [each or Interval(np.nan, np.nan, np.nan) for each in intervals]
+            estimates, low, high = np.array(found, dtype=np.float64).reshape(-1, 3).T
+            axes.fill_between(places, low, high, alpha=0.15)
+            axes.plot(places, estimates, marker="o", markersize=3, label=label)
+        axes.set_title(name)
+        axes.set_xticks(places, months, rotation=60, fontsize=7)
+        axes.grid(axis="y", linewidth=0.4)
+    axes.legend(fontsize=8, frameon=False)
     figure.suptitle(title)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
@@ -48,13 +42,3 @@ def judgement_png(
     return buffer.getvalue()
 
 
-def _calibration(axes: "Axes", labels: Labels, probabilities: Floats, name: str) -> None:
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), CALIBRATION_BINS)
-    said = [probabilities[part].mean() for part in parts if part.size]
-    seen = [labels[part].mean() for part in parts if part.size]
-    axes.plot(said, seen, marker="o", markersize=3, label=name)
-
-
-def _words(axes: "Axes", x: str, y: str, title: str) -> None:
-    axes.set(xlabel=x, ylabel=y, title=title)
-    axes.legend(fontsize=8, frameon=False)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals
-from churn.evaluation.inputs import Floats, Labels, require_judgeable
+from churn.evaluation.metrics import Floats, Labels, require_judgeable
 
 if TYPE_CHECKING:
     import pandas as pd

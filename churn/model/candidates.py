@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from churn.contract.features import Service
+from churn.contract.structure import Service
 from churn.errors import ChurnError
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, profit_threshold
-from churn.model.calibration import Calibration, Floats, fit_calibration
+from churn.model.arrays import Calibration, Floats, fit_calibration
 from churn.model.fitted import Fitted
 from churn.model.kinds import KINDS, Kind, Parameters
 from churn.model.kinds.forest import out_of_bag
-from churn.model.rows import FEW_ROWS, Rows
-from churn.model.split import user_hashes
+from churn.model.rows import FEW_ROWS, Rows, user_hashes
 from churn.settings import get_settings
 
 FOLDS = 5

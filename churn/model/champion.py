@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
+from churn.contract.in_force import CHAMPION_ALIAS, REGISTERED_MODEL, SCHEMA_PATH
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.encode import FeatureSchema

@@ -1,19 +1,24 @@
-"""From feature rows to model input: the one encoding of training, batch scoring and the API."""
+"""From feature rows to model input: the one encoding of training, batch scoring and the API.
+
+How much each feature matters to a fitted model: from what its columns say to shares that add up to 1.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import Service, service_of
+from churn.contract.in_force import service_of
+from churn.contract.structure import Service
 from churn.errors import ChurnError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
 
 THRESHOLD = 0.5
 UNKNOWN = ""  # what a null category is to the model
@@ -181,3 +186,35 @@ def _floats(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
             where=str(column.name),
             remedy="keep numeric and boolean features in their types; unknown is null",
         ) from error
+
+
+
+
+def columns_of(pipeline: Any, service: Service, numbers: Sequence[str]) -> list[str]:
+    """Return the feature that each column of a fitted pipeline's trees comes from.
+
+    Args:
+        pipeline: its categories are one-hot encoded, and come first.
+        service: the features.
+        numbers: those that follow.
+    """
+    known = zip(service.categorical_cols, categories_of(pipeline), strict=True)
+    return [name for name, categories in known for _ in categories] + list(numbers)
+
+
+def shares(values: Iterable[tuple[str, float]], service: Service | None = None) -> dict[str, float]:
+    """Return each feature's share of all values, highest first.
+
+    Args:
+        values: features, each as often as it has columns.
+        service: features that are to be there although they have no column.
+    """
+    sums = dict.fromkeys(service.feature_names, 0.0) if service else {}
+    for name, value in values:
+        sums[name] = sums.get(name, 0.0) + float(value)
+    total = sum(sums.values()) or 1.0
+    return {
+        name: value / total for name, value in sorted(sums.items(), key=lambda i: (-i[1], i[0]))
+    }
+
+

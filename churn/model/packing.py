@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from churn.contract.features import Service
+from churn.contract.structure import Service
 from churn.model.encode import Columns
 
 if TYPE_CHECKING:

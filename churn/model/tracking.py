@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from churn.contract.model import ONNX_PATH, REGISTERED_MODEL, SCHEMA_PATH
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT, ONNX_PATH, REGISTERED_MODEL, SCHEMA_PATH
 from churn.mlflow_client import ensure_registered_model, experiment_id, mlflow_client
 from churn.model.encode import FeatureSchema, onnx_inputs
-from churn.model.explainer import EXPLAINER_PATH, explainer_of
-from churn.model.fitted import Fitted, to_onnx
-from churn.model.onnx_graph import TOLERANCE, DifferentModel, open_session, score
+from churn.model.fitted import EXPLAINER_PATH, Fitted, explainer_of, to_onnx
+from churn.model.onnx import TOLERANCE, DifferentModel, open_session, score
 from churn.model.packing import pack_onnx, pack_pipeline, requirements
 from churn.model.plots import model_report_png
-from churn.model.split import HOLDOUT_SHARE
+from churn.model.rows import HOLDOUT_SHARE
 from churn.months import Month
 from churn.settings import get_settings
 

@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT, VIEWS
 from churn.errors import ChurnError
-from churn.lake import lake_file, lake_folder, months_of
-from churn.model.split import is_holdout, user_sample
-from churn.monitoring.bins import KINDS, NUMBERS, binned
+from churn.lake.files import lake_file, lake_folder, months_of
+from churn.model.rows import is_holdout, user_sample
+from churn.monitoring.distance import KINDS, NUMBERS, Distance, binned, distances
 from churn.monitoring.false_alarms import OLDEST
-from churn.monitoring.statistic import Distance, distances
 from churn.monitoring.thresholds import SCORE, calibrated_path, simulated_thresholds
 from churn.months import Month
-from churn.promotion.ledger import entries, releases
+from churn.promotion.ledger import Release, entries, releases
 from churn.promotion.registry import MlflowRegistry, Registry
-from churn.promotion.release import Release
 from churn.scoring.scores import active_users, features_of
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path, with_every_feature

@@ -1,15 +1,25 @@
-"""Drift: how far a month is from what the release in force was trained on, column by column."""
+"""Drift: how far a month is from what the release in force was trained on, column by column.
 
+The drift page of a month: a table of all columns, and each column's bins beside the training window's.
+
+One HTML file that needs nothing from elsewhere and runs no script: it is kept in `reports/drift/` and in
+MLflow. Which values lie in which bin, and how far two months are apart, is decided in `bins` and `statistic`.
+"""
+
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from churn.monitoring.bins import NUMBERS, binned
-from churn.monitoring.statistic import distances
+from churn.monitoring.distance import NUMBERS, binned, distances
 from churn.monitoring.thresholds import SCORE, Thresholds, read_thresholds
 from churn.months import Month
+from churn.settings import get_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 
 @dataclass(frozen=True)
@@ -92,3 +102,137 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
         for name, found in distances(before[part], after[part]).items()
     ]
     return Drift(current.month, reference.month, columns, before, after)
+
+
+
+# A column of free text can have thousands of categories; what is beyond these is drawn as one bar.
+_MOST_BARS = 20
+_REST = "all others"
+_TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ title }}</title>
+<style>
+body { font: 15px/1.4 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 62rem;
+  padding: 0 1rem; }
+table { border-collapse: collapse; }
+td, th { padding: .15rem .7rem; text-align: left; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+thead th { border-bottom: 1px solid #999; }
+section { margin-top: 2rem; }
+h2 { font-size: 1.1rem; margin-bottom: .3rem; }
+td.bar { width: 24rem; }
+td.bar div { height: .55rem; }
+.before { background: #9aa7b5; }
+.after { background: #c8553d; }
+.key span { display: inline-block; width: .9rem; height: .7rem; margin: 0 .3rem 0 1rem; }
+.drifted { font-weight: bold; color: #a3311a; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p>{{ summary }} The distance is Jensen-Shannon's: 0 where both months are alike, 0.83 where they have nothing
+in common. The threshold is what turnover and chance bring about in a clean world.
+{%- if provisional %} Nobody has looked yet how far {{ provisional | join(", ") }} moves by itself: a
+provisional threshold is that of the liveliest column of the kind, until <code>churn contract calibrate</code>
+derives it from this deployment's own months.{% endif %}</p>
+<table>
+<thead><tr><th>column</th><th class="number">distance</th><th class="number">threshold</th>
+<th></th></tr></thead>
+<tbody>
+{% for each in columns %}
+<tr{% if each.is_drifted %} class="drifted"{% endif %}>
+<td><a href="#{{ loop.index }}">{{ each.feature }}</a></td>
+<td class="number">{{ "%.4f" | format(each.distance) }}</td>
+<td class="number">{{ "%.4f" | format(each.threshold) }}{{ " provisional" if each.is_provisional }}</td>
+<td>{{ "drifted" if each.is_drifted }}</td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+<p class="key"><span class="before"></span>{{ reference }}<span class="after"></span>{{ month }}</p>
+{% for each in columns %}
+<section id="{{ loop.index }}">
+<h2>{{ each.feature }}</h2>
+<p>{{ "{:,}".format(each.reference_rows) }} users of {{ reference }},
+{{ "{:,}".format(each.rows) }} of {{ month }}</p>
+<table>
+{% for bin in bins[each.feature] %}
+<tr><td>{{ bin.name }}</td>
+<td class="bar"><div class="before" style="width: {{ "%.2f" | format(bin.before * 100) }}%"></div>
+<div class="after" style="width: {{ "%.2f" | format(bin.after * 100) }}%"></div></td>
+<td class="number">{{ "%.1f" | format(bin.before * 100) }} %</td>
+<td class="number">{{ "%.1f" | format(bin.after * 100) }} %</td></tr>
+{% endfor %}
+</table>
+</section>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class BinShares:
+    """One bin of a column: the share of the users in it, 0 to 1, in the training window and in the month."""
+
+    name: str
+    before: float
+    after: float
+
+
+def drift_page_path(month: Month) -> Path:
+    """Return where a month's page is kept."""
+    return get_settings().reports / "drift" / f"{month}.html"
+
+
+def write_drift_page(drift: Drift) -> Path:
+    """Write the page; the old one stays until the new is whole."""
+    path = drift_page_path(drift.month)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    half.write_text(drift_page(drift), encoding="utf-8")
+    half.replace(path)
+    return path
+
+
+def drift_page(drift: Drift) -> str:
+    """Return the page as HTML; whatever stands in the data is text in it, never markup."""
+    from jinja2 import Environment
+
+    drifted = len(drift.drifted)
+    template = Environment(autoescape=True).from_string(_TEMPLATE)
+    html: str = template.render(
+        title=f"Drift of {drift.month} against {drift.reference}",
+        summary=f"{drifted} of {len(drift.columns)} columns drifted.",
+        month=str(drift.month),
+        reference=str(drift.reference),
+        provisional=drift.provisional,
+        columns=sorted(drift.columns, key=_distance_below_threshold),
+        bins={
+            str(name): list(_bin_shares(before[name], drift.after[part][name]))
+            for part, before in drift.before.items()
+            for name in before.columns
+        },
+    )
+    return html
+
+
+def _distance_below_threshold(column: ColumnDrift) -> float:
+    return column.threshold - column.distance
+
+
+def _bin_shares(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Iterator[BinShares]:
+    """Yield the bins that anybody is in, in the order of the column's bins; of many, the largest."""
+    shares = [column.value_counts(normalize=True, sort=False) for column in (before, after)]
+    names = list(dict.fromkeys([*shares[0].index, *shares[1].index]))
+    bins = [BinShares(str(n), *(float(share.get(n, 0.0)) for share in shares)) for n in names]
+    used = [each for each in bins if each.before or each.after]
+    if len(used) > _MOST_BARS:
+        used.sort(key=lambda each: (-each.before - each.after, each.name))
+    yield from used[:_MOST_BARS]
+    if rest := used[_MOST_BARS:]:
+        yield BinShares(_REST, sum(each.before for each in rest), sum(each.after for each in rest))
+
+

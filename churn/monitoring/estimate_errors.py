@@ -13,7 +13,7 @@ from churn.evaluation.confidence import estimates
 from churn.evaluation.money import Campaign, within_budget
 from churn.markdown import table
 from churn.model.kinds import BOOSTING, LOGISTIC, Kind
-from churn.monitoring.clean_worlds import Model, SeenMonth, play_months
+from churn.monitoring.false_alarms import Model, SeenMonth, play_months
 from churn.monitoring.performance import EARLIER_MONTHS, JUDGES, Scores, measure_performance
 from churn.settings import GateSettings
 

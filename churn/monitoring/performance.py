@@ -9,11 +9,10 @@ import numpy.typing as npt
 
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
-from churn.evaluation.confidence import METRICS, estimates
-from churn.evaluation.inputs import Floats, Labels
+from churn.evaluation.confidence import METRICS, estimates, recalibration
+from churn.evaluation.metrics import Floats, Labels
 from churn.evaluation.money import Campaign, contact_profit
-from churn.evaluation.recalibration import recalibration
-from churn.model.split import is_holdout
+from churn.model.rows import is_holdout
 from churn.settings import GateSettings
 
 UsersName = Literal["all", "hold-out"]

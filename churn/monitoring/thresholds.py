@@ -8,10 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT
 from churn.errors import ChurnError
-from churn.monitoring.bins import KINDS
-from churn.monitoring.statistic import Distance
+from churn.monitoring.distance import KINDS, Distance
 from churn.settings import get_settings
 
 TABLE = "thresholds.json"

@@ -11,7 +11,7 @@ from churn.database import connect
 from churn.deliveries.ledger import Delivery
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.plausibility.findings import Finding
+from churn.plausibility.rules import Finding
 
 
 @dataclass(frozen=True)

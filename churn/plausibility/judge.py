@@ -1,4 +1,9 @@
-"""Judging a delivery beside other months: read what it is compared with, apply the rules, keep the result."""
+"""Which deliveries one is compared with: what was known by then, and what is in force of it by now.
+
+A function of the accepted deliveries alone, so that any order of a backfill ends in the same judgements.
+
+Judging a delivery beside other months: read what it is compared with, apply the rules, keep the result.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,26 +13,93 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.tables import CONTRACT, LABELS, PROFILE_TABLES, USERS, Table
+from churn.contract.in_force import CONTRACT, LABELS, PROFILE_TABLES, USERS
+from churn.contract.structure import Table
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.database.partitions import exists, raw_partition
+from churn.deliveries.files import plain_schema
 from churn.deliveries.ledger import Delivery, in_force, of_all_months
-from churn.deliveries.reading import plain_schema
 from churn.deliveries.store import stored_rows
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.plausibility.confirmations import Confirmation, confirm, of_delivery
-from churn.plausibility.findings import Finding, impossible
-from churn.plausibility.label_rules import (
+from churn.plausibility.rules import (
+    Finding,
     Leavers,
+    MonthFile,
+    columns_read,
+    compare,
+    impossible,
     labels_agree,
     labels_cover,
     leavers_share,
+    same_content,
     same_labels,
 )
-from churn.plausibility.neighbours import neighbours, twin
-from churn.plausibility.profile_rules import MonthFile, columns_read, compare, same_content
+
+_EARLIER_MONTHS = 2
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The versions beside which a delivery is judged, the one that counts most first.
+
+    Args:
+        before: of the last two earlier months. A file that does not fit the first may fit another without
+            any fault: then it is the first that is wrong, and was corrected later or is blocked itself.
+        after: of the next month, where that was known before this delivery: a correction, or a late drop.
+    """
+
+    before: tuple[Delivery, ...]
+    after: tuple[Delivery, ...]
+
+
+def neighbours(judged: Delivery, deliveries: Sequence[Delivery]) -> Neighbours:
+    """Return what a delivery is compared with.
+
+    Args:
+        judged: the delivery.
+        deliveries: every accepted version of the same file, of all months.
+    """
+    months = sorted({other.month for other in _known_before(judged, deliveries)})
+    before = [month for month in months if month < judged.month][-_EARLIER_MONTHS:]
+    after = [month for month in months if month > judged.month][:1]
+    return Neighbours(
+        tuple(v for month in reversed(before) for v in _versions(month, judged, deliveries)),
+        tuple(v for month in after for v in _versions(month, judged, deliveries)),
+    )
+
+
+def twin(judged: Delivery, deliveries: Sequence[Delivery]) -> Delivery | None:
+    """Return the delivery of another month whose content this one repeats, if it is in force there."""
+    for other in _known_before(judged, deliveries):
+        if other.fingerprint == judged.fingerprint and other == _newest(other.month, deliveries):
+            return other
+    return None
+
+
+def _known_before(judged: Delivery, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Return the versions of other months that were known before; of two known at once, the later month's."""
+    return [
+        other
+        for other in deliveries
+        if other.month != judged.month
+        and (other.known_at, other.month) < (judged.known_at, judged.month)
+    ]
+
+
+def _versions(month: Month, judged: Delivery, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Return a month's version that was in force when the judged one became known, and the newest."""
+    known = [other for other in _known_before(judged, deliveries) if other.month == month]
+    then, now = max(known, key=lambda each: each.known_at), _newest(month, deliveries)
+    return [then] if now == then else [then, now]
+
+
+def _newest(month: Month, deliveries: Sequence[Delivery]) -> Delivery:
+    return max((d for d in deliveries if d.month == month), key=lambda each: each.known_at)
+
+
 
 _EARLIER_LABELS = 3  # months
 
@@ -324,3 +396,5 @@ def _made_odd(findings: Sequence[Finding], fits: Delivery) -> list[Finding]:
         Finding(f.rule, f"{f.what}; but it fits {fits.month} as known on {fits.known_at:%F}", False)
         for f in impossible(findings)
     ]
+
+

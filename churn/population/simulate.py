@@ -12,10 +12,9 @@ from churn.errors import ChurnError
 from churn.months import Month
 from churn.population.activity import payments, support, usage, with_every_column
 from churn.population.base import SIZE, TABLES, WORKED_EXAMPLE, load_base
-from churn.population.members import first_members, joiners
+from churn.population.members import UserIds, first_members, joiners
 from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess, treat
 from churn.population.scenario import Conditions, Scenario, Treated
-from churn.population.user_ids import UserIds
 
 _ENTRY, _ACTIVITY, _LEAVING = range(3)  # one random stream for each, in each month
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import psycopg
 
-from churn.contract.tables import LABELS, TABLES
+from churn.contract.in_force import LABELS, TABLES
 from churn.months import Month, months_between
 from churn.training.spine import CutOffs
 

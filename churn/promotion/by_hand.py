@@ -2,15 +2,14 @@
 
 import psycopg
 
-from churn.contract.model import REGISTERED_MODEL
+from churn.contract.in_force import REGISTERED_MODEL
 from churn.database import connect, lock
 from churn.errors import ChurnError
 from churn.promotion import ledger
 from churn.promotion.decide import follow_ledger
-from churn.promotion.entry import Draft, Entry
+from churn.promotion.entry import Draft, Entry, effective, releases_until
+from churn.promotion.ledger import Release, keep_release
 from churn.promotion.registry import MlflowRegistry, release_of, version_of
-from churn.promotion.release import Release, keep_release
-from churn.promotion.timeline import effective, releases_until
 
 
 def promote(version: str, *, reason: str, actor: str) -> Entry:

@@ -1,19 +1,186 @@
-"""Keeping the cards: one per release, in the reports folder and beside its version in MLflow."""
+"""The model card of a release, in Markdown: every line of it comes from a record.
+
+Keeping the cards: one per release, in the reports folder and beside its version in MLflow.
+"""
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from churn.markdown import to_html
+from churn.contract.in_force import CONTRACT, REGISTERED_MODEL, versioned_name
+from churn.evaluation.bootstrap import MEASURES, intervals
+from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
+from churn.evaluation.segments import SegmentFigures, by_segment
+from churn.markdown import plain, table, to_html
 from churn.mlflow_client import mlflow_client
 from churn.promotion import ledger
-from churn.promotion.card import Records, card
-from churn.promotion.entry import Entry
-from churn.promotion.measure import read_judges
+from churn.promotion.entry import Entry, evidence_table, interval
+from churn.promotion.ledger import Release
+from churn.promotion.measure import Judges, Numbers, read_judges
 from churn.promotion.registry import MlflowRegistry, version_of
-from churn.promotion.release import Release
-from churn.settings import get_settings
+from churn.settings import GateSettings, get_settings
 from churn.training.dataset import training_set_path
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a card is written from."""
+
+    release: Release
+    entry: Entry  # the first that put it in force
+    lineage: dict[str, Any]  # of its training set, down to the delivered files
+    judges: Judges | None  # the hold-out users that it is judged on; None: their month is not here
+    probabilities: Numbers | None  # the release's, of these users
+    gate: GateSettings
+
+
+def card(records: Records) -> str:
+    """Return the card's text; the same records give the same bytes."""
+    return "\n".join(_lines(records)) + "\n"
+
+
+def _lines(records: Records) -> Iterator[str]:
+    release, entry = records.release, records.entry
+    yield f"# Release {release.short_id}"
+    yield ""
+    yield (
+        f"P(a user of {CONTRACT.name} leaves within the following month). A {release.candidate} on the"
+        f" features of `{versioned_name(release.service)}`, in force from {entry.decided_for:%Y-%m-%d}."
+    )
+    yield from ["", "## What it is", ""]
+    yield from table(("part", "value"), _parts(release))
+    yield from ["", "## Why it is in force", ""]
+    yield f"Entry {entry.seq} of the promotion ledger: {entry.kind}, by {entry.actor}."
+    yield ""
+    yield from (f"- {reason}" for reason in entry.reasons)
+    yield from ["", evidence_table(entry)]
+    yield from ["", "## How good it is", ""]
+    yield from _figures(records)
+    yield from ["", "## Limits", ""]
+    yield from (f"- {limit}" for limit in _limits(records))
+    yield from ["", "## Where its data come from", ""]
+    for each in [*records.lineage.get("window", []), records.lineage]:
+        yield from _lineage(each)
+
+
+def _parts(release: Release) -> list[tuple[str, str]]:
+    return [
+        ("release", f"`{release.release_id}`"),
+        (f"version of `{REGISTERED_MODEL}`", release.version),
+        ("feature service", f"`{versioned_name(release.service)}`"),
+        ("candidate", release.candidate),
+        ("threshold", f"{release.threshold:.4f}"),
+        ("calibration", release.calibration),
+        ("label period", f"{release.month}, AS_OF {release.as_of}"),
+        ("labels known at", f"{release.month.matures_at:%Y-%m-%d}"),
+        ("training set", f"`{release.fingerprint}`"),
+        ("ONNX file", f"`{release.onnx_sha256}`"),
+        ("feature schema", f"`{release.schema_sha256}`"),
+        ("contract", f"`{release.contract}`" if release.contract else "of before it was recorded"),
+    ]
+
+
+def _figures(records: Records) -> Iterator[str]:
+    judges, said = records.judges, records.probabilities
+    if judges is None or said is None:
+        yield f"Not judged: the training set of {records.release.month} is not here."
+        return
+    figures = evaluate(judges.labels, said, records.release.threshold)
+    bounds = intervals(
+        judges.labels,
+        said,
+        tuple(MEASURES),
+        confidence=records.gate.confidence,
+        resamples=records.gate.resamples,
+    )
+    yield (
+        f"On {len(judges.labels):,} users of {judges.month} who are held out of every training;"
+        f" intervals at {records.gate.confidence:.0%}, by bootstrap."
+    )
+    yield ""
+    rows = [(name, interval(found._asdict())) for name, found in bounds.items()]
+    rows += [
+        (name, f"{value:.4f}")
+        for name, value in figures.items()
+        if name not in {*bounds, *CONFUSION, "holdout_churn_rate"}
+    ]
+    rows += [(name, f"{figures[name]:,.0f}") for name in CONFUSION]
+    yield from table(("figure", "value"), rows)
+    yield from ["", "By segment:", ""]
+    found = by_segment(judges.frame, judges.labels, said, records.release.threshold)
+    yield from table(
+        ("segment", "level", "users", "left", "said", "F1", "AUC"), map(_segment_row, found)
+    )
+
+
+def _segment_row(found: SegmentFigures) -> Sequence[str]:
+    return (
+        found.segment,
+        plain(found.level),
+        f"{found.users:,}",
+        f"{found.churn_rate:.3f}",
+        f"{found.mean_probability:.3f}",
+        f"{found.f1:.3f}",
+        interval(found.auc._asdict()) if found.auc else "too few users",
+    )
+
+
+def _limits(records: Records) -> Iterator[str]:
+    release, judges, said = records.release, records.judges, records.probabilities
+    months = [*(each["month"] for each in records.lineage.get("window", [])), str(release.month)]
+    span = f"{len(months)} label periods, {months[0]} to" if months[1:] else "one label period,"
+    yield f"It was fitted on {span} {release.month}: what is new since, it has not seen."
+    yield "It says who is likely to leave, not who stays because of an offer."
+    if release.calibration == "none":
+        yield "Its probabilities are not calibrated: rank by them, do not add them up."
+    if judges is None or said is None:
+        return
+    if judges.month == release.month:
+        yield "It is judged on users it has not seen, but in its own month; see realised performance."
+    users = len(judges.labels)
+    error = evaluate(judges.labels, said, release.threshold)["calibration_error"]
+    verb = "is within" if error <= calibration_bound(users) else "exceeds"
+    yield (
+        f"Its calibration error {error:.4f} {verb} what sampling explains for {users:,} users"
+        f" ({calibration_bound(users):.4f})."
+    )
+    few = [
+        f"{each.segment} {plain(each.level)}"
+        for each in by_segment(judges.frame, judges.labels, said, release.threshold)
+        if each.auc is None
+    ]
+    if few:
+        yield f"Too few users to judge it on: {', '.join(few)}."
+
+
+def _lineage(lineage: dict[str, Any]) -> Iterator[str]:
+    if "deliveries" not in lineage:
+        yield "Its run has no record of it."
+        return
+    yield (
+        f"Training set {lineage['training_set']['file']}, {lineage['training_set']['rows']:,} rows:"
+        f" features known at {lineage['features_known_at']}, labels known at"
+        f" {lineage['labels_known_at']}."
+    )
+    yield ""
+    yield from table(
+        ("file", "delivery", "rows", "known at", "sha256"),
+        (
+            (
+                f"{each['file']}.csv",
+                str(each["delivery_id"]),
+                f"{each['rows']:,}",
+                each["known_at"],
+                f"`{each['sha256']}`",
+            )
+            for each in lineage["deliveries"]
+        ),
+    )
+
+
 
 CARD_FOLDER = "card"  # in the artefacts of a version's run
 
@@ -57,14 +224,14 @@ def _records(release: Release, entry: Entry) -> Records:
     return Records(
         release,
         entry,
-        _lineage(release),
+        _lineage_of(release),
         judges,
         MlflowRegistry().probabilities(release, judges.frame) if judges else None,
         get_settings().gate,
     )
 
 
-def _lineage(release: Release) -> dict[str, object]:
+def _lineage_of(release: Release) -> dict[str, object]:
     client = mlflow_client()
     run_id = str(version_of(release).run_id)
     if not any(each.path == "lineage.json" for each in client.list_artifacts(run_id)):
@@ -73,3 +240,5 @@ def _lineage(release: Release) -> dict[str, object]:
         path = Path(client.download_artifacts(run_id, "lineage.json", folder))
         found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+

@@ -8,13 +8,11 @@ from churn.database import connect, lock
 from churn.months import Month
 from churn.promotion import ledger
 from churn.promotion.arrivals import months_known, read_arrivals
-from churn.promotion.entry import Draft, Entry
-from churn.promotion.evidence import Evidence
-from churn.promotion.gate import Verdict, judge
+from churn.promotion.entry import Draft, Entry, decisions, releases_until
+from churn.promotion.gate import Evidence, Verdict, judge
+from churn.promotion.ledger import Release, keep_release
 from churn.promotion.measure import measure, read_judges
 from churn.promotion.registry import MlflowRegistry, Registry
-from churn.promotion.release import Release, keep_release
-from churn.promotion.timeline import decisions, releases_until
 from churn.retry import repeat_patiently
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path

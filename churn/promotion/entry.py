@@ -1,11 +1,49 @@
-"""One entry of the ledger: what was decided or done, for when, on what evidence, by whom."""
+"""One spelling per content: the JSON text that releases and ledger entries are hashed over.
+
+One entry of the ledger: what was decided or done, for when, on what evidence, by whom.
+
+What the ledger's entries amount to, in decision time: pure functions, no database.
+
+Decisions in words and tables, as the UI, the command line and the model card show them.
+"""
 
 import datetime as dt
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from churn.months import Month
-from churn.promotion.canonical import canonical, sha256
+
+
+def canonical(content: Mapping[str, Any]) -> str:
+    """Return the one JSON text of a content: sorted names, no blanks, null for what is no number."""
+    return json.dumps(
+        _plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def sha256(text: str) -> str:
+    """Return the sha256 (hex) of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "_asdict"):  # a named tuple, such as an interval
+        return _plain(value._asdict())
+    if isinstance(value, Sequence):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
 
 Kind = Literal["decision", "promotion by hand", "rollback"]
 Outcome = Literal["promote", "keep", "restore"]
@@ -104,3 +142,109 @@ def read(said: dict[str, Any], previous_hash: str, found_hash: str) -> Entry:
 
 def _instant(when: dt.datetime) -> str:
     return when.astimezone(dt.UTC).isoformat()
+
+
+
+
+def decisions(entries: Iterable[Entry]) -> dict[Month, Entry]:
+    """Return the decision that stands for each month: the newest entry of it."""
+    return {
+        entry.month: entry
+        for entry in sorted(entries, key=lambda each: each.seq)
+        if entry.is_decision and entry.month
+    }
+
+
+def effective(entries: Iterable[Entry]) -> list[Entry]:
+    """Return what stands, in decision time: a month's decision first, then what was done by hand."""
+    entries = list(entries)
+    standing = [*decisions(entries).values(), *(e for e in entries if not e.is_decision)]
+    return sorted(standing, key=lambda each: (each.decided_for, not each.is_decision, each.seq))
+
+
+def releases_until(
+    entries: Iterable[Entry], at: dt.datetime | None = None, *, before: bool = False
+) -> list[str]:
+    """Return the releases that a rollback could go through, the one in force last.
+
+    Args:
+        entries: of the whole ledger.
+        at: the instant, itself included; None for the end of time.
+        before: leave out what was decided for the instant itself.
+    """
+    stack: list[str] = []
+    for entry in effective(entries):
+        if at and (entry.decided_for > at or (before and entry.decided_for == at)):
+            break
+        if entry.release_id is None or entry.outcome == "keep":
+            continue
+        if entry.outcome == "restore" and entry.release_id in stack:
+            del stack[stack.index(entry.release_id) + 1 :]
+        elif entry.release_id not in stack[-1:]:
+            stack.append(entry.release_id)
+    return stack
+
+
+
+NO_RELEASE = "no release yet"
+
+
+def evidence_table(entry: Entry | None) -> str:
+    """Return the evidence of a decision as Markdown; a line that says so where there is none."""
+    evidence = entry.evidence if entry else {}
+    sides = [(who, evidence.get(who)) for who in ("challenger", "champion")]
+    if not any(figures for _, figures in sides):
+        return "no evidence: nobody was judged"
+    lines = [
+        f"{evidence['rows']:,} hold-out users of {evidence['month']}, {evidence['left']:,} of whom left;"
+        f" trigger: {evidence['trigger']}",
+        "",
+        "| | release | version | candidate | trained on | AUC | profit per user | EMPC |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(who, figures) for who, figures in sides if figures),
+    ]
+    if differences := evidence["differences"]:
+        lines += ["", "| difference | estimate | from | to |", "|---|---|---|---|"]
+        lines += [
+            f"| {name} | {d['estimate']:+.4f} | {d['low']:+.4f} | {d['high']:+.4f} |"
+            for name, d in differences.items()
+        ]
+    return "\n".join(lines)
+
+
+def _row(who: str, figures: dict[str, Any]) -> str:
+    return (
+        f"| {who} | `{figures['release_id'][:12]}` | {figures['version']} | {figures['candidate']},"
+        f" {figures['service']} | {figures['as_of']} | {interval(figures['auc'])}"
+        f" | {interval(figures['profit'])} | {figures['empc']:.4f} |"
+    )
+
+
+def interval(found: dict[str, float]) -> str:
+    """Return a figure with its bounds."""
+    return f"{found['estimate']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+
+
+def sentence(entry: Entry | None) -> str:
+    """Return a decision in one line."""
+    if entry is None:
+        return "not taken yet"
+    return f"{entry.outcome}: {'; '.join(entry.reasons)}"
+
+
+def in_force(entry: Entry) -> str:
+    """Return the short id of the release that an entry left in force."""
+    return entry.release_id[:12] if entry.release_id else NO_RELEASE
+
+
+def said_of_action(entry: Entry) -> str:
+    """Return what was done by hand, in two lines."""
+    release = entry.evidence["release"]
+    before = entry.champion[:12] if entry.champion else "nothing"
+    return (
+        f"entry {entry.seq}: {entry.kind}, {before} -> {in_force(entry)} (version {release['version']},"
+        f" {release['candidate']} on {release['service']}, threshold {release['threshold']:g})\n"
+        f"in force from {entry.decided_for:%Y-%m-%d} on; the API serves it within five seconds"
+    )
+
+

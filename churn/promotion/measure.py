@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval, paired_difference
 from churn.evaluation.money import Campaign, earned_per_user, empc
-from churn.model.split import is_holdout
+from churn.model.rows import is_holdout
 from churn.months import Month
-from churn.promotion.evidence import BASE_RATE, TENURE, Evidence, Figures, Trigger
+from churn.promotion.gate import BASE_RATE, TENURE, Evidence, Figures, Trigger
+from churn.promotion.ledger import Release
 from churn.promotion.registry import Registry
-from churn.promotion.release import Release
 from churn.settings import Settings
 from churn.training.dataset import read_training_set, with_every_feature
 

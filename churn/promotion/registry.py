@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import Service
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.contract.in_force import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.contract.structure import Service
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.champion import aliased, load_onnx
 from churn.model.encode import FeatureSchema
-from churn.model.explainer import Explainer
-from churn.model.monthly import challenger
+from churn.model.fitted import Explainer
+from churn.model.train import challenger
 from churn.months import Month
-from churn.promotion.release import Release
+from churn.promotion.ledger import Release
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class MlflowRegistry:
         """Score raw feature rows with the version's ONNX file."""
         import pyarrow as pa
 
-        from churn.model.batch import score_in_blocks
         from churn.model.encode import onnx_inputs, onnx_inputs_of_table
+        from churn.model.onnx import score_in_blocks
 
         opened = _opened(release)
         if isinstance(rows, pa.Table):
@@ -186,7 +186,7 @@ def _opened(release: Release) -> _Loaded:
 # The files of a run never change: they are held against a sha256.
 @functools.lru_cache(maxsize=8)
 def _loaded(run_id: str, version: str) -> _Loaded:
-    from churn.model.onnx_graph import open_session
+    from churn.model.onnx import open_session
 
     loaded = load_onnx(version)
     tags = loaded.tags

@@ -12,19 +12,19 @@ import numpy.typing as npt
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.features import service_of
+from churn.contract.in_force import service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
-from churn.fingerprint import fingerprint
-from churn.lake import TIMESTAMP
+from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
-from churn.model.split import user_hashes
+from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
+from churn.warehouse.fingerprint import fingerprint
 
 TREATED, CONTROL = "treated", "control"
 BANDS = 5  # of probability, in each of which the same share is left alone

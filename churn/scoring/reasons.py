@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.features import VIEWS
+from churn.contract.in_force import VIEWS
 from churn.model.encode import Inputs
-from churn.model.explainer import Explainer
+from churn.model.fitted import Explainer
 from churn.scoring.treeshap import open_tree_shap
 
 TOP = 3

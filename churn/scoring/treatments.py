@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from churn.contract.tables import USER_ID, Column, Table
+from churn.contract.in_force import USER_ID
+from churn.contract.structure import Column, Table
 from churn.database import connect, lock
+from churn.deliveries.files import Reading
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, RefusedDrop, cells
-from churn.deliveries.reading import Reading
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.scoring.actions import CONTROL, as_it_was

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, Interval

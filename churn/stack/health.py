@@ -6,11 +6,9 @@ from typing import Literal
 
 from churn.settings import home_folder
 from churn.stack import probes
-from churn.stack.part import Part
 from churn.stack.parts import PARTS
-from churn.stack.ports import LOOPBACK
-from churn.stack.processes import living
-from churn.stack.running import Stack
+from churn.stack.processes import LOOPBACK, Part, living
+from churn.stack.supervisor import Stack
 
 SETTLING_SECONDS = 60.0
 Health = Literal["healthy", "unhealthy", "stopped"]

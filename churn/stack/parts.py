@@ -8,9 +8,8 @@ from pathlib import Path
 
 from churn.errors import ChurnError
 from churn.stack import probes
-from churn.stack.part import Part
 from churn.stack.plan import Plan
-from churn.stack.ports import LOOPBACK
+from churn.stack.processes import LOOPBACK, Part
 from churn.stack.record import Record
 
 PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")

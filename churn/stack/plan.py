@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from churn.errors import ChurnError
 from churn.settings import Settings, declared_settings, loopback_without_proxy
-from churn.stack.ports import LOOPBACK, free_port
 from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.processes import LOOPBACK, free_port
 from churn.stack.record import Record
 
 

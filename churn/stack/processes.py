@@ -1,17 +1,90 @@
-"""The processes of a stack, found by the mark that they inherit, and stopped in good order."""
+"""What the supervisor knows of a part: its command, its address, its log and when it is well.
+
+How the supervisor tells what it does, to a person's screen or to nobody.
+
+The processes of a stack, found by the mark that they inherit, and stopped in good order.
+
+Ports: which are free, and who holds one that is not.
+"""
 
 import contextlib
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 import psutil
 
+from churn.errors import ChurnError
 from churn.settings import PRIVATE
-from churn.stack.part import Part
+
+Probe = Callable[[], str]  # says what is wrong; an empty text when all is well
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the stack, with everything that it starts itself.
+
+    Attributes:
+        name: how people and `stack.json` call it.
+        command: gives the command line, when the part is about to start.
+        probe: asks the part whether it is well; None for a step that runs once and ends.
+        is_done: asked before a step starts: whether it need not run at all.
+        log: where its output goes.
+        environment: its own variables, beyond those of the stack.
+        after: the parts that must be well before it starts.
+        port: where it listens, on the loopback.
+        variable: the environment variable that moves the port.
+        url: what a person opens in a browser.
+        patience: seconds until it must be well.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    log: Path
+    probe: Probe | None = None
+    is_done: Callable[[], bool] = lambda: False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    port: int | None = None
+    variable: str = ""
+    url: str = ""
+    patience: float = 300
+
+
+def with_what_they_need(names: tuple[str, ...], parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the named parts and all that they come after, in the order of `parts`."""
+    after = {part.name: part.after for part in parts}
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        wanted.add(name)
+        waiting.extend(set(after.get(name, ())) - wanted)
+    return tuple(part for part in parts if part.name in wanted)
+
+
+
+State = Literal["starting", "ready", "stopped"]
+
+
+class Report(Protocol):
+    """Called at each step of a part."""
+
+    def __call__(self, name: str, state: State, seconds: float) -> None:
+        """Take note that the part `name` is in `state`, which took `seconds`."""
+
+
+def silent(name: str, state: State, seconds: float) -> None:
+    """Report to nobody."""
+
+
 
 MARK, PART = "CHURN_STACK_ID", "CHURN_PART"
 GRACE_SECONDS, SWEEP_SECONDS = 15.0, 5.0
@@ -102,3 +175,71 @@ def _wait(processes: list[psutil.Process], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while any(map(_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+
+LOOPBACK = "127.0.0.1"
+_SAFE = range(10_240, 32_768)  # above the well-known ones
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody listens on now.
+
+    It lies below the range from which the kernel gives ports to outgoing connections: one of
+    those could take the port before the server that it is meant for starts.
+    """
+    while not is_free(port := secrets.choice(_SAFE)):
+        pass
+    return port
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on `port` of the loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def check_ports(parts: Iterable[Part]) -> None:
+    """Raise a ChurnError that names the ports which are taken, their variables and their holders."""
+    taken = [part for part in parts if part.port is not None and not is_free(part.port)]
+    if not taken:
+        return
+    facts = [
+        f"port {part.port} of {part.name} ({part.variable}) is taken{holder(part.port or 0)}"
+        for part in taken
+    ]
+    moved = " ".join(f"{part.variable}={free_port()}" for part in taken)
+    raise ChurnError(
+        "\n".join(facts), remedy=f"stop what holds it, or choose another port: {moved} churn up"
+    )
+
+
+def holder(port: int) -> str:
+    """Say who listens on `port`, as far as this user may know."""
+    try:
+        pid = next(
+            (
+                connection.pid
+                for connection in psutil.net_connections("tcp")
+                if connection.laddr
+                and connection.laddr.port == port
+                and connection.status == psutil.CONN_LISTEN
+                and connection.pid
+            ),
+            None,
+        )
+        if pid is None:
+            return ""
+        process = psutil.Process(pid)
+        text = f" by process {pid} ({' '.join(process.cmdline())[:120]})"
+        folder = process.environ().get(MARK)
+    except psutil.Error:
+        return ""
+    return f"{text}, part of the stack in {folder}" if folder else text
+
+

@@ -1,25 +1,29 @@
-"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, on disk."""
+"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, on disk.
+
+Where a training set comes from: the deliveries that were in force at its cut-offs.
+"""
 
 import datetime as dt
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import SERVICES, VIEWS, Feature, View
-from churn.contract.tables import CONTRACT, LABELS, USERS
+from churn.contract.in_force import CONTRACT, LABELS, SERVICES, USERS, VIEWS
+from churn.contract.structure import Feature, View
 from churn.database import connect
 from churn.errors import ChurnError
-from churn.fingerprint import fingerprint
-from churn.lake import ARROW_TYPES, TIMESTAMP, lake_file
+from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_file
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.spine import CutOffs, Spine, read_spine
+from churn.warehouse.fingerprint import fingerprint
 
 # One set serves every feature service: it has all that any of them has.
 _SERVED = {name for service in SERVICES for name in service.feature_names}
@@ -279,3 +283,44 @@ def _write(rows: pa.Table, path: Path) -> None:
     stamped = rows.replace_schema_metadata({_CONTRACT_KEY: CONTRACT.fingerprint.encode()})
     pq.write_table(stamped, half, compression="zstd")
     half.replace(path)
+
+
+
+
+def lineage(made: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:
+    """Return the way back from a training set to the bytes of each file behind it."""
+    cut_offs = CutOffs.of(made.month, as_known)
+    return {
+        "month": str(made.month),
+        "as_of": made.month.as_of.isoformat(),
+        "features_known_at": cut_offs.features.isoformat(),
+        "labels_known_at": cut_offs.labels.isoformat(),
+        "training_set": {
+            "fingerprint": made.fingerprint,
+            "rows": made.rows.num_rows,
+            "file": made.path.name,
+            "features": made.features,
+            "contract": made.contract,
+        },
+        "deliveries": _in_force(made.month, cut_offs),
+    }
+
+
+def _in_force(month: Month, cut_offs: CutOffs) -> list[dict[str, Any]]:
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT ON (file) file, delivery_id, sha256, fingerprint, rows, known_at"
+            " FROM raw.deliveries WHERE month = %(month)s AND unloadable IS NULL AND known_at <="
+            "  CASE WHEN file = %(labels)s THEN %(label_cut)s ELSE %(feature_cut)s END"
+            " ORDER BY file, known_at DESC",
+            {
+                "month": month.first_day,
+                "labels": LABELS.name,
+                "label_cut": cut_offs.labels,
+                "feature_cut": cut_offs.features,
+            },
+        ).fetchall()
+    names = ("file", "delivery_id", "sha256", "fingerprint", "rows", "known_at")
+    return [dict(zip(names, (*row[:-1], row[-1].isoformat()), strict=True)) for row in rows]
+
+

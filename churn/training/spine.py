@@ -7,7 +7,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.tables import CONTRACT, LABELS, PROFILE_TABLES, USERS
+from churn.contract.in_force import CONTRACT, LABELS, PROFILE_TABLES, USERS
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS
+from churn.contract.in_force import DEFAULT_SERVICE, VIEWS
 from churn.database import connect
 from churn.database.online_tables import PRESENT
-from churn.lake import read_current
+from churn.lake.files import read_current
 from churn.months import Month
 from churn.verification.differences import Differences, compare
 from feature_repo.store import open_store

@@ -12,8 +12,8 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.features import VIEWS, View
-from churn.contract.tables import LABELS, USERS
+from churn.contract.in_force import LABELS, USERS, VIEWS
+from churn.contract.structure import View
 from churn.database import connect
 from churn.months import Month
 from churn.verification.differences import Differences, compare

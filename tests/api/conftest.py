@@ -4,9 +4,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
+from api.dependencies import Parts
+from api.features import StorePart
 from api.main import create_app
-from api.parts import Parts
-from api.store import StorePart
 from tests.api.fakes import MemoryReader, MemoryRegistry
 from tests.api.waiting import until
 

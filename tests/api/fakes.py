@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 from onnx import TensorProto, helper
 
+from api.champion import ModelVersion
 from api.errors import NotReadyError
 from api.features import NOTHING_PUBLISHED, Reading, ReleaseInForce, UserRow
-from api.registry import ModelVersion
-from churn.contract.features import DEFAULT_SERVICE, Service
-from churn.contract.tables import TABLES
+from churn.contract.in_force import DEFAULT_SERVICE, TABLES
+from churn.contract.structure import Service
 from churn.model.encode import FeatureSchema
 
 JANUARY, FEBRUARY = dt.date(2024, 1, 31), dt.date(2024, 2, 29)

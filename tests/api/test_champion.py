@@ -7,8 +7,8 @@ from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
 from api.errors import NotReadyError
-from churn.contract.features import BASELINE, DEFAULT_SERVICE, Feature, View, service_of
-from churn.contract.tables import USERS
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, USERS, service_of
+from churn.contract.structure import Feature, View
 from tests.api.fakes import USER, MemoryRegistry
 from tests.api.waiting import until
 

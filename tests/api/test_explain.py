@@ -9,9 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from scipy.special import expit
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.model.explainer import explainer_of
-from churn.model.fitted import Fitted, to_onnx
+from churn.contract.in_force import DEFAULT_SERVICE
+from churn.model.fitted import Fitted, explainer_of, to_onnx
 from churn.model.kinds import KINDS
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryRegistry, values_of
 from tests.api.waiting import until

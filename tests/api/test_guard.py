@@ -16,7 +16,7 @@ from api.main import create_app
 from api.schemas import BATCH_LIMIT, MAX_BODY_BYTES
 from churn.http_guard import MAX_HEADER_BYTES, MAX_UNFINISHED_HEADER_BYTES, BoundedProtocol
 from churn.settings import get_settings
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 from tests.api.fakes import USER
 from tests.api.test_errors import assert_shape
 from tests.api.waiting import until

@@ -6,10 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.champion import ChampionWatcher
-from api.features import ReleaseInForce
+from api.dependencies import Parts
+from api.features import ReleaseInForce, StorePart
 from api.main import create_app
-from api.parts import Parts
-from api.store import StorePart
 from churn.stack import probes
 from tests.api.fakes import NOBODY, USER, MemoryReader, MemoryRegistry
 from tests.api.waiting import until

@@ -3,9 +3,9 @@ from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
 from api import schemas
-from api.examples import EXPLANATION, FEATURES, PREDICTION, USER
 from api.main import create_app
-from churn.contract.features import DEFAULT_SERVICE
+from api.schemas import EXPLANATION, FEATURES, PREDICTION, USER
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.scoring.reasons import Reason
 from tests.api.fakes import LEFT, NOBODY, PARTIAL
 

@@ -1,7 +1,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
 from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryReader, MemoryRegistry, values_of
 from tests.api.waiting import until
 

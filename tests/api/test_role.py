@@ -10,7 +10,7 @@ from psycopg import sql
 from churn.database import connect
 from churn.database.init import admit_api, initialise
 from churn.errors import ChurnError
-from churn.online import publish
+from churn.online.publish import publish
 from churn.settings import Settings, get_settings
 from churn.stack.plan import make_plan
 from churn.stack.postgres import EmbeddedPostgres

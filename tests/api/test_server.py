@@ -11,20 +11,19 @@ import httpx
 import pandas as pd
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.model import REGISTERED_MODEL
+from churn.contract.in_force import DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.database.init import initialise
-from churn.model.baseline import Fitted, fit_baseline
 from churn.model.candidates import candidates, fit_challenger
 from churn.model.encode import model_frame
 from churn.model.kinds import LOGISTIC
 from churn.model.tracking import log_model_run
-from churn.online import publish
+from churn.model.train import Fitted, fit_baseline
+from churn.online.publish import publish
 from churn.settings import get_settings
 from churn.stack.parts import http_command
 from churn.stack.plan import make_plan
-from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.processes import free_port
 from churn.stack.record import Record
 from tests.api.waiting import until
 from tests.model.conftest import small_world

@@ -7,12 +7,19 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from api.errors import NotReadyError
-from api.features import NO_RIGHT, NOTHING_PUBLISHED, Reading
-from api.store import StorePart, StoreState, open_store_reader
-from churn.contract.features import BASELINE, DEFAULT_SERVICE, SERVICES, Service
+from api.features import (
+    NO_RIGHT,
+    NOTHING_PUBLISHED,
+    Reading,
+    StorePart,
+    StoreState,
+    open_store_reader,
+)
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, SERVICES
+from churn.contract.structure import Service
 from churn.database import connect
 from churn.database.init import admit_api
-from churn.online import publish
+from churn.online.publish import publish
 from churn.settings import Settings, get_settings
 from churn.stack.plan import make_plan
 from churn.stack.record import Record

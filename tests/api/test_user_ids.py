@@ -10,16 +10,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.champion import ChampionWatcher
+from api.dependencies import Parts
+from api.features import StorePart
 from api.main import create_app
-from api.parts import Parts
-from api.store import StorePart
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.contract.user_ids import LONGEST, fault_of
-from churn.model.baseline import fit_baseline
 from churn.model.candidates import fit_challenger, tuned
-from churn.model.explainer import explainer_of
-from churn.model.fitted import to_onnx
+from churn.model.fitted import explainer_of, to_onnx
 from churn.model.kinds import LOGISTIC
+from churn.model.train import fit_baseline
 from tests.api.fakes import FEBRUARY, MemoryReader, MemoryRegistry
 from tests.api.waiting import until
 from tests.model.conftest import small_world

@@ -19,7 +19,7 @@ from bench import (
 )
 from bench.world import Sizes, World
 from churn.model.kinds import KINDS
-from churn.model.onnx_graph import TOLERANCE
+from churn.model.onnx import TOLERANCE
 
 HTTP = Sizes(base_users=400, runs=1, warm_ups=0, months=1, seconds=2.0)  # peers are slow
 TINY = Sizes(months=1, base_users=400, users=400, runs=1, warm_ups=0, seconds=0.2)

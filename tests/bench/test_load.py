@@ -7,7 +7,7 @@ import pytest
 
 from bench.load import constant_server, load, request
 from bench.paced import CONNECTIONS, paced
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 
 
 def test_every_answer_is_counted_on_every_connection() -> None:

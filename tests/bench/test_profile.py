@@ -31,7 +31,7 @@ def _through(files: list[Any], last: Callable[[], Any]) -> Any:
     ("files", "expected"),
     [
         (
-            [SHELL, ASSETS / "model.py", ROOT / "churn/model/monthly.py", f"{SITE}/sklearn/a.py"],
+            [SHELL, ASSETS / "model.py", ROOT / "churn/model/train.py", f"{SITE}/sklearn/a.py"],
             ("model", "sklearn"),
         ),
         ([SHELL, ASSETS / "champion.py", "/usr/lib/python3.11/json/encoder.py"], ("champion", "ours")),

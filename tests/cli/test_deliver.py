@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from churn.cli.main import app
-from churn.contract.tables import PROFILE_TABLES, TABLES
+from churn.contract.in_force import PROFILE_TABLES, TABLES
 from churn.settings import Settings
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.examples import ERROR, PREDICTION, USER
+from api.schemas import ERROR, PREDICTION, USER
 from churn.cli.main import app
 from churn.settings import get_settings
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from churn.cli import ledger
+from churn.cli import decisions as ledger
 from churn.cli.main import app
 from churn.settings import Settings, get_settings
 from churn.stack.health import PartHealth

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 from tests.compose.files import BIN, Stage, stages
 
 _VENV = "/opt/venv/bin"

@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from churn.stack.postgres import program
-from churn.stack.unprivileged import become_unprivileged
+from churn.stack.postgres import become_unprivileged, program
 from tests.compose.containers import Container, World
 
 _PROGRAMS = program("postgres").parent

@@ -10,7 +10,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import churn
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT
 from churn.settings import CampaignSettings, GateSettings, Settings
 from churn.stack.parts import GUNICORN, http_command
 from tests.compose.files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages

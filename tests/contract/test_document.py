@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from churn.contract.document import read_contract
+from churn.contract.in_force import CONTRACT
 from churn.contract.schema import json_schema
 from churn.contract.structure import Contract, Dialect
-from churn.contract.tables import CONTRACT
 from churn.errors import ChurnError
 from churn.settings import default_contract
 

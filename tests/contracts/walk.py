@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from churn.contract.features import SERVICE_BY_NAME
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT, SERVICE_BY_NAME
 from churn.database.init import prepare_schema
 from churn.deliveries import find_drops
 from churn.deliveries.ledger import accepted

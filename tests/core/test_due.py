@@ -4,8 +4,18 @@ from typing import Any
 
 import pytest
 
-from churn.due import LATE_LABELS, Attempt, Due, Facts, Stage, askable, look, sentence, sentences
 from churn.months import Month, months_between
+from churn.schedule.due import (
+    LATE_LABELS,
+    Attempt,
+    Due,
+    Facts,
+    Stage,
+    askable,
+    look,
+    sentence,
+    sentences,
+)
 
 JANUARY = Month.parse("2024-01")
 FEBRUARY, MARCH, APRIL = (JANUARY.shift(n) for n in (1, 2, 3))

@@ -7,14 +7,14 @@ import httpx
 import psycopg
 import pytest
 
-from churn import smoke
-from churn.cli import predict
+from churn.cli import scores as predict
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.retry import is_passing, repeat
 from churn.settings import Settings, get_settings
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
+from churn.verification import smoke
 from tests.servers import Relay
 
 

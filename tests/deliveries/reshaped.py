@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from churn.contract.structure import Column, Dialect, Table
-from churn.deliveries.read import read_csv
-from churn.deliveries.reading import plain_schema
+from churn.deliveries.files import plain_schema
+from churn.deliveries.read_csv import read_csv
 
 GERMAN = Dialect(
     delimiter=";",

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from churn.contract.tables import TABLES, Table
+from churn.contract.in_force import TABLES
+from churn.contract.structure import Table
 from churn.months import Month
 
 JANUARY = Month.parse("2024-01")

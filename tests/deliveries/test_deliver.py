@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import pytest
 
-from churn.contract.tables import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
+from churn.contract.in_force import BY_NAME, LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.database import connect
 from churn.database.init import create_schema
 from churn.deliveries import (

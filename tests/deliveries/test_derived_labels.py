@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from churn.contract.in_force import CONTRACT, LABELS, TABLES, USERS
 from churn.contract.structure import Contract, LabelRule
-from churn.contract.tables import CONTRACT, LABELS, TABLES, USERS
 from churn.database import connect
 from churn.deliveries import Outcome, accepted, deliver, in_force, read_accepted
 from churn.months import Month

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from churn.contract.tables import BY_NAME, TABLES
+from churn.contract.in_force import BY_NAME, TABLES
 from churn.database import connect, lock
 from churn.deliveries import accept, accepted, deliver, read_accepted
 from churn.settings import Settings

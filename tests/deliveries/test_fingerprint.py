@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.deliveries.read import read_csv
+from churn.deliveries.read_csv import read_csv
 from churn.errors import ChurnError
-from churn.fingerprint import fingerprint
+from churn.warehouse.fingerprint import fingerprint
 from tests.deliveries.small import FILES
 from tests.streamflow import SUBSCRIPTIONS
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.contract.tables import LABELS, TABLES, USERS, Table
+from churn.contract.in_force import LABELS, TABLES, USERS
+from churn.contract.structure import Table
 from churn.deliveries.known_at import due_at, known_at
 from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError

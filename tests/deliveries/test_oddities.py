@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
+from churn.contract.in_force import CONTRACT, TABLES, USERS
 from churn.contract.structure import OddityRule
-from churn.contract.tables import CONTRACT, TABLES, USERS
 from churn.deliveries import oddities as module
-from churn.deliveries.agreement import Users
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import Oddity
-from churn.deliveries.read import read_csv
+from churn.deliveries.read_csv import read_csv
+from churn.deliveries.rules import Users
 from churn.errors import ChurnError
 from tests.deliveries.small import FILES, JANUARY
 from tests.streamflow import SUBSCRIPTIONS

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from churn.contract.in_force import CONTRACT, LABELS, TABLES
 from churn.contract.structure import Contract, SourceFile
-from churn.contract.tables import CONTRACT, LABELS, TABLES
 from churn.deliveries import RefusedDrop, accepted, deliver, find_drops, read_accepted
 from churn.deliveries.drops import choose_month
-from churn.drops_folder import take_in
+from churn.deliveries.drops_folder import take_in
 from churn.settings import Settings
 from tests.deliveries.reshaped import GERMAN, renamed, reshaped, text_in
 from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, leave, write_drop

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pytest
 
-from churn.contract.tables import LABELS, USERS
+from churn.contract.in_force import LABELS, USERS
 from churn.deliveries.diagnose import diagnose
-from churn.deliveries.problems import Problem
-from churn.deliveries.read import read_csv
-from churn.deliveries.reading import arrow_schema
-from churn.deliveries.report import summary, text
+from churn.deliveries.files import arrow_schema
+from churn.deliveries.problems import Problem, summary, text
+from churn.deliveries.read_csv import read_csv
 from churn.deliveries.rules import load
 from tests.deliveries.small import FILES
 from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE

@@ -3,8 +3,19 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from churn.deliveries.problems import Oddity, Problem, RefusedDrop, cells, shortened, total
-from churn.deliveries.report import markdown, oddities_markdown, oddities_text, summary, text
+from churn.deliveries.problems import (
+    Oddity,
+    Problem,
+    RefusedDrop,
+    cells,
+    markdown,
+    oddities_markdown,
+    oddities_text,
+    shortened,
+    summary,
+    text,
+    total,
+)
 from churn.markdown import plain, table, to_html
 
 CELL = Problem("users.csv", "is not a boolean", "write True or False", 3, "has_family", "a|b", 7)

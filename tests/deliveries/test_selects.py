@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from churn.contract.in_force import TABLES
 from churn.contract.structure import CANONICAL, Dialect, Table
-from churn.contract.tables import TABLES
 from churn.deliveries.problems import Problem
 from churn.deliveries.rules import load
 from churn.deliveries.selects import select, tables_read

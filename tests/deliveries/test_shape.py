@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import settings as property_of
 from hypothesis import strategies as st
 
+from churn.contract.in_force import BY_NAME, TABLES, USERS
 from churn.contract.structure import Column, Dialect, Table
-from churn.contract.tables import BY_NAME, TABLES, USERS
 from churn.deliveries.problems import Problem
 from churn.deliveries.rules import load
 from churn.deliveries.shape import as_delivered, shape
-from churn.fingerprint import fingerprint
+from churn.warehouse.fingerprint import fingerprint
 from tests.deliveries.reshaped import GERMAN, renamed, reshaped
 from tests.deliveries.small import FILES
 from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE

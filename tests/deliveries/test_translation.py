@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from churn.contract.document import read_contract
+from churn.contract.in_force import CONTRACT, TABLES
 from churn.contract.structure import Contract, Dialect, SourceFile, Table
-from churn.contract.tables import CONTRACT, TABLES
 from churn.database import connect
 from churn.database.migrate import bring_up
 from churn.deliveries import RefusedDrop, accepted, deliver, read_accepted
 from churn.deliveries.accept import Outcome
-from churn.drops_folder import take_in
-from churn.raw import load_raw
+from churn.deliveries.drops_folder import take_in
 from churn.settings import Settings
-from churn.snapshots import build_snapshot
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from tests.deliveries.small import FILES, JANUARY, NOW, leave, write_drop
 from tests.streamflow import PAYMENTS, USERS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES, USERS
+from churn.contract.in_force import LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.deliveries import accept, accepted, deliver
-from churn.drops_folder import Cursor, Look, read_cursor, take_in
+from churn.deliveries.drops_folder import Cursor, Look, read_cursor, take_in
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings

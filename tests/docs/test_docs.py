@@ -10,7 +10,7 @@ import typer
 from churn.cli.main import app
 from churn.contract.document import read_contract
 from churn.contract.export import files_table, with_table
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT
 from tests.variables import known_variables
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,8 @@ import psutil
 import pytest
 
 from churn.stack.health import status
-from churn.stack.part import Part
 from churn.stack.parts import PARTS
-from churn.stack.processes import living, spawn
+from churn.stack.processes import Part, living, spawn
 from churn.stack.supervisor import running_stack
 from tests.e2e.conftest import Up
 from tests.e2e.system import System

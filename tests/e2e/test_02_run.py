@@ -4,7 +4,7 @@ import itertools
 import json
 from typing import Any
 
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS
 from churn_assets.jobs import CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS
 from tests.e2e.conftest import USERS, Filled
 from tests.e2e.system import System

@@ -8,13 +8,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from churn.errors import ChurnError
 from churn.evaluation import bootstrap
-from churn.evaluation.bootstrap import (
-    MEASURES,
-    auc,
-    intervals,
-    mean_interval,
-    paired_difference,
-)
+from churn.evaluation.bootstrap import MEASURES, auc, intervals, mean_interval, paired_difference
 
 
 def drawn(users: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

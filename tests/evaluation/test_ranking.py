@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from churn.evaluation.bootstrap import intervals
+from churn.evaluation.bootstrap import average_precision, intervals, lift, lift_10
 from churn.evaluation.metrics import lift as plain_lift
 from churn.evaluation.money import Campaign, contact_profit, earned_per_user
-from churn.evaluation.ranking import average_precision, lift, lift_10
 
 
 @given(

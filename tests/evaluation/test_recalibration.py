@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from churn.evaluation.confidence import estimates
-from churn.evaluation.metrics import evaluate
-from churn.evaluation.money import Campaign
-from churn.evaluation.recalibration import (
+from churn.evaluation.confidence import (
     MOVED_INTERCEPT,
     MOVED_SLOPE,
     Recalibration,
+    estimates,
     recalibration,
 )
+from churn.evaluation.metrics import evaluate
+from churn.evaluation.money import Campaign
 
 CAMPAIGN = Campaign()
 

@@ -9,13 +9,13 @@ import dagster as dg
 from hypothesis import strategies as st
 
 from churn.database import connect
-from churn.due import JOBS, Due, Job, askable
 from churn.months import Month
 from churn.promotion.ledger import entries, verify
+from churn.schedule.due import JOBS, Due, Job, askable
 from churn.training.dataset import read_training_set
 from churn_assets.due import look_at, run_due, work_off
 from churn_assets.jobs import CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS
-from churn_assets.mlflow_resource import mlflow_resource
+from churn_assets.resources import mlflow_resource
 from churn_assets.run import JobResult
 
 ASSETS: dict[Job, list[str]] = {

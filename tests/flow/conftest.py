@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS
 from churn.months import Month
 from churn.population.drops import write_drops
-from churn.raw import load_raw
-from churn.snapshots import build_snapshot
 from churn.stack.postgres import EmbeddedPostgres
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from churn_assets.run import JobResult
 from tests.flow.states import (
     FEBRUARY,

@@ -20,24 +20,23 @@ import pandas as pd
 import pytest
 import yaml
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS
-from churn.contract.tables import CONTRACT, LABELS
+from churn.contract.in_force import CONTRACT, DEFAULT_SERVICE, LABELS, VIEWS
 from churn.deliveries import deliver
-from churn.model.monthly import challenger, train_models, trained_models
+from churn.model.train import challenger, train_models, trained_models
 from churn.monitoring.calibrate import calibrate
-from churn.monitoring.monthly import watch_drift
+from churn.monitoring.watch import watch_drift
 from churn.months import Month
 from churn.promotion import by_hand, ledger
 from churn.promotion.cards import write_missing_cards
 from churn.promotion.decide import follow_ledger, take_due_decisions
 from churn.promotion.registry import mark_checked
-from churn.raw import load_raw
 from churn.scoring.actions import list_actions
 from churn.scoring.scores import active_users, features_of, score_month
 from churn.settings import default_contract
-from churn.snapshots import build_snapshot
 from churn.training.dataset import build_training_set, training_set_path
 from churn.verification.replay import replay
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from tests.api.waiting import until
 from tests.flow.small_models import fit_small_models
 from tests.flow.states import NOW, State, running_api

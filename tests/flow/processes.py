@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from churn_assets.mlflow_resource import mlflow_resource
 from churn_assets.raw import raw_assets
+from churn_assets.resources import mlflow_resource
 
 
 def raw_job() -> dg.JobDefinition:

@@ -11,9 +11,10 @@ import pytest
 
 def fit_small_models(patch: pytest.MonkeyPatch) -> None:
     """Let this process train months by small models."""
-    from churn.model import candidates, monthly
-    from churn.model.baseline import fit_baseline
+    from churn.model import candidates
+    from churn.model import train as monthly
     from churn.model.kinds import LOGISTIC
+    from churn.model.train import fit_baseline
 
     patch.setattr(monthly, "fit_baseline", functools.partial(fit_baseline, n_estimators=30))
     patch.setattr(candidates, "KINDS", (LOGISTIC,))

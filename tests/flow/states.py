@@ -17,15 +17,15 @@ import httpx
 import psycopg
 import pytest
 
-from churn.contract.model import REGISTERED_MODEL
+from churn.contract.in_force import REGISTERED_MODEL
 from churn.database import connect
 from churn.deliveries import Outcome, deliver
 from churn.mlflow_client import mlflow_client
 from churn.months import Month
 from churn.settings import get_settings
 from churn.stack.parts import http_command
-from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.processes import free_port
 from churn_assets.run import JobResult, run_job
 from feature_repo.store import apply_features
 from tests.flow.small_models import fit_small_models

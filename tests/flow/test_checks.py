@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import BY_NAME
+from churn.contract.in_force import BY_NAME, VIEWS
 from churn.database import connect
 from churn.deliveries import in_force
-from churn.lake import lake_file
+from churn.lake.files import lake_file
 from churn.model.fitted import Fitted
-from churn.model.split import is_holdout
+from churn.model.rows import is_holdout
 from churn.plausibility.judge import confirm_month
 from churn.promotion import ledger
 from churn.settings import get_settings
@@ -146,7 +145,7 @@ def test_matches_raw_fails_on_a_lost_row_and_stops_the_month(closed: State) -> N
 def test_matches_snapshot_fails_on_a_lake_that_lost_a_row(
     closed: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from churn import lake
+    from churn.lake import files as lake
 
     path = lake_file(USAGE_AGG, JANUARY)
     before, whole = path.read_bytes(), lake.copy_out

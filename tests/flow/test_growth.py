@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import CONTRACT
+from churn.contract.in_force import CONTRACT, DEFAULT_SERVICE
 from churn.population.drops import write_drops
 from churn.stack.postgres import EmbeddedPostgres
 from tests.flow.growth import COLUMN, JANUARY, grow, write_grown_contract

@@ -3,10 +3,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from churn.contract.tables import USERS
-from churn.raw import load_raw
+from churn.contract.in_force import USERS
 from churn.records import close_records
 from churn.stack.postgres import EmbeddedPostgres
+from churn.warehouse.raw import load_raw
 from tests.flow.processes import raw_job
 from tests.flow.states import JANUARY, State, new_state, records
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import BASELINE
-from churn.contract.tables import LABELS, TABLES
+from churn.contract.in_force import BASELINE, LABELS, TABLES
 from churn.deliveries import Outcome
-from churn.lake import lake_file
+from churn.lake.files import lake_file
 from churn.mlflow_client import mlflow_client
-from churn.raw import load_raw
-from churn.snapshots import build_snapshot
 from churn.training.dataset import TrainingSet, build_training_set, read_training_set
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from churn_assets.run import JobResult
 from tests.flow.conftest import Fresh, entered
 from tests.flow.states import JANUARY, State, champion_month, versions

@@ -11,8 +11,8 @@ import pytest
 
 from churn.records import record_check
 from churn.settings import get_settings
-from churn.smoke import delivered_rows
-from churn_assets.checks import SAMPLE, features_api_answers
+from churn.verification.smoke import delivered_rows
+from churn_assets.online import SAMPLE, features_api_answers
 from tests.flow.conftest import World
 from tests.flow.states import MARCH
 
@@ -84,7 +84,7 @@ def test_an_api_that_has_just_started_is_waited_for(liar: Liar) -> None:
 
 
 def test_a_store_that_never_opens_fails(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("churn.smoke.OPENING_SECONDS", 0)
+    monkeypatch.setattr("churn.verification.smoke.OPENING_SECONDS", 0)
     liar.opening = 10**6
     result = check()
     assert not result.passed

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from psycopg import sql
 
-from churn.contract.tables import PROFILE_TABLES, TABLES
+from churn.contract.in_force import PROFILE_TABLES, TABLES
 from churn.database import connect
 from churn.deliveries import Outcome
-from churn.online_reads import newest_publication
+from churn.online.read import newest_publication
 from churn.promotion.ledger import entries, verify
 from churn.records import close_records
 from churn.training.dataset import read_training_set

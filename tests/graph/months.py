@@ -1,13 +1,12 @@
 """Months put through the stages without Dagster, for tests of what watches over them."""
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import PROFILE_TABLES
+from churn.contract.in_force import PROFILE_TABLES, VIEWS
 from churn.deliveries.ledger import accepted
-from churn.lake import write_view
+from churn.lake.files import write_view
 from churn.months import Month
-from churn.online import publish
-from churn.raw import load_raw
-from churn.snapshots import build_snapshot
+from churn.online.publish import publish
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 
 
 def close(month: Month) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 from churn.months import Month
 from churn_assets import run as runs
 from churn_assets.executor import one_process
-from churn_assets.partitions import MONTHS
+from churn_assets.monthly import MONTHS
 
 MONTH = Month.parse("2024-01")
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from churn.contract.features import VIEW_BY_NAME
-from churn.contract.tables import BY_NAME
+from churn.contract.in_force import BY_NAME, VIEW_BY_NAME
 from churn.errors import ChurnError
-from churn.lake import read_current, view_version
+from churn.lake.files import read_current, view_version
 from churn.months import Month
 from churn_assets.feature_views import _feature_view
 from churn_assets.monthly import MonthStep

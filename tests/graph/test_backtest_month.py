@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from churn.mlflow_client import mlflow_client
-from churn.model.backtest_records import kept_rows
+from churn.model.backtest import kept_rows
 from churn.months import Month
 from churn_assets.definitions import build_defs
 from tests.model.training_sets import JANUARY, put_all

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS
-from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES
+from churn.contract.in_force import DEFAULT_SERVICE, LABELS, PROFILE_TABLES, TABLES, VIEWS
 from churn.scoring.scores import SCHEMA
 from churn.settings import Settings
 from churn_assets.definitions import defs
 from churn_assets.executor import one_process
-from churn_assets.partitions import monthly_partitions
+from churn_assets.monthly import monthly_partitions
 
 # group: asset <- what it reads | kinds | checks, those that block with !
 GRAPH = """

@@ -6,15 +6,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from churn.contract.tables import TABLES
+from churn.contract.in_force import TABLES
 from churn.database import connect, lock
 from churn.deliveries import accepted
-from churn.due import read_look
-from churn.intake import BATCH_LOCK
+from churn.schedule.due import read_look
+from churn.schedule.facts import BATCH_LOCK
 from churn.scoring.scores import score_month
 from churn.settings import Settings, get_settings
+from churn_assets.automation import drops_folder
 from churn_assets.due import months_behind
-from churn_assets.sensors import drops_folder
 from tests.deliveries.small import FEBRUARY, JANUARY, put_drop
 from tests.graph.months import close
 
@@ -128,7 +128,7 @@ def test_a_refused_drop_is_a_failed_check_and_no_run(folder: Path, instance) -> 
 def test_what_waits_and_what_is_no_drop_is_told_once(
     folder: Path, instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sensor = sys.modules["churn_assets.sensors"]
+    sensor = sys.modules["churn_assets.automation"]
 
     def at(day: str, cursor: str | None = None) -> dg.SensorResult:
         now = dt.datetime.fromisoformat(f"{day}T15:00+00:00")

@@ -3,10 +3,10 @@ import datetime as dt
 import dagster as dg
 import pytest
 
-from churn.contract.tables import PROFILE_TABLES
+from churn.contract.in_force import PROFILE_TABLES
 from churn.deliveries import accepted, deliver
 from churn.settings import Settings, get_settings
-from churn_assets.schedules import late_drops
+from churn_assets.automation import late_drops
 from tests.deliveries.small import FEBRUARY, JANUARY, NOW, write_drop
 
 THIRD_OF_APRIL = dt.datetime(2024, 4, 3, 6, tzinfo=dt.UTC)

@@ -23,8 +23,8 @@ from churn.mlflow_client import mlflow_client
 from churn.retry import is_passing
 from churn.settings import Settings, get_settings
 from churn.stack.parts import repository_file
-from churn.stack.ports import free_port
 from churn.stack.postgres import EmbeddedPostgres
+from churn.stack.processes import free_port
 from churn_assets import liveness
 from churn_assets import run as runs
 from churn_assets.executor import holders

@@ -8,7 +8,6 @@ from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
 from churn.records import DAGSTER_RUN_TAG, PARENT_TAG, close_records
 from churn.settings import Settings
-from churn_assets.mlflow_resource import mlflow_resource
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -18,6 +17,7 @@ from churn_assets.monthly import (
     monthly_asset,
     refuse_failed,
 )
+from churn_assets.resources import mlflow_resource
 
 SOUND = Check("sound", "It is.")
 WHOLE = Check("whole", "It is.")

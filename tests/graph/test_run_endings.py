@@ -3,9 +3,9 @@ import pytest
 
 from churn.mlflow_client import mlflow_client
 from churn.settings import Settings
-from churn_assets.mlflow_resource import mlflow_resource
+from churn_assets.automation import run_endings
 from churn_assets.monthly import MonthResult, MonthStep, monthly_asset
-from churn_assets.sensors import run_endings
+from churn_assets.resources import mlflow_resource
 
 SENSORS = {sensor.name: sensor for sensor in run_endings()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from churn.contract.tables import USERS
+from churn.contract.in_force import USERS
 from churn.deliveries import accepted
 from churn.months import Month
 from churn.settings import Settings

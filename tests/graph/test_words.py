@@ -5,8 +5,7 @@ import pytest
 
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
-from churn.stack.ports import free_port
-from churn_assets.mlflow_resource import mlflow_resource
+from churn.stack.processes import free_port
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -16,6 +15,7 @@ from churn_assets.monthly import (
     Work,
     monthly_asset,
 )
+from churn_assets.resources import mlflow_resource
 from churn_assets.run import _said_by, _warnings_in
 
 SOUND = Check("sound", "It is.")

@@ -13,16 +13,16 @@ from fastapi.testclient import TestClient
 from psycopg import sql
 
 from api.champion import ChampionWatcher
+from api.dependencies import Parts
+from api.features import StorePart, open_store_reader
 from api.main import create_app
-from api.parts import Parts
-from api.store import StorePart, open_store_reader
 from churn import database
+from churn.contract.in_force import BY_NAME
 from churn.contract.structure import Contract
-from churn.contract.tables import BY_NAME
 from churn.database import connect
 from churn.database.migrate import applied_contract, bring_up, present_columns
 from churn.errors import ChurnError
-from churn.online import publish
+from churn.online.publish import publish
 from churn.settings import get_settings
 from feature_repo.store import apply_features
 from tests.api.fakes import MemoryRegistry

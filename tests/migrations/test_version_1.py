@@ -7,8 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import CONTRACT, LABELS, PROFILE_TABLES, TABLES
+from churn.contract.in_force import CONTRACT, LABELS, PROFILE_TABLES, TABLES, VIEWS
 from churn.database import connect
 from churn.database.init import initialise, is_ready
 from churn.database.migrate import (
@@ -22,7 +21,7 @@ from churn.database.migrate import (
 from churn.database.schema import is_this_schema
 from churn.deliveries import deliver
 from churn.errors import ChurnError
-from churn.lake import write_view
+from churn.lake.files import write_view
 from churn.months import Month
 from churn.promotion import ledger
 from churn.settings import Settings

@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 
-from churn.contract.features import VIEWS
-from churn.lake import write_view
+from churn.contract.in_force import VIEWS
+from churn.lake.files import write_view
 from churn.months import Month
 from churn.settings import Settings
 from tests.migrations.grown import GROWN_TEXT

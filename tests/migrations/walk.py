@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from churn.contract.tables import CONTRACT, PROFILE_TABLES
+from churn.contract.in_force import CONTRACT, PROFILE_TABLES
 from churn.database import connect
 from churn.database.init import initialise
 from churn.deliveries import deliver

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.model import REGISTERED_MODEL
-from churn.contract.tables import TABLES
-from churn.model.baseline import fit_baseline
+from churn.contract.in_force import DEFAULT_SERVICE, REGISTERED_MODEL, TABLES
 from churn.model.candidates import Candidate, candidates, fit_challenger
 from churn.model.fitted import Fitted
+from churn.model.train import fit_baseline
 from churn.settings import get_settings
 
 

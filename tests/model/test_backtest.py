@@ -7,18 +7,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import intervals
-from churn.model.backtest import ALL_MONTHS, METRICS, ONE_MONTH, BacktestRow, backtest
-from churn.model.backtest_records import keep_rows, kept_rows
-from churn.model.backtest_report import backtest_fingerprint, backtest_png, backtest_table
-from churn.model.baseline import fit_baseline
+from churn.model.backtest import (
+    ALL_MONTHS,
+    METRICS,
+    ONE_MONTH,
+    BacktestRow,
+    backtest,
+    backtest_fingerprint,
+    backtest_png,
+    backtest_table,
+    keep_rows,
+    kept_rows,
+)
 from churn.model.candidates import fit_challenger, forest, out_of_fold, tuned
 from churn.model.encode import model_frame
 from churn.model.kinds import BOOSTING, FOREST, LOGISTIC
-from churn.model.split import is_holdout, user_sample
-from churn.model.windows import Judges, require_apart, window
+from churn.model.rows import Judges, is_holdout, require_apart, user_sample, window
+from churn.model.train import fit_baseline
 from churn.months import Month
 from tests.model.training_sets import JANUARY, put, put_all
 

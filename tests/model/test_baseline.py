@@ -5,15 +5,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
-from churn.model.baseline import fit_baseline
 from churn.model.encode import model_frame, onnx_inputs
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds.forest import new_forest
-from churn.model.onnx_graph import TOLERANCE, open_session, score
+from churn.model.onnx import TOLERANCE, open_session, score
 from churn.model.plots import model_report_png
-from churn.model.split import is_holdout
+from churn.model.rows import is_holdout
+from churn.model.train import fit_baseline
 from churn.settings import get_settings
 
 

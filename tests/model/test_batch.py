@@ -4,14 +4,14 @@ import numpy as np
 import onnx
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.model import batch, onnx_graph
-from churn.model.baseline import fit_baseline
-from churn.model.batch import score_in_blocks
+from churn.contract.in_force import DEFAULT_SERVICE
+from churn.model import onnx as batch
+from churn.model import onnx as onnx_graph
 from churn.model.encode import Inputs, onnx_inputs
 from churn.model.fitted import to_onnx
 from churn.model.kinds import KINDS
-from churn.model.onnx_graph import TOLERANCE, open_session, score
+from churn.model.onnx import TOLERANCE, open_session, score, score_in_blocks
+from churn.model.train import fit_baseline
 from tests.model.conftest import small_baseline, small_challengers, small_world
 
 USERS = 300

@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE, Service
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
+from churn.contract.structure import Service
 from churn.errors import ChurnError
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, profit_threshold
 from churn.mlflow_client import mlflow_client
 from churn.model import candidates as module
-from churn.model.baseline import fit_baseline
-from churn.model.calibration import Calibration, fit_calibration
+from churn.model.arrays import Calibration, fit_calibration
 from churn.model.candidates import best, candidates, fit_challenger, out_of_fold
 from churn.model.encode import onnx_inputs
-from churn.model.explainer import EXPLAINER_PATH, Explainer, explainer_of
-from churn.model.fitted import Fitted, Floats, to_onnx
+from churn.model.fitted import EXPLAINER_PATH, Explainer, Fitted, Floats, explainer_of, to_onnx
 from churn.model.kinds import BOOSTING, KINDS, LOGISTIC, Kind
 from churn.model.kinds.boosting import Boosting
 from churn.model.kinds.forest import out_of_bag
-from churn.model.onnx_graph import open_session, score
+from churn.model.onnx import open_session, score
 from churn.model.plots import model_report_png
 from churn.model.rows import FEW_ROWS, prepare
 from churn.model.tracking import log_model_run
+from churn.model.train import fit_baseline
 from churn.months import Month
 from churn.scoring.reasons import Explaining
 from tests.model.conftest import small_candidates, small_challengers, small_world

@@ -3,14 +3,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.contract.in_force import BASELINE, CHAMPION_ALIAS, DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.champion import champion_version, load_onnx
 from churn.model.encode import FeatureSchema, onnx_inputs
 from churn.model.fitted import Fitted
-from churn.model.onnx_graph import open_session, score
+from churn.model.onnx import open_session, score
 from churn.model.tracking import log_model_run
 from churn.months import Month
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.model.encode import onnx_inputs_of_rows
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds import KINDS
-from churn.model.onnx_graph import open_session, score
+from churn.model.onnx import open_session, score
 from tests.model.conftest import small_baseline, small_challengers, small_world
 
 

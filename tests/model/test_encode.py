@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE, SERVICES, Service
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, SERVICES
+from churn.contract.structure import Service
 from churn.errors import ChurnError
-from churn.lake import ARROW_TYPES
+from churn.lake.files import ARROW_TYPES
 from churn.model.encode import (
     FeatureSchema,
     model_frame,

@@ -7,20 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import SERVICES, Service
+from churn.contract.in_force import SERVICES
+from churn.contract.structure import Service
 from churn.mlflow_client import mlflow_client
-from churn.model import candidates, monthly
-from churn.model.baseline import fit_baseline
-from churn.model.calibration import Floats, log_odds_of
-from churn.model.encode import categories_of, onnx_inputs
+from churn.model import candidates
+from churn.model import train as monthly
+from churn.model.arrays import Floats, TreeModel, log_odds_of
+from churn.model.encode import categories_of, columns_of, onnx_inputs, shares
 from churn.model.fitted import Fitted
-from churn.model.importances import columns_of, shares
 from churn.model.kinds import KINDS, LOGISTIC, Kind
 from churn.model.kinds.forest import new_forest, trees_of_forest
-from churn.model.monthly import train_models
-from churn.model.onnx_graph import TOLERANCE
+from churn.model.onnx import TOLERANCE
 from churn.model.rows import Rows
-from churn.model.trees import TreeModel
+from churn.model.train import fit_baseline, train_models
 from churn.months import Month
 from churn.promotion.measure import measure, read_judges
 from churn.promotion.registry import MlflowRegistry, read_explainer, release_of

@@ -12,15 +12,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from churn.contract.features import DEFAULT_SERVICE, Service, View
+from churn.contract.in_force import DEFAULT_SERVICE
+from churn.contract.structure import Service, View
 from churn.errors import ChurnError
-from churn.model.baseline import fit_baseline
-from churn.model.calibration import Calibration
+from churn.model.arrays import Calibration
 from churn.model.encode import FeatureSchema, model_frame, onnx_inputs, onnx_inputs_of_rows
 from churn.model.fitted import Fitted, to_onnx
 from churn.model.kinds import BOOSTING, FOREST
 from churn.model.kinds.forest import new_forest
-from churn.model.onnx_graph import TOLERANCE, floor32, open_session, score, write_onnx
+from churn.model.onnx import TOLERANCE, floor32, open_session, score, write_onnx
+from churn.model.train import fit_baseline
 from tests.streamflow import SUPPORT_AGG, USERS_PROFILE
 
 FLOAT32 = st.floats(width=32, allow_nan=False)

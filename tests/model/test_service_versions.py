@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from churn.contract.document import read_contract
-from churn.contract.features import (
+from churn.contract.in_force import (
     BASELINE,
     DEFAULT_SERVICE,
     SERVICE_VERSIONS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.model.split import is_holdout, user_sample
+from churn.model.rows import is_holdout, user_sample
 
 # Golden: whoever changes the hash makes every model before and after incomparable.
 HELD = ["user-000", "user-011"]
@@ -43,7 +43,7 @@ def test_all_users_up_to_the_limit() -> None:
 
 def test_sample_is_fixed_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     users = np.array([f"user-{n}" for n in range(1000)])
-    with caplog.at_level(logging.INFO, logger="churn.model.split"):
+    with caplog.at_level(logging.INFO, logger="churn.model.rows"):
         chosen = user_sample(users, limit=100)
     assert caplog.messages == ["fitting on a fixed sample of 100 of 1000 users"]
     assert chosen.sum() == 100

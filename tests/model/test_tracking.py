@@ -18,16 +18,16 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model import tracking
-from churn.model.baseline import fit_baseline
 from churn.model.encode import FeatureSchema, onnx_inputs
 from churn.model.fitted import Fitted
-from churn.model.onnx_graph import DifferentModel, open_session, score
+from churn.model.onnx import DifferentModel, open_session, score
 from churn.model.packing import TRUSTED_TYPES
 from churn.model.tracking import TrackedModel, log_model, log_model_run, refuse, register
+from churn.model.train import fit_baseline
 from churn.months import Month
 from churn.settings import get_settings
 

@@ -8,17 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.evaluation.metrics import evaluate
 from churn.mlflow_client import mlflow_client
-from churn.model import monthly
-from churn.model.baseline import fit_baseline
-from churn.model.calibration import fit_calibration
+from churn.model import train as monthly
+from churn.model.arrays import fit_calibration
 from churn.model.candidates import out_of_fold, tuned
 from churn.model.kinds import POOLED
-from churn.model.monthly import train_models
-from churn.model.split import is_holdout
-from churn.model.windows import pooled
+from churn.model.rows import is_holdout, pooled
+from churn.model.train import fit_baseline, train_models
 from churn.months import Month
 from churn.promotion.registry import release_of
 from churn.settings import Settings, get_settings

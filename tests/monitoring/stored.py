@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS, Service
+from churn.contract.in_force import DEFAULT_SERVICE, VIEWS
+from churn.contract.structure import Service
 from churn.database import connect
 from churn.database.copying import copy_in
-from churn.lake import lake_file, schema_of
-from churn.monitoring.clean_worlds import Model, SeenMonth
+from churn.lake.files import lake_file, schema_of
+from churn.monitoring.false_alarms import Model, SeenMonth
 from churn.months import Month
-from churn.promotion.release import Release
+from churn.promotion.ledger import Release
 from churn.scoring.scores import rank
 from churn.training.dataset import schema, training_set_path
 from tests.monitoring.worlds import CAMPAIGN

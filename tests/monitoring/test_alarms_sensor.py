@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 
 from churn.database import connect, lock
-from churn.intake import BATCH_LOCK
-from churn.monitoring.monthly import watch_drift
+from churn.monitoring.watch import watch_drift
 from churn.months import Month
 from churn.promotion import ledger
 from churn.promotion.decide import take_due_decisions
-from churn_assets.alarms import alarms
+from churn.schedule.facts import BATCH_LOCK
+from churn_assets.automation import alarms
 from churn_assets.monthly import ALARM_TAG
 from tests.monitoring.stored import FakeRegistry, put_lake, put_scores, put_training_set, released
 from tests.monitoring.worlds import model_of, month, world

@@ -8,11 +8,9 @@ import pytest
 
 from churn.errors import ChurnError
 from churn.monitoring import drift as drift_module
-from churn.monitoring.bins import FEATURES, NUMBERS
 from churn.monitoring.calibrate import calibrate, turnover_of
-from churn.monitoring.drift_page import drift_page
-from churn.monitoring.monthly import watch_drift
-from churn.monitoring.statistic import Distance
+from churn.monitoring.distance import FEATURES, NUMBERS, Distance
+from churn.monitoring.drift import drift_page
 from churn.monitoring.store import read_drift
 from churn.monitoring.tables import drift_table
 from churn.monitoring.thresholds import (
@@ -21,6 +19,7 @@ from churn.monitoring.thresholds import (
     read_thresholds,
     simulated_thresholds,
 )
+from churn.monitoring.watch import watch_drift
 from churn_assets.monitoring import drift_outcome
 from tests.monitoring.stored import FakeRegistry, put_lake, put_scores, put_training_set, released
 from tests.monitoring.worlds import model_of, month, world

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.monitoring.bins import UNKNOWN, Bins
-from churn.monitoring.drift import ColumnDrift, Drift
-from churn.monitoring.drift_page import drift_page, drift_page_path, write_drift_page
-from churn.monitoring.statistic import distances
+from churn.monitoring.distance import UNKNOWN, Bins, distances
+from churn.monitoring.drift import ColumnDrift, Drift, drift_page, drift_page_path, write_drift_page
 from churn.settings import get_settings
 from tests.monitoring.worlds import drift_between, model_of, month, world
 

@@ -5,8 +5,7 @@ import pytest
 
 from churn.errors import ChurnError
 from churn.monitoring import false_alarms
-from churn.monitoring.bins import FEATURES
-from churn.monitoring.statistic import Distance
+from churn.monitoring.distance import FEATURES, Distance
 from churn.monitoring.thresholds import SCORE, Thresholds, simulated_thresholds
 from tests.monitoring.worlds import drift_between, model_of, world
 

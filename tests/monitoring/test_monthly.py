@@ -4,14 +4,12 @@ import pytest
 
 from churn.database import connect
 from churn.errors import ChurnError
-from churn.model.split import is_holdout
-from churn.monitoring.alarms import standing_alarms
-from churn.monitoring.bins import FEATURES
-from churn.monitoring.drift_page import drift_page_path
-from churn.monitoring.monthly import watch_drift, watch_performance
-from churn.monitoring.plots import performance_png
+from churn.model.rows import is_holdout
+from churn.monitoring.distance import FEATURES
+from churn.monitoring.drift import drift_page_path
 from churn.monitoring.store import read_drift, read_performance
-from churn.monitoring.tables import drift_table, performance_table
+from churn.monitoring.tables import drift_table, performance_png, performance_table
+from churn.monitoring.watch import standing_alarms, watch_drift, watch_performance
 from churn_assets.monitoring import drift_outcome, performance_outcome
 from tests.monitoring.stored import (
     FakeRegistry,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from churn.evaluation.money import Campaign, within_budget
-from churn.monitoring.clean_worlds import FIRST, Model, SeenMonth, play_months
 from churn.monitoring.drift import Drift, Window, compare
+from churn.monitoring.false_alarms import FIRST, Model, SeenMonth, play_months
 from churn.monitoring.performance import Performance, Scores, measure_performance
 from churn.monitoring.thresholds import simulated_thresholds
 from churn.months import Month

@@ -9,20 +9,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, USERS, Table
+from churn.contract.in_force import LABELS, PROFILE_TABLES, USERS
+from churn.contract.structure import Table
 from churn.database import connect
 from churn.deliveries import deliver, in_force
-from churn.due import JOBS, Attempt, Due, look
 from churn.errors import ChurnError
-from churn.intake import closable_months, read_facts
 from churn.months import Month
 from churn.plausibility.confirmations import confirmations
 from churn.plausibility.judge import Judgement, confirm_month, judge, judge_month
 from churn.population.drops import write_drops
 from churn.promotion.arrivals import read_arrivals
-from churn.raw import load_raw
+from churn.schedule.due import JOBS, Attempt, Due, look
+from churn.schedule.facts import closable_months, read_facts
 from churn.settings import get_settings
-from churn.snapshots import build_snapshot
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from tests.deliveries.small import NOW
 from tests.plausibility.worlds import FIRST
 from tests.streamflow import SUBSCRIPTIONS

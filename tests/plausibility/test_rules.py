@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.contract.tables import BY_NAME, LABELS, USERS, Table
-from churn.plausibility.label_rules import (
+from churn.contract.in_force import BY_NAME, LABELS, USERS
+from churn.contract.structure import Table
+from churn.plausibility.rules import (
     Leavers,
+    MonthFile,
+    compare,
     labels_agree,
     labels_cover,
     leavers_share,
+    same_content,
     same_labels,
 )
-from churn.plausibility.profile_rules import MonthFile, compare, same_content
-from churn.population.troubles import MONTHS, Troubles
+from churn.population.scenario import MONTHS, Troubles
 from tests.plausibility.worlds import (
     FIRST,
     Files,

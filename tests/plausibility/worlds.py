@@ -7,12 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.tables import LABELS, PROFILE_TABLES, TABLES, USERS
-from churn.deliveries.reading import plain_schema
+from churn.contract.in_force import LABELS, PROFILE_TABLES, TABLES, USERS
+from churn.deliveries.files import plain_schema
 from churn.months import Month
-from churn.plausibility.findings import Finding
-from churn.plausibility.label_rules import Leavers, labels_agree, labels_cover, leavers_share
-from churn.plausibility.profile_rules import MonthFile, compare
+from churn.plausibility.rules import (
+    Finding,
+    Leavers,
+    MonthFile,
+    compare,
+    labels_agree,
+    labels_cover,
+    leavers_share,
+)
 from churn.population.simulate import PlayedMonth, play
 
 FIRST = Month.parse("2024-01")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from churn.contract.tables import TABLES
+from churn.contract.in_force import TABLES
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.population.drops import write_drops

@@ -8,8 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from churn.contract.features import BASELINE
-from churn.contract.tables import PROFILE_TABLES
+from churn.contract.in_force import BASELINE, PROFILE_TABLES
 from churn.months import Month
 from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess
 from churn.population.scenario import Conditions

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.contract.tables import PROFILE_TABLES, TABLES, Column
+from churn.contract.in_force import PROFILE_TABLES, TABLES
+from churn.contract.structure import Column
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.population.simulate import PlayedMonth, play

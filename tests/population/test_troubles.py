@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from churn.population.troubles import LEAST_MONTHS, MONTHS, Troubles
+from churn.population.scenario import LEAST_MONTHS, MONTHS, Troubles
 
 TROUBLES = Troubles()
 

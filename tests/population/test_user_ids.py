@@ -3,7 +3,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.population.user_ids import UserIds, _decode, _encode
+from churn.population.members import UserIds, _decode, _encode
 
 
 def test_ids_are_new_unique_and_of_the_format(base: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ from churn.database import connect
 from churn.months import Month
 from churn.promotion import ledger
 from churn.promotion.entry import Draft, Entry
-from churn.promotion.release import Release, keep_release
+from churn.promotion.ledger import Release, keep_release
 
 JANUARY = Month.parse("2024-01")
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from churn.promotion.card import Records, card
+from churn.promotion.cards import Records, card
 from churn.promotion.entry import Entry
 from churn.settings import GateSettings
 from tests.promotion.made import draft, release, written

@@ -8,8 +8,7 @@ import pytest
 from churn.months import Month
 from churn.promotion import ledger
 from churn.promotion.decide import take_due_decisions
-from churn.promotion.entry import Entry
-from churn.promotion.timeline import decisions
+from churn.promotion.entry import Entry, decisions
 from churn.settings import Settings, get_settings
 from tests.promotion.made import JANUARY, draft, written
 from tests.promotion.worlds import World, deliver, deliver_labels

@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE, Feature, View
-from churn.contract.model import REGISTERED_MODEL
-from churn.contract.tables import CONTRACT, USERS
+from churn.contract.in_force import CONTRACT, DEFAULT_SERVICE, REGISTERED_MODEL, USERS
+from churn.contract.structure import Feature, View
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
-from churn.model.baseline import fit_baseline
 from churn.model.champion import champion_version
 from churn.model.tracking import log_model_run
+from churn.model.train import fit_baseline
 from churn.promotion import by_hand, ledger
 from churn.promotion.decide import follow_ledger
 from churn.promotion.registry import release_of

@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.model import REGISTERED_MODEL
+from churn.contract.in_force import DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
-from churn.model.baseline import fit_baseline
-from churn.model.calibration import Calibration
+from churn.model.arrays import Calibration
 from churn.model.candidates import Candidate, fit_challenger
 from churn.model.encode import onnx_inputs
-from churn.model.explainer import explainer_of
-from churn.model.fitted import Fitted
+from churn.model.fitted import Fitted, explainer_of
 from churn.model.kinds import LOGISTIC
 from churn.model.tracking import log_model_run
+from churn.model.train import fit_baseline
 from churn.promotion.registry import read_explainer
 from churn.scoring.reasons import Explaining
 from churn.settings import Settings

@@ -8,8 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from churn.evaluation.bootstrap import Interval
-from churn.promotion.evidence import BASE_RATE, TENURE, Evidence, Figures
-from churn.promotion.gate import judge
+from churn.promotion.gate import BASE_RATE, TENURE, Evidence, Figures, judge
 from churn.settings import GateSettings
 
 MARCH = dt.date(2024, 3, 31)

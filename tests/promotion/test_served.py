@@ -11,12 +11,11 @@ from typer.testing import CliRunner
 
 from api.champion import POLL_SECONDS
 from churn.cli.main import app
-from churn.contract.features import BASELINE, DEFAULT_SERVICE
-from churn.contract.model import CHAMPION_ALIAS, REGISTERED_MODEL
+from churn.contract.in_force import BASELINE, CHAMPION_ALIAS, DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.mlflow_client import mlflow_client
-from churn.model.baseline import fit_baseline
 from churn.model.tracking import log_model_run
-from churn.online import publish
+from churn.model.train import fit_baseline
+from churn.online.publish import publish
 from churn.promotion import by_hand, ledger
 from churn.settings import Settings
 from feature_repo.store import apply_features

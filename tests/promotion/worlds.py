@@ -9,13 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.contract.features import Service
-from churn.contract.tables import LABELS, TABLES
+from churn.contract.in_force import LABELS, TABLES
+from churn.contract.structure import Service
 from churn.database import connect
 from churn.deliveries.ledger import record
 from churn.months import Month
 from churn.promotion.decide import Taken, take_due_decisions
-from churn.promotion.release import Release
+from churn.promotion.ledger import Release
 from churn.training.dataset import training_set_path
 from tests.promotion.made import release, sha
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from churn.contract.tables import LABELS
+from churn.contract.in_force import LABELS
 from churn.database import connect
 from churn.months import Month
-from churn.promotion.release import keep_release
+from churn.promotion.ledger import keep_release
 from churn.scoring.actions import CONTROL, TREATED
 from tests.promotion.made import release
 from tests.stages.world import put

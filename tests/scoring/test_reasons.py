@@ -7,19 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
+from churn.model.arrays import Trees
 from churn.model.candidates import fit_challenger, forest
 from churn.model.encode import onnx_inputs
-from churn.model.explainer import explainer_of
-from churn.model.fitted import Fitted
+from churn.model.fitted import Fitted, explainer_of
 from churn.model.kinds import FOREST, KINDS, LOGISTIC
 from churn.model.kinds.forest import Forest
-from churn.model.trees import Trees
-from churn.scoring import pattern_tables
-from churn.scoring.deep_trees import DeepTrees
-from churn.scoring.pattern_tables import PatternTables
+from churn.scoring import treeshap as pattern_tables
 from churn.scoring.reasons import Explaining, Reason
-from churn.scoring.treeshap import TreeShap, open_tree_shap
+from churn.scoring.treeshap import DeepTrees, PatternTables, TreeShap, open_tree_shap
 from tests.model.conftest import small_baseline, small_challengers
 
 NAMES = [kind.name for kind in (*KINDS, FOREST)]
@@ -143,7 +140,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def _as_float32(trees: Trees) -> Trees:
     import dataclasses
 
-    from churn.model.onnx_graph import floor32
+    from churn.model.onnx import floor32
 
     return dataclasses.replace(trees, threshold=floor32(trees.threshold).astype(float))
 

@@ -8,8 +8,8 @@ import dagster as dg
 from churn.months import Month
 from churn.scoring.uplift import Uplift, measure_uplift
 from churn.settings import Settings
-from churn_assets.mlflow_resource import mlflow_resource
-from churn_assets.uplift import uplift_assets
+from churn_assets.resources import mlflow_resource
+from churn_assets.scores import uplift_assets
 from tests.scoring.listed import put_labels, put_list
 from tests.scoring.test_uplift import USERS, campaign_month
 

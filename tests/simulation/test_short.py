@@ -7,7 +7,7 @@ tests/promotion/test_decide.py.
 
 import pytest
 
-from churn.population.troubles import Troubles
+from churn.population.scenario import Troubles
 from churn_assets.simulation import Played, as_json, simulate
 from tests.flow.states import State
 from tests.simulation.conftest import MONTHS

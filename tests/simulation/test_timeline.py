@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from churn.population.troubles import LEAST_MONTHS, Troubles
+from churn.population.scenario import LEAST_MONTHS, Troubles
 from tests.stack.commands import environment
 
 pytestmark = [

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from churn.cli.main import app
 from churn.settings import get_settings
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which a command answers
 OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "PGSSLMODE")

@@ -16,14 +16,10 @@ import psutil
 import pytest
 
 from churn.settings import private_home
-from churn.stack.part import Part
-from churn.stack.processes import living, spawn
+from churn.stack.postgres import ways
+from churn.stack.processes import Part, living, silent, spawn
 from churn.stack.record import PartRecord, Record, locked
-from churn.stack.report import silent
-from churn.stack.running import Stack
-from churn.stack.supervisor import running_stack
-from churn.stack.takedown import take_down
-from churn.stack.unprivileged import ways
+from churn.stack.supervisor import Stack, running_stack, take_down
 from tests.stack.commands import (
     OURS,
     answered,

@@ -6,14 +6,11 @@ import pytest
 
 from churn.settings import Settings
 from churn.stack.health import status
-from churn.stack.part import Part
 from churn.stack.parts import PARTS, make_parts
 from churn.stack.plan import make_plan
-from churn.stack.processes import spawn
+from churn.stack.processes import Part, silent, spawn
 from churn.stack.record import PartRecord, Record
-from churn.stack.report import silent
-from churn.stack.running import Stack
-from churn.stack.takedown import take_down
+from churn.stack.supervisor import Stack, take_down
 from tests.stack.commands import OURS
 
 

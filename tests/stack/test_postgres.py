@@ -12,8 +12,7 @@ import psycopg
 import pytest
 
 from churn.errors import ChurnError
-from churn.stack.postgres import EmbeddedPostgres
-from churn.stack.unprivileged import ways
+from churn.stack.postgres import EmbeddedPostgres, ways
 from tests.stack.commands import as_another_user, environment
 
 AS_ROOT = os.geteuid() == 0
@@ -107,7 +106,7 @@ def test_every_way_out_of_root(
         pytest.skip(f"not allowed here: {' '.join(prefix)}")
     with tempfile.TemporaryDirectory(dir=folder) as name:
         Path(name).chmod(0o755 if open_to_all else 0o700)
-        monkeypatch.setattr("churn.stack.unprivileged.ways", lambda _: ((uid, prefix),))
+        monkeypatch.setattr("churn.stack.postgres.ways", lambda _: ((uid, prefix),))
         with EmbeddedPostgres(Path(name) / "pg", durable=False) as server:
             assert _process_on(server.port).uids().effective == uid
         monkeypatch.undo()

@@ -6,8 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from churn.stack.part import Part, with_what_they_need
-from churn.stack.processes import living, spawn, stop
+from churn.stack.processes import Part, living, spawn, stop, with_what_they_need
 from churn.stack.record import Owner
 from tests.stack.commands import until
 

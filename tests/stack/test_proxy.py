@@ -14,7 +14,7 @@ from churn.mlflow_client import mlflow_client
 from churn.settings import Settings, get_settings, loopback_without_proxy
 from churn.stack import probes
 from churn.stack.plan import make_plan
-from churn.stack.ports import free_port
+from churn.stack.processes import free_port
 from churn.stack.record import Record
 
 OURS = "localhost,127.0.0.1,::1"

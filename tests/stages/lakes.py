@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from churn.contract.features import View
-from churn.lake import lake_file, schema_of, write_file
+from churn.contract.structure import View
+from churn.lake.files import lake_file, schema_of, write_file
 from churn.months import Month, months_between
 from tests.streamflow import PAYMENTS_AGG, SUPPORT_AGG
 

@@ -10,10 +10,10 @@ from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from churn.contract.features import BASELINE, DEFAULT_SERVICE, VIEWS
+from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, VIEWS
 from churn.database import connect
-from churn.online import publish
-from churn.online_state import online_state
+from churn.online.publish import publish
+from churn.online.read import online_state
 from churn.settings import Settings
 from feature_repo.online_store import WideRowOnlineStore
 from feature_repo.store import apply_features, open_store

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from feast import FeatureStore
 
-from churn.contract.features import BASELINE, SERVICES, VIEW_BY_NAME, VIEWS
+from churn.contract.in_force import BASELINE, SERVICES, VIEW_BY_NAME, VIEWS
 from churn.database import connect
-from churn.lake import lake_file, write_file
-from churn.online import publish
+from churn.lake.files import lake_file, write_file
+from churn.online.publish import publish
 from churn.settings import Settings
 from feature_repo.store import apply_features, open_store, registry_url, repository
 from tests.stages.world import FEBRUARY, JANUARY, put_profile

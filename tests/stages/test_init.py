@@ -11,9 +11,10 @@ from churn.database.init import (
     has_months,
     initialise,
     is_ready,
+    made_by,
+    maker,
     prepare_schema,
 )
-from churn.database.made_by import made_by, maker
 from churn.deliveries import deliver
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
@@ -40,7 +41,7 @@ def test_it_is_not_ready_for_other_code(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     initialise(OWN)
-    monkeypatch.setattr("churn.database.made_by.metadata.version", lambda name: "the next one")
+    monkeypatch.setattr("churn.database.init.metadata.version", lambda name: "the next one")
     assert not is_ready(OWN)
     initialise(OWN)
     assert is_ready(OWN)

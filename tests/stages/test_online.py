@@ -7,12 +7,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from churn.contract.features import VIEWS
+from churn.contract.in_force import VIEWS
 from churn.database import connect
 from churn.errors import ChurnError
-from churn.online import publish
-from churn.online_reads import newest_publication
-from churn.online_state import online_state
+from churn.online.publish import publish
+from churn.online.read import newest_publication, online_state
 from churn.settings import Settings
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put, put_profile, write_month
 from tests.streamflow import USAGE

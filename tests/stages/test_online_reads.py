@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import psycopg
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE, VIEWS, View
+from churn.contract.in_force import DEFAULT_SERVICE, VIEWS
+from churn.contract.structure import View
 from churn.database import connect
-from churn.online import publish
-from churn.online_reads import CONNECTION, OnlineRow, read_rows, read_rows_async
+from churn.online.publish import publish
+from churn.online.read import CONNECTION, OnlineRow, read_rows, read_rows_async
 from churn.settings import Settings, get_settings
 from tests.stages.world import FEBRUARY, JANUARY, put_profile
 from tests.streamflow import SUPPORT_AGG, USAGE, USAGE_AGG

@@ -7,13 +7,12 @@ import psycopg
 import pytest
 
 from churn import database
-from churn.contract.features import VIEWS
+from churn.contract.in_force import VIEWS
 from churn.database import connect
 from churn.database.online_tables import PRESENT
 from churn.errors import ChurnError
-from churn.online import Publication, publish
-from churn.online_reads import CONNECTION, read_rows
-from churn.online_state import online_state
+from churn.online.publish import Publication, publish
+from churn.online.read import CONNECTION, online_state, read_rows
 from churn.settings import get_settings
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile

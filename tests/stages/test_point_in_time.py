@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.errors import ChurnError
-from churn.lake import TIMESTAMP, lake_file, lake_folder, schema_of
+from churn.lake.files import TIMESTAMP, lake_file, lake_folder, schema_of
+from churn.lake.point_in_time import Wanted, join
 from churn.months import Month
-from churn.point_in_time import Wanted, join
 from tests.stages.lakes import (
     ASKED,
     DAY,

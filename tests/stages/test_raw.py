@@ -7,13 +7,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from churn.contract.tables import USERS
+from churn.contract.in_force import USERS
 from churn.database import connect
 from churn.deliveries import RefusedDrop, accepted, deliver, in_force
 from churn.promotion.arrivals import read_arrivals
-from churn.raw import load_raw
 from churn.settings import Settings
-from churn.snapshots import build_snapshot
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, write_drop
 from tests.streamflow import PAYMENTS
 
@@ -150,7 +150,7 @@ def test_a_passing_fault_marks_nothing(
         raise psycopg.errors.DiskFull("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("churn.raw.copy_batches_in", no_room)
+        patch.setattr("churn.warehouse.raw.copy_batches_in", no_room)
         with pytest.raises(psycopg.errors.DiskFull):
             load_raw(JANUARY, PAYMENTS)
     assert [v.unloadable for v in accepted(JANUARY, PAYMENTS)] == [None]

@@ -5,14 +5,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.champion import ChampionWatcher
+from api.dependencies import Parts
+from api.features import StorePart, open_store_reader
 from api.main import create_app
-from api.parts import Parts
-from api.store import StorePart, open_store_reader
-from churn.contract.tables import USERS
-from churn.lake import lake_file, write_file
-from churn.online import publish
+from churn.contract.in_force import USERS
+from churn.lake.files import lake_file, write_file
+from churn.online.publish import publish
 from churn.settings import Settings, get_settings
-from churn.smoke import SmokeResult, smoke_test
+from churn.verification.smoke import SmokeResult, smoke_test
 from feature_repo.store import apply_features
 from tests.api.fakes import MemoryRegistry
 from tests.servers import served

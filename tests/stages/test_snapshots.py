@@ -6,7 +6,7 @@ from psycopg import sql
 from churn.database import connect
 from churn.database.partitions import exists, new_partition, raw_partition, snapshot_partition
 from churn.errors import ChurnError
-from churn.snapshots import SnapshotMonth, build_snapshot, current_rows
+from churn.warehouse.snapshots import SnapshotMonth, build_snapshot, current_rows
 from tests.stages.world import FEBRUARY, JANUARY, LATER
 from tests.streamflow import PAYMENTS
 

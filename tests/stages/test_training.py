@@ -5,18 +5,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import CONTRACT, LABELS
+from churn.contract.in_force import CONTRACT, DEFAULT_SERVICE, LABELS
 from churn.errors import ChurnError
-from churn.lake import lake_file, write_file
+from churn.lake.files import lake_file, write_file
 from churn.training.dataset import (
     TrainingSet,
     build_training_set,
+    lineage,
     read_training_set,
     training_set_path,
     with_every_feature,
 )
-from churn.training.lineage import lineage
 from churn.verification.replay import replay
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile, write_month

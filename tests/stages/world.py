@@ -6,11 +6,11 @@ from typing import Any
 
 from psycopg import sql
 
-from churn.contract.features import VIEWS
-from churn.contract.tables import LABELS, PROFILE_TABLES, Column, Table
+from churn.contract.in_force import LABELS, PROFILE_TABLES, VIEWS
+from churn.contract.structure import Column, Table
 from churn.database import connect
 from churn.database.partitions import ensure_month
-from churn.lake import write_view
+from churn.lake.files import write_view
 from churn.months import Month
 
 JANUARY, FEBRUARY, MARCH = (Month.parse(f"2024-0{n}") for n in (1, 2, 3))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import Table
+from churn.contract.in_force import DEFAULT_SERVICE
+from churn.contract.structure import Table
 from churn.months import Month
 from churn.population.simulate import PlayedMonth, play
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.errors import ChurnError
-from churn.model.baseline import fit_baseline
 from churn.model.candidates import steady
 from churn.model.fitted import Fitted
 from churn.model.kinds import BOOSTING, LOGISTIC
 from churn.model.rows import prepare
-from churn.verification.canary import judge
+from churn.model.train import fit_baseline
+from churn.verification.leaks import judge
 from tests.verification.leaky import (
     frame,
     label_copied,

@@ -6,17 +6,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import LABELS
+from churn.contract.in_force import DEFAULT_SERVICE, LABELS
 from churn.deliveries import deliver
-from churn.model.baseline import fit_baseline
 from churn.model.fitted import Fitted
+from churn.model.train import fit_baseline
 from churn.population.drops import ORACLE, write_csv, write_drops
-from churn.raw import load_raw
 from churn.settings import get_settings
-from churn.snapshots import build_snapshot
 from churn.training.dataset import build_training_set
 from churn.verification.leaks import look_for_leaks
+from churn.warehouse.raw import load_raw
+from churn.warehouse.snapshots import build_snapshot
 from feature_repo.store import apply_features
 from tests.flow.states import NOW
 from tests.graph.months import close

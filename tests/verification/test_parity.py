@@ -2,10 +2,10 @@
 
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.database import connect
 from churn.errors import ChurnError
-from churn.online import Publication, publish
+from churn.online.publish import Publication, publish
 from churn.verification.parity import parity
 from feature_repo.store import apply_features
 from tests.stages.world import FEBRUARY, JANUARY, put_profile

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from churn.contract.features import DEFAULT_SERVICE
-from churn.contract.tables import LABELS
+from churn.contract.in_force import DEFAULT_SERVICE, LABELS
 from churn.training.dataset import build_training_set
 from churn.verification.replay import replay
 from feature_repo.store import apply_features

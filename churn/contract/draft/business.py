@@ -11,10 +11,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.contract.draft.columns import Profile, marks_of, profile
+from churn.contract.draft.columns import Profile, contract_name, marks_of, profile, words
 from churn.contract.draft.exports import Export, Exports
-from churn.contract.draft.leaving import as_labels, label_of, tells
-from churn.contract.draft.names import contract_name, words
 from churn.contract.draft.sources import (
     OF_KEYS,
     PEOPLE,
@@ -22,8 +20,11 @@ from churn.contract.draft.sources import (
     Label,
     Part,
     Source,
+    as_labels,
+    label_of,
     may_refer,
     refers,
+    tells,
 )
 from churn.contract.structure import plain
 from churn.errors import ChurnError

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from churn.contract.draft.columns import Marks, Profile
-from churn.contract.draft.names import words
+from churn.contract.draft.columns import Marks, Profile, words
 from churn.contract.draft.sources import OF_KEYS, Business, Part, Source
 from churn.contract.structure import KEY, plain
 from churn.contract.types import Kind

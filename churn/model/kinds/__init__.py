@@ -2,7 +2,7 @@
 
 A kind is one module of this package and one line in KINDS. It brings the unfitted pipeline and the
 parameters to try; and of a fitted pipeline its log odds, its plain arrays and what its features matter.
-From the arrays come the ONNX file (churn.model.onnx_graph) and the reasons (churn.scoring.reasons), so
+From the arrays come the ONNX file (churn.model.onnx) and the reasons (churn.scoring.reasons), so
 that what explains a score is what made it. Judging, calibrating and choosing are the same for all kinds
 and stand in churn.model.candidates.
 """
@@ -10,15 +10,13 @@ and stand in churn.model.candidates.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from churn.contract.features import Service
-from churn.model.additive import Additive
-from churn.model.calibration import Floats
+from churn.contract.structure import Service
+from churn.model.arrays import Additive, Floats, TreeModel
 from churn.model.kinds.boosting import Boosting
 from churn.model.kinds.forest import Forest
 from churn.model.kinds.logistic import Logistic
 from churn.model.kinds.shallow_forest import ShallowForest
 from churn.model.rows import Rows
-from churn.model.trees import TreeModel
 
 if TYPE_CHECKING:
     import pandas as pd

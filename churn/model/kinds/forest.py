@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from churn.contract.features import Service
-from churn.model.calibration import Floats, log_odds_of
-from churn.model.encode import categories_of
-from churn.model.importances import columns_of, shares
+from churn.contract.structure import Service
+from churn.model.arrays import Floats, Tree, TreeModel, Trees, joined, log_odds_of
+from churn.model.encode import categories_of, columns_of, shares
 from churn.model.rows import Rows
-from churn.model.trees import Tree, TreeModel, Trees, joined
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from churn.contract.features import Service
-from churn.model.additive import Additive
-from churn.model.calibration import Floats
-from churn.model.encode import categories_of, onnx_inputs
-from churn.model.importances import shares
+from churn.contract.structure import Service
+from churn.model.arrays import Additive, Floats
+from churn.model.encode import categories_of, onnx_inputs, shares
 from churn.model.rows import Rows
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 from churn.model.kinds.forest import Forest, new_forest
 from churn.model.rows import Rows
 
-# One more than the splits of a tree that reasons look up (churn.scoring.pattern_tables).
+# One more than the splits of a tree that reasons look up (churn.scoring.treeshap).
 LEAVES = 11
 
 

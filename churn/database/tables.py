@@ -1,0 +1,258 @@
+"""DDL of releases and the promotion ledger: both append-only, whoever asks.
+
+DDL of judgements of deliveries beside other months, and of the append-only confirmations by people.
+
+DDL of drift and performance, month by month.
+
+DDL of scores, action lists and treatments.
+
+DDL of the backtest: which model was judged on which month, and its figures.
+
+DDL of what was done to this database: the versions of its schema, and the contracts applied to it.
+"""
+
+from typing import LiteralString
+
+# `contract` is the fingerprint of the contract that it was fitted under, null in those of before it was kept.
+_RELEASES: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.releases (
+    release_id text PRIMARY KEY CHECK (release_id ~ '^[0-9a-f]{64}$'),
+    version text NOT NULL,
+    service text NOT NULL,
+    candidate text NOT NULL,
+    threshold double precision NOT NULL CHECK (threshold > 0 AND threshold < 1),
+    calibration text NOT NULL,
+    as_of date NOT NULL,
+    fingerprint text NOT NULL,
+    onnx_sha256 text NOT NULL CHECK (onnx_sha256 ~ '^[0-9a-f]{64}$'),
+    schema_sha256 text NOT NULL CHECK (schema_sha256 ~ '^[0-9a-f]{64}$'),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    contract text
+)"""
+
+# The text is the entry: every fact stands in it once, and the hash is over its bytes.
+_LEDGER: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.ledger (
+    seq bigint PRIMARY KEY CHECK (seq > 0),
+    entry text NOT NULL CHECK (entry::jsonb IS NOT NULL),
+    previous_hash text NOT NULL CHECK (previous_hash ~ '^[0-9a-f]{64}$'),
+    hash text NOT NULL UNIQUE CHECK (hash ~ '^[0-9a-f]{64}$')
+)"""
+
+_REFUSE: LiteralString = """
+CREATE OR REPLACE FUNCTION decisions.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'add an entry that says what is new';
+END $$"""
+
+_GUARD_RELEASES: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.releases
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+_GUARD_LEDGER: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+
+DECISION_TABLES: tuple[LiteralString, ...] = (
+    _RELEASES,
+    _LEDGER,
+    _REFUSE,
+    _GUARD_RELEASES,
+    _GUARD_LEDGER,
+)
+
+
+
+# What a delivery was found to be beside others: made again whenever it is judged again. `blocked_after` is
+# the newest delivery of all when it was first found impossible: one that comes later may heal it.
+_JUDGEMENTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS raw.judgements (
+    delivery_id bigint PRIMARY KEY REFERENCES raw.deliveries,
+    findings jsonb NOT NULL,
+    compared_with bigint[] NOT NULL,
+    blocked_after bigint,
+    judged_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+# The fingerprint ties a confirmation to the content: another delivery needs another word.
+_CONFIRMATIONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.confirmations (
+    confirmation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    month date NOT NULL CHECK (extract(day FROM month) = 1),
+    file text NOT NULL,
+    rule text NOT NULL,
+    fingerprint text NOT NULL,
+    what text NOT NULL,
+    reason text NOT NULL CHECK (trim(reason) <> ''),
+    actor text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+_GUARD: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.confirmations
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+
+# Deliveries that cannot be and that nobody has confirmed: no stage behind the raw tables reads them.
+_BLOCKED: LiteralString = """
+CREATE OR REPLACE VIEW raw.blocked AS
+    SELECT d.delivery_id, d.month, d.file, f ->> 'rule' AS rule, f ->> 'what' AS what
+    FROM raw.judgements AS j JOIN raw.deliveries AS d USING (delivery_id),
+        jsonb_array_elements(j.findings) AS f
+    WHERE (f ->> 'is_impossible')::boolean AND NOT EXISTS (
+        SELECT FROM decisions.confirmations AS c WHERE c.month = d.month AND c.file = d.file
+            AND c.rule = f ->> 'rule' AND c.fingerprint = d.fingerprint)"""
+
+PLAUSIBILITY_TABLES: tuple[LiteralString, ...] = (_JUDGEMENTS, _CONFIRMATIONS, _GUARD, _BLOCKED)
+
+
+
+_DRIFT: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.feature_drift (
+    as_of timestamptz NOT NULL,
+    feature text NOT NULL,
+    release_id text NOT NULL REFERENCES decisions.releases,
+    reference_as_of timestamptz NOT NULL CHECK (reference_as_of < as_of),
+    reference_rows bigint NOT NULL CHECK (reference_rows > 0),
+    rows bigint NOT NULL CHECK (rows > 0),
+    distance double precision NOT NULL CHECK (distance BETWEEN 0 AND 1),
+    threshold double precision NOT NULL CHECK (threshold >= 0),
+    is_drifted boolean NOT NULL,
+    is_provisional boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (as_of, feature)
+)"""
+
+_PERFORMANCE: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.model_performance (
+    as_of timestamptz NOT NULL,
+    users text NOT NULL CHECK (users IN ('all', 'hold-out')),
+    metric text NOT NULL,
+    release_id text NOT NULL REFERENCES decisions.releases,
+    rows bigint NOT NULL CHECK (rows > 0),
+    estimated double precision NOT NULL,
+    estimated_low double precision NOT NULL,
+    estimated_high double precision NOT NULL,
+    realised double precision,
+    realised_low double precision,
+    realised_high double precision,
+    alarm text NOT NULL,
+    PRIMARY KEY (as_of, users, metric)
+)"""
+
+MONITORING_TABLES: tuple[LiteralString, ...] = (_DRIFT, _PERFORMANCE)
+
+
+
+_SCORES: LiteralString = """
+CREATE TABLE IF NOT EXISTS churn_scores (
+    as_of timestamptz NOT NULL,
+    user_id text NOT NULL,
+    release_id text NOT NULL REFERENCES decisions.releases,
+    probability double precision NOT NULL CHECK (probability BETWEEN 0 AND 1),
+    rank bigint NOT NULL CHECK (rank > 0),
+    expected_profit double precision NOT NULL,
+    is_action boolean NOT NULL,
+    PRIMARY KEY (as_of, user_id),
+    UNIQUE (as_of, rank)
+)"""
+
+# What a month was last scored from, also where that made no rows: no release was in force.
+_RUNS: LiteralString = """
+CREATE TABLE IF NOT EXISTS churn_score_runs (
+    as_of timestamptz PRIMARY KEY,
+    known_at timestamptz,
+    release_id text REFERENCES decisions.releases
+)"""
+
+_ACTIONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS action_list (
+    as_of timestamptz NOT NULL,
+    user_id text NOT NULL,
+    treatment_group text NOT NULL CHECK (treatment_group IN ('treated', 'control')),
+    reason_1 text,
+    reason_2 text,
+    reason_3 text,
+    PRIMARY KEY (as_of, user_id),
+    FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
+)"""
+
+# No foreign key: making a list again deletes its rows first, and what was done stays done.
+_TREATMENTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS treatments (
+    as_of timestamptz NOT NULL,
+    user_id text NOT NULL,
+    treated_at date NOT NULL,
+    channel text NOT NULL,
+    offer text,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (as_of, user_id)
+)"""
+
+SCORING_TABLES: tuple[LiteralString, ...] = (_SCORES, _RUNS, _ACTIONS, _TREATMENTS)
+
+
+
+_BACKTESTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.backtests (
+    as_of timestamptz NOT NULL,
+    candidate text NOT NULL,
+    service text NOT NULL,
+    span text NOT NULL,
+    first_as_of timestamptz NOT NULL,
+    last_as_of timestamptz NOT NULL,
+    months bigint NOT NULL CHECK (months > 0),
+    training_rows bigint NOT NULL CHECK (training_rows > 0),
+    users bigint NOT NULL CHECK (users > 0),
+    leavers bigint NOT NULL CHECK (leavers BETWEEN 0 AND users),
+    PRIMARY KEY (as_of, candidate, service, span),
+    CHECK (first_as_of <= last_as_of AND last_as_of < as_of)
+)"""
+
+_FIGURES: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.backtest_figures (
+    as_of timestamptz NOT NULL,
+    candidate text NOT NULL,
+    service text NOT NULL,
+    span text NOT NULL,
+    metric text NOT NULL,
+    estimate double precision NOT NULL,
+    low double precision NOT NULL,
+    high double precision NOT NULL,
+    PRIMARY KEY (as_of, candidate, service, span, metric),
+    FOREIGN KEY (as_of, candidate, service, span)
+        REFERENCES monitoring.backtests ON DELETE CASCADE
+)"""
+
+EVALUATION_TABLES: tuple[LiteralString, ...] = (_BACKTESTS, _FIGURES)
+
+
+
+_VERSIONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.schema_versions (
+    version bigint PRIMARY KEY CHECK (version > 0),
+    what text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+# The newest one is what the tables hold; its text, so that the next can be compared with it.
+_CONTRACTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.contracts (
+    contract_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    fingerprint text NOT NULL,
+    contract text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+VERSION_TABLES: tuple[LiteralString, ...] = (_VERSIONS, _CONTRACTS)
+
+
+
+# In the order in which a new database is given them: the signature of its schema is one of this order, too.
+STATEMENTS: tuple[LiteralString, ...] = (
+    *DECISION_TABLES,
+    *PLAUSIBILITY_TABLES,
+    *MONITORING_TABLES,
+    *SCORING_TABLES,
+    *EVALUATION_TABLES,
+    *VERSION_TABLES,
+)

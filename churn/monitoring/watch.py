@@ -1,0 +1,258 @@
+"""Watching one month: what was scored is read, held against what it rests on, and kept.
+
+Alarms that stand: what drift and performance say of the release that is in force now.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from churn.contract.in_force import VIEWS
+from churn.database import connect
+from churn.database.copying import copy_out
+from churn.errors import ChurnError
+from churn.evaluation.money import Campaign
+from churn.model.rows import is_holdout
+from churn.monitoring.drift import Drift, Window, compare, drift_page_path, write_drift_page
+from churn.monitoring.performance import (
+    EARLIER_MONTHS,
+    Performance,
+    Scores,
+    measure_performance,
+)
+from churn.monitoring.store import keep_drift, keep_performance
+from churn.months import Month
+from churn.promotion.arrivals import months_known, read_arrivals
+from churn.promotion.ledger import Release, release_in_force, releases
+from churn.promotion.registry import MlflowRegistry, Registry
+from churn.scoring.scores import features_of, scored_from
+from churn.settings import get_settings
+from churn.training.dataset import read_training_set, training_set_path, with_every_feature
+
+_SCORES = pa.schema(
+    [("user_id", pa.string()), ("probability", pa.float64()), ("is_action", pa.bool_())]
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A month's scores, and the release that made them; None: there was no release yet."""
+
+    release: Release | None
+    scores: Scores
+
+    @property
+    def release_id(self) -> str | None:
+        """The release's id, if there is one."""
+        return self.release.release_id if self.release else None
+
+
+@dataclass(frozen=True)
+class WatchedDrift:
+    """A month's drift and where its report is; None: there was no release yet."""
+
+    release: Release | None
+    drift: Drift | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class WatchedPerformance:
+    """A month's figures; none without a release."""
+
+    release: Release | None
+    figures: list[Performance] = field(default_factory=list)
+    waits_for: str = ""  # what is missing for realised figures, or for any
+
+    @property
+    def alarms(self) -> list[str]:
+        """Why the month is alarming, in words."""
+        return [each.alarm for each in self.figures if each.alarm]
+
+
+def read_scored(month: Month) -> Scored:
+    """Read a month's scores, sorted by user.
+
+    Raises:
+        ChurnError: the month has not been scored.
+    """
+    runs = scored_from()
+    if month not in runs:
+        raise ChurnError(
+            "the month has not been scored",
+            where=f"churn_scores {month}",
+            remedy=f"materialize churn_scores for {month.partition_key}",
+        )
+    query = sql.SQL(
+        "SELECT user_id, probability, is_action FROM churn_scores WHERE as_of = {}"
+        ' ORDER BY user_id COLLATE "C"'
+    ).format(sql.Literal(month.as_of))
+    with connect() as connection:
+        rows = copy_out(connection, query, _SCORES)
+    users, probabilities, contacted = (
+        column.to_numpy(zero_copy_only=False) for column in rows.combine_chunks().columns
+    )
+    _, release_id = runs[month]
+    release = releases()[release_id] if release_id else None
+    return Scored(release, Scores(users, probabilities, contacted))
+
+
+def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
+    """Compare a month with the training window of the release that scored it, and keep the result."""
+    import pandas as pd
+
+    scored = read_scored(month)
+    if scored.release is None:
+        keep_drift(month, None, None)
+        drift_page_path(month).unlink(missing_ok=True)
+        return WatchedDrift(None)
+    reference = _training_window(scored.release, registry or MlflowRegistry())
+    users = scored.scores.user_ids
+    held = is_holdout(users)
+    # What the release was trained before cannot have drifted from it.
+    views = [view.part(set(reference.features.columns)) for view in VIEWS]
+    features = features_of(
+        month, [view for view in views if view.features], pa.array(users, pa.string())
+    )
+    current = Window(month, features.to_pandas(), pd.Series(scored.scores.probabilities[held]))
+    drift = compare(reference, current)
+    keep_drift(month, scored.release.release_id, drift)
+    return WatchedDrift(scored.release, drift, write_drift_page(drift))
+
+
+def watch_performance(month: Month) -> WatchedPerformance:
+    """Say what a month's scores should be worth, and once its labels are there what they were.
+
+    Months are scored and trained on in either order; whichever comes first leaves the other to be
+    waited for.
+
+    Raises:
+        ChurnError: no scored user has a label, or those who have are of one class.
+    """
+    if month not in scored_from():
+        keep_performance(month, None, [])
+        return WatchedPerformance(None, waits_for=f"churn_scores of {month}")
+    scored = read_scored(month)
+    waits_for = ""
+    if training_set_path(month).exists():
+        labels = read_training_set(month).rows.select(["user_id", "churn_label"])
+        scored = _with_labels(scored, labels, month) if scored.release else scored
+    else:
+        waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
+    figures = _measured(scored, month) if scored.release else []
+    keep_performance(month, scored.release_id, figures)
+    return WatchedPerformance(scored.release, figures, waits_for)
+
+
+def _measured(scored: Scored, month: Month) -> list[Performance]:
+    settings, campaign = get_settings(), Campaign.of(get_settings().campaign)
+    earlier = list(_earlier(month, scored.release)) if scored.release else []
+    return measure_performance(scored.scores, campaign, settings.gate, earlier)
+
+
+def _earlier(month: Month, release: Release) -> Iterator[Scores]:
+    """Yield the scores of the newest months before, by the same release, whose labels have matured."""
+    runs = scored_from()
+    of_release = [m for m in sorted(runs) if runs[m][1] == release.release_id]
+    judged = [m for m in of_release if release.month < m < month and training_set_path(m).exists()]
+    for before in judged[-EARLIER_MONTHS:]:
+        labels = read_training_set(before).rows.select(["user_id", "churn_label"])
+        scores = _labelled(read_scored(before).scores, labels)
+        if scores is not None:  # nobody who was scored has a label: a month that says nothing
+            yield scores
+
+
+def _with_labels(scored: Scored, labels: pa.Table, month: Month) -> Scored:
+    """Return the scores of those who have a label, which is judged as it was known when it matured."""
+    scores = _labelled(scored.scores, labels)
+    if scores is None:
+        raise ChurnError("no scored user has a label", where=f"performance {month}")
+    return Scored(scored.release, scores)
+
+
+def _labelled(scores: Scores, labels: pa.Table) -> Scores | None:
+    users = pa.array(scores.user_ids, pa.string())
+    at = pc.index_in(users, value_set=labels["user_id"].combine_chunks())
+    known = labels["churn_label"].combine_chunks().take(at)
+    has_label = known.is_valid().to_numpy(zero_copy_only=False)
+    if not has_label.any():
+        return None
+    part = scores.of(has_label)
+    left = known.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
+    return Scores(part.user_ids, part.probabilities, part.contacted, left)
+
+
+def _training_window(release: Release, registry: Registry) -> Window:
+    import pandas as pd
+
+    rows = read_training_set(release.month).rows
+    held = rows.filter(pa.array(is_holdout(rows["user_id"].to_pylist())))
+    scores = pd.Series(registry.probabilities(release, with_every_feature(held)))
+    columns = set(rows.column_names)
+    names = [name for view in VIEWS for name in view.feature_names if name in columns]
+    return Window(release.month, rows.select(names).to_pandas(), scores)
+
+
+
+Kind = Literal["drift", "performance"]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One month's alarm of one kind."""
+
+    kind: Kind
+    month: Month
+    release_id: str
+    said: str  # what drifted, or what fell below the estimate
+
+    @property
+    def key(self) -> str:
+        """What makes it the same alarm, however often it is looked at."""
+        return f"{self.kind}:{self.month}:{self.release_id[:12]}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.month}: {self.said}"
+
+
+def months_in_time() -> set[Month]:
+    """Return the months whose labels and features were known when they had to be: others train nothing."""
+    with connect() as connection:
+        arrivals = read_arrivals(connection)
+    found = months_known(arrivals, get_settings().first_month)
+    return {each.month for each in found if each.state == "known"}
+
+
+def standing_alarms() -> list[Alarm]:
+    """Return the newest alarm of each kind about the release in force; oldest month first.
+
+    What was said of a release that has been replaced since is settled.
+    """
+    release = release_in_force()
+    if release is None:
+        return []
+    with connect() as connection:
+        rows = connection.execute(
+            "SELECT kind, as_of, said FROM ("
+            " SELECT 'drift' AS kind, as_of,"
+            "  string_agg(feature, ', ' ORDER BY distance - threshold DESC) AS said"
+            "  FROM monitoring.feature_drift WHERE is_drifted AND release_id = %(id)s GROUP BY as_of"
+            " UNION ALL"
+            " SELECT 'performance', as_of, string_agg(alarm, '; ' ORDER BY metric)"
+            "  FROM monitoring.model_performance WHERE alarm <> '' AND release_id = %(id)s"
+            "  GROUP BY as_of) AS alarms ORDER BY as_of, kind",
+            {"id": release.release_id},
+        ).fetchall()
+    newest = {
+        kind: Alarm(kind, Month.of_as_of(as_of), release.release_id, said)
+        for kind, as_of, said in rows
+    }
+    return sorted(newest.values(), key=lambda alarm: (alarm.month, alarm.kind))
+
+

@@ -1,0 +1,132 @@
+"""The order of rows: by their keys, text bytewise, the same on every machine and in every database."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_WORD = 8
+_LONGEST = 4 * _WORD  # bytes; longer texts are ranked by Arrow instead
+_Words = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a table's rows stand to each other by their keys."""
+
+    indices: (
+        pa.Array | None
+    )  # that sort the rows, equal ones as they stand; None where they are sorted
+    has_repeats: bool  # two rows share a key
+
+    def sort(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return a column of the table in this order."""
+        if self.indices is None:
+            return column
+        return pa.chunked_array([column.combine_chunks().take(self.indices)])
+
+    def sort_table(self, table: pa.Table) -> pa.Table:
+        """Return the table in this order."""
+        return table if self.indices is None else table.combine_chunks().take(self.indices)
+
+
+@dataclass(frozen=True)
+class ByUser:
+    """A table with a row per user, and its order by user_id, worked out when first asked for."""
+
+    rows: pa.Table
+
+    @functools.cached_property
+    def order(self) -> Order:
+        """The rows' order."""
+        return order_by(self.rows, ["user_id"])
+
+    @functools.cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """The sorted user_ids."""
+        return self.sorted("user_id")
+
+    def sorted(self, column: str) -> pa.ChunkedArray:
+        """Return a column by user."""
+        return self.order.sort(self.rows[column])
+
+
+def order_by(table: pa.Table, key: Sequence[str]) -> Order:
+    """Return the order of the rows by `key`, the first column first.
+
+    Args:
+        table: its key columns hold text, integers or instants, and no nulls.
+        key: the columns to sort by.
+    """
+    words = [word for name in key for word in _words(table[name])]
+    falls, same = _neighbours(words)
+    if not falls.any():
+        return Order(None, bool(same.any()))
+    first = words[0]
+    order = np.argsort(first).astype(np.int32 if len(first) < 2**31 else np.int64)
+    ordered = first[order]
+    tied = np.zeros(len(order), dtype=bool)
+    tied[1:] = ordered[1:] == ordered[:-1]
+    tied[:-1] |= tied[1:]
+    places = np.flatnonzero(tied)  # few, where eight bytes tell most rows apart
+    among = order[places]
+    order[places] = among[np.lexsort((among, *(word[among] for word in reversed(words))))]
+    among = order[places]
+    _, same = _neighbours([word[among] for word in words])
+    return Order(pa.array(order), bool(same.any()))
+
+
+def _neighbours(words: _Words) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return of each row but the first whether its key is smaller than the one before, or the same."""
+    falls = np.zeros(max(len(words[0]) - 1, 0), dtype=bool)
+    same = np.ones_like(falls)
+    for word in words:
+        falls |= same & (word[1:] < word[:-1])
+        same &= word[1:] == word[:-1]
+    return falls, same
+
+
+def _words(column: pa.ChunkedArray) -> _Words:
+    """Return a key column as numbers, the most significant first, that compare as its values do."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return [column.cast(pa.int64()).to_numpy()]
+    lengths = pc.binary_length(column).to_numpy()
+    longest = int(lengths.max(initial=0))
+    if longest > _LONGEST:
+        return [pc.rank(column, sort_keys="ascending", tiebreaker="dense").to_numpy()]
+    words = np.empty((max(-(-longest // _WORD), 1), len(column)), np.uint64)
+    begin = 0
+    for chunk in column.chunks:
+        end = begin + len(chunk)
+        words[:, begin:end] = _chunk_words(chunk, lengths[begin:end], len(words)).T
+        begin = end
+    return [*words] if lengths.min(initial=longest) == longest else [*words, lengths]
+
+
+def _chunk_words(
+    chunk: pa.StringArray | pa.LargeStringArray, lengths: npt.NDArray[Any], count: int
+) -> npt.NDArray[np.uint64]:
+    """Return the bytes of each text, eight at a time, zeros behind them: rows by words."""
+    _, offsets, content = chunk.buffers()
+    width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+    starts = np.frombuffer(offsets, width)[chunk.offset : chunk.offset + len(chunk)]
+    data = np.frombuffer(content or b"", np.uint8)
+    padded = np.zeros((len(chunk), count * _WORD), np.uint8)
+    longest = int(lengths.max(initial=0))
+    if longest and lengths.min() == longest:
+        begin = int(starts[0])
+        padded[:, :longest] = data[begin : begin + len(chunk) * longest].reshape(-1, longest)
+    else:
+        for place in range(longest):
+            there = np.flatnonzero(lengths > place)
+            padded[there, place] = data[starts[there] + place]
+    return padded.view(">u8").astype(np.uint64)
+
+

@@ -1,0 +1,238 @@
+"""Sensors: the drops folder, which launches what new drops allow; and run endings, written to MLflow.
+
+The month-close schedule: it launches nothing, it says which drops are late and which months failed.
+
+The sensor that answers an alarm of monitoring: retrain, and let the gate decide.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from churn.contract.in_force import USERS
+from churn.deliveries.drops import Stray
+from churn.deliveries.drops_folder import Look, NotTaken, read_cursor, take_in
+from churn.markdown import plain
+from churn.monitoring.watch import Alarm, months_in_time, standing_alarms
+from churn.months import Month
+from churn.records import close_records
+from churn.schedule.due import askable, due_again_at, sentences
+from churn.schedule.facts import command_line_at_work, late_months, trainable_months
+from churn.settings import get_settings
+from churn_assets.due import attempt_number, ended_at, look_at, run_request, tick_time
+from churn_assets.jobs import ATTEMPT_TAG, month_close, score_month, train_month
+from churn_assets.monthly import ALARM_TAG, MONTHS
+
+
+@dg.sensor(
+    name="drops_folder",
+    jobs=[month_close, train_month, score_month],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Takes new drops in from the drops folder (CHURN_DROPS, default `drops` in the state folder) and "
+        "requests month_close for what was accepted, then train_month for months whose labels are there, "
+        "and score_month for closed months, again where another release turns out to have been in force. "
+        "A month that failed is asked for again, further and further apart (CHURN_RETRY_MINUTES), then given "
+        "up and named. A refused drop is a failed `valid` check with the offending rows, and is asked about "
+        "again when time, settings or other deliveries may have changed the answer; what is no drop is "
+        "passed over, and named."
+    ),
+)
+def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Deliver what is new, and request the runs that it makes possible."""
+    if command_line_at_work():
+        return dg.SensorResult(
+            skip_reason="a command-line run is at work; it closes its own months"
+        )
+    folder, cursor = get_settings().drops_folder, read_cursor(context.cursor)
+    look = take_in(folder, cursor, now=datetime.now(UTC))
+    _say(context.log, look)
+    months = look_at(context.instance)
+    for text in sentences(months):
+        context.log.warning(text)
+    return dg.SensorResult(
+        run_requests=[run_request(item) for item in askable(months, tick_time(context))],
+        asset_events=list(_events(look)),
+        cursor=json.dumps(look.cursor),
+    )
+
+
+def _say(log: logging.Logger, look: Look) -> None:
+    """Write into the sensor's log what is not taken in, once for each reason."""
+    for drop, not_taken in look.refused.items():
+        if not_taken.waits:
+            log.info(f"{drop} waits: {not_taken.error}")
+        else:
+            log.error(f"{drop} was refused: {not_taken.error}")
+    for stray in look.strays:
+        log.warning(f"passed over in the drops folder: {stray}")
+
+
+def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
+    """Yield the same for the asset of who is there: errors, warnings, and what only waits."""
+    for drop, not_taken in look.refused.items():
+        if not_taken.waits:
+            yield dg.AssetObservation(
+                USERS.name,
+                partition=_partition(not_taken.month),
+                description=f"the drop {drop} waits",
+                metadata={"waits": dg.MetadataValue.text(str(not_taken.error))},
+            )
+        else:
+            yield _refusal(drop, not_taken)
+    if look.strays:
+        yield _passed_over(look.strays)
+
+
+def _refusal(drop: str, not_taken: NotTaken) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(USERS.name),
+        check_name="valid",
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"the drop {drop} was refused, nothing of it was taken in",
+        metadata={"problems": dg.MetadataValue.text(str(not_taken.error))},
+        blocking=True,
+        partition=_partition(not_taken.month),
+    )
+
+
+def _passed_over(strays: Sequence[Stray]) -> dg.AssetCheckEvaluation:
+    listed = "\n".join(f"- {plain(stray)}" for stray in strays)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(USERS.name),
+        check_name="valid",
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"passed over in the drops folder: {'; '.join(map(str, strays))}",
+        metadata={"passed_over": dg.MetadataValue.md(listed)},
+    )
+
+
+def _partition(month: Month) -> str | None:
+    """Return the month's partition, None for a month that the graph does not have (yet)."""
+    return month.partition_key if MONTHS.has_partition_key(month.partition_key) else None
+
+
+def run_endings() -> Iterator[dg.SensorDefinition]:
+    """Yield one sensor per way in which a run ends: each closes the run's MLflow records."""
+    for status in (
+        dg.DagsterRunStatus.SUCCESS,
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    ):
+        yield _run_ending(status)
+
+
+def _run_ending(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=status,
+        name=f"records_of_{status.value.lower()}",
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends the MLflow run of a Dagster run as the Dagster run ended.",
+    )
+    def ending(context: dg.RunStatusSensorContext) -> None:
+        close_records(context.dagster_run.run_id, succeeded=status == dg.DagsterRunStatus.SUCCESS)
+
+    return ending
+
+
+
+
+@dg.schedule(
+    job=month_close,
+    cron_schedule="0 6 3 * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=(
+        "On the third of each month: names the closed months whose drop has not been accepted, here and "
+        "as an observation on `users`, and what has failed or waits behind what failed. Runs are requested "
+        "by sensors alone."
+    ),
+)
+def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
+    """Report the closed months without an accepted drop, as of the tick."""
+    last_closed = Month.of_as_of(context.scheduled_execution_time).shift(-1)
+    late = late_months(last_closed)
+    for month in late:
+        context.instance.report_runless_asset_event(
+            dg.AssetObservation(
+                USERS.name,
+                partition=month.partition_key,
+                description=f"the drop of {month} is late",
+                metadata={"late": True, "closed_on": str(month.as_of_date)},
+            )
+        )
+    said = f"every drop up to {last_closed} is here"
+    if late:
+        said = f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
+    return dg.SkipReason("\n".join([said, *sentences(look_at(context.instance))]))
+
+
+
+ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
+
+
+@dg.sensor(
+    name="alarms",
+    job=train_month,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Answers a failed `no_drift` or `as_estimated` of the release in force, once: requests train_month "
+        "of the newest month whose labels are there, so that the gate decides again and the ledger says so."
+    ),
+)
+def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Request one training per alarm that stands."""
+    if command_line_at_work():
+        return dg.SkipReason("a command-line run is at work; alarms are answered after it")
+    standing = standing_alarms()
+    if not standing:
+        return dg.SkipReason("no alarm about the release in force")
+    trainable = months_in_time() & trainable_months().keys()
+    if not trainable:
+        return dg.SkipReason("no month has its labels yet")
+    newest = max(trainable)
+    return dg.SensorResult(
+        run_requests=[
+            _request(alarm, attempt, newest)
+            for alarm in standing
+            if (attempt := _next_attempt(alarm, context))
+        ]
+    )
+
+
+def _request(alarm: Alarm, attempt: int, month: Month) -> dg.RunRequest:
+    again = f":{attempt}" if attempt > 1 else ""
+    return dg.RunRequest(
+        run_key=f"alarm:{alarm.key}{again}",
+        partition_key=month.partition_key,
+        tags={ALARM_TAG: str(alarm), ALARM_KEY_TAG: alarm.key, ATTEMPT_TAG: str(attempt)},
+    )
+
+
+def _next_attempt(alarm: Alarm, context: dg.SensorEvaluationContext) -> int | None:
+    """Return the number of the next attempt at answering an alarm; None while there is none to make.
+
+    An answer that failed is asked for again as a month is: a few times, further and further apart.
+    """
+    runs = context.instance.get_run_records(dg.RunsFilter(tags={ALARM_KEY_TAG: alarm.key}))
+    if not runs:
+        return 1
+    newest, now = runs[0], tick_time(context)
+    failed = newest.dagster_run.status in (
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    )
+    again_at = due_again_at(ended_at(newest), len(runs), get_settings().retry_delays)
+    if not failed or again_at is None or now is None or now < again_at:
+        return None
+    return max(attempt_number(record.dagster_run) for record in runs) + 1
+
+

@@ -1,0 +1,114 @@
+"""Dagster's storage in Postgres: connections that last as long as the process.
+
+The MLflow resource: dagster-mlflow's, such that one Dagster run is one MLflow run.
+"""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from churn.database import connect, lock
+from churn.mlflow_client import experiment_id, mlflow_client
+from churn.retry import repeat_patiently
+from churn.settings import get_settings
+
+
+@functools.lru_cache(maxsize=1)  # a second call would throw the pool of the first one away
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """Let a process that runs months keep its connections, as Dagster's webserver keeps its own.
+
+    dagster-postgres otherwise opens one per statement: 676 for one month_close, most of its time.
+    """
+    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=20)
+    log: Any = instance.event_log_storage
+    # Asked before every event, of tables that no run changes.
+    log.has_table = functools.cache(log.has_table)
+    log.has_asset_key_col = functools.cache(log.has_asset_key_col)
+
+
+
+
+def mlflow_resource() -> dg.ResourceDefinition:
+    """Return dagster-mlflow's resource, configured from the settings.
+
+    Three things are added. Its search-then-create runs under a lock, so that parallel steps of one Dagster
+    run share one MLflow run; for the same reason it may be made again where MLflow or Postgres is just
+    being restarted, as it is: a failure here is the whole run's, which no step can try again. And the run
+    is left open but not active in this process: MLflow would end an active run as FINISHED when the
+    process exits, a failed one included. Run-status sensors end it.
+    """
+    # dagster-mlflow imports mlflow, which takes seconds: not when the graph is merely loaded.
+    settings = get_settings()
+
+    def build(context: dg.InitResourceContext) -> Iterator[Any]:
+        if context.instance:  # the first code of ours in a process that the daemon has launched
+            keep_connections(context.instance)
+        resource, tracking = repeat_patiently(_opened, context)
+        yield tracking
+        resource.close()
+
+    return dg.ResourceDefinition(
+        build,
+        config_schema=dg.Permissive(),  # type: ignore[no-untyped-call]
+        description="dagster-mlflow's tracking resource; every materialization is a nested run of it.",
+    ).configured(
+        {
+            "experiment_name": settings.mlflow_experiment,
+            "mlflow_tracking_uri": settings.mlflow_tracking_uri,
+            "env": {},
+            "extra_tags": {},
+        }
+    )
+
+
+def _opened(context: dg.InitResourceContext) -> tuple[Any, Any]:
+    """Return dagster-mlflow's resource, begun, and what it gives to the steps."""
+    import mlflow
+
+    # Says in words when MLflow does not answer.
+    experiment_id(mlflow_client(), get_settings().mlflow_experiment)
+    with connect() as connection, warnings.catch_warnings(), _no_active_run():
+        # dagster-mlflow is beta and uses what Dagster deprecated
+        warnings.simplefilter("ignore")
+        from dagster_mlflow.resources import mlflow_tracking
+
+        lock(connection, f"mlflow.{context.run.run_id if context.run else ''}")
+        resource = mlflow_tracking.resource_fn(context)
+        tracking = next(resource)
+        run = mlflow.active_run()
+        assert run is not None  # noqa: S101  (the resource has just started it)
+        tracking.parent_id = run.info.run_id
+        mlflow.set_tag("mlflow.runName", _run_name(context))
+        mlflow.end_run()
+        tracking.tracking_client.update_run(run.info.run_id, status="RUNNING")
+    return resource, tracking
+
+
+@contextlib.contextmanager
+def _no_active_run() -> Iterator[None]:
+    """Leave none active behind a failure: the next try would take it for its own."""
+    import mlflow
+
+    try:
+        yield
+    finally:
+        while mlflow.active_run():
+            with contextlib.suppress(mlflow.MlflowException):  # it is forgotten all the same
+                mlflow.end_run()
+
+
+def _run_name(context: dg.InitResourceContext) -> str:
+    """Return the job and its months: `month_close 2024-01-01`."""
+    if context.run is None:
+        return "churn"
+    tags = context.run.tags
+    first = tags.get("dagster/partition") or tags.get("dagster/asset_partition_range_start", "")
+    last = tags.get("dagster/asset_partition_range_end", "")
+    job = context.run.job_name.removeprefix("__")
+    return " ".join(part for part in (job, first, f"to {last}" if last else "") if part)
+
+
