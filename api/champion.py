@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from churn.model.encode import FeatureSchema
 
 
-
 class Repeater:
     """Calls `action` at once and then every `interval` seconds, until it returns True or is stopped."""
 
@@ -48,8 +47,6 @@ class Repeater:
             if self._action():
                 return
             self._stopping.wait(self._interval)
-
-
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,6 @@ def _model_version(found: dict[str, Any]) -> ModelVersion:
         explainer_path=tags.get("explainer_path", ""),
         explainer_sha256=tags.get("explainer_sha256", ""),
     )
-
 
 
 LOG = logging.getLogger(__name__)
@@ -277,5 +273,3 @@ def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
         if schema != FeatureSchema.of(service, schema.threshold):
             raise RefusedError(f"its {SCHEMA_PATH} is not that of {service.versioned_name}")
     return schema
-
-

@@ -37,5 +37,3 @@ def parts_of(request: Request) -> Parts:
     """Return the parts behind a request. A plain call: a dependency costs a tenth of a quick answer."""
     parts: Parts = request.app.state.parts
     return parts
-
-

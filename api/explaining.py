@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     from churn.scoring.reasons import Explaining, Reason
 
 
-
 def shortest_float32(value: float) -> float:
     """Return the number with the shortest text that reads back as this float32: 29.85."""
     import numpy as np
 
     return float(str(np.float32(value)))
-
-
 
 
 @dataclass(frozen=True)
@@ -85,5 +82,3 @@ def _shown(reason: "Reason", values: Mapping[str, Any], service: Service) -> Rea
         contribution=shortest_float32(reason.contribution),
         words=reason.words,
     )
-
-

@@ -273,5 +273,3 @@ async def _require_registered(connection: "AsyncConnection[Any]") -> None:
     missing = served - {row[0] for row in await found.fetchall()}
     if missing:
         raise LookupError(f"Feast's registry has no {', '.join(sorted(missing))}: run `churn init`")
-
-

@@ -74,8 +74,6 @@ def _policy(html: str) -> str:
     )
 
 
-
-
 class AnswersHead:
     """Answers HEAD wherever GET is answered: the same status and headers, and no body."""
 
@@ -156,5 +154,3 @@ def _host_names() -> set[str]:
 
 
 app = create_app()
-
-

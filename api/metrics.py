@@ -103,7 +103,6 @@ def served_metrics(store: StoreState, champion: Champion | None) -> CollectorReg
     return registry
 
 
-
 router = APIRouter(tags=["metrics"])
 
 
@@ -118,5 +117,3 @@ async def metrics(request: Request) -> Response:
     served = served_metrics(await parts.store.state(), parts.champions.loaded)
     text = generate_latest(request.app.state.metrics) + generate_latest(served)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
-
-

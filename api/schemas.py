@@ -128,7 +128,6 @@ HEALTH: dict[str, Any] = {
 }
 
 
-
 BATCH_LIMIT = 1000
 # Any batch within the limits, even if a client writes each character as two \uXXXX.
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -329,5 +328,3 @@ class Health(BaseModel):
         default=[],
         description="what the pipeline found failed or waiting at its last look; serving goes on",
     )
-
-

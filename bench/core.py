@@ -27,8 +27,8 @@ def raw(month: Month, drop: Path) -> None:
     from churn.deliveries import in_force, read_accepted
     from churn.deliveries.oddities import oddities, oddities_beside
     from churn.deliveries.rules import Users
+    from churn.fingerprint import ByUser
     from churn.warehouse.raw import load_raw
-    from churn.warehouse.row_order import ByUser
 
     delivered = in_force(month, USERS)
     assert delivered is not None

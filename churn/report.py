@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     import httpx
 
 
-
 def deliveries(month: Month) -> list[Sequence[Any]]:
     """Return file, rows, known_at and sha256 of each accepted version; one may not have been loaded."""
     with connect() as connection:
@@ -94,8 +93,6 @@ def score_counts(month: Month) -> Sequence[Any] | None:
     return row if row and row[0] else None
 
 
-
-
 @dataclass(frozen=True)
 class Proof:
     """One command that anybody can repeat, and what it answered."""
@@ -129,7 +126,6 @@ def _ask(client: "httpx.Client", method: str, url: str, body: dict[str, Any] | N
         return client.request(method, url, json=body).text.strip()
     except httpx.HTTPError as error:
         return f"(no answer: {type(error).__name__})"
-
 
 
 _PARTS = (
@@ -289,8 +285,6 @@ def _drift_row(row: dict[str, Any]) -> Sequence[Any]:
     return row["feature"], f"{row['distance']:.4f}", threshold
 
 
-
-
 def write_report(month: Month, user_id: str) -> tuple[Path, str]:
     """Write `<month>.md` and `<month>.html` in the reports folder; return the first's path and text.
 
@@ -336,5 +330,3 @@ def _pictures(month: Month, models: Sequence[TrainedModel], folder: Path) -> lis
             names.append(f"{month}-{model.kind}.png")
             (folder / names[-1]).write_bytes(Path(found).read_bytes())
     return names
-
-

@@ -142,8 +142,6 @@ def _run_ending(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     return ending
 
 
-
-
 @dg.schedule(
     job=month_close,
     cron_schedule="0 6 3 * *",
@@ -172,7 +170,6 @@ def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
     if late:
         said = f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
     return dg.SkipReason("\n".join([said, *sentences(look_at(context.instance))]))
-
 
 
 ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
@@ -234,5 +231,3 @@ def _next_attempt(alarm: Alarm, context: dg.SensorEvaluationContext) -> int | No
     if not failed or again_at is None or now is None or now < again_at:
         return None
     return max(attempt_number(record.dagster_run) for record in runs) + 1
-
-

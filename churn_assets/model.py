@@ -211,8 +211,6 @@ def _picture(model: TrainedModel) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{model.service}](data:image/png;base64,{encoded})")
 
 
-
-
 def champion_assets() -> list[dg.AssetsDefinition]:
     """Return the asset that decides which release is served."""
     candidates = dg.TimeWindowPartitionMapping(
@@ -265,7 +263,6 @@ def _card(release: Release | None) -> str:
     return card_path(release).read_text(encoding="utf-8") if release else NO_RELEASE
 
 
-
 NOTHING_BEFORE = "nothing before it: the first month is judged by no window"
 _LONGEST = 240  # months: the mapping wants a number, the windows have no end
 
@@ -313,5 +310,3 @@ def backtest(step: MonthStep) -> MonthResult:
         "plot": dg.MetadataValue.md(f"![backtest](data:image/png;base64,{shown})"),
     }
     return MonthResult(len(rows), fingerprint, metadata)
-
-

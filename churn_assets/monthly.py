@@ -41,7 +41,6 @@ def monthly_partitions(settings: Settings) -> dg.MonthlyPartitionsDefinition:
 MONTHS = monthly_partitions(get_settings())
 
 
-
 _KEYS = (
     dg.TableColumn("user_id", "string", constraints=dg.TableColumnConstraints(nullable=False)),
     dg.TableColumn("as_of", "timestamp (UTC)"),
@@ -89,7 +88,6 @@ def null_counts(rows: pa.Table) -> dict[str, int]:
     """Return how many values are unknown, of the columns that have any."""
     counts = {name: rows[name].null_count for name in rows.column_names}
     return {name: count for name, count in counts.items() if count}
-
 
 
 OWNER = "team:churn"
@@ -379,5 +377,3 @@ class _Shell:
                 storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
             )
         return None
-
-

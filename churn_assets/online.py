@@ -111,7 +111,6 @@ def _parity(publication: Publication, compared: Differences) -> Outcome:
     )
 
 
-
 SAMPLE = 20
 
 
@@ -142,5 +141,3 @@ def features_api_answers() -> dg.AssetCheckResult:
             ),
         },
     )
-
-

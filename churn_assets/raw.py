@@ -11,9 +11,9 @@ from churn.deliveries.known_at import minute
 from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.problems import markdown, oddities_markdown, summary
 from churn.deliveries.rules import Users
+from churn.fingerprint import ByUser
 from churn.plausibility.judge import Judgement, judge
 from churn.warehouse.raw import RawMonth, UnknownUsers, load_raw
-from churn.warehouse.row_order import ByUser
 from churn_assets.monthly import (
     Check,
     CheckFailed,

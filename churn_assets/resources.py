@@ -30,8 +30,6 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     log.has_asset_key_col = functools.cache(log.has_asset_key_col)
 
 
-
-
 def mlflow_resource() -> dg.ResourceDefinition:
     """Return dagster-mlflow's resource, configured from the settings.
 
@@ -110,5 +108,3 @@ def _run_name(context: dg.InitResourceContext) -> str:
     last = tags.get("dagster/asset_partition_range_end", "")
     job = context.run.job_name.removeprefix("__")
     return " ".join(part for part in (job, first, f"to {last}" if last else "") if part)
-
-

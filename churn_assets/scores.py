@@ -187,8 +187,6 @@ def action_list(step: MonthStep) -> MonthResult:
     return MonthResult(len(actions.rows), actions.fingerprint, metadata)
 
 
-
-
 def uplift_assets() -> list[dg.AssetsDefinition]:
     """Return the asset that measures what the calls of a month brought."""
     return [
@@ -228,5 +226,3 @@ def _facts(found: Uplift) -> dict[str, Any]:
         elif name != "month":
             facts[name] = value
     return facts
-
-

@@ -104,7 +104,6 @@ def _identifiers(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-
 WriteRow = tuple[EntityKey, dict[str, Value], dt.datetime, dt.datetime | None]
 ReadRow = tuple[dt.datetime | None, dict[str, Value] | None]
 Refs = list[tuple[FeatureView, list[str]]]
@@ -336,5 +335,3 @@ def _user_id(key: EntityKey) -> str:
 def _python(value: Value | None) -> Any:
     kind = value.WhichOneof("val") if value is not None else None
     return getattr(value, kind) if kind else None
-
-

@@ -25,8 +25,6 @@ user = Entity(
 )
 
 
-
-
 def lake_source(view: View, lake: Path) -> FileSource:
     """Return the source of a view: every version of every month, one file per as_of."""
     return FileSource(
@@ -37,7 +35,6 @@ def lake_source(view: View, lake: Path) -> FileSource:
         created_timestamp_column="known_at",
         description=f"{view.table.snapshot}, every version, one file per as_of.",
     )
-
 
 
 # A row is of one month end. An entity row that asks for this as_of must never be answered with last
@@ -71,8 +68,6 @@ def _feature_view(view: View, lake: Path) -> FeatureView:
     )
 
 
-
-
 def feature_services(views: dict[str, FeatureView]) -> dict[str, FeatureService]:
     """Return the feature services by name, over `views`.
 
@@ -93,8 +88,6 @@ def _feature_service(name: str, service: Service, views: dict[str, FeatureView])
     )
 
 
-
-
 def feast_objects(lake: Path) -> dict[str, Any]:
     """Build every object of the project, by name: entity, sources, views, services.
 
@@ -108,5 +101,3 @@ def feast_objects(lake: Path) -> dict[str, Any]:
         **views,
         **feature_services(views),
     }
-
-

@@ -48,7 +48,6 @@ def _item(user_id: str, found: Prediction | ApiError) -> BatchItem:
     return BatchItem(user_id=user_id, status=200, prediction=found)
 
 
-
 explain_router = APIRouter(tags=["predict"])
 
 
@@ -78,5 +77,3 @@ async def explain(asked: ExplainRequest, request: Request) -> Explanation:
         feature_service=found.feature_service,
         as_of=found.as_of,
     )
-
-

@@ -114,7 +114,6 @@ def show_draft(exports: Exports, draft: Draft) -> None:
             console.print(f"  {number}. {text}", markup=False, soft_wrap=True)
 
 
-
 contract = typer.Typer(
     no_args_is_help=True,
     help="""The contract: one file that declares tables, columns, features and labels.
@@ -346,5 +345,3 @@ def _read(path: Path | None) -> Contract:
     from churn.settings import contract_in_force
 
     return contract_in_force() if path is None else read_contract_file(path)
-
-

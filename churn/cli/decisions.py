@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from churn.promotion.ledger import Verification
 
 
-
 def promote(
     version: Annotated[str, typer.Argument(help="The version of the registered model in MLflow.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")],
@@ -44,8 +43,6 @@ def promote(
     out().print(said_of_action(entry))
 
 
-
-
 def rollback(
     reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")],
 ) -> None:
@@ -66,8 +63,6 @@ def rollback(
     with running("postgres", "mlflow"):
         entry = roll_back(reason=reason, actor=operator())
     out().print(said_of_action(entry))
-
-
 
 
 def ledger(
@@ -132,5 +127,3 @@ def _verdict(found: "Verification") -> str:
     if found.is_whole:
         return f"\n[green]{found.entries} entries, the chain is whole[/green]"
     return f"\n[red]the chain is broken: {found.problem}[/red]"
-
-

@@ -172,8 +172,6 @@ def _show(outcomes: Iterable["Outcome"]) -> None:
             )
 
 
-
-
 def confirm(
     month: Annotated[
         str | None, typer.Option(metavar="YYYY-MM", help="The month that is blocked.")
@@ -259,5 +257,3 @@ def _listed(month: Month | None) -> "Table":
             escape(each.what),
         )
     return table
-
-

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from churn_assets.simulation import Happened
 
 
-
 def generate(
     folder: Annotated[Path, typer.Option("--out", help="Where the month_NNN folders go.")],
     users: Annotated[
@@ -64,7 +63,6 @@ def generate(
     out().print(f"{len(drops)} drops in {folder}: {drops[0].name} to {drops[-1].name}")
     err().print(f"next: `churn run --drops {folder}`")
     err().print(f"with CHURN_ORACLE={folder / ORACLE} the check no_leak knows the truth, too")
-
 
 
 PLAYED = "drops_played"
@@ -154,5 +152,3 @@ def _table(rows: "list[Happened]") -> Table:
     for row in rows:
         table.add_row(row.month, row.planted, row.detected_by, row.decision)
     return table
-
-

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-
 def predict(
     user_id: Annotated[str, typer.Argument(help="The user, as in your exports.")],
     as_json: Annotated[
@@ -77,8 +76,6 @@ def _ask(user_id: str) -> dict[str, Any]:
             remedy="name the API's address by CHURN_API_URL, or another port by API_PORT",
         ) from error
     return body
-
-
 
 
 def actions(
@@ -148,8 +145,6 @@ def _table(rows: list[dict[str, Any]]) -> "Table":
     return table
 
 
-
-
 def treatments(
     file: Annotated[
         Path,
@@ -190,5 +185,3 @@ def treatments(
             " the estimate of what the calls brought shrinks by it[/yellow]",
             soft_wrap=True,
         )
-
-

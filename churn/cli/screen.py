@@ -153,8 +153,6 @@ def health_table(parts: Iterable["PartHealth"]) -> Table:
     return table
 
 
-
-
 def month_or_none(text: str | None) -> Month | None:
     """Read a month, where one is given.
 
@@ -203,5 +201,3 @@ def writable(path: Path | None) -> Path | None:
             "may not be written", where=str(path), remedy="name a file that you may write"
         )
     return path
-
-

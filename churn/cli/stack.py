@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from churn.stack.health import PartHealth
 
 
-
 def init(
     only: Annotated[
         list[str] | None,
@@ -55,8 +54,6 @@ def init(
     services = tuple(only or SERVICES)
     initialise(services)
     err().print(f"ready: {', '.join(services)}")
-
-
 
 
 def up() -> None:
@@ -88,8 +85,6 @@ def up() -> None:
         raise typer.Exit(1)
 
 
-
-
 def down() -> None:
     """Stop the stack: Dagster first, Postgres last; no process and no open port stays behind.
 
@@ -106,7 +101,6 @@ def down() -> None:
     with stack_progress() as report:
         stopped = stop_all(report)
     err().print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
-
 
 
 FAILED = ("failed", "given up")
@@ -169,8 +163,6 @@ def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
         return months_behind(dagster)
 
 
-
-
 def feast(context: typer.Context) -> None:
     """Run Feast's own command on the feature repository: its registry is in our Postgres.
 
@@ -215,5 +207,3 @@ def _confirmed(arguments: list[str]) -> list[str]:
         remedy="say `churn feast teardown --yes` if that is meant; afterwards `churn init` registers the"
         " views, and each month is published by its `online_features`",
     )
-
-

@@ -59,7 +59,6 @@ def _total(row: dict[str, Any] | None, name: str) -> str:
     return f"{row[name] * row['rows']:,.0f}" if row and row[name] is not None else ""
 
 
-
 _LONGEST = 60  # of what stands in the table; the whole of it is printed below
 _FIGURES = ("rows", "AUC", "F1", "accuracy")
 
@@ -151,5 +150,3 @@ def _checks(outcome: RunOutcome, month: Month) -> str:
 def _caption(outcome: RunOutcome) -> str:
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
     return f"{len(outcome.months)} months in {outcome.elapsed:.1f} s, of work: {stages}"
-
-

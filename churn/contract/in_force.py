@@ -22,7 +22,6 @@ PROFILE_TABLES = tuple(table for table in TABLES if table.name != LABEL_TABLE)
 USER_ID = USERS.columns[0]
 
 
-
 VIEWS = CONTRACT.views
 VIEW_BY_NAME = {view.name: view for view in VIEWS}
 # Every version of every feature service, of each the newest last.
@@ -112,10 +111,7 @@ def _split(recorded: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-
 REGISTERED_MODEL = f"{CONTRACT.name}_churn"
 CHAMPION_ALIAS = "champion"
 ONNX_PATH = "onnx/model.onnx"  # in the artifacts of a version's run
 SCHEMA_PATH = "feature_schema.json"
-
-

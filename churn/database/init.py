@@ -71,7 +71,6 @@ def _files() -> list[Path]:
     return found
 
 
-
 SERVICES = ("streamflow", "dagster", "mlflow")
 SERVICE_DATABASES = ("dagster", "mlflow")
 
@@ -239,5 +238,3 @@ def _migrate_mlflow() -> None:
     from mlflow.db import upgrade
 
     upgrade.callback(get_settings().sqlalchemy_url("mlflow"))
-
-

@@ -71,5 +71,3 @@ def ensure_api_role(connection: psycopg.Connection, name: str, password: str) ->
         ) from error
     for statement in _GRANTS:
         connection.execute(statement.format(**names))
-
-

@@ -62,7 +62,6 @@ DECISION_TABLES: tuple[LiteralString, ...] = (
 )
 
 
-
 # What a delivery was found to be beside others: made again whenever it is judged again. `blocked_after` is
 # the newest delivery of all when it was first found impossible: one that comes later may heal it.
 _JUDGEMENTS: LiteralString = """
@@ -105,7 +104,6 @@ CREATE OR REPLACE VIEW raw.blocked AS
 PLAUSIBILITY_TABLES: tuple[LiteralString, ...] = (_JUDGEMENTS, _CONFIRMATIONS, _GUARD, _BLOCKED)
 
 
-
 _DRIFT: LiteralString = """
 CREATE TABLE IF NOT EXISTS monitoring.feature_drift (
     as_of timestamptz NOT NULL,
@@ -139,7 +137,6 @@ CREATE TABLE IF NOT EXISTS monitoring.model_performance (
 )"""
 
 MONITORING_TABLES: tuple[LiteralString, ...] = (_DRIFT, _PERFORMANCE)
-
 
 
 _SCORES: LiteralString = """
@@ -190,7 +187,6 @@ CREATE TABLE IF NOT EXISTS treatments (
 SCORING_TABLES: tuple[LiteralString, ...] = (_SCORES, _RUNS, _ACTIONS, _TREATMENTS)
 
 
-
 _BACKTESTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS monitoring.backtests (
     as_of timestamptz NOT NULL,
@@ -225,7 +221,6 @@ CREATE TABLE IF NOT EXISTS monitoring.backtest_figures (
 EVALUATION_TABLES: tuple[LiteralString, ...] = (_BACKTESTS, _FIGURES)
 
 
-
 _VERSIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.schema_versions (
     version bigint PRIMARY KEY CHECK (version > 0),
@@ -244,7 +239,6 @@ CREATE TABLE IF NOT EXISTS decisions.contracts (
 )"""
 
 VERSION_TABLES: tuple[LiteralString, ...] = (_VERSIONS, _CONTRACTS)
-
 
 
 # In the order in which a new database is given them: the signature of its schema is one of this order, too.

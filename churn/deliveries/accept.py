@@ -28,9 +28,9 @@ from churn.deliveries.ledger import (
 )
 from churn.deliveries.problems import Oddity, Refusal, RefusedDrop
 from churn.deliveries.store import holds, is_whole, keep, keep_content, read_accepted
+from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import Settings, get_settings
-from churn.warehouse.fingerprint import fingerprint
 
 State = Literal["accepted", "corrected", "unchanged"]
 

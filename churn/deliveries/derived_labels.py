@@ -22,9 +22,9 @@ from churn.contract.translation import translation
 from churn.deliveries.ledger import Delivery, accepted, blocked, mark_unloadable, record
 from churn.deliveries.problems import Oddity, RefusedDrop
 from churn.deliveries.store import keep_content, read_accepted
+from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import Settings
-from churn.warehouse.fingerprint import fingerprint
 
 _TICK = dt.timedelta(microseconds=1)
 

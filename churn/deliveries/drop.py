@@ -23,9 +23,9 @@ from churn.deliveries.oddities import oddities, oddities_beside
 from churn.deliveries.patterns import file_pattern, filled
 from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
 from churn.deliveries.rules import Users, strangers
+from churn.fingerprint import fingerprint
 from churn.months import Month
 from churn.settings import get_settings
-from churn.warehouse.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -214,5 +214,3 @@ def _file_name(contract: Contract, name: str, month: Month, first: Month) -> str
     """Return what a file of the month is called."""
     files = {file.name: file for file in contract.source_files} | contract.table_by_name
     return filled(file_pattern(files[name]), month, first)
-
-

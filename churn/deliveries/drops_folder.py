@@ -276,5 +276,3 @@ class _One:
         return hashlib.sha256(
             ";".join(f"{s.st_mode:o}:{s.st_uid}:{s.st_gid}:{s.st_ctime_ns}" for s in stats).encode()
         ).hexdigest()[:16]
-
-

@@ -18,7 +18,7 @@ import pyarrow as pa
 from churn.contract.structure import Column, Table
 from churn.contract.types import COLUMN_TYPES
 from churn.deliveries.problems import Problem
-from churn.warehouse.row_order import ByUser
+from churn.fingerprint import ByUser
 
 
 def records(
@@ -76,7 +76,6 @@ def line_numbers(file: BinaryIO, rows: Collection[int]) -> dict[int, int]:
         if row == last:
             break
     return found
-
 
 
 Source = Path | bytes  # a file, or the content of one
@@ -163,5 +162,3 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 def _arrow_type(column: Column) -> pa.DataType:
     return _CODES if column.expected else ARROW_TYPES[column.kind]
-
-

@@ -13,8 +13,8 @@ from churn.deliveries.problems import Oddity
 from churn.deliveries.rules import Users, missing
 from churn.deliveries.selects import MEMORY_BYTES
 from churn.errors import ChurnError
+from churn.fingerprint import ByUser
 from churn.months import Month
-from churn.warehouse.row_order import ByUser
 
 if TYPE_CHECKING:
     import duckdb

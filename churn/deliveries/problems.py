@@ -138,8 +138,6 @@ def shortened(value: str, width: int = 40) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
-
-
 def summary(problems: Sequence[Problem]) -> str:
     """Return one line: how many problems, and in which files."""
     per_file: Counter[str] = Counter()
@@ -210,5 +208,3 @@ def _table(header: list[str], rows: Iterable[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     escaped = (map(plain, line) for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-

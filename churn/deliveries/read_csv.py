@@ -173,5 +173,3 @@ def _has_year_zero(column: pa.ChunkedArray) -> bool:
     if not pa.types.is_date32(column.type):
         return False
     return bool(pc.any(pc.less(column.cast(pa.int32()), _FIRST_DAY)).as_py())
-
-

@@ -22,7 +22,7 @@ from churn.contract.structure import Column, Table
 from churn.deliveries.files import ARROW_TYPES, Reading, Source, plain_schema
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.read_csv import read_csv
-from churn.warehouse.row_order import ByUser
+from churn.fingerprint import ByUser
 
 if TYPE_CHECKING:
     from pandera.pandas import Check, DataFrameSchema
@@ -70,7 +70,6 @@ def missing(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> pa.Array:
     """Return where the `ids` stand, nulls aside, that are not among the `users`."""
     known = pc.is_in(ids, value_set=users)
     return pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))
-
 
 
 _DATES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2200-01-01").date())
@@ -217,5 +216,3 @@ def _said(check: str) -> tuple[str, str]:
 
 def _shown(cell: pa.Scalar) -> str:
     return str(cell.as_py()) if cell.is_valid else ""
-
-

@@ -56,7 +56,6 @@ def _from_the_top(labels: Labels, probabilities: Floats, counts: Floats) -> tupl
     return everybody, left
 
 
-
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
 DRAWN_USERS = 100_000
@@ -264,5 +263,3 @@ def _counts(rng: np.random.Generator, resamples: int, users: int) -> Floats:
     drawn += np.arange(resamples)[:, None] * users
     counts = np.bincount(drawn.ravel(), minlength=resamples * users)
     return counts.reshape(resamples, users).astype(np.float64)
-
-

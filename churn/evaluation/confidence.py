@@ -96,7 +96,6 @@ def _sigmoid(log_odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
-
 METRICS = ("auc", "log_loss", "brier", "churn_rate", "profit")
 _CELLS = 2_000_000  # labels drawn at once: bounds the memory
 _TINY = 1e-15
@@ -205,5 +204,3 @@ def _auc(labels: Floats, probabilities: Floats) -> Floats:
     pairs = left.sum(axis=1) * stayed.sum(axis=1) - own
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(((left * below).sum(axis=1) - own / 2) / pairs)
-
-

@@ -44,7 +44,6 @@ def require_judgeable(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> None:
             )
 
 
-
 CALIBRATION_BINS = 10
 CONFUSION = ("true_negatives", "false_positives", "false_negatives", "true_positives")
 LIFT_SHARES = {"lift_05": 0.05, "lift_10": 0.10, "lift_20": 0.20}
@@ -110,5 +109,3 @@ def lift(labels: Labels, probabilities: Floats, share: float) -> float:
     above, at = sorted_scores > cut, sorted_scores == cut
     caught = sorted_labels[above].sum() + sorted_labels[at].mean() * (taken - above.sum())
     return float(caught / taken / labels.mean())
-
-

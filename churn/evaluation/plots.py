@@ -40,5 +40,3 @@ def by_month_png(months: Sequence[str], panels: Mapping[str, Series], title: str
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-

@@ -22,10 +22,9 @@ from churn.contract.types import FEATURE_TYPES
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
+from churn.fingerprint import fingerprint, order_by
 from churn.months import Month
 from churn.settings import get_settings
-from churn.warehouse.fingerprint import fingerprint
-from churn.warehouse.row_order import order_by
 
 ARROW_TYPES = {dtype: each.arrow for dtype, each in FEATURE_TYPES.items()}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -198,5 +197,3 @@ def microseconds(instant: dt.datetime) -> int:
     """Return the microseconds since 1970, as the files hold an instant."""
     since: int = (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
     return since
-
-

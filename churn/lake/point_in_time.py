@@ -137,7 +137,6 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -288,5 +287,3 @@ def _locate(file: MonthFile, group: _Group, user: str, located: list[_Located]) 
     found = _Located(file, user, file.locate(users, group.known_by))
     located.append(found)
     return found.numbers
-
-

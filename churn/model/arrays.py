@@ -55,7 +55,6 @@ class Additive:
         return np.array([known.get(value, 0.0) for value in values], dtype=np.float64)
 
 
-
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -161,7 +160,6 @@ def joined(base: float, trees: Iterable[Tree]) -> Trees:
     )
 
 
-
 EDGE = 1 / 600  # of a forest's share of votes: half a tree of 300; its log odds stay finite
 
 
@@ -201,5 +199,3 @@ def fit_calibration(log_odds: Floats, labels: npt.NDArray[np.int64]) -> Calibrat
         rate = float(labels.mean())
         return Calibration(0.0, float(np.log(rate / (1 - rate))))
     return Calibration(slope, float(fitted.intercept_[0]))
-
-

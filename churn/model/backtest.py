@@ -20,8 +20,9 @@ from churn.evaluation.plots import by_month_png
 from churn.model.candidates import fit_candidate, forest, tuned
 from churn.model.kinds import POOLED
 from churn.model.kinds.forest import N_ESTIMATORS
-from churn.model.rows import SAMPLE_LIMIT, Judges, months_with_training_set, service_within, window
+from churn.model.rows import SAMPLE_LIMIT
 from churn.model.train import fit_baseline
+from churn.model.windows import Judges, months_with_training_set, service_within, window
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set
@@ -151,7 +152,6 @@ def _row(judged: Month, made: _Trained, campaign: Campaign) -> BacktestRow:
     )
 
 
-
 _INSERT = (
     "INSERT INTO monitoring.backtests (as_of, candidate, service, span, first_as_of, last_as_of,"
     " months, training_rows, users, leavers) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -217,7 +217,6 @@ def _kept_row(cells: tuple[Any, ...], figures: dict[str, Interval]) -> BacktestR
     )
 
 
-
 _PANELS = {"auc": "AUC", "lift_10": "lift at 10 %", "profit": "profit per user"}
 _HEAD = (
     "| judged | model | trained on | rows | AUC | average precision | Brier | lift at 10 % |"
@@ -281,5 +280,3 @@ def _line(row: BacktestRow) -> str:
 def _figure(interval: Interval, digits: int) -> str:
     estimate, low, high = (f"{value:.{digits}f}" for value in interval)
     return f"{estimate} ({low} to {high})"
-
-

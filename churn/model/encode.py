@@ -188,8 +188,6 @@ def _floats(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
         ) from error
 
 
-
-
 def columns_of(pipeline: Any, service: Service, numbers: Sequence[str]) -> list[str]:
     """Return the feature that each column of a fitted pipeline's trees comes from.
 
@@ -216,5 +214,3 @@ def shares(values: Iterable[tuple[str, float]], service: Service | None = None) 
     return {
         name: value / total for name, value in sorted(sums.items(), key=lambda i: (-i[1], i[0]))
     }
-
-

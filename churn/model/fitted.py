@@ -92,7 +92,6 @@ def to_onnx(fitted: Fitted) -> bytes:
     return write_onnx(arrays, fitted.service, fitted.calibration)
 
 
-
 EXPLAINER_PATH = "explainer.npz"
 
 
@@ -198,5 +197,3 @@ def _arrays(explainer: Explainer) -> dict[str, Any]:
         **{name: getattr(additive, name) for name in _CURVES},
         **weights,
     }
-
-

@@ -326,7 +326,6 @@ def _splits_and_leaves(trees: Trees) -> _Attributes:
     )
 
 
-
 BLOCK_ROWS = 4_096  # what a block needs in between stays in the processor's cache
 
 
@@ -359,5 +358,3 @@ def _alike(inputs: Inputs) -> npt.NDArray[np.int64]:
     """Return the rows in the order of the first two numbers: tenure and fee, which trees ask most."""
     leading = inputs["numeric"].T[:2]
     return np.lexsort(leading[::-1]) if len(leading) else np.arange(len(inputs["categorical"]))
-
-

@@ -28,7 +28,7 @@ from churn.model.encode import THRESHOLD
 from churn.model.fitted import Fitted
 from churn.model.kinds import FOREST, POOLED
 from churn.model.kinds.forest import N_ESTIMATORS, RANDOM_STATE, new_forest
-from churn.model.rows import SAMPLE_LIMIT, prepare, wider_rows
+from churn.model.rows import SAMPLE_LIMIT, prepare
 from churn.model.tracking import (
     BASELINE_ROLE,
     CHALLENGER,
@@ -37,13 +37,13 @@ from churn.model.tracking import (
     refuse,
     register,
 )
+from churn.model.windows import wider_rows
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import TrainingSet, build_training_set, lineage, read_training_set
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 
 def fit_baseline(
@@ -85,7 +85,6 @@ def fit_baseline(
         train_time_sec=train_time_sec,
         parameters={"n_estimators": n_estimators, "random_state": RANDOM_STATE},
     )
-
 
 
 CANDIDATES_PATH = "candidates.json"
@@ -290,5 +289,3 @@ def _newest(month: Month, role: str, service: str = "") -> TrainedModel | None:
         metrics=dict(run.data.metrics),
         kind=newest.tags["candidate"],
     )
-
-

@@ -121,8 +121,6 @@ def _numbers(values: "pd.Series[Any]") -> npt.NDArray[np.float64]:
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
-
-
 @dataclass(frozen=True)
 class Distance:
     """The Jensen-Shannon distance of one column (0 alike, .83 nothing in common; natural logarithms).
@@ -163,5 +161,3 @@ def _counts(column: "pd.Series[Any]") -> dict[Any, int]:
     return {
         name: count for name, count in zip(bins.categories, counts.tolist(), strict=True) if count
     }
-
-

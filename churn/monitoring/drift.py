@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 @dataclass(frozen=True)
 class Window:
     """One side of the comparison: a month's users, and the scores of those held out.
@@ -102,7 +101,6 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
         for name, found in distances(before[part], after[part]).items()
     ]
     return Drift(current.month, reference.month, columns, before, after)
-
 
 
 # A column of free text can have thousands of categories; what is beyond these is drawn as one bar.
@@ -234,5 +232,3 @@ def _bin_shares(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Iterator[B
     yield from used[:_MOST_BARS]
     if rest := used[_MOST_BARS:]:
         yield BinShares(_REST, sum(each.before for each in rest), sum(each.after for each in rest))
-
-

@@ -117,7 +117,6 @@ def clean_distances(
             yield number, age, month_distances(world[number], world[number + age], model)
 
 
-
 SHARE = 0.01  # of the months of a clean world that may alarm, whichever column it is
 OLDEST = 24  # age of a reference, in months, up to which turnover is looked up
 # The population of month_000 settles in its first months, so references are taken there and later.
@@ -218,5 +217,3 @@ def _text(table: dict[str, object]) -> str:
 
 if __name__ == "__main__":
     main()
-
-

@@ -60,7 +60,6 @@ def _interval(row: Row, name: str) -> str:
     return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
 
 
-
 _SHOWN = {"auc": "AUC", "log_loss": "log-loss", "churn_rate": "churn rate"}
 
 
@@ -103,5 +102,3 @@ def _draw(axes: "Axes", rows: list[Row]) -> None:
         [row["month"] for row in came], values, yerr=[below, above],
         fmt="o", markersize=3, linewidth=1, label="realised",
     )  # fmt: skip
-
-

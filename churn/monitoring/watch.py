@@ -199,7 +199,6 @@ def _training_window(release: Release, registry: Registry) -> Window:
     return Window(release.month, rows.select(names).to_pandas(), scores)
 
 
-
 Kind = Literal["drift", "performance"]
 
 
@@ -254,5 +253,3 @@ def standing_alarms() -> list[Alarm]:
         for kind, as_of, said in rows
     }
     return sorted(newest.values(), key=lambda alarm: (alarm.month, alarm.kind))
-
-

@@ -89,7 +89,6 @@ def _everybody(parts: list[pa.Array]) -> pa.Array:
     return pc.unique(pa.concat_arrays(parts)).sort()
 
 
-
 # Per user by the snapshots' key: these are few, and the history is long.
 _VERSIONS = (
     "SELECT w.user_id, s.as_of, s.known_at FROM withdrawn AS w CROSS JOIN LATERAL ("
@@ -149,7 +148,6 @@ def _value(column: str) -> sql.Composable:
         if any(column == feature.name for feature in view.features):
             return sql.Identifier(view.table.name, column)
     return sql.Identifier("r", column)
-
 
 
 _ROWS_AT_ONCE = 25_000
@@ -369,5 +367,3 @@ def _switch(connection: psycopg.Connection, record: list[object], *, changed: bo
 def _fingerprint(versions: dict[str, dt.datetime]) -> str:
     lines = "\n".join(f"{name} {known_at.isoformat()}" for name, known_at in versions.items())
     return hashlib.sha256(lines.encode()).hexdigest()
-
-

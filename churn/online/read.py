@@ -197,8 +197,6 @@ def _rows(
     return found[0][0], rows
 
 
-
-
 @dataclass(frozen=True)
 class OnlineState:
     """What is online, seen from one month; `behind` and `mixed` must be 0 once it is published."""
@@ -240,5 +238,3 @@ def online_state(month: Month, table: str = PRESENT) -> OnlineState:
         row = connection.execute(query, {"as_of": month.as_of}).fetchone()
     assert row is not None  # noqa: S101  (scalar sub-selects always make a row)
     return OnlineState(*row)
-
-

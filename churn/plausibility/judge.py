@@ -100,7 +100,6 @@ def _newest(month: Month, deliveries: Sequence[Delivery]) -> Delivery:
     return max((d for d in deliveries if d.month == month), key=lambda each: each.known_at)
 
 
-
 _EARLIER_LABELS = 3  # months
 
 
@@ -396,5 +395,3 @@ def _made_odd(findings: Sequence[Finding], fits: Delivery) -> list[Finding]:
         Finding(f.rule, f"{f.what}; but it fits {fits.month} as known on {fits.known_at:%F}", False)
         for f in impossible(findings)
     ]
-
-

@@ -58,7 +58,6 @@ def impossible(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.is_impossible]
 
 
-
 FEW_USERS = 20  # with fewer, nothing but a copy of the whole month is called impossible
 # Rows that say something, as many as it takes before their coming again can be no accident. Windows of
 # more than a month overlap from month to month, so that much of them comes again of itself.
@@ -234,7 +233,6 @@ def _count(mask: pa.ChunkedArray | pa.Array) -> int:
     return pc.sum(mask).as_py() or 0
 
 
-
 _COVER_ODD, _COVER_IMPOSSIBLE = 0.95, 0.5  # share of the month's users who have a label
 _AGREE_ODD, _AGREE_IMPOSSIBLE = 0.1, 0.5  # share of leavers, or stayers, whom the next month belies
 _FEW_LEAVERS = 10
@@ -343,5 +341,3 @@ def _odds(share: float) -> float:
 
 def _share(month: Leavers) -> str:
     return f"{month.left:,} of {month.labelled:,} ({month.left / month.labelled:.0%})"
-
-

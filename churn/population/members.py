@@ -57,7 +57,6 @@ def _decode(numbers: npt.NDArray[np.int64]) -> pd.Series:
     return pd.Series(pd.array(strings, dtype="string[pyarrow]"))
 
 
-
 _LONGEST = 72  # the benchmark's longest subscription, in months
 _FIRST_YEAR = 12
 
@@ -120,5 +119,3 @@ def _enter(members: pd.DataFrame, month: Month, rng: np.random.Generator) -> pd.
     return members.assign(
         signup_date=signup.astype("datetime64[s]"), taste=draw_taste(len(members), rng)
     )
-
-

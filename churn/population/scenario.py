@@ -63,7 +63,6 @@ class Scenario:
         return self.changes[max(begun)] if begun else Conditions()
 
 
-
 MONTHS, LEAST_MONTHS = 24, 12
 How = Literal["drop", "labels", "late drop", "correction"]
 
@@ -147,5 +146,3 @@ class Troubles:
             yield Arrival(before, "labels")
         if before == self.corrected:
             yield Arrival(before, "correction")
-
-

@@ -181,7 +181,6 @@ def _lineage(lineage: dict[str, Any]) -> Iterator[str]:
     )
 
 
-
 CARD_FOLDER = "card"  # in the artefacts of a version's run
 
 
@@ -240,5 +239,3 @@ def _lineage_of(release: Release) -> dict[str, object]:
         path = Path(client.download_artifacts(run_id, "lineage.json", folder))
         found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-

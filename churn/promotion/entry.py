@@ -44,7 +44,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-
 Kind = Literal["decision", "promotion by hand", "rollback"]
 Outcome = Literal["promote", "keep", "restore"]
 
@@ -144,8 +143,6 @@ def _instant(when: dt.datetime) -> str:
     return when.astimezone(dt.UTC).isoformat()
 
 
-
-
 def decisions(entries: Iterable[Entry]) -> dict[Month, Entry]:
     """Return the decision that stands for each month: the newest entry of it."""
     return {
@@ -183,7 +180,6 @@ def releases_until(
         elif entry.release_id not in stack[-1:]:
             stack.append(entry.release_id)
     return stack
-
 
 
 NO_RELEASE = "no release yet"
@@ -246,5 +242,3 @@ def said_of_action(entry: Entry) -> str:
         f" {release['candidate']} on {release['service']}, threshold {release['threshold']:g})\n"
         f"in force from {entry.decided_for:%Y-%m-%d} on; the API serves it within five seconds"
     )
-
-

@@ -63,7 +63,6 @@ class Evidence:
         return said
 
 
-
 Rule = Literal["first release", "better", "below its floor", "none"]
 
 
@@ -187,5 +186,3 @@ def _is_count(value: Any) -> bool:
 
 def _interval(interval: Any) -> str:
     return f"{interval.estimate:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-

@@ -98,7 +98,6 @@ def read_releases(connection: psycopg.Connection) -> dict[str, Release]:
     }
 
 
-
 DECISIONS_LOCK = "churn.decisions"  # held by whoever decides: one at a time
 
 
@@ -224,5 +223,3 @@ def _problem(expected: int, previous_hash: str, row: tuple[int, str, str, str]) 
 def _first_of(release_id: str, rows: list[tuple[int, str, str, str]]) -> int | None:
     """Return the first entry that names a release: nothing from there on can be relied on."""
     return next((row[0] for row in rows if release_id in row[1]), None)
-
-

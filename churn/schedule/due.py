@@ -423,5 +423,3 @@ def read_look() -> list[Kept]:
             "SELECT stage, month, state, sentence FROM online.months_behind ORDER BY month, stage"
         ).fetchall()
     return [Kept(stage, Month(month), state, text) for stage, month, state, text in rows]
-
-

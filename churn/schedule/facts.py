@@ -147,5 +147,3 @@ def _with_standing(
     more = standing(connection)
     months = {Month(first_day): str(delivery_id) for first_day, delivery_id in rows}
     return {month: f"{i}, {more[month]}" if month in more else i for month, i in months.items()}
-
-

@@ -15,6 +15,7 @@ from psycopg import sql
 from churn.contract.in_force import service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
+from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
 from churn.model.rows import user_hashes
@@ -24,7 +25,6 @@ from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
-from churn.warehouse.fingerprint import fingerprint
 
 TREATED, CONTROL = "treated", "control"
 BANDS = 5  # of probability, in each of which the same share is left alone

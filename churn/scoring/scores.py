@@ -17,13 +17,13 @@ from churn.contract.structure import View
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.evaluation.money import Campaign, expected_profit, within_budget
+from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP, read_current
 from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import Release, release_in_force
 from churn.promotion.registry import MlflowRegistry
 from churn.settings import get_settings
-from churn.warehouse.fingerprint import fingerprint
 
 SCHEMA = pa.schema(
     [

@@ -140,7 +140,6 @@ def _leaves(trees: Trees, root: int) -> list[tuple[int, list[tuple[int, int]]]]:
     return found
 
 
-
 POINTS = 8
 _NODES = 100_000  # of the trees that are walked at once: bounds the memory
 # How a row turns at an edge: against it, along it, or against one above it of the same column.
@@ -282,8 +281,6 @@ def _reach(trees: Trees) -> Floats:
     return share
 
 
-
-
 class TreeShap(Protocol):
     """An opened model of trees."""
 
@@ -296,5 +293,3 @@ def open_tree_shap(trees: Trees) -> TreeShap:
     if PatternTables.fit(trees):
         return PatternTables(trees)
     return DeepTrees(trees)
-
-

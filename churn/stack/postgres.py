@@ -93,7 +93,6 @@ def _let_through(folders: tuple[Path, ...], group: int) -> None:
             folder.chmod(mode & 0o700 | 0o010)
 
 
-
 USER = "streamflow"
 STOP_SIGNAL = signal.SIGINT  # "fast": SIGTERM would wait until every client has gone
 
@@ -262,5 +261,3 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             raise ChurnError(f"initdb failed:\n{done.stderr.strip()}", where=str(data))
         unfinished.rename(data)
-
-

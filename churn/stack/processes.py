@@ -70,7 +70,6 @@ def with_what_they_need(names: tuple[str, ...], parts: tuple[Part, ...]) -> tupl
     return tuple(part for part in parts if part.name in wanted)
 
 
-
 State = Literal["starting", "ready", "stopped"]
 
 
@@ -83,7 +82,6 @@ class Report(Protocol):
 
 def silent(name: str, state: State, seconds: float) -> None:
     """Report to nobody."""
-
 
 
 MARK, PART = "CHURN_STACK_ID", "CHURN_PART"
@@ -177,7 +175,6 @@ def _wait(processes: list[psutil.Process], seconds: float) -> None:
         time.sleep(0.05)
 
 
-
 LOOPBACK = "127.0.0.1"
 _SAFE = range(10_240, 32_768)  # above the well-known ones
 
@@ -241,5 +238,3 @@ def holder(port: int) -> str:
     except psutil.Error:
         return ""
     return f"{text}, part of the stack in {folder}" if folder else text
-
-

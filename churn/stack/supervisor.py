@@ -79,7 +79,6 @@ class Underway:
         )
 
 
-
 _LAST = STOP_STAGES[-1]
 
 
@@ -116,7 +115,6 @@ def take_down(
         record.write(home)
         get_settings.cache_clear()
     return sorted(stopped, key=(*PARTS, *stopped).index)
-
 
 
 _POLL_SECONDS = 0.2
@@ -304,5 +302,3 @@ def _exported(environment: dict[str, str]) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         get_settings.cache_clear()
-
-

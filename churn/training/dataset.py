@@ -19,11 +19,11 @@ from churn.contract.in_force import CONTRACT, LABELS, SERVICES, USERS, VIEWS
 from churn.contract.structure import Feature, View
 from churn.database import connect
 from churn.errors import ChurnError
+from churn.fingerprint import fingerprint
 from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_file
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.spine import CutOffs, Spine, read_spine
-from churn.warehouse.fingerprint import fingerprint
 
 # One set serves every feature service: it has all that any of them has.
 _SERVED = {name for service in SERVICES for name in service.feature_names}
@@ -285,8 +285,6 @@ def _write(rows: pa.Table, path: Path) -> None:
     half.replace(path)
 
 
-
-
 def lineage(made: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:
     """Return the way back from a training set to the bytes of each file behind it."""
     cut_offs = CutOffs.of(made.month, as_known)
@@ -322,5 +320,3 @@ def _in_force(month: Month, cut_offs: CutOffs) -> list[dict[str, Any]]:
         ).fetchall()
     names = ("file", "delivery_id", "sha256", "fingerprint", "rows", "known_at")
     return [dict(zip(names, (*row[:-1], row[-1].isoformat()), strict=True)) for row in rows]
-
-

@@ -87,7 +87,6 @@ def judge(
     return Verdict(len(labels), truth_auc + difference.estimate, truth_auc, difference)
 
 
-
 MOST_UNLIKE = (
     0.01  # share of users that a correction may have moved; more is another world's oracle
 )
@@ -141,8 +140,6 @@ def _none(why: str) -> Truth:
     return Truth(np.empty(0), np.empty(0, dtype=np.bool_), why)
 
 
-
-
 @dataclass(frozen=True)
 class LeakSearch:
     """A verdict per model; or none, and the reason why the question does not apply."""
@@ -182,5 +179,3 @@ def look_for_leaks(month: Month, models: Mapping[str, Fitted]) -> LeakSearch:
         of = fitted.labels[truth.known], fitted.probabilities[truth.known]
         verdicts[name] = judge(*of, truth.probabilities)
     return LeakSearch(verdicts)
-
-

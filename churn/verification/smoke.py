@@ -165,5 +165,3 @@ def _as_json(feature: Feature, value: Any) -> Any:
     import numpy as np
 
     return float(str(np.float32(value)))
-
-

@@ -17,8 +17,8 @@ from churn.deliveries.files import plain_schema
 from churn.deliveries.ledger import mark_unloadable
 from churn.deliveries.problems import CAUSED_BY_CONTENT
 from churn.errors import ChurnError
+from churn.fingerprint import ByUser
 from churn.months import Month
-from churn.warehouse.row_order import ByUser
 
 _BATCH = 65_536  # rows
 _LASTING = (RefusedDrop, *CAUSED_BY_CONTENT)  # what will be so at the next try, too
@@ -175,5 +175,3 @@ def _refuse_strangers(connection: psycopg.Connection, delivery: Delivery) -> Non
             where=f"{delivery.table.shown_file} {month}, column user_id",
             remedy=f"materialize {USERS.name} for {month.partition_key}, or deliver a corrected drop",
         )
-
-

@@ -167,5 +167,3 @@ def _has_versions(connection: psycopg.Connection, month: Month, table: Table) ->
     query = sql.SQL("SELECT min(known_at) < max(known_at) FROM {} WHERE as_of = %s")
     cursor = connection.execute(query.format(sql.Identifier(table.snapshot)), [month.as_of])
     return bool((cursor.fetchone() or [False])[0])
-
-

@@ -2,7 +2,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.warehouse.row_order import ByUser, order_by
+from churn.fingerprint import ByUser, order_by
 
 # Short and long, for each way of packing a key; zeros, which padding could be mistaken for.
 SHORT = st.text(st.sampled_from("ab\0é"), max_size=10)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from churn.deliveries.read_csv import read_csv
 from churn.errors import ChurnError
-from churn.warehouse.fingerprint import fingerprint
+from churn.fingerprint import fingerprint
 from tests.deliveries.small import FILES
 from tests.streamflow import SUBSCRIPTIONS
 

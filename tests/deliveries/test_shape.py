@@ -15,7 +15,7 @@ from churn.contract.structure import Column, Dialect, Table
 from churn.deliveries.problems import Problem
 from churn.deliveries.rules import load
 from churn.deliveries.shape import as_delivered, shape
-from churn.warehouse.fingerprint import fingerprint
+from churn.fingerprint import fingerprint
 from tests.deliveries.reshaped import GERMAN, renamed, reshaped
 from tests.deliveries.small import FILES
 from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from churn.contract.in_force import DEFAULT_SERVICE, LABELS, PROFILE_TABLES, SERVICES, TABLES, VIEWS
 from churn.database import connect
 from churn.deliveries import in_force
+from churn.fingerprint import fingerprint
 from churn.lake.files import lake_file
 from churn.mlflow_client import mlflow_client
 from churn.model.champion import champion_version
@@ -23,7 +24,6 @@ from churn.promotion.ledger import entries, release_in_force
 from churn.scoring.actions import actions_path, read_actions
 from churn.scoring.scores import scores_path
 from churn.training.dataset import read_training_set
-from churn.warehouse.fingerprint import fingerprint
 from churn_assets.jobs import CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS
 from tests.flow.conftest import World
 from tests.flow.states import FEBRUARY, JANUARY, MARCH, champion_month, records, scalar, versions

@@ -25,8 +25,9 @@ from churn.model.backtest import (
 from churn.model.candidates import fit_challenger, forest, out_of_fold, tuned
 from churn.model.encode import model_frame
 from churn.model.kinds import BOOSTING, FOREST, LOGISTIC
-from churn.model.rows import Judges, is_holdout, require_apart, user_sample, window
+from churn.model.rows import is_holdout, user_sample
 from churn.model.train import fit_baseline
+from churn.model.windows import Judges, require_apart, window
 from churn.months import Month
 from tests.model.training_sets import JANUARY, put, put_all
 

@@ -15,8 +15,9 @@ from churn.model import train as monthly
 from churn.model.arrays import fit_calibration
 from churn.model.candidates import out_of_fold, tuned
 from churn.model.kinds import POOLED
-from churn.model.rows import is_holdout, pooled
+from churn.model.rows import is_holdout
 from churn.model.train import fit_baseline, train_models
+from churn.model.windows import pooled
 from churn.months import Month
 from churn.promotion.registry import release_of
 from churn.settings import Settings, get_settings

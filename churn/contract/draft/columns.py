@@ -48,7 +48,6 @@ def unit(name: str) -> str:
     return next((_UNITS[word] for word in reversed(name.split("_")) if word in _UNITS), "")
 
 
-
 MOST_CATEGORIES = 20  # beyond, a text is hardly a category
 _MOST_DATES = 2_000  # distinct texts of a column that are tried as dates
 _FLOAT32_WHOLE = 1 << 24  # beyond, a Float32 does not tell neighbours apart
@@ -336,5 +335,3 @@ def _notes_of_text(known: list[str]) -> tuple[str, ...]:
         shown = " and ".join(map(repr, twice[0]))
         notes.append(f"{shown} differ in capitals or blanks only: make them one in a select")
     return tuple(notes)
-
-

@@ -140,7 +140,6 @@ def span(source: Source, column: Profile) -> tuple[dt.date, dt.date] | None:
     return (min(days), max(days)) if days else None
 
 
-
 _OF_LEAVING = frozenset(
     [
         "churn",
@@ -251,5 +250,3 @@ def tells(source: Source, column: Profile, label: Label) -> bool:
         return True
     pairs = set(zip(rows[column.source].to_pylist(), left.to_pylist(), strict=True))
     return len(pairs) == column.distinct + bool(column.blanks) and column.distinct <= 10
-
-

@@ -123,7 +123,6 @@ def flow(entry: dict[str, Any]) -> str:
     return f"{{{', '.join(texts)}}}"
 
 
-
 _WIDTH = 100
 _PLACEHOLDER = "2024-01"
 _MOST_SEGMENTS = 3
@@ -366,5 +365,3 @@ class _Writer(TableWriter):
             "segments:",
             *(f"  {each}: {{}}" for each in chosen),
         ]
-
-
