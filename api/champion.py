@@ -1,8 +1,7 @@
-"""A thread that does one thing again and again until it is stopped.
+"""The champion: the model version that the registry's alias names, checked, loaded and kept up to date.
 
-The model registry over MLflow's REST interface: which version is champion, and its files.
-
-The champion: the model version that the registry's alias names, checked, loaded and kept up to date.
+The registry is asked over MLflow's REST interface:
+https://mlflow.org/docs/latest/api_reference/rest-api.html
 """
 
 import hashlib

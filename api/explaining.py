@@ -1,7 +1,4 @@
-"""Numbers as the API shows them.
-
-Why a user is at risk by the champion: its explainer, opened at the first question.
-"""
+"""Why a user is at risk by the champion: its explainer, opened at the first question."""
 
 import threading
 from collections.abc import Mapping

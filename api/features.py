@@ -1,6 +1,6 @@
-"""Reading the features of users: whose they are, as of when, and which views have no row.
+"""The features of users: the store, opened in the background, and whose rows are read as of when.
 
-The feature store as a part of the API: opened in the background, asked whether it can answer.
+What a reader gives says which views have no row, and whether the rows are the newest month's.
 """
 
 import asyncio

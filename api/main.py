@@ -1,6 +1,6 @@
-"""GET /docs: the OpenAPI page, whole without the internet. Its files come from a package, not from a CDN.
+"""The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it.
 
-The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it.
+`/docs` is the OpenAPI page, whole without the internet: its files come from a package, not from a CDN.
 """
 
 import base64

@@ -1,7 +1,4 @@
-"""Prometheus: requests by route template, and what is being served. Never a user id in a label.
-
-GET /metrics.
-"""
+"""Prometheus: requests by route template, and what is being served. Never a user id in a label."""
 
 import time
 

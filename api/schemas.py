@@ -1,9 +1,7 @@
-"""The examples of the OpenAPI page, made of those that the contract gives for its columns.
+"""What goes in and what comes out, with examples made of those that the contract gives for its columns.
 
-What goes in and what comes out, with the examples of the OpenAPI page.
-
-What goes in is validated, by pydantic. The answers that must be quick are dataclasses: mypy checks them where
-they are made, and orjson writes them as they are.
+What goes in is validated, by pydantic. The answers that must be quick are dataclasses: mypy checks them
+where they are made, and orjson writes them as they are.
 """
 
 import datetime as dt

@@ -1,8 +1,7 @@
-"""Sensors: the drops folder, which launches what new drops allow; and run endings, written to MLflow.
+"""What starts runs by itself: the drops folder, and alarms of monitoring; and what is noted when runs end.
 
-The month-close schedule: it launches nothing, it says which drops are late and which months failed.
-
-The sensor that answers an alarm of monitoring: retrain, and let the gate decide.
+The schedule of late drops launches nothing: it says which drops are late and which months failed. What is
+due is decided in `churn.schedule`. Sensors: https://docs.dagster.io/guides/automate/sensors
 """
 
 import json

@@ -1,8 +1,7 @@
-"""Group `model`: the models of a month, one per feature service.
+"""Group `model`: the models of a month, the champion, decided in decision time, and the backtest.
 
-Group `model`: the champion, decided in decision time and served through MLflow's alias.
-
-Group `model`: the backtest, a month at a time.
+How a model is fitted is `churn.model`, who becomes champion `churn.promotion`: here is what Dagster sees of
+it.
 """
 
 import base64

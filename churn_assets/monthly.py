@@ -1,11 +1,8 @@
-"""The one partitioning of the graph: a month.
-
-Metadata that a person wants to see in the Dagster UI: column schemas, previews, counts.
-
-The shell that every monthly asset shares: partitions, checks, metadata and the MLflow record.
+"""The shell that every monthly asset shares: partitions, checks, metadata and the MLflow record.
 
 What an asset does is a function of one month, `work(step) -> MonthResult`; nothing else of Dagster's
-machinery belongs in it.
+machinery belongs in it. Dagster's concepts: https://docs.dagster.io/guides/build/partitions-and-backfills
+and https://docs.dagster.io/guides/test/asset-checks
 """
 
 import inspect

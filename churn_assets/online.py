@@ -1,7 +1,4 @@
-"""Group `online`: the month that the API serves.
-
-Checks that need more than one asset at hand: the smoke test of the running features API.
-"""
+"""Group `online`: the month that the API serves, and the smoke test of the running features API."""
 
 import dagster as dg
 

@@ -1,7 +1,4 @@
-"""Dagster's storage in Postgres: connections that last as long as the process.
-
-The MLflow resource: dagster-mlflow's, such that one Dagster run is one MLflow run.
-"""
+"""What runs share: dagster-mlflow's resource (one MLflow run for each Dagster run), and Dagster's storage."""
 
 import contextlib
 import functools

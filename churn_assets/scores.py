@@ -1,7 +1,4 @@
-"""Group `scores`: every active user scored, and whom to call.
-
-Group `scores`: what a month's calls brought, once its labels are there.
-"""
+"""Group `scores`: every active user scored, whom to call, and what a month's calls brought."""
 
 from dataclasses import asdict
 from typing import Any

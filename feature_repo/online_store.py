@@ -1,6 +1,8 @@
-"""Writing one view's columns of the wide row, as `feast materialize` asks for it.
+"""Feast's online store on our table: one wide, typed row per user, read by one statement.
 
-Feast's online store on our table: one wide, typed row per user, read by one statement.
+A publication does not come this way (`churn.online.publish` switches whole tables); `feast materialize`
+does, one view's columns at a time. Feast's interface:
+https://docs.feast.dev/how-to-guides/customizing-feast/adding-support-for-a-new-online-store
 """
 
 import asyncio

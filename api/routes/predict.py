@@ -1,7 +1,4 @@
-"""POST /predict and POST /predict/batch.
-
-POST /explain.
-"""
+"""POST /predict, POST /predict/batch and POST /explain."""
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool

@@ -1,7 +1,4 @@
-"""`churn contract init` and `churn new`: from somebody's exports to a contract, and to a project.
-
-`churn contract`: the declaration of a business and its exports, looked at, compared and applied.
-"""
+"""A business's contract drafted, shown, compared and applied (`churn contract`), and its project (`new`)."""
 
 from __future__ import annotations
 

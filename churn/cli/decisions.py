@@ -1,9 +1,4 @@
-"""`churn promote`: make a registered version the release in force, by hand and with a reason.
-
-`churn rollback`: go back to the release before the one in force, whole.
-
-`churn ledger`: which release was promoted when, on what evidence, against whom; and is it all true.
-"""
+"""Releases: `churn ledger` shows who was promoted on what evidence; `churn promote` and `churn rollback`."""
 
 import json
 from typing import TYPE_CHECKING, Annotated

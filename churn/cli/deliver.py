@@ -1,7 +1,4 @@
-"""`churn deliver`: take drops in.
-
-`churn confirm`: a person's word that what cannot be in a month is right all the same.
-"""
+"""Taking drops in (`churn deliver`), and a person's word that what cannot be is right (`churn confirm`)."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""`churn generate`: drops of the public base population.
-
-`churn simulate`: two years in which things go wrong, and what was noticed and decided.
-"""
+"""Made-up months: `churn generate` writes drops of the public benchmark, `churn simulate` plays two years."""
 
 import json
 import os

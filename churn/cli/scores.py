@@ -1,9 +1,4 @@
-"""`churn predict`: ask the running API about one user.
-
-`churn actions`: whom to call this month, why, and whom to leave alone.
-
-`churn treatments`: load back what was done to the users of an action list.
-"""
+"""What scores are for: `churn predict`, `churn actions`, and `churn treatments` to load what was done."""
 
 import json
 from pathlib import Path

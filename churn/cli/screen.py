@@ -1,7 +1,4 @@
-"""What the commands share: consoles, the one place where errors are printed, the stack's progress.
-
-What a person writes on the command line, read before any work begins: months, instants, files to write.
-"""
+"""What the commands share: consoles, errors as people see them, progress of the stack, reading arguments."""
 
 import contextlib
 import datetime as dt

@@ -1,13 +1,4 @@
-"""`churn init`: databases and tables, before any service runs.
-
-`churn up`: start the stack and leave it running.
-
-`churn down`: stop everything of the state folder.
-
-`churn status`: how each part of the stack is, and which months are behind.
-
-`churn feast`: Feast's own command on our feature repository and registry.
-"""
+"""The stack: `churn init`, `up`, `down`, `status`; and `churn feast`, Feast's own command on our registry."""
 
 import dataclasses
 import json

@@ -1,7 +1,4 @@
-"""The second table of a run: by month, what was decided, what was served, and what it was worth.
-
-The table that a run ends with: months, rows, figures, champion, checks.
-"""
+"""The two tables that a run ends with: each month's models, and what was served and what it was worth."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

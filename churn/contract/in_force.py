@@ -1,8 +1,7 @@
-"""The tables of the contract in force. Everything that reads or writes a drop starts here.
+"""The contract in force, as names to import: tables, feature views, feature services, names in MLflow.
 
-The feature views and feature services in force: the one contract between training and serving.
-
-The names under which a model is found in MLflow: by those who register it and by those who serve it.
+It is read once, at the first import, from the file that `churn.settings` names. What a contract is made of
+is `structure.py`; how a file is read, `document.py`.
 """
 
 import re

@@ -1,6 +1,7 @@
-"""Which code made a database ready, kept as its comment: the same code need not make it again.
+"""The first start: databases and schema, in sequence and under one lock, before any service runs.
 
-The first start: databases and schema, in sequence and under one lock, before any service runs.
+Which code made a database ready is kept as its comment, so that the same code need not do it again. What
+changes a database that holds data is `migrate.py`.
 """
 
 import contextlib

@@ -1,14 +1,7 @@
-"""DDL of releases and the promotion ledger: both append-only, whoever asks.
+"""The tables that are the same for every contract: decisions, judgements, monitoring, scores, backtests.
 
-DDL of judgements of deliveries beside other months, and of the append-only confirmations by people.
-
-DDL of drift and performance, month by month.
-
-DDL of scores, action lists and treatments.
-
-DDL of the backtest: which model was judged on which month, and its figures.
-
-DDL of what was done to this database: the versions of its schema, and the contracts applied to it.
+Those that follow from the contract are in `schema.py` and `online_tables.py`. To change a table that
+databases already have, change it here and add a step in `migrate.py`.
 """
 
 from typing import LiteralString

@@ -1,6 +1,7 @@
-"""The records of a CSV file with their line numbers, as a person sees them in an editor.
+"""A delivered file as the readers share it: opened and hashed, its lines counted as an editor counts them.
 
-What reading a file gives: typed rows, what could not be read, and where each row stands.
+`Reading` is what reading a file gives: typed rows, what could not be read, and where each row stands. The
+quick way to read is `read_csv.py`; what it cannot read is explained in `diagnose.py`.
 """
 
 import csv

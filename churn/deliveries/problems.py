@@ -1,6 +1,7 @@
-"""What is wrong with a drop (problems, which refuse it) and what is odd about it (warnings, with counts).
+"""What is wrong with a drop (problems, which refuse it) and what is odd about it (oddities, which only warn).
 
-Problems and oddities as a person reads them: plain text for the terminal, Markdown for Dagster.
+Also how both are shown: plain text for the terminal, Markdown for Dagster. What is a problem is decided by
+the readers and by `rules.py`, what is odd by `oddities.py`.
 """
 
 import datetime as dt

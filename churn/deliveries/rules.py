@@ -1,6 +1,7 @@
-"""How the files of one drop agree with each other: every user of every file is in users.csv.
+"""The rules that a drop must keep: of each file, as pandera schemas of the contract, and between its files.
 
-The rules of one file as pandera schemas made from the contract; each failure names its row.
+Each failure names its row. A file that cannot be read at all is the readers' business, and a month that
+cannot be, seen beside others, that of `churn.plausibility`. Pandera: https://pandera.readthedocs.io
 """
 
 import functools

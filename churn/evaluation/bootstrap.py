@@ -1,9 +1,8 @@
-"""Figures of a ranking, one per resample of the users: average precision and lift.
-
-How sure a figure is: percentile intervals of users drawn again, the same draws every time.
+"""How sure a figure is: percentile intervals of users drawn again, the same draws every time.
 
 Above DRAWN_USERS users a fixed sample of them is drawn again, and the bounds' distance from the estimate is
 scaled to all: it shrinks as the square root of the number of users. The estimate is always of all users.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,11 +1,10 @@
-"""How far calibrated probabilities hold beyond the month that they were calibrated on, and how sure that is.
+"""What calibrated probabilities say of themselves: performance before any label is there (CBPE).
 
 A calibration is two numbers fitted to the training users of one month: a sample, and of a population that
 moves on. Both errors stay with a release for as long as it serves, so that every month strays to the same
-side. What is believed of them before anything is seen is a prior around "they hold"; each month whose labels
-have matured since says more (a Bayesian logistic regression of two parameters, at its mode).
-
-What calibrated probabilities say of themselves: performance before any label is there (CBPE).
+side. What is believed of them before anything is seen is a prior around "they hold"; each month whose
+labels have matured since says more (a Bayesian logistic regression of two parameters, at its mode). The
+method: https://nannyml.readthedocs.io/en/stable/how_it_works/performance_estimation.html
 """
 
 from collections.abc import Iterator, Sequence

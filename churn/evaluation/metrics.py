@@ -1,6 +1,6 @@
-"""What every figure refuses to be made of: nothing, NaN, or one class only.
+"""What a set of users says of a model, as numbers; and what every figure refuses to be made of.
 
-What a set of users says of a model, as numbers.
+How sure such a figure is: `bootstrap.py`. What it is worth in money: `money.py`.
 """
 
 from typing import Any

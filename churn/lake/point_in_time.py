@@ -1,10 +1,9 @@
-"""One file of the lake, opened for a join: which versions it holds, and where each user's row is.
-
-The point-in-time join: entity rows to the newest rows of the lake's files that were known at their time.
+"""The point-in-time join: entity rows to the newest rows of the lake's files that were known at their time.
 
 Every row of the lake is of a month end, and a file holds one month. So the entity rows fall into groups
 with the same newest month; each group opens that month's files alone and looks its users up in them.
-Nothing is sorted by time, and an older month is opened only where a row may still answer from it.
+Nothing is sorted by time, and an older month is opened only where a row may still answer from it. The idea:
+https://docs.feast.dev/getting-started/concepts/point-in-time-joins
 """
 
 import functools

@@ -1,8 +1,7 @@
-"""An additive model as arrays: one curve per feature, which add up to the log odds. No fitting here.
+"""Models as plain arrays: trees, curves that add up, and the calibration; exported, explained and stored.
 
-Every tree of a model in plain arrays: what is exported, explained and stored. No fitting here.
-
-Calibration: two numbers that turn a model's log odds into probabilities that hold (Platt scaling).
+No model is fitted here but the calibration, which is two numbers that turn log odds into probabilities that
+hold (Platt, 1999). What an array means in ONNX is `onnx.py`; what it explains, `fitted.py`.
 """
 
 from collections.abc import Iterable

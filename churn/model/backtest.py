@@ -1,8 +1,6 @@
 """The backtest: models of the months before, judged on a month and on users that they never saw.
 
-The backtest's rows in Postgres: kept month by month, read again for tables and pictures.
-
-The backtest in words and pictures: its table in Markdown, its plot, its fingerprint.
+Its rows are kept in Postgres month by month, and read again for the table in Markdown and the picture.
 """
 
 import hashlib

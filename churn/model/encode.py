@@ -1,6 +1,6 @@
 """From feature rows to model input: the one encoding of training, batch scoring and the API.
 
-How much each feature matters to a fitted model: from what its columns say to shares that add up to 1.
+`columns_of` and `shares` go the other way: from what the encoded columns say to a share for each feature.
 """
 
 import json

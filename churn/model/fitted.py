@@ -1,10 +1,9 @@
-"""A fitted model of any kind, and what the hold-out says of it.
+"""A fitted model of any kind, and what explains its scores: plain arrays, stored beside its ONNX file.
 
-What explains a version's scores, stored beside its ONNX file as plain arrays: `explainer.npz`.
-
-`kind` says how to read it: `additive` holds the arrays of Additive, `trees` those of Trees. `meta` is
-JSON: the columns, their categories, the calibration, and what is usual (median, or most frequent) among
-the training users. Nothing in it executes: numpy reads it with allow_pickle=False.
+The explainer's file is `explainer.npz`. `kind` says how to read it: `additive` holds the arrays of
+Additive, `trees` those of Trees. `meta` is JSON: the columns, their categories, the calibration, and what
+is usual (median, or most frequent) among the training users. Nothing in it executes: numpy reads it with
+allow_pickle=False.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""ONNX: the one writer of every kind's model, and opening what was written.
+"""ONNX: the one writer of every kind's model, opening what was written, and scoring many rows with it.
 
 Written from plain arrays, as no general converter would: those take seconds for a forest of full trees and
-round thresholds to the nearest float32, which moves rows across splits. Nothing in the files executes.
-
-Scoring many rows: the very file that the API serves, in blocks, with the API's bits.
+round thresholds to the nearest float32, which moves rows across splits. Nothing in the files executes. Rows
+are scored in blocks, by the very file that the API serves and with its bits. The operators:
+https://onnx.ai/onnx/operators
 """
 
 import itertools

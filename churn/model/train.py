@@ -1,6 +1,8 @@
-"""The baseline, which the client fixed: a forest of 300 trees, fitted the same way every time.
+"""The models of a month: two baselines and the challenger; fitted, logged, registered, and found again.
 
-The models of a month: two baselines and the challenger; and finding again what was registered.
+The baseline is fixed by what the product promises: a forest of 300 trees, fitted the same way every time.
+Which candidate becomes the challenger is decided in `candidates.py`; what a run in MLflow holds, in
+`tracking.py`.
 """
 
 import datetime as dt

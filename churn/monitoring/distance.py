@@ -1,6 +1,6 @@
-"""Bins: what a feature's values are sorted into before two months are compared. No statistic here.
+"""How far two months are apart in one column: values sorted into bins, and a statistic on the counts.
 
-How far two months are apart in one column: a statistic on bins, and what chance alone makes of it.
+From which distance on a column has drifted is `thresholds.py`; which months are compared, `watch.py`.
 """
 
 import itertools

@@ -1,9 +1,7 @@
-"""Drift: how far a month is from what the release in force was trained on, column by column.
+"""Drift: how far a month is from what the release in force was trained on, column by column; and its page.
 
-The drift page of a month: a table of all columns, and each column's bins beside the training window's.
-
-One HTML file that needs nothing from elsewhere and runs no script: it is kept in `reports/drift/` and in
-MLflow. Which values lie in which bin, and how far two months are apart, is decided in `bins` and `statistic`.
+The page is one HTML file that needs nothing from elsewhere and runs no script: it is kept in
+`reports/drift/` and in MLflow. How far two months are apart is measured in `distance.py`.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""Clean worlds: months of the simulated population in the shape that monitoring sees. No figures here.
+"""How the thresholds of drift come about: worlds in which nothing moves are played, and distances looked at.
 
-How the thresholds of drift come about: clean worlds are played, and their distances looked at.
-
-`python -m churn.monitoring.false_alarms` writes thresholds.json anew (about ten minutes).
+`python -m churn.monitoring.false_alarms` writes thresholds.json anew (about ten minutes). What a deployment
+derives from its own months is `calibrate.py`.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""Drift and performance as Markdown, for the UI and the monthly report.
-
-The picture of performance: estimated and realised figures of the hold-out users, month by month.
-"""
+"""Drift and performance as people see them: tables in Markdown, and the picture of performance by month."""
 
 import io
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Watching one month: what was scored is read, held against what it rests on, and kept.
+"""Watching one month: what was scored is read, held against what it rests on, kept; and which alarms stand.
 
-Alarms that stand: what drift and performance say of the release that is in force now.
+What an alarm leads to is decided by `churn_assets.automation`: a retraining, which the gate judges.
 """
 
 from collections.abc import Iterator

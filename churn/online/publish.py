@@ -1,11 +1,8 @@
-"""One month's wide rows: the views' files in the lake, side by side.
+"""Publishing a month online: the next table is built aside, then switched in, and never backwards in time.
 
-Users whom a correction withdraws from a month: those of an earlier published month get that month back.
-
-Publishing a month online: the next table is built aside, then switched in, and never backwards in time.
-
-Each user is online with one version (as_of, known_at) of all views; only a version that is not older replaces
-it. Readers see the table before or after a publication; they wait for the moment of the switch at most.
+Each user is online with one version (as_of, known_at) of all views; only a version that is not older
+replaces it. Readers see the table before or after a publication; they wait for the moment of the switch at
+most. Users whom a correction withdraws from a month get that of an earlier published month back.
 """
 
 import contextlib

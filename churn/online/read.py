@@ -1,6 +1,7 @@
-"""Reading online rows: one prepared statement, one state of the database, newest publication included.
+"""Reading the online table: one prepared statement, one state of the database, newest publication included.
 
-What is online, seen from one month: who is behind, in whom views are missing, who is newer.
+`online_state` says what is online seen from one month: who is behind, in whom views are missing, who is
+newer.
 """
 
 import datetime as dt

@@ -1,8 +1,7 @@
-"""Which deliveries one is compared with: what was known by then, and what is in force of it by now.
+"""Judging a delivery beside other months: find what it is compared with, apply the rules, keep the result.
 
-A function of the accepted deliveries alone, so that any order of a backfill ends in the same judgements.
-
-Judging a delivery beside other months: read what it is compared with, apply the rules, keep the result.
+What a delivery is compared with is a function of the accepted deliveries alone, so that any order of a
+backfill ends in the same judgements.
 """
 
 import json

@@ -1,13 +1,9 @@
-"""What a comparison with other months finds: a rule, a sentence with counts, possible or not.
-
-The rules for the profile files of a month beside the same file of another month.
+"""The rules for a month beside other months: its profile files, and its labels. Each finding has counts.
 
 Where the bounds come from: in 24 months of the public population (60 to 7,043 users, 26 % of whom leave
-each month) and in 18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of
-whom leave) no usage row that says anything came again, at most 54 % of such rows of a 90-day table did,
-at least 42 % of users stayed, and everybody's tenure grew. Each bound lies far outside of that.
-
-The rules for a month's labels beside its users, the next month's users and earlier months' labels.
+each month) and in 18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of whom
+leave) no usage row that says anything came again, at most 54 % of such rows of a 90-day table did, at least
+42 % of users stayed, and everybody's tenure grew. Each bound lies far outside of that.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,6 @@
-"""New user ids in the benchmark's format (`1234-ABCDE`): seeded, never one given before.
+"""Who subscribes: the first month's users at any size, the joiners of later months, and their ids.
 
-Who subscribes: the first month's users at any size, and the joiners of later months.
+Ids have the benchmark's format (`1234-ABCDE`); they are seeded, and none is given twice.
 """
 
 import numpy as np

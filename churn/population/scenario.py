@@ -1,6 +1,6 @@
-"""What a scenario moves: prices and the label process, each from some month on.
+"""What a scenario moves (prices and the label process, from some month on), and what goes wrong on the way.
 
-The months that `churn simulate` plays: what goes wrong in which of them, and how each drop arrives.
+`Troubles` are the months that `churn simulate` plays: how each drop arrives, and in which state.
 """
 
 from collections.abc import Iterator, Mapping

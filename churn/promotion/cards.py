@@ -1,6 +1,6 @@
-"""The model card of a release, in Markdown: every line of it comes from a record.
+"""The model card of each release: Markdown made of records, kept in the reports folder and in MLflow.
 
-Keeping the cards: one per release, in the reports folder and beside its version in MLflow.
+Nothing is measured here. Model cards: Mitchell et al., 2019, https://arxiv.org/abs/1810.03993
 """
 
 import json

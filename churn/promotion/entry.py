@@ -1,10 +1,7 @@
-"""One spelling per content: the JSON text that releases and ledger entries are hashed over.
+"""One entry of the ledger: what was decided or done, for when, on what evidence, by whom; and how it reads.
 
-One entry of the ledger: what was decided or done, for when, on what evidence, by whom.
-
-What the ledger's entries amount to, in decision time: pure functions, no database.
-
-Decisions in words and tables, as the UI, the command line and the model card show them.
+Pure functions, no database: the one spelling of a content that is hashed, what all entries amount to in
+decision time, and decisions in words and tables. Where entries are kept is `ledger.py`.
 """
 
 import datetime as dt

@@ -1,6 +1,8 @@
-"""What a decision rests on: the figures of both releases on one month's hold-out users. Plain values.
+"""The gate: evidence in, verdict out. Pure; whatever is missing or wrong with the evidence, no one passes.
 
-The gate: evidence in, verdict out. Pure; whatever is missing or wrong with the evidence, no one passes.
+`Evidence` is what a decision rests on: the figures of both releases on one month's hold-out users. It is
+measured in `measure.py`. The margin that a challenger must win by is a setting, `GateSettings` in
+`churn.settings`.
 """
 
 import datetime as dt

@@ -1,6 +1,6 @@
-"""A release: one immutable thing that can be served, named by a hash of all that it is.
+"""The promotion ledger in Postgres and the releases that it is about: append, read, verify; nothing changes.
 
-The promotion ledger in Postgres: append, read, verify; nothing in it is ever changed.
+A release is one immutable thing that can be served, named by a hash of all that it is.
 """
 
 import datetime as dt

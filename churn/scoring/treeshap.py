@@ -1,19 +1,16 @@
-"""Shapley values of small trees, looked up by the turns that a row takes at a tree's splits.
+"""What each column adds to a tree model's score, exactly: path-dependent TreeSHAP, in two ways.
 
-A tree of s splits knows 2**s patterns of turns at most. What each column adds is the same for all rows of
-one pattern, so it is worked out once for each; explaining a row is then one comparison per split and one
-look-up per tree. The values are the path-dependent ones, exact (Lundberg et al., 2018).
+Small trees are looked up by the turns that a row takes at their splits. A tree of s splits knows 2**s
+patterns of turns at most. What each column adds is the same for all rows of one pattern, so it is worked
+out once for each; explaining a row is then one comparison per split and one look-up per tree (Lundberg et
+al., 2018).
 
-Shapley values of trees of any depth: every leaf adds to every column, summed over points of an integral.
-
-No candidate grows such trees now; releases of before do, and are explained for as long as they are in force.
-The worth of a coalition is a product over the columns of a leaf's path, and a Shapley value the integral of
-a polynomial in the chance of a column to be in a coalition. At the points of Gauss and Legendre it is exact
-up to twice as many columns on one path as there are points, and beyond that as good as exact. Each split is
-one multiplication on the way down and one sum on the way up (Quadrature TreeSHAP, Wettenstein et al., 2026);
-here for all edges of a level at once, one row after the other.
-
-What each column adds to a tree model's score, exactly: path-dependent TreeSHAP, in two ways.
+Trees of any depth: no candidate grows them now; releases of before do, and are explained for as long as
+they are in force. The worth of a coalition is a product over the columns of a leaf's path, and a Shapley
+value the integral of a polynomial in the chance of a column to be in a coalition. At the points of Gauss
+and Legendre it is exact up to twice as many columns on one path as there are points, and beyond that as
+good as exact. Each split is one multiplication on the way down and one sum on the way up (Quadrature
+TreeSHAP, Wettenstein et al., 2026); here for all edges of a level at once, one row after the other.
 """
 
 from dataclasses import dataclass

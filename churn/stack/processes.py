@@ -1,10 +1,6 @@
-"""What the supervisor knows of a part: its command, its address, its log and when it is well.
+"""The processes of a stack: what is known of each part, which of them live, how they stop, who holds a port.
 
-How the supervisor tells what it does, to a person's screen or to nobody.
-
-The processes of a stack, found by the mark that they inherit, and stopped in good order.
-
-Ports: which are free, and who holds one that is not.
+They are found by the mark that they inherit, so that what a crash left over is found, too.
 """
 
 import contextlib

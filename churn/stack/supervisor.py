@@ -1,10 +1,6 @@
-"""A part between its start and the moment at which it is well, or has failed.
+"""The stack of one state folder: started in order, watched until each part is well, and stopped in order.
 
-Stopping parts in the right order, whatever state the stack is in.
-
-The stack of one state folder: what runs of it, what is missing, and how that is started.
-
-Up, down, or beside a block of work: the ways in which commands use the stack.
+Commands use it in three ways: up, down, and beside a block of work. What each part is, is `parts.py`.
 """
 
 import contextlib

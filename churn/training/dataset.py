@@ -1,6 +1,7 @@
-"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, on disk.
+"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, with its lineage.
 
-Where a training set comes from: the deliveries that were in force at its cut-offs.
+Who is in it, and what was known of whom, is the spine's (`spine.py`). Lineage is the deliveries that were
+in force at its cut-offs.
 """
 
 import datetime as dt

@@ -1,13 +1,8 @@
 """The canary: no model orders users better than the truth does, unless it was told something.
 
-The pure judgement; where the truth comes from is oracle.py's. A leak makes a model beat the true
-probabilities on users that it was never fitted on; nothing else does, but for luck.
-
-The truth behind simulated labels, as the simulator wrote it beside its drops; found, or why not.
-
-No model and no feature may read it: what is here judges models, after they are fitted.
-
-The canary held to a month's models: each one's hold-out users, looked up in the oracle and judged.
+A leak makes a model beat the true probabilities on users that it was never fitted on; nothing else does,
+but for luck. The truth is what the simulator wrote beside its drops; where there is none, the search says
+so. No model and no feature may read it: what is here judges models, after they are fitted.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,4 @@
-"""Names: what words they are made of, what unit they say, and how a contract writes them.
-
-What a column of texts holds, judged by its values alone: its type, how it writes it, what is odd about it.
+"""What a column of an export holds, judged by its values and its name: type, spelling, unit, oddities.
 
 Nothing here reads a file. A guess that rests on little says so, and is a person's to decide.
 """

@@ -1,6 +1,7 @@
 """What was understood of exports: the files, what each is to the customers, and how it is known who left.
 
-Who left: which column says it, who is missing the month after, and what would give it away.
+Who left is said by a column, or by who is missing the month after; columns that would give it away are
+named.
 """
 
 from __future__ import annotations

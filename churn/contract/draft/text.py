@@ -1,7 +1,4 @@
-"""Entries of a contract as YAML, on one line each: of a dialect, of a column, of a select.
-
-The text of a drafted contract: YAML with comments that say what was guessed and what is to be decided.
-"""
+"""The text of a drafted contract: YAML with comments that say what was guessed and what is to be decided."""
 
 from __future__ import annotations
 
