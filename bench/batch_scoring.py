@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.rows import Row, Spread, at_most
 from bench.users import fit_uncalibrated, labelled_users
 from bench.worker import Say, Timed, Worker, take_turns
 from bench.world import Sizes, World
+from churn.arrays import Floats, Floats32
 from churn.contract.in_force import DEFAULT_SERVICE
 from churn.model.kinds import FOREST, KINDS
 from churn.model.onnx import TOLERANCE
@@ -115,7 +115,7 @@ def open_ours(folder: Path, kind: str) -> None:
     _opened.append(_Opened(session, pq.read_table(folder / "features.parquet")))
 
 
-def score_ours() -> npt.NDArray[np.float32]:
+def score_ours() -> Floats32:
     from churn.model.encode import onnx_inputs_of_table
     from churn.model.onnx import score_in_blocks
 
@@ -137,7 +137,7 @@ def open_sklearn(folder: Path, kind: str) -> None:
     _opened.append(_Opened(pipeline, rows))
 
 
-def score_sklearn() -> npt.NDArray[np.float64]:
+def score_sklearn() -> Floats:
     opened = _opened[-1]
-    probabilities: npt.NDArray[np.float64] = opened.model.predict_proba(opened.rows)[:, 1]
+    probabilities: Floats = opened.model.predict_proba(opened.rows)[:, 1]
     return probabilities

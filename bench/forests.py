@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from churn.arrays import Floats
 from churn.contract.in_force import DEFAULT_SERVICE, TABLES
 from churn.evaluation.bootstrap import Interval, paired_difference
 from churn.evaluation.metrics import evaluate
 from churn.markdown import table
 from churn.model.candidates import fit_challenger, forest, tuned
 from churn.model.encode import model_frame
-from churn.model.fitted import Fitted, Floats
+from churn.model.fitted import Fitted
 from churn.model.kinds import SHALLOW_FOREST
 from churn.model.rows import is_holdout
 from churn.model.train import fit_baseline

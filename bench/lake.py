@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from churn.arrays import Bools
 from churn.contract.in_force import BASELINE
 from churn.contract.structure import Feature, View
 from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_file, microseconds, schema_of, write_file
@@ -84,9 +84,7 @@ def _rows(
     )
 
 
-def _values(
-    rng: np.random.Generator, feature: Feature, withdrawn: npt.NDArray[np.bool_]
-) -> pa.Array:
+def _values(rng: np.random.Generator, feature: Feature, withdrawn: Bools) -> pa.Array:
     rows = len(withdrawn)
     unknown = withdrawn | (rng.random(rows) < 0.05)
     if feature.dtype == "Int64":

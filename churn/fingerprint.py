@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn.arrays import Bools
 from churn.errors import ChurnError
 
 _WORD = 8
@@ -89,7 +90,7 @@ def order_by(table: pa.Table, key: Sequence[str]) -> Order:
     return Order(pa.array(order), bool(same.any()))
 
 
-def _neighbours(words: _Words) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _neighbours(words: _Words) -> tuple[Bools, Bools]:
     """Return of each row but the first whether its key is smaller than the one before, or the same."""
     falls = np.zeros(max(len(words[0]) - 1, 0), dtype=bool)
     same = np.ones_like(falls)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from churn.contract.document import read_contract, read_contract_file
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
+from churn.files import write_text
 from churn.months import Month
 
 # What a state folder was made for, kept in it: each line is a variable, as in the environment, which wins.
@@ -396,7 +397,4 @@ def write_env(path: Path, values: Mapping[str, str]) -> None:
     for name, value in sorted(values.items()):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         lines.append(f"{name}='{escaped}'\n")
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.touch(mode=0o600)
-    new.write_text("".join(lines), encoding="utf-8")
-    new.replace(path)
+    write_text(path, "".join(lines), mode=0o600)

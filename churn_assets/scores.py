@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn.arrays import Bools, Floats
 from churn.contract.in_force import LABELS, VIEWS
 from churn.evaluation.bootstrap import Interval
 from churn.markdown import plain
@@ -133,7 +133,7 @@ def _counts(scored: Scored) -> dict[str, int]:
     return {"active_users": scored.active_users, "rows": scored.rows.num_rows}
 
 
-def _wrong(scored: Scored, scores: npt.NDArray[np.float64]) -> str:
+def _wrong(scored: Scored, scores: Floats) -> str:
     """Return what no month's scores can be, and the remedy; nothing where all is well."""
     assert scored.release is not None  # noqa: S101  (asked before)
     by = f"by release {scored.release.short_id}, version {scored.release.version}"
@@ -151,7 +151,7 @@ def _wrong(scored: Scored, scores: npt.NDArray[np.float64]) -> str:
     return ""
 
 
-def _named(scored: Scored, chosen: npt.NDArray[np.bool_], what: str) -> str:
+def _named(scored: Scored, chosen: Bools, what: str) -> str:
     """Return the first few of these users with their scores; nothing where there are none."""
     if not chosen.any():
         return ""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # the API, which starts quickly, judges one id at a time and 
     import numpy.typing as npt
     import pyarrow as pa
 
-    Rows = npt.NDArray[np.int64]
+    from churn.arrays import Bools, Ints
+
+    Rows = Ints
     Points = npt.NDArray[np.uint32]
 
 LONGEST = 255  # characters: at most 1,020 bytes, where an index of Postgres ends at 2,704
@@ -201,7 +203,7 @@ def _bytes_of(chunk: "pa.StringArray") -> bytes:
     return memoryview(content)[bounds[0] : bounds[-1]].tobytes()
 
 
-def _is_odd(points: "Points", ends: "Rows") -> "npt.NDArray[np.bool_]":
+def _is_odd(points: "Points", ends: "Rows") -> "Bools":
     """Say of each character of the texts, one behind the other, whether its text needs a look.
 
     An ordinary space does at the beginning or the end of a text, or behind another one.
@@ -212,7 +214,7 @@ def _is_odd(points: "Points", ends: "Rows") -> "npt.NDArray[np.bool_]":
     is_distinct[points] = True
     is_unsafe = np.zeros_like(is_distinct)
     is_unsafe[[p for p in np.flatnonzero(is_distinct).tolist() if not _is_safe(p)]] = True
-    odd: npt.NDArray[np.bool_] = is_unsafe[points]
+    odd: Bools = is_unsafe[points]
     if is_distinct[_SPACE]:
         is_space = points == _SPACE
         borders = ends[(ends > 0) & (ends < len(points))]

@@ -45,6 +45,16 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@contextmanager
+def connected(connection: psycopg.Connection | None) -> Iterator[psycopg.Connection]:
+    """Give the caller's own open transaction, which stays open, or a new one for this block alone."""
+    if connection is not None:
+        yield connection
+        return
+    with connect() as opened:
+        yield opened
+
+
 def no_answer(error: psycopg.Error) -> ChurnError:
     """Return what to say where no connection could be opened; it passes as its cause does."""
     settings = get_settings()

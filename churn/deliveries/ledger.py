@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from churn.contract.in_force import BY_NAME, LABELS, PROFILE_TABLES
 from churn.contract.structure import Table
-from churn.database import connect
+from churn.database import connected
 from churn.errors import ChurnError
 from churn.months import Month
 
@@ -54,12 +54,9 @@ def accepted(
         table: the file.
         connection: an open transaction to read in; a new one where none is given.
     """
-    if connection is None:
-        with connect() as opened:
-            return accepted(month, table, opened)
     query = "SELECT * FROM raw.deliveries WHERE month = %s AND file = %s"
     query += " ORDER BY known_at, delivery_id"
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with connected(connection) as reading, reading.cursor(row_factory=dict_row) as cursor:
         cursor.execute(query, [month.first_day, table.name])
         return [_delivery(row) for row in cursor]
 

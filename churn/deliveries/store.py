@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from churn.deliveries.contents import LIST_SUFFIX, Content, Contents, is_read_as
 from churn.deliveries.files import sha256_of
 from churn.deliveries.ledger import Delivery
 from churn.deliveries.problems import Problem, Refusal, RefusedDrop
+from churn.files import replacing
 from churn.settings import Settings, get_settings
 
 _BLOCK = 8 << 20
@@ -74,30 +74,20 @@ def _no_room(path: Path, error: OSError) -> Refusal:
 
 
 def _keep(source: Path, path: Path, sha256: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.unlink(missing_ok=True)
     copied = hashlib.sha256()
-    with source.open("rb") as original, unfinished.open("wb") as file:
-        while block := original.read(_BLOCK):
-            copied.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    if copied.hexdigest() != sha256:
-        unfinished.unlink()
-        raise Refusal(
-            "the file changed while it was being delivered",
-            where=str(source),
-            remedy="deliver the folder again once it is complete; nothing of it was taken in",
-        )
-    unfinished.chmod(0o444)
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    unfinished = path.with_suffix(".unfinished")
+    with replacing(path, durable=True, unfinished=unfinished) as new:
+        with source.open("rb") as original, new.open("wb") as file:
+            while block := original.read(_BLOCK):
+                copied.update(block)
+                file.write(block)
+        if copied.hexdigest() != sha256:
+            raise Refusal(
+                "the file changed while it was being delivered",
+                where=str(source),
+                remedy="deliver the folder again once it is complete; nothing of it was taken in",
+            )
+        new.chmod(0o444)
 
 
 def holds(path: Path, sha256: str) -> bool:

@@ -10,10 +10,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats, Ints, Labels
 from churn.errors import ChurnError
-from churn.evaluation.metrics import Floats, Labels, require_judgeable
+from churn.evaluation.metrics import require_judgeable
 
 
 def average_precision(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
@@ -63,7 +63,7 @@ _CELLS = 4_000_000  # users drawn at once, in all resamples of a block: bounds t
 # One figure per resample: of labels, probabilities and the resamples' counts of each user.
 Measure = Callable[[Labels, Floats, Floats], Floats]
 Figure = Callable[[Floats], Floats]  # of the counts alone
-Users = slice | npt.NDArray[np.int64]  # who is drawn again
+Users = slice | Ints  # who is drawn again
 
 
 class Interval(NamedTuple):

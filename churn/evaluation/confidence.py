@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Labels
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval, bounds, drawn_users
-from churn.evaluation.metrics import Floats, Labels
 from churn.evaluation.money import Campaign, contact_profit
 
 # By how much slope and intercept move with the population, as standard deviations: chosen from a few
@@ -79,7 +79,7 @@ def recalibration(
     return Recalibration(float(parameters[0]), float(parameters[1]), covariance)
 
 
-def _information(log_odds: Floats, parameters: npt.NDArray[np.float64]) -> Floats:
+def _information(log_odds: Floats, parameters: Floats) -> Floats:
     chance = _sigmoid(parameters[0] * log_odds + parameters[1])
     weight = chance * (1 - chance)
     both = float(weight @ log_odds)
@@ -102,7 +102,7 @@ _TINY = 1e-15
 
 def estimates(
     probabilities: Floats,
-    contacted: npt.NDArray[np.bool_],
+    contacted: Bools,
     campaign: Campaign,
     *,
     confidence: float = CONFIDENCE,
@@ -168,7 +168,7 @@ def _drawn(
 
 
 def _figures(
-    labels: Floats, probabilities: Floats, contacted: npt.NDArray[np.bool_], campaign: Campaign
+    labels: Floats, probabilities: Floats, contacted: Bools, campaign: Campaign
 ) -> dict[str, Floats]:
     """Return each figure of each row of labels; a label may be a probability, all are linear in them."""
     users = probabilities.size

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Floats, Labels
 from churn.errors import ChurnError
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 
 def require_judgeable(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> None:

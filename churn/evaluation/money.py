@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Labels
 from churn.errors import ChurnError
-from churn.evaluation.metrics import Floats, Labels, require_judgeable
+from churn.evaluation.metrics import require_judgeable
 from churn.settings import CampaignSettings
 
 
@@ -87,9 +87,7 @@ def profit_threshold(campaign: Campaign) -> float:
     return campaign.loss / (campaign.gain + campaign.loss) if campaign.gain > 0 else 1.0
 
 
-def within_budget(
-    probabilities: Floats, campaign: Campaign, values: Floats | None = None
-) -> npt.NDArray[np.bool_]:
+def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | None = None) -> Bools:
     """Say whom to contact: those who pay, the most profitable first, while the budget lasts.
 
     Equals keep their order: the first of them come first. The arguments are those of `expected_profit`.
@@ -208,7 +206,7 @@ def _curve(steps: Floats) -> Curve:
     return Curve(np.linspace(0, 1, len(value)), value)
 
 
-def _affordable(probabilities: Floats, measure: ProfitMeasure) -> npt.NDArray[np.bool_]:
+def _affordable(probabilities: Floats, measure: ProfitMeasure) -> Bools:
     if np.isinf(measure.campaign.budget):
         return np.ones(len(probabilities), dtype=bool)
     order = np.argsort(-probabilities, kind="stable")

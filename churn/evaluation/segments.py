@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from churn.arrays import Floats, Labels
 from churn.contract.in_force import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals
-from churn.evaluation.metrics import Floats, Labels, require_judgeable
+from churn.evaluation.metrics import require_judgeable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,6 @@ that a point-in-time join sees what was known at any time.
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from churn.contract.types import FEATURE_TYPES
 from churn.database import connect
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
+from churn.files import replacing
 from churn.fingerprint import fingerprint, order_by
 from churn.months import Month
 from churn.settings import get_settings
@@ -145,16 +145,9 @@ def write_file(rows: pa.Table, path: Path) -> None:
     versions = rows["known_at"].unique().to_pylist()
     version = {_VERSION_KEY: max(versions).isoformat().encode()} if versions else {}
     stamped = rows.replace_schema_metadata(version)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        repeating = [name for name in rows.column_names if name != "user_id"]
-        pq.write_table(stamped, half, compression="zstd", use_dictionary=repeating)
-        with half.open("rb") as file:
-            os.fsync(file.fileno())
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    repeating = [name for name in rows.column_names if name != "user_id"]
+    with replacing(path, durable=True) as new:
+        pq.write_table(stamped, new, compression="zstd", use_dictionary=repeating)
 
 
 def current_rows(rows: pa.Table) -> pa.Table:

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Ints, Labels
 from churn.errors import ChurnError
 from churn.model.encode import Inputs
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Additive:
     fill: Floats  # per number: what unknown becomes
     weight: Floats
     unknown_weight: Floats
-    hinge_column: npt.NDArray[np.int64]  # per hinge: the number that it bends
+    hinge_column: Ints  # per hinge: the number that it bends
     hinge_knot: Floats
     hinge_weight: Floats
 
@@ -52,10 +51,6 @@ class Additive:
     def _of_category(self, at: int, values: npt.NDArray[Any]) -> Floats:
         known = dict(zip(self.categories[at], self.category_weights[at], strict=True))
         return np.array([known.get(value, 0.0) for value in values], dtype=np.float64)
-
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ def log_odds_of(share: Floats) -> Floats:
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def fit_calibration(log_odds: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
+def fit_calibration(log_odds: Floats, labels: Labels) -> Calibration:
     """Fit to the log odds of users that the model was not fitted on.
 
     A model whose log odds run against the labels gets slope 0: everybody's probability is the rate.

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from churn.arrays import Floats, Labels
 from churn.contract.in_force import BASELINE
 from churn.database import connect
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
-from churn.evaluation.metrics import Floats, Labels
 from churn.evaluation.money import Campaign, earned_per_user, profit_threshold
 from churn.evaluation.plots import by_month_png
 from churn.model.candidates import fit_candidate, forest, tuned

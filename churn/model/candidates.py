@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from churn.arrays import Floats, Labels
 from churn.contract.structure import Service
 from churn.errors import ChurnError
 from churn.evaluation.metrics import evaluate
 from churn.evaluation.money import Campaign, profit_threshold
-from churn.model.arrays import Calibration, Floats, fit_calibration
+from churn.model.arrays import Calibration, fit_calibration
 from churn.model.fitted import Fitted
 from churn.model.kinds import KINDS, Kind, Parameters
 from churn.model.kinds.forest import out_of_bag
@@ -179,7 +179,7 @@ def forest(baseline: Fitted) -> Candidate:
 
 
 def _judged(
-    kind: Kind, rows: Rows, parameters: Parameters, raw: Floats, labels: npt.NDArray[np.int64]
+    kind: Kind, rows: Rows, parameters: Parameters, raw: Floats, labels: Labels
 ) -> Candidate:
     calibration = fit_calibration(raw, labels)
     figures = evaluate(labels, calibration.probabilities(raw), 0.5)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Floats32
 from churn.contract.in_force import service_of
 from churn.contract.structure import Service
 from churn.errors import ChurnError
@@ -177,7 +178,7 @@ def _strings(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
     return column.astype(object).where(column.notna(), UNKNOWN).to_numpy(dtype=object)
 
 
-def _floats(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
+def _floats(column: "pd.Series[Any]") -> Floats32:
     try:
         return column.to_numpy(dtype=np.float32, na_value=np.nan)
     except (TypeError, ValueError) as error:

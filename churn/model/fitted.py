@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats, Labels
 from churn.contract.structure import Service
 from churn.model.arrays import Additive, Calibration, TreeModel, Trees
 from churn.model.encode import THRESHOLD, onnx_inputs
@@ -25,9 +25,6 @@ from churn.model.rows import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Fitted:
         return self.kind.importances(self.pipeline, self.data)
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
+    def labels(self) -> Labels:
         """What those held out did."""
         return self.data.holdout_labels
 

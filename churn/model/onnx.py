@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Floats, Floats32, Ints
 from churn.errors import ChurnError
 from churn.model.arrays import EDGE, Additive, Calibration, TreeModel, Trees
 from churn.model.encode import Columns, Inputs
@@ -76,13 +77,13 @@ def open_session(onnx: bytes, threads: int = 1) -> Any:
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
-def score(session: Any, inputs: Inputs) -> npt.NDArray[np.float32]:
+def score(session: Any, inputs: Inputs) -> Floats32:
     """Return P(churn) of each row."""
-    probabilities: npt.NDArray[np.float32] = session.run(["probability"], inputs)[0]
+    probabilities: Floats32 = session.run(["probability"], inputs)[0]
     return probabilities[:, 0]
 
 
-def floor32(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def floor32(values: Floats) -> Floats32:
     """Return the float32 at or below each value: the same split for every float32 x."""
     rounded = values.astype(np.float32)
     above = rounded.astype(np.float64) > values
@@ -329,7 +330,7 @@ def _splits_and_leaves(trees: Trees) -> _Attributes:
 BLOCK_ROWS = 4_096  # what a block needs in between stays in the processor's cache
 
 
-def score_in_blocks(session: Any, inputs: Inputs, threads: int) -> npt.NDArray[np.float32]:
+def score_in_blocks(session: Any, inputs: Inputs, threads: int) -> Floats32:
     """Return P(churn) of each row, the same bits as of each row alone.
 
     Rows that look alike are scored one after another: they take the same turns in the trees, which the
@@ -344,7 +345,7 @@ def score_in_blocks(session: Any, inputs: Inputs, threads: int) -> npt.NDArray[n
     order = _alike(inputs)
     found = np.empty(len(order), dtype=np.float32)
 
-    def fill(rows: npt.NDArray[np.int64]) -> None:
+    def fill(rows: Ints) -> None:
         block: Inputs = {name: values[rows] for name, values in inputs.items()}
         found[rows] = score(session, block)
 
@@ -354,7 +355,7 @@ def score_in_blocks(session: Any, inputs: Inputs, threads: int) -> npt.NDArray[n
     return found
 
 
-def _alike(inputs: Inputs) -> npt.NDArray[np.int64]:
+def _alike(inputs: Inputs) -> Ints:
     """Return the rows in the order of the first two numbers: tenure and fee, which trees ask most."""
     leading = inputs["numeric"].T[:2]
     return np.lexsort(leading[::-1]) if len(leading) else np.arange(len(inputs["categorical"]))

@@ -3,10 +3,9 @@
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
-Floats = npt.NDArray[np.float64]
+from churn.arrays import Floats
 
 
 class PiecewiseLinear(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Bools, Labels
 from churn.contract.structure import Service
 from churn.errors import ChurnError
 from churn.model.encode import model_frame
@@ -45,12 +46,12 @@ def user_hashes(user_ids: UserIds, salt: str) -> npt.NDArray[np.uint64]:
     return np.frombuffer(joined, dtype=">u8").astype(np.uint64)
 
 
-def is_holdout(user_ids: UserIds) -> npt.NDArray[np.bool_]:
+def is_holdout(user_ids: UserIds) -> Bools:
     """Say which users are never trained on: a permanent quarter of them."""
     return user_hashes(user_ids, _HOLDOUT_SALT) < np.uint64(HOLDOUT_SHARE * 2**64)
 
 
-def user_sample(user_ids: UserIds, limit: int = SAMPLE_LIMIT) -> npt.NDArray[np.bool_]:
+def user_sample(user_ids: UserIds, limit: int = SAMPLE_LIMIT) -> Bools:
     """Say which users to fit on: all of them up to `limit`, else the `limit` of lowest hash.
 
     The choice does not depend on the order of the users, and hardly changes from month to month.
@@ -63,7 +64,6 @@ def user_sample(user_ids: UserIds, limit: int = SAMPLE_LIMIT) -> npt.NDArray[np.
     return chosen
 
 
-Labels = npt.NDArray[np.int64]
 FEW_ROWS = 20_000  # up to which one thread is quickest, and small trees are as good as larger ones
 
 
@@ -78,10 +78,10 @@ class Rows:
     holdout: "pd.DataFrame"
     holdout_labels: Labels
     months: int = 1  # that the rows to fit on are of
-    newest: npt.NDArray[np.bool_] | None = None  # of those, the newest month's; None: all
+    newest: Bools | None = None  # of those, the newest month's; None: all
 
     @property
-    def judges(self) -> npt.NDArray[np.bool_]:
+    def judges(self) -> Bools:
         """Which of the rows to fit on judge a candidate, out of fold: those of the newest month."""
         return np.ones(len(self.labels), dtype=bool) if self.newest is None else self.newest
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Bools
 from churn.contract.in_force import DEFAULT_SERVICE, services_within
 from churn.contract.structure import Service
 from churn.errors import ChurnError
@@ -116,7 +116,7 @@ def require_apart(rows: Rows, months: Sequence[Month], judged: Month) -> None:
         raise ChurnError(f"{len(both)} users would be trained on and judge", where="backtest")
 
 
-def _chosen(months: Sequence[Month], limit: int) -> dict[Month, npt.NDArray[np.bool_]]:
+def _chosen(months: Sequence[Month], limit: int) -> dict[Month, Bools]:
     """Say which rows of each month to train on; only the ids are read, however many months."""
     import pyarrow.parquet as pq
 

@@ -5,7 +5,6 @@ How far two months are apart is decided in `bins` and `statistic`, as for the mo
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from churn.contract.in_force import CONTRACT, VIEWS
 from churn.errors import ChurnError
+from churn.files import write_text
 from churn.lake.files import lake_file, lake_folder, months_of
 from churn.model.rows import is_holdout, user_sample
 from churn.monitoring.distance import KINDS, NUMBERS, Distance, binned, distances
@@ -193,6 +193,4 @@ def _keep(calibration: Calibration) -> None:
         "months": [str(month) for month in calibration.months],
         "turnover": calibration.turnover,
     }
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    half.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    half.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")

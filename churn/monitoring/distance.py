@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats, Ints
 from churn.contract.in_force import VIEWS
 from churn.contract.structure import Feature, View
 
@@ -32,7 +32,7 @@ class Bins:
     are their own bins. Unknown is a bin like any other.
     """
 
-    edges: npt.NDArray[np.float64] | None  # None: values are their own bins
+    edges: Floats | None  # None: values are their own bins
 
     @classmethod
     def of(cls, reference: "pd.Series[Any]", *, is_number: bool) -> "Bins":
@@ -61,7 +61,7 @@ class Bins:
         names = [*names, UNKNOWN]  # code -1 is the last
         bins = list(dict.fromkeys(names))  # somebody's own value may be the text "unknown"
         at = np.array([bins.index(name) for name in names], dtype=np.int64)
-        found: npt.NDArray[np.int64] = at[codes]
+        found: Ints = at[codes]
         return pd.Series(pd.Categorical.from_codes(found, pd.Index(bins)), index=values.index)
 
     def _names(self) -> list[str]:
@@ -117,7 +117,7 @@ def binned(
     return before, after
 
 
-def _numbers(values: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+def _numbers(values: "pd.Series[Any]") -> Floats:
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 

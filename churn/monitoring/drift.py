@@ -4,12 +4,12 @@ The page is one HTML file that needs nothing from elsewhere and runs no script: 
 `reports/drift/` and in MLflow. How far two months are apart is measured in `distance.py`.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from churn.files import write_text
 from churn.monitoring.distance import NUMBERS, binned, distances
 from churn.monitoring.thresholds import SCORE, Thresholds, read_thresholds
 from churn.months import Month
@@ -186,10 +186,7 @@ def drift_page_path(month: Month) -> Path:
 def write_drift_page(drift: Drift) -> Path:
     """Write the page; the old one stays until the new is whole."""
     path = drift_page_path(drift.month)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    half.write_text(drift_page(drift), encoding="utf-8")
-    half.replace(path)
+    write_text(path, drift_page(drift))
     return path
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Labels
 from churn.contract.in_force import CONTRACT, DEFAULT_SERVICE, VIEWS
 from churn.model.kinds import LOGISTIC, Kind
 from churn.model.rows import is_holdout
@@ -36,10 +36,10 @@ class SeenMonth:
     """One month as monitoring sees it: who was there with which features, and who left."""
 
     frame: "pd.DataFrame"  # user_id and every feature
-    labels: npt.NDArray[np.int64]
+    labels: Labels
 
     @property
-    def held(self) -> npt.NDArray[np.bool_]:
+    def held(self) -> Bools:
         """Who is held out."""
         return is_holdout(self.frame["user_id"].to_numpy())
 
@@ -82,7 +82,7 @@ class Model:
         pipeline = kind.new_pipeline(rows, parameters).fit(rows.features, rows.labels)
         return cls(kind, pipeline, fit_calibration(raw, rows.labels))
 
-    def probabilities(self, frame: "pd.DataFrame") -> npt.NDArray[np.float64]:
+    def probabilities(self, frame: "pd.DataFrame") -> Floats:
         """Score the rows of a month."""
         from churn.model.encode import model_frame
 

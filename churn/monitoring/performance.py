@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Labels
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.confidence import METRICS, estimates, recalibration
-from churn.evaluation.metrics import Floats, Labels
 from churn.evaluation.money import Campaign, contact_profit
 from churn.model.rows import is_holdout
 from churn.settings import GateSettings
@@ -27,10 +27,10 @@ class Scores:
 
     user_ids: npt.NDArray[np.object_]
     probabilities: Floats
-    contacted: npt.NDArray[np.bool_]  # whom the campaign contacts within its budget
+    contacted: Bools  # whom the campaign contacts within its budget
     labels: Labels | None = None  # 1 for those who left; None before they mature
 
-    def of(self, chosen: npt.NDArray[np.bool_]) -> "Scores":
+    def of(self, chosen: Bools) -> "Scores":
         """Return the scores of some of the users."""
         labels = None if self.labels is None else self.labels[chosen]
         return Scores(

@@ -4,10 +4,10 @@ Ids have the benchmark's format (`1234-ABCDE`); they are seeded, and none is giv
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from churn.arrays import Ints
 from churn.months import Month
 from churn.population.activity import draw_taste
 from churn.population.base import WORKED_EXAMPLE
@@ -39,14 +39,14 @@ class UserIds:
         return _decode(fresh)
 
 
-def _encode(user_ids: pd.Series) -> npt.NDArray[np.int64]:
+def _encode(user_ids: pd.Series) -> Ints:
     letters = user_ids.to_numpy(dtype=f"S{_LENGTH}").view(np.uint8).reshape(-1, _LENGTH)
     digits = (letters[:, :4].astype(np.int64) - ord("0")) @ _DIGITS
     suffix = (letters[:, 5:].astype(np.int64) - ord("A")) @ _LETTERS
     return np.asarray(digits * _SUFFIXES + suffix, dtype=np.int64)
 
 
-def _decode(numbers: npt.NDArray[np.int64]) -> pd.Series:
+def _decode(numbers: Ints) -> pd.Series:
     text = np.empty((len(numbers), _LENGTH), dtype=np.uint8)
     text[:, :4] = (numbers // _SUFFIXES)[:, None] // _DIGITS % 10 + ord("0")
     text[:, 4] = ord("-")

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from churn.arrays import Floats
 from churn.errors import ChurnError
 from churn.population.scenario import Conditions, Treated
-
-Floats = npt.NDArray[np.float64]
 
 # The benchmark's own rate, 1,869 of 7,043. It is no monthly rate of a real operator; but labels of
 # month_000 are facts, and any other rate would change the label process unannounced after them.

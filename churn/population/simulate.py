@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from churn.arrays import Bools, Floats, Ints
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.population.activity import payments, support, usage, with_every_column
@@ -103,7 +103,7 @@ def _advance(stayers: pd.DataFrame, now: Conditions, new: pd.DataFrame) -> pd.Da
     return pd.concat([stayers, new.assign(paid_cents=_fees(new, now))], ignore_index=True)
 
 
-def _fees(members: pd.DataFrame, now: Conditions) -> npt.NDArray[np.int64]:
+def _fees(members: pd.DataFrame, now: Conditions) -> Ints:
     """Return the month's fees in cents; the worked example keeps the fee of month_000."""
     fees = members["fee_cents"].to_numpy()
     moved = np.rint(fees * now.fee_factor).astype(np.int64)
@@ -112,7 +112,7 @@ def _fees(members: pd.DataFrame, now: Conditions) -> npt.NDArray[np.int64]:
 
 
 def _tables(
-    members: pd.DataFrame, left: npt.NDArray[np.bool_], rng: np.random.Generator
+    members: pd.DataFrame, left: Bools, rng: np.random.Generator
 ) -> dict[str, pd.DataFrame]:
     profile = members.assign(
         monthly_fee=members["fee_cents"] / 100, total_paid=members["paid_cents"] / 100
@@ -129,8 +129,8 @@ def _tables(
 
 def _oracle(
     members: pd.DataFrame,
-    chance: npt.NDArray[np.float64],
-    untreated: npt.NDArray[np.float64] | None,
+    chance: Floats,
+    untreated: Floats | None,
 ) -> pd.DataFrame:
     oracle = members[["user_id"]].assign(
         churn_probability=chance, churn_label=members["churn_label"].to_numpy(bool)

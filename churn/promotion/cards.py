@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from churn.arrays import Floats
 from churn.contract.in_force import CONTRACT, REGISTERED_MODEL, versioned_name
 from churn.evaluation.bootstrap import MEASURES, intervals
 from churn.evaluation.metrics import CONFUSION, calibration_bound, evaluate
@@ -19,7 +20,7 @@ from churn.mlflow_client import mlflow_client
 from churn.promotion import ledger
 from churn.promotion.entry import Entry, evidence_table, interval
 from churn.promotion.ledger import Release
-from churn.promotion.measure import Judges, Numbers, read_judges
+from churn.promotion.measure import Judges, read_judges
 from churn.promotion.registry import MlflowRegistry, version_of
 from churn.settings import GateSettings, get_settings
 from churn.training.dataset import training_set_path
@@ -33,7 +34,7 @@ class Records:
     entry: Entry  # the first that put it in force
     lineage: dict[str, Any]  # of its training set, down to the delivered files
     judges: Judges | None  # the hold-out users that it is judged on; None: their month is not here
-    probabilities: Numbers | None  # the release's, of these users
+    probabilities: Floats | None  # the release's, of these users
     gate: GateSettings
 
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from churn.database import connect, lock
+from churn.database import connect, connected, lock
 from churn.months import Month
 from churn.promotion import entry as entry_text
 from churn.promotion.entry import FIRST_HASH, Draft, Entry, canonical, releases_until, sha256
@@ -149,23 +149,19 @@ def entries(
     connection: psycopg.Connection | None = None, *, before: int | None = None
 ) -> list[Entry]:
     """Return every entry, oldest record first; those before a number, where one is given."""
-    if connection is None:
-        with connect() as opened:
-            return entries(opened, before=before)
-    rows = connection.execute(
-        "SELECT entry, previous_hash, hash FROM decisions.ledger"
-        " WHERE seq < coalesce(%s, seq + 1) ORDER BY seq",
-        [before],
-    ).fetchall()
+    with connected(connection) as reading:
+        rows = reading.execute(
+            "SELECT entry, previous_hash, hash FROM decisions.ledger"
+            " WHERE seq < coalesce(%s, seq + 1) ORDER BY seq",
+            [before],
+        ).fetchall()
     return [entry_text.read(json.loads(text), *hashes) for text, *hashes in rows]
 
 
 def releases(connection: psycopg.Connection | None = None) -> dict[str, Release]:
     """Return every release that was ever judged worth serving, by its id."""
-    if connection is None:
-        with connect() as opened:
-            return releases(opened)
-    return read_releases(connection)
+    with connected(connection) as reading:
+        return read_releases(reading)
 
 
 def release_in_force(
@@ -177,11 +173,9 @@ def release_in_force(
         at: the instant, itself included; None for the newest state of the ledger.
         connection: an open transaction to read in.
     """
-    if connection is None:
-        with connect() as opened:
-            return release_in_force(at, opened)
-    stack = releases_until(entries(connection), at)
-    return read_releases(connection)[stack[-1]] if stack else None
+    with connected(connection) as reading:
+        stack = releases_until(entries(reading), at)
+        return read_releases(reading)[stack[-1]] if stack else None
 
 
 def verify() -> Verification:

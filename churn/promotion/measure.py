@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats, Labels
 from churn.contract.in_force import CONTRACT
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval, paired_difference
 from churn.evaluation.money import Campaign, earned_per_user, empc
@@ -20,8 +20,7 @@ from churn.training.dataset import read_training_set, with_every_feature
 if TYPE_CHECKING:
     import pandas as pd
 
-Numbers = npt.NDArray[np.float64]
-Scores = dict[str, Numbers]  # by release id
+Scores = dict[str, Floats]  # by release id
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Judges:
 
     month: Month
     frame: "pd.DataFrame"
-    labels: npt.NDArray[np.int64]
+    labels: Labels
     others: "pd.DataFrame"  # the users that models of this month are trained on
     fingerprint: str  # of the whole training set
 
@@ -143,16 +142,16 @@ class _Bench:
         more = self._earned(challenger, judged) - self._earned(champion, against)
         return {"profit": self._mean(more), "auc": self._auc_difference(judged, against)}
 
-    def _earned(self, release: Release, probabilities: Numbers) -> Numbers:
+    def _earned(self, release: Release, probabilities: Floats) -> Floats:
         return earned_per_user(self.labels, probabilities, release.threshold, self.campaign)
 
-    def _auc(self, probabilities: Numbers) -> Interval:
+    def _auc(self, probabilities: Floats) -> Interval:
         return intervals(self.labels, probabilities, ("auc",), **self._draws)["auc"]
 
-    def _auc_difference(self, judged: Numbers, against: Numbers) -> Interval:
+    def _auc_difference(self, judged: Floats, against: Floats) -> Interval:
         return paired_difference(self.labels, judged, against, "auc", **self._draws)
 
-    def _mean(self, values: Numbers) -> Interval:
+    def _mean(self, values: Floats) -> Interval:
         return mean_interval(values, **self._draws)
 
     @property
@@ -160,7 +159,7 @@ class _Bench:
         return {"confidence": self.gate.confidence, "resamples": self.gate.resamples}
 
 
-def tenure_only(judges: Judges) -> Numbers:
+def tenure_only(judges: Judges) -> Floats:
     """Return what a model says that knows how long a user has been there, and nothing else.
 
     Where the contract names no such column, that is nothing: the same number for everybody.
@@ -171,7 +170,7 @@ def tenure_only(judges: Judges) -> Numbers:
     if tenure is None or tenure not in judges.frame or judges.others[tenure].isna().all():
         return np.full(len(judges.labels), judges.labels.mean())
 
-    def months(frame: "pd.DataFrame") -> Numbers:
+    def months(frame: "pd.DataFrame") -> Floats:
         known = frame[tenure].to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isnan(known), middle, known).reshape(-1, 1)
 

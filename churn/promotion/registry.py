@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats
 from churn.contract.in_force import CHAMPION_ALIAS, REGISTERED_MODEL
 from churn.contract.structure import Service
 from churn.errors import ChurnError
@@ -37,9 +37,7 @@ class Registry(Protocol):
     def challenger(self, month: Month) -> Release | None:
         """Return what a month's models put forward, once its checks have passed."""
 
-    def probabilities(
-        self, release: Release, rows: "pd.DataFrame | pa.Table"
-    ) -> npt.NDArray[np.float64]:
+    def probabilities(self, release: Release, rows: "pd.DataFrame | pa.Table") -> Floats:
         """Score raw feature rows with the file that would be served."""
 
     def service(self, release: Release) -> Service:
@@ -59,9 +57,7 @@ class MlflowRegistry:
             return None
         return release_of(version)
 
-    def probabilities(
-        self, release: Release, rows: "pd.DataFrame | pa.Table"
-    ) -> npt.NDArray[np.float64]:
+    def probabilities(self, release: Release, rows: "pd.DataFrame | pa.Table") -> Floats:
         """Score raw feature rows with the version's ONNX file."""
         import pyarrow as pa
 

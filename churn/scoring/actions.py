@@ -1,20 +1,20 @@
 """The action list of a month: whom to call, why, and who is left alone to measure what calling does."""
 
 import csv
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from psycopg import sql
 
+from churn.arrays import Bools
 from churn.contract.in_force import service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
+from churn.files import replacing
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
@@ -110,13 +110,10 @@ def read_actions(month: Month) -> list[dict[str, Any]]:
 
 def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
     """Write an action list as CSV, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with half.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows({name: harmless(cell) for name, cell in row.items()} for row in rows)
-    half.replace(path)
 
 
 def harmless(cell: Any) -> Any:
@@ -129,7 +126,7 @@ def as_it_was(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _LIVE_CELL.match(cell) else cell
 
 
-def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[np.bool_]:
+def control_group(month: Month, users: list[str], share: float) -> Bools:
     """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
 
     Args:

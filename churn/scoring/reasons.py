@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Floats, Floats32
 from churn.contract.in_force import VIEWS
 from churn.model.encode import Inputs
 from churn.model.fitted import Explainer
@@ -16,7 +16,6 @@ TOP = 3
 _FEATURES = [feature for view in VIEWS for feature in view.features]
 _NAMES = {feature.name: feature.description.partition(": ")[0] for feature in _FEATURES}
 _FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Explaining:
         return np.column_stack([*parts, columns[:, start:]])
 
 
-def _columns(explainer: Explainer, inputs: Inputs) -> npt.NDArray[np.float32]:
+def _columns(explainer: Explainer, inputs: Inputs) -> Floats32:
     """Return the one-hot columns and the numbers, as the trees count them."""
     encoded = [
         (inputs["categorical"][:, [at]] == np.array([known], dtype=object)).astype(np.float32)

@@ -1,7 +1,6 @@
 """Every active user of a month, scored by the release in force when the month closed."""
 
 import datetime as dt
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from churn.contract.structure import View
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.evaluation.money import Campaign, expected_profit, within_budget
+from churn.files import replacing
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP, read_current
 from churn.model.rows import user_hashes
@@ -201,7 +201,5 @@ def _keep(month: Month, rows: pa.Table, release: Release | None) -> None:
 
 
 def _write(rows: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(rows, half, compression="zstd")
-    half.replace(path)
+    with replacing(path) as new:
+        pq.write_table(rows, new, compression="zstd")

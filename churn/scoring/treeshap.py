@@ -17,16 +17,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Floats32, Ints
 from churn.model.arrays import Trees
 from churn.model.onnx import floor32
 
 MOST_SPLITS = 10
 _BLOCK_ROWS = 8_192  # a block's columns stay in the processor's cache
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class PatternTables:
         ends = np.append(trees.roots[1:], len(trees.left))
         return bool(((ends - trees.roots) // 2).max() <= MOST_SPLITS)
 
-    def contributions(self, features: npt.NDArray[np.float32]) -> Floats:
+    def contributions(self, features: Floats32) -> Floats:
         """Return what each column adds, and last the mean score of the training rows: [N, columns + 1]."""
         found = np.zeros((features.shape[1] + 1, len(features)))
         found[-1] = self._mean
@@ -72,7 +69,7 @@ class PatternTables:
             self._add(np.ascontiguousarray(features[block].T), found[:, block])
         return np.ascontiguousarray(found.T)
 
-    def _add(self, columns: npt.NDArray[np.float32], found: Floats) -> None:
+    def _add(self, columns: Floats32, found: Floats) -> None:
         for table in self._tables:
             pattern = np.zeros(columns.shape[1], dtype=np.int64)
             for at, split in enumerate(table.splits):
@@ -108,7 +105,7 @@ def _table(trees: Trees, start: int, end: int) -> _Table:
     return _Table(splits, columns, added, mean)
 
 
-def _shapley(agrees: npt.NDArray[np.bool_], share: Floats) -> Floats:
+def _shapley(agrees: Bools, share: Floats) -> Floats:
     """Return each column's Shapley value in the game of one leaf, [columns, patterns].
 
     A coalition's worth is the product over its columns of 1 or 0, whether the row agrees, and over the others
@@ -141,7 +138,6 @@ POINTS = 8
 _NODES = 100_000  # of the trees that are walked at once: bounds the memory
 # How a row turns at an edge: against it, along it, or against one above it of the same column.
 _AGAINST, _ALONG, _LOST = 0, 1, 2
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,7 @@ class _Edges:
     parent: Ints  # the edge above; -1: none
     above: Ints  # the next edge above on the same column; -1: none
     column: Ints
-    split: npt.NDArray[np.float32]
+    split: Floats32
     unknown_left: Bools
     is_left: Bools
     value: Floats  # of a leaf; 0 where the edge leads to a split
@@ -171,7 +167,7 @@ class DeepTrees:
         self._parts = [_edges(part) for part in trees.parts(_NODES)]
         self._mean = float((trees.value * _reach(trees))[trees.is_leaf].sum())
 
-    def contributions(self, features: npt.NDArray[np.float32]) -> Floats:
+    def contributions(self, features: Floats32) -> Floats:
         """Return what each column adds, and last the mean score of the training rows: [N, columns + 1]."""
         added = np.zeros((len(features), features.shape[1] + 1))
         added[:, -1] = self._mean
@@ -181,7 +177,7 @@ class DeepTrees:
         return added
 
 
-def _explain(edges: _Edges, row: npt.NDArray[np.float32]) -> Floats:
+def _explain(edges: _Edges, row: Floats32) -> Floats:
     """Return what each column adds to the score of one row."""
     every = np.arange(len(edges.column))
     turns = _turns(edges, row)
@@ -200,7 +196,7 @@ def _explain(edges: _Edges, row: npt.NDArray[np.float32]) -> Floats:
     return np.bincount(edges.column, added, minlength=len(row)).astype(np.float64)
 
 
-def _turns(edges: _Edges, row: npt.NDArray[np.float32]) -> Ints:
+def _turns(edges: _Edges, row: Floats32) -> Ints:
     values = row[edges.column]
     goes_left = (values <= edges.split) | (edges.unknown_left & np.isnan(values))
     turns = np.where(goes_left == edges.is_left, _ALONG, _AGAINST)
@@ -281,7 +277,7 @@ def _reach(trees: Trees) -> Floats:
 class TreeShap(Protocol):
     """An opened model of trees."""
 
-    def contributions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def contributions(self, features: Floats32) -> Floats:
         """Return what each column adds, and last the mean score of the training rows: [N, columns + 1]."""
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 from psycopg import sql
 
+from churn.arrays import Bools, Ints
 from churn.contract.in_force import LABELS
 from churn.database import connect
 from churn.errors import ChurnError
@@ -17,9 +17,6 @@ from churn.scoring.actions import BANDS, CONTROL
 from churn.settings import get_settings
 
 FEWEST = 20  # in either group: below, the interval would promise more than it holds
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The parts of the stack: command, environment and health of each. Compose says the same for a server."""
 
 import functools
-import os
 import shutil
 import sys
 from pathlib import Path
 
 from churn.errors import ChurnError
+from churn.files import replacing
 from churn.stack import probes
 from churn.stack.plan import Plan
 from churn.stack.processes import LOOPBACK, Part
@@ -182,8 +182,5 @@ def _daemon(plan: Plan, logs: Path, record: Record) -> Part:
 
 def prepare_dagster_home(home: Path) -> None:
     """Put the repository's dagster.yaml into DAGSTER_HOME, which Dagster wants to exist."""
-    folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f".dagster.yaml.{os.getpid()}"
-    shutil.copyfile(repository_file("dagster.yaml"), new)
-    new.replace(folder / "dagster.yaml")
+    with replacing(home / "dagster" / "dagster.yaml") as new:
+        shutil.copyfile(repository_file("dagster.yaml"), new)

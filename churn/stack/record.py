@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from churn.errors import ChurnError
+from churn.files import write_text
 from churn.settings import OF_THE_STACK, private_home, write_env
 
 JSON, ENV, LOCK = "stack.json", OF_THE_STACK, "lock"
@@ -82,7 +83,7 @@ class Record(BaseModel):
             (home / JSON).unlink(missing_ok=True)
             (home / ENV).unlink(missing_ok=True)
             return
-        _write_private(home / JSON, self.model_dump_json(indent=2) + "\n")
+        write_text(home / JSON, self.model_dump_json(indent=2) + "\n", mode=0o600)
         if environment is not None:
             write_env(home / ENV, environment)
 
@@ -123,10 +124,3 @@ def lock_holder(home: Path) -> psutil.Process | None:
             if process.pid != os.getpid() and any(f.path == path for f in process.open_files()):
                 return process
     return None
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.replace(path)

@@ -5,7 +5,6 @@ in force at its cut-offs.
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from churn.contract.in_force import CONTRACT, LABELS, SERVICES, USERS, VIEWS
 from churn.contract.structure import Feature, View
 from churn.database import connect
 from churn.errors import ChurnError
+from churn.files import replacing
 from churn.fingerprint import fingerprint
 from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_file
 from churn.months import Month
@@ -279,11 +279,9 @@ def _blank(rows: pa.Table) -> list[str]:
 
 
 def _write(rows: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     stamped = rows.replace_schema_metadata({_CONTRACT_KEY: CONTRACT.fingerprint.encode()})
-    pq.write_table(stamped, half, compression="zstd")
-    half.replace(path)
+    with replacing(path) as new:
+        pq.write_table(stamped, new, compression="zstd")
 
 
 def lineage(made: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:

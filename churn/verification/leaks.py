@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from churn.arrays import Bools, Floats, Labels
 from churn.evaluation.bootstrap import Interval, intervals, paired_difference
-from churn.evaluation.metrics import Floats, Labels
 from churn.model.fitted import Fitted
 from churn.months import Month
 from churn.settings import get_settings
@@ -92,7 +92,7 @@ class Truth:
     """True probabilities of leaving for some of the asked users, or the reason why there are none."""
 
     probabilities: Floats
-    known: npt.NDArray[np.bool_]  # which of the asked users they are of, in their order
+    known: Bools  # which of the asked users they are of, in their order
     why_not: str = ""
 
 

@@ -252,7 +252,7 @@ def test_a_store_without_room_refuses_the_drop_for_now(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("churn.deliveries.store.os.fsync", no_room)
+        full.setattr("churn.files.os.fsync", no_room)
         with pytest.raises(Refusal, match="cannot be written: No space left on device") as refused:
             deliver(drop, settings=settings, now=NOW)
     assert refused.value.depends_on == {"access"}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from churn.arrays import Floats
 from churn.contract.in_force import BASELINE, DEFAULT_SERVICE
 from churn.contract.structure import Service
 from churn.errors import ChurnError
@@ -23,7 +24,13 @@ from churn.model import candidates as module
 from churn.model.arrays import Calibration, fit_calibration
 from churn.model.candidates import best, candidates, fit_challenger, out_of_fold
 from churn.model.encode import onnx_inputs
-from churn.model.fitted import EXPLAINER_PATH, Explainer, Fitted, Floats, explainer_of, to_onnx
+from churn.model.fitted import (
+    EXPLAINER_PATH,
+    Explainer,
+    Fitted,
+    explainer_of,
+    to_onnx,
+)
 from churn.model.kinds import BOOSTING, KINDS, LOGISTIC, Kind
 from churn.model.kinds.boosting import Boosting
 from churn.model.kinds.forest import out_of_bag

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from churn.arrays import Floats
 from churn.contract.in_force import SERVICES
 from churn.contract.structure import Service
 from churn.mlflow_client import mlflow_client
 from churn.model import candidates
 from churn.model import train as monthly
-from churn.model.arrays import Floats, TreeModel, log_odds_of
+from churn.model.arrays import TreeModel, log_odds_of
 from churn.model.encode import categories_of, columns_of, onnx_inputs, shares
 from churn.model.fitted import Fitted
 from churn.model.kinds import KINDS, LOGISTIC, Kind

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from churn.arrays import Floats32
 from churn.contract.in_force import DEFAULT_SERVICE
 from churn.contract.structure import Service, View
 from churn.errors import ChurnError
@@ -112,7 +112,7 @@ def test_values_at_and_beside_every_threshold(fitted: Fitted, world: pd.DataFram
     ),
     st.randoms(use_true_random=False),
 )
-def test_any_floats_fall_on_the_same_side(values: npt.NDArray[np.float32], random) -> None:
+def test_any_floats_fall_on_the_same_side(values: Floats32, random) -> None:
     frame = pd.DataFrame(values, columns=TINY.numeric_cols)
     labels = np.array([0, 1, *(random.randrange(2) for _ in values[2:])])
     pipeline = new_forest(TINY, n_estimators=5).fit(frame, labels)

@@ -10,8 +10,9 @@ and stand in churn.model.candidates.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from churn.arrays import Floats
 from churn.contract.structure import Service
-from churn.model.arrays import Additive, Floats, TreeModel
+from churn.model.arrays import Additive, TreeModel
 from churn.model.kinds.boosting import Boosting
 from churn.model.kinds.forest import Forest
 from churn.model.kinds.logistic import Logistic

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from churn.arrays import Floats
 from churn.contract.structure import Service
-from churn.model.arrays import Floats, Tree, TreeModel, Trees, joined
+from churn.model.arrays import Tree, TreeModel, Trees, joined
 from churn.model.encode import categories_of, columns_of, shares
 from churn.model.rows import FEW_ROWS, Rows
 

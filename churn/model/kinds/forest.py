@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from churn.arrays import Floats
 from churn.contract.structure import Service
-from churn.model.arrays import Floats, Tree, TreeModel, Trees, joined, log_odds_of
+from churn.model.arrays import (
+    Tree,
+    TreeModel,
+    Trees,
+    joined,
+    log_odds_of,
+)
 from churn.model.encode import categories_of, columns_of, shares
 from churn.model.rows import Rows
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from churn.arrays import Floats
 from churn.contract.structure import Service
-from churn.model.arrays import Additive, Floats
+from churn.model.arrays import Additive
 from churn.model.encode import categories_of, onnx_inputs, shares
 from churn.model.rows import Rows
 
