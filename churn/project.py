@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from churn.contract.document import read_contract, read_contract_file
-from churn.contract.draft import Draft, Exports, draft_text, read_exports, understand
+from churn.contract.draft import ContractDraft, Exports, draft_text, read_exports, understand
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
 from churn.settings import KEPT, write_env
@@ -30,12 +30,14 @@ class Project:
 
     folder: Path
     contract: Contract
-    draft: Draft | None
+    draft: ContractDraft | None
     drops: Path
     exports: Exports
 
 
-def draft_contract(folder: Path, key: str = "", name: str = "") -> tuple[Exports, Draft, Contract]:
+def draft_contract(
+    folder: Path, key: str = "", name: str = ""
+) -> tuple[Exports, ContractDraft, Contract]:
     """Return the exports of a folder, the contract drafted of them, and it as it is read.
 
     Raises:
@@ -67,7 +69,7 @@ def make_project(
                 where=str(folder),
                 remedy="give another folder, or remove it",
             )
-    draft: Draft | None = None
+    draft: ContractDraft | None = None
     if contract_file is None:
         exports, draft, contract = draft_contract(exports_folder, key, folder.resolve().name)
         text = draft.text
@@ -105,7 +107,7 @@ def _keep(home: Path, drops: Path) -> None:
     write_env(home / KEPT, values)
 
 
-def _next_steps(folder: Path, exports: Exports, draft: Draft | None) -> str:
+def _next_steps(folder: Path, exports: Exports, draft: ContractDraft | None) -> str:
     decisions = "".join(
         f"{n}. {text}\n" for n, text in enumerate(draft.decisions if draft else (), 1)
     )

@@ -20,7 +20,7 @@ DAGSTER_RUN_TAG = "dagster_run_id"  # dagster-mlflow's own tag
 
 
 @dataclass
-class Record:
+class MaterializationRecord:
     """One nested MLflow run: one asset, one partition, one Dagster run."""
 
     run_id: str
@@ -42,7 +42,7 @@ class Tracking(Protocol):
 @contextlib.contextmanager
 def recorded(
     asset: str, partition: str, tracking: Tracking, *, attempt: int = 0
-) -> Iterator[Record]:
+) -> Iterator[MaterializationRecord]:
     """Record one materialization; it ends FINISHED, or FAILED with the error's text.
 
     A step that is made again goes on with the record of the attempt before: one materialization is one
@@ -55,7 +55,7 @@ def recorded(
         attempt: how often the step has been made again.
     """
     client = tracking.tracking_client
-    record = Record(_begin(asset, partition, tracking, attempt), tracking.parent_id)
+    record = MaterializationRecord(_begin(asset, partition, tracking, attempt), tracking.parent_id)
     if attempt:
         record.tags["attempts"] = str(attempt + 1)
     started = dt.datetime.now(dt.UTC)
@@ -93,7 +93,9 @@ def _begin(asset: str, partition: str, tracking: Tracking, attempt: int) -> str:
     return str(created.info.run_id)
 
 
-def _end(client: "MlflowClient", record: Record, status: str, started: dt.datetime) -> None:
+def _end(
+    client: "MlflowClient", record: MaterializationRecord, status: str, started: dt.datetime
+) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     ended = dt.datetime.now(dt.UTC)

@@ -35,7 +35,7 @@ from churn.months import Month
 from churn.plausibility.confirmations import Confirmation, confirmations
 from churn.promotion.entry import NO_RELEASE, decisions, evidence_table, sentence
 from churn.promotion.ledger import entries, release_in_force
-from churn.schedule.due import Kept, Stage, read_look
+from churn.schedule.due import MonthBehind, Stage, read_months_behind
 from churn.settings import get_settings
 
 if TYPE_CHECKING:
@@ -241,20 +241,22 @@ def _proof(user_id: str) -> Iterator[str]:
 def _behind() -> Iterator[str]:
     """What has failed or waits behind a failure, of whatever month, as of the pipeline's last look."""
     yield from ["", "## Months that are behind", ""]
-    kept = read_look()
+    kept = read_months_behind()
     if not kept:
         yield "None: nothing has failed, and nothing waits for what has."
         return
     yield from table(("month", "stage", "state", "what is known"), map(_behind_row, kept))
 
 
-def _behind_row(each: Kept) -> Sequence[Any]:
+def _behind_row(each: MonthBehind) -> Sequence[Any]:
     return each.month, each.stage, each.state, each.sentence.replace("|", "\\|")
 
 
 def _why_not_yet(month: Month, stage: Stage) -> str:
     """Return what keeps a stage of the month, if something failed; empty where nothing has."""
-    kept = (each.sentence for each in read_look() if (each.month, each.stage) == (month, stage))
+    kept = (
+        each.sentence for each in read_months_behind() if (each.month, each.stage) == (month, stage)
+    )
     return next(kept, "")
 
 

@@ -13,7 +13,7 @@ import dagster as dg
 
 from churn.contract.in_force import USERS
 from churn.deliveries.drops import Stray
-from churn.deliveries.drops_folder import Look, NotTaken, read_cursor, take_in
+from churn.deliveries.drops_folder import FolderScan, NotTaken, read_cursor, take_in
 from churn.markdown import plain
 from churn.monitoring.watch import Alarm, months_in_time, standing_alarms
 from churn.months import Month
@@ -60,7 +60,7 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _say(log: logging.Logger, look: Look) -> None:
+def _say(log: logging.Logger, look: FolderScan) -> None:
     """Write into the sensor's log what is not taken in, once for each reason."""
     for drop, not_taken in look.refused.items():
         if not_taken.waits:
@@ -71,7 +71,7 @@ def _say(log: logging.Logger, look: Look) -> None:
         log.warning(f"passed over in the drops folder: {stray}")
 
 
-def _events(look: Look) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
+def _events(look: FolderScan) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
     """Yield the same for the asset of who is there: errors, warnings, and what only waits."""
     for drop, not_taken in look.refused.items():
         if not_taken.waits:

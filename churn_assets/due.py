@@ -19,8 +19,8 @@ from churn.schedule.due import (
     Job,
     askable,
     is_behind,
-    keep_look,
-    look,
+    keep_months_behind,
+    stage_states,
     told_by_root,
 )
 from churn.schedule.facts import read_facts
@@ -51,7 +51,7 @@ def look_at(instance: dg.DagsterInstance) -> list[Due]:
     """Return how every stage of every month stands, and keep what is wrong for those who show it."""
     attempts = list(_attempts(instance))  # before the facts: a run that ended is in them
     items = _look(instance, attempts)
-    keep_look(items)
+    keep_months_behind(items)
     return items
 
 
@@ -76,7 +76,7 @@ def _look(instance: dg.DagsterInstance, attempts: list[Attempt]) -> list[Due]:
     facts = dataclasses.replace(
         read_facts(), trained=frozenset(Month.parse(key) for key in trained)
     )
-    return look(facts, attempts, _ASSETS, get_settings().retry_delays)
+    return stage_states(facts, attempts, _ASSETS, get_settings().retry_delays)
 
 
 def run_request(item: Due) -> dg.RunRequest:

@@ -16,7 +16,7 @@ from feast.saved_dataset import SavedDatasetStorage
 from feast.types import from_feast_to_pyarrow_type
 
 from churn.contract.in_force import VIEW_BY_NAME
-from churn.lake.point_in_time import Wanted, join
+from churn.lake.point_in_time import ViewRequest, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +162,7 @@ def _table(entities: "pd.DataFrame | pa.Table | str") -> pa.Table:
 
 def _wanted(
     view: FeatureView, feature_refs: list[str], config: RepoConfig, full_feature_names: bool
-) -> Wanted:
+) -> ViewRequest:
     source = view.batch_source
     if not isinstance(source, FileSource) or (
         source.timestamp_field,
@@ -177,7 +177,7 @@ def _wanted(
     shown = f"{view.projection.name_alias or view.name}__" if full_feature_names else ""
     [key] = [column.name for column in view.entity_columns]
     types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
-    return Wanted(
+    return ViewRequest(
         folder=Path(config.repo_path or ".", source.path),
         columns={name: shown + name for name in names},
         schema=pa.schema([(name, types[name]) for name in names]),

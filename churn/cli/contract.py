@@ -13,7 +13,7 @@ from churn.errors import ChurnError
 
 if TYPE_CHECKING:
     from churn.contract.differences import Difference
-    from churn.contract.draft import Draft, Exports
+    from churn.contract.draft import ContractDraft, Exports
     from churn.contract.structure import Contract
 
 
@@ -99,7 +99,7 @@ def new(
     )
 
 
-def show_draft(exports: Exports, draft: Draft) -> None:
+def show_draft(exports: Exports, draft: ContractDraft) -> None:
     """Print what was passed over, what was guessed, and what a person must decide."""
     console = out()
     for note in exports.notes:

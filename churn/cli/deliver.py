@@ -16,7 +16,7 @@ from churn.months import Month
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from churn.deliveries import Outcome
+    from churn.deliveries import DeliveryOutcome
     from churn.plausibility.judge import Judgement
 
 
@@ -70,7 +70,7 @@ def deliver(
     if chosen and len(drops) > 1:
         raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
     show_strays(folder)
-    outcomes: list[Outcome] = []
+    outcomes: list[DeliveryOutcome] = []
     refused: dict[str, ChurnError] = {}
     with stack_progress() as report, running_stack(("postgres",), report):
         prepare_schema()
@@ -127,7 +127,7 @@ def show_refused(
         )
 
 
-def _show_copies(outcome: "Outcome") -> None:
+def _show_copies(outcome: "DeliveryOutcome") -> None:
     """Name files that are another month's, which closing the month would find out later."""
     from churn.plausibility.judge import copies
     from churn.plausibility.rules import impossible
@@ -148,7 +148,7 @@ def _show_copies(outcome: "Outcome") -> None:
     )
 
 
-def _show(outcomes: Iterable["Outcome"]) -> None:
+def _show(outcomes: Iterable["DeliveryOutcome"]) -> None:
     from churn.deliveries.problems import oddities_text
 
     table = Table("month", "file", "rows", "", "known at", box=None, pad_edge=False)

@@ -1,6 +1,6 @@
 """Deliveries: a monthly drop is read, held against the contract, kept unchanged and recorded."""
 
-from churn.deliveries.accept import FileOutcome, Outcome, deliver
+from churn.deliveries.accept import DeliveryOutcome, FileOutcome, deliver
 from churn.deliveries.drops import find_drops
 from churn.deliveries.ledger import Delivery, accepted, in_force
 from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
@@ -8,9 +8,9 @@ from churn.deliveries.store import read_accepted
 
 __all__ = [
     "Delivery",
+    "DeliveryOutcome",
     "FileOutcome",
     "Oddity",
-    "Outcome",
     "Problem",
     "Refusal",
     "RefusedDrop",

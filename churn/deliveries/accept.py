@@ -44,7 +44,7 @@ class FileOutcome:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryOutcome:
     """What became of a drop that was not refused.
 
     Args:
@@ -62,7 +62,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _When:
+class _DeliveryTime:
     month: Month
     now: dt.datetime
     given: dt.datetime | None
@@ -71,7 +71,7 @@ class _When:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _FilePlan:
     file: DropFile
     newest: Delivery | None  # the version in force so far
     known_at: dt.datetime | None  # of the new version; None where the content is there already
@@ -86,7 +86,7 @@ def deliver(
     known_at: dt.datetime | None = None,
     history: bool = False,
     contract: Contract = CONTRACT,
-) -> Outcome:
+) -> DeliveryOutcome:
     """Take a drop in. What is there already is no delivery; what is refused changes nothing.
 
     The same files are delivered anew where the contract reads other rows out of them by now.
@@ -119,7 +119,7 @@ def deliver(
         contract,
         settings.first_month,
     )
-    when = _When(chosen, now, known_at, history, contract)
+    when = _DeliveryTime(chosen, now, known_at, history, contract)
     with connect() as connection:
         lock(connection, "churn.deliveries")
         planned = [_plan(connection, file, when, settings) for file in drop.files]
@@ -131,7 +131,7 @@ def deliver(
         if each.delivery is not None
     ]
     waiting = [each.oddity for each in derived if each.oddity is not None]
-    return Outcome(chosen, tuple(files), (*drop.oddities, *waiting))
+    return DeliveryOutcome(chosen, tuple(files), (*drop.oddities, *waiting))
 
 
 def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
@@ -146,11 +146,13 @@ def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
         )
 
 
-def _plan(connection: psycopg.Connection, file: DropFile, when: _When, settings: Settings) -> _Plan:
+def _plan(
+    connection: psycopg.Connection, file: DropFile, when: _DeliveryTime, settings: Settings
+) -> _FilePlan:
     versions = accepted(when.month, file.table, connection)
     newest = versions[-1] if versions else None
     if newest is not None and _is_there(file, newest, settings, when.contract):
-        return _Plan(file, newest, None)
+        return _FilePlan(file, newest, None)
     impossible = blocked(when.month, file.table, connection)
     usable = [
         version
@@ -169,7 +171,7 @@ def _plan(connection: psycopg.Connection, file: DropFile, when: _When, settings:
     )
     # What replaces a version that could not be used comes after it, whatever is declared of it.
     known = max([known, *(version.known_at for version in versions)])
-    return _Plan(file, newest, known)
+    return _FilePlan(file, newest, known)
 
 
 def _is_there(file: DropFile, newest: Delivery, settings: Settings, contract: Contract) -> bool:
@@ -204,7 +206,9 @@ def _is_same_by_now(
         return False
 
 
-def _take(connection: psycopg.Connection, plan: _Plan, when: _When, store: Path) -> FileOutcome:
+def _take(
+    connection: psycopg.Connection, plan: _FilePlan, when: _DeliveryTime, store: Path
+) -> FileOutcome:
     file, newest = plan.file, plan.newest
     if plan.known_at is None and newest is not None:
         _restore(file, newest, store)

@@ -23,7 +23,7 @@ _SHARED = "files"  # the folder of the store for files that belong to no single 
 
 
 @dataclass(frozen=True)
-class Copy:
+class KeptFile:
     """One delivered file, and where it is kept.
 
     Args:
@@ -53,7 +53,7 @@ class Content:
 
     reading: Reading | None
     problems: tuple[Problem, ...]
-    copies: tuple[Copy, ...] = ()
+    copies: tuple[KeptFile, ...] = ()
     sha256: str = ""
     stored_path: str = ""
     sources: bytes = b""
@@ -69,7 +69,7 @@ class Contents:
         self._month = month
         self._paths = paths
         self._dialects = dialects
-        self._read: dict[str, tuple[Texts, Copy]] = {}
+        self._read: dict[str, tuple[Texts, KeptFile]] = {}
 
     def of(self, table: Table, of_then: Table | None = None) -> Content:
         """Return what a table holds.
@@ -132,7 +132,7 @@ class Contents:
         path = f"{self._month}/{table.name}/{sha256}{LIST_SUFFIX}"
         return Content(reading, tuple(problems), copies, sha256, path, sources)
 
-    def _texts(self, name: str) -> tuple[Texts, Copy]:
+    def _texts(self, name: str) -> tuple[Texts, KeptFile]:
         if name not in self._read:
             if name not in self._paths:  # the contract's select has read other files since
                 raise FileNotFoundError(name)
@@ -142,9 +142,9 @@ class Contents:
             self._read[name] = read_texts(content, dialect, path.name), copy
         return self._read[name]
 
-    def _copy(self, name: str, path: Path, sha256: str, folder: str) -> Copy:
+    def _copy(self, name: str, path: Path, sha256: str, folder: str) -> KeptFile:
         suffix = _suffix(path, self._dialects[name])
-        return Copy(name, path, sha256, f"{self._month}/{folder}/{sha256}{suffix}")
+        return KeptFile(name, path, sha256, f"{self._month}/{folder}/{sha256}{suffix}")
 
 
 def is_read_as_it_stands(table: Table) -> bool:
@@ -165,7 +165,7 @@ def as_named(problems: list[Problem], table: Table, content: Content) -> list[Pr
     return as_delivered(problems, table, content.copies[0].path.name)
 
 
-def sources_text(copies: tuple[Copy, ...]) -> bytes:
+def sources_text(copies: tuple[KeptFile, ...]) -> bytes:
     """Return the list of the files that a select read, as it is kept and known by its sha256."""
     files = [
         {"name": copy.name, "sha256": copy.sha256, "path": copy.stored_path} for copy in copies

@@ -30,7 +30,7 @@ _TICK = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
-class Derived:
+class DerivedLabels:
     """What became of the labels of one month: a new version, or why there is none."""
 
     delivery: Delivery | None = None
@@ -45,7 +45,7 @@ def derive_around(
     now: dt.datetime,
     settings: Settings,
     contract: Contract,
-) -> list[Derived]:
+) -> list[DerivedLabels]:
     """Derive what a month's delivery may have changed: the labels of the month before it, and its own.
 
     Args:
@@ -61,7 +61,7 @@ def derive_around(
     months = [month.shift(-1), month]
     outcomes = [derivation.derive(each) for each in months if each >= settings.first_month]
     outcomes.append(derivation.waiting(month.shift(-2)))
-    return [each for each in outcomes if each != Derived()]
+    return [each for each in outcomes if each != DerivedLabels()]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Derivation:
     settings: Settings
     contract: Contract
 
-    def derive(self, month: Month) -> Derived:
+    def derive(self, month: Month) -> DerivedLabels:
         """Derive the labels of a month; nothing where they are as before, or their time has not come."""
         needed = [(month, self.contract.users), (month.next, self.contract.users)]
         if self.contract.label.kind != "absent":
@@ -80,22 +80,22 @@ class _Derivation:
         sources = [self._usable(each, table) for each, table in needed]
         chosen = [source for source in sources if source is not None]
         if len(chosen) < len(needed):
-            return Derived()
+            return DerivedLabels()
         try:
             rows = [read_accepted(each, self.settings, self.contract) for each in chosen]
         except RefusedDrop as error:
             what = f"of {month} could not be derived: {error.where or error}"
-            return Derived(oddity=self._oddity(what, chosen[0].rows))
+            return DerivedLabels(oddity=self._oddity(what, chosen[0].rows))
         content = _labels(month, rows, self.contract.label)
-        return self._deliver(month, content, chosen) if content else Derived()
+        return self._deliver(month, content, chosen) if content else DerivedLabels()
 
-    def waiting(self, month: Month) -> Derived:
+    def waiting(self, month: Month) -> DerivedLabels:
         """Say that the labels of a month wait for the next one, where later ones are here already."""
         users = self._usable(month, self.contract.users)
         if users is None or accepted(month.next, self.contract.users, self.connection):
-            return Derived()
+            return DerivedLabels()
         what = f"of {month} wait for the drop of {month.next}, which is not here; users without a label"
-        return Derived(oddity=self._oddity(what, users.rows))
+        return DerivedLabels(oddity=self._oddity(what, users.rows))
 
     def _oddity(self, what: str, users: int) -> Oddity:
         return Oddity(self.contract.labels.shown_file, "", what, users, users)
@@ -110,7 +110,7 @@ class _Derivation:
         ]
         return usable[-1] if usable else None
 
-    def _deliver(self, month: Month, content: bytes, sources: Sequence[Delivery]) -> Derived:
+    def _deliver(self, month: Month, content: bytes, sources: Sequence[Delivery]) -> DerivedLabels:
         from churn.deliveries.rules import load  # brings pandas and pandera
 
         table = self.contract.labels
@@ -124,7 +124,7 @@ class _Derivation:
         if newest is not None and newest.fingerprint == content_known_by:
             if newest.stored_path == path:  # written anew where it was lost or altered
                 keep_content(content, self.settings.deliveries / path)
-            return Derived()
+            return DerivedLabels()
         keep_content(content, self.settings.deliveries / path)
         row = {
             "month": month.first_day,
@@ -137,7 +137,7 @@ class _Derivation:
             "stored_path": path,
             "translation": translation(self.contract, table),
         }
-        return Derived(record(self.connection, row), is_correction=newest is not None)
+        return DerivedLabels(record(self.connection, row), is_correction=newest is not None)
 
     def _known_at(self, month: Month, sources: Sequence[Delivery]) -> dt.datetime:
         """Return when the last source was known; versions that follow from what is unused give way."""

@@ -89,8 +89,8 @@ class _Cells:
         self.lines = array("q")
         self.unreadable: dict[str, array[int]] = defaultdict(lambda: array("q"))
         self._table = table
-        self._ragged: dict[str, _Kind] = defaultdict(_Kind)
-        self._refused: dict[tuple[str, str], _Kind] = defaultdict(_Kind)
+        self._ragged: dict[str, _Complaint] = defaultdict(_Complaint)
+        self._refused: dict[tuple[str, str], _Complaint] = defaultdict(_Complaint)
 
     def read(self, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> None:
         while part := list(islice(rows, _SLICE)):
@@ -138,7 +138,7 @@ class _Cells:
 
 
 @dataclass
-class _Kind:
+class _Complaint:
     """What is wrong in one way: how often, and the first few places."""
 
     count: int = 0
@@ -196,7 +196,7 @@ def _undecodable(source: Source, table: Table) -> list[Problem]:
         if file.read(2) in _BOMS_16:
             return [Problem(table.file, "the file is UTF-16, not UTF-8", _SAVE_AS, row=1)]
         file.seek(0)
-        kind = _Kind()
+        kind = _Complaint()
         for line, content in enumerate(_byte_lines(file), start=1):
             try:
                 content.decode("utf-8")

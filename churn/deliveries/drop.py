@@ -10,7 +10,7 @@ import pyarrow as pa
 from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, Table
 from churn.contract.translation import dialects_of, translation
-from churn.deliveries.contents import Contents, Copy, as_named
+from churn.deliveries.contents import Contents, KeptFile, as_named
 from churn.deliveries.drops import (
     DropFiles,
     drop_files,
@@ -41,7 +41,7 @@ class DropFile:
     """
 
     table: Table
-    copies: tuple[Copy, ...]
+    copies: tuple[KeptFile, ...]
     rows: int
     sha256: str
     fingerprint: str

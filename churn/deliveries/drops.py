@@ -12,7 +12,7 @@ from pathlib import Path
 from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, SourceFile, Table
 from churn.deliveries.patterns import (
-    Named,
+    NameMatch,
     file_pattern,
     filled,
     is_dated,
@@ -124,7 +124,7 @@ def list_drops(
         if path.name.startswith(".") or (flat and _named_file(path, first, contract)):
             continue
         try:
-            entry = _Judge(first, contract).judge(path)
+            entry = _DropRecognizer(first, contract).judge(path)
         except OSError as error:
             entry = Stray(path.name, f"cannot be looked at: {error.strerror}", "make it readable")
         if isinstance(entry, Stray):
@@ -272,7 +272,7 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _named_file(path: Path, first: Month, contract: Contract) -> Named | None:
+def _named_file(path: Path, first: Month, contract: Contract) -> NameMatch | None:
     """Return what a file's name says, of whichever file of a drop it is; None where it is of none."""
     names = (read_file_name(file_pattern(each), path.name, first) for each in named_files(contract))
     named = next((each for each in names if each is not None), None)
@@ -288,7 +288,7 @@ def _months_of_files(folder: Path, first: Month, contract: Contract) -> list[Mon
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _DropRecognizer:
     """Says of things in a folder of drops which month each is the drop of, or why of none."""
 
     first: Month

@@ -60,7 +60,7 @@ class NotTaken:
 
 
 @dataclass
-class Look:
+class FolderScan:
     """What one look at the folder brought; refused drops and strays are told of once."""
 
     accepted: list[str] = field(default_factory=list)  # the drops that brought something new
@@ -76,7 +76,7 @@ def take_in(
     now: dt.datetime,
     settings: Settings | None = None,
     contract: Contract = CONTRACT,
-) -> Look:
+) -> FolderScan:
     """Deliver what is new or may be answered differently by now, the oldest month first.
 
     Args:
@@ -87,7 +87,7 @@ def take_in(
         contract: what drops are held against.
     """
     settings = settings or get_settings()
-    look = Look()
+    look = FolderScan()
     try:
         listing = list_drops(folder, settings, contract)
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def take_in(
     world = _world(settings, now)
     for month, drop in listing.drops:
         name = str(month) if drop == folder else drop.name
-        _One(name, drop, month, cursor.get(name), settings, world, look, contract).look_at()
+        _DropScan(name, drop, month, cursor.get(name), settings, world, look, contract).look_at()
     return look
 
 
@@ -117,7 +117,7 @@ def read_cursor(text: str | None) -> Cursor:
     return cursor if isinstance(cursor, dict) else {}
 
 
-class _World(NamedTuple):
+class _Circumstances(NamedTuple):
     """How things stand beside the folder, as far as a refusal may depend on it."""
 
     now: dt.datetime
@@ -126,17 +126,17 @@ class _World(NamedTuple):
     files: frozenset[tuple[dt.date, str]]  # month and file, where a version is accepted
 
 
-def _world(settings: Settings, now: dt.datetime) -> _World:
+def _world(settings: Settings, now: dt.datetime) -> _Circumstances:
     query = "SELECT month, file, max(delivery_id) FROM raw.deliveries GROUP BY month, file"
     with connect() as connection:
         rows = connection.execute(query).fetchall()
     newest = max((row[2] for row in rows), default=0)
     months = f"{settings.first_month} to {settings.last_month or ''}"
-    return _World(now, months, newest, frozenset((row[0], row[1]) for row in rows))
+    return _Circumstances(now, months, newest, frozenset((row[0], row[1]) for row in rows))
 
 
 @dataclass
-class _One:
+class _DropScan:
     """One drop at one look: what was known of it, and what is noted."""
 
     name: str
@@ -144,8 +144,8 @@ class _One:
     month: Month
     known: Entry | None
     settings: Settings
-    world: _World
-    look: Look
+    world: _Circumstances
+    look: FolderScan
     contract: Contract
 
     def look_at(self) -> None:

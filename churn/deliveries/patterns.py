@@ -13,7 +13,7 @@ _PACKED = ".gz"
 
 
 @dataclass(frozen=True)
-class Named:
+class NameMatch:
     """A name that fits a pattern, and the month that it says; None where the pattern holds none."""
 
     month: Month | None
@@ -39,7 +39,7 @@ def shown(pattern: str) -> str:
     return pattern.replace("{month}", "YYYY-MM").replace("{n}", "NNN")
 
 
-def read_name(pattern: str, name: str, first: Month) -> Named | None:
+def read_name(pattern: str, name: str, first: Month) -> NameMatch | None:
     """Return what a name says; None where it does not fit the pattern.
 
     Another spelling of a month's number is no fit: two names would then be of one month.
@@ -48,13 +48,13 @@ def read_name(pattern: str, name: str, first: Month) -> Named | None:
     if fits is None:
         return None
     if not is_dated(pattern):
-        return Named(None)
+        return NameMatch(None)
     groups = fits.groupdict()
     month = _parsed(groups["month"]) if "month" in groups else shifted(first, groups["n"])
-    return Named(month) if month and filled(pattern, month, first) == name else None
+    return NameMatch(month) if month and filled(pattern, month, first) == name else None
 
 
-def read_file_name(pattern: str, name: str, first: Month) -> Named | None:
+def read_file_name(pattern: str, name: str, first: Month) -> NameMatch | None:
     """Return what a file's name says, in any case, compressed or not; None where it does not fit."""
     lower, plain = name.lower(), pattern.lower()
     return read_name(plain, lower.removesuffix(_PACKED), first) or read_name(plain, lower, first)

@@ -63,12 +63,12 @@ def _read_csv(source: Source, table: Table) -> Reading:
 
 def _read_somehow(
     source: Source, table: Table, header: list[str]
-) -> tuple["_Watched", pa.Table | None, str]:
+) -> tuple["_WatchedFile", pa.Table | None, str]:
     """Read the rows; where that fails, with whole numbers as text, for they may be written as 12.0."""
     said = ""
     for read in (_read_fast, _read_pointed):
         with open_source(source) as file:
-            watched = _Watched(file)
+            watched = _WatchedFile(file)
             try:
                 return watched, read(watched, arrow_schema(table), header), said
             except pa.ArrowInvalid as error:
@@ -84,7 +84,7 @@ def _without_negative_zeros(rows: pa.Table) -> pa.Table:
     return rows
 
 
-class _Watched:
+class _WatchedFile:
     """A file that notes, while Arrow reads it, its sha256 and what Arrow may misread."""
 
     closed = False
@@ -109,7 +109,7 @@ class _Watched:
         self.closed = True
 
 
-def _read_pointed(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Table:
+def _read_pointed(file: _WatchedFile, schema: pa.Schema, header: list[str]) -> pa.Table:
     """Read 12.0 as the whole number that it is; 12.5 stays what it is, and no whole number."""
     whole = [field.name for field in schema if pa.types.is_integer(field.type)]
     for name in whole:
@@ -124,7 +124,7 @@ def _read_pointed(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Ta
     return rows
 
 
-def _read_fast(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Table:
+def _read_fast(file: _WatchedFile, schema: pa.Schema, header: list[str]) -> pa.Table:
     written = {plain_name(name): name for name in header}
     own = pa.schema([field.with_name(written.get(field.name, field.name)) for field in schema])
     reader = pa_csv.open_csv(
@@ -147,7 +147,7 @@ def _read_fast(file: _Watched, schema: pa.Schema, header: list[str]) -> pa.Table
     return rows.unify_dictionaries()
 
 
-def _may_be_misread(file: _Watched, rows: pa.Table) -> bool:
+def _may_be_misread(file: _WatchedFile, rows: pa.Table) -> bool:
     """Say whether Arrow may have read what is not there; the diagnosing read then decides.
 
     It reads 0x1F as a whole number, 0000-01-01 as a date, which neither Python nor Postgres has, and a

@@ -23,7 +23,7 @@ from churn.lake.files import microseconds, months_of, read_columns
 from churn.months import Month
 
 Instants = npt.NDArray[np.int64]  # microseconds since 1970, UTC
-Numbers = npt.NDArray[np.int64]  # of rows in a file
+RowIndices = npt.NDArray[np.int64]  # of rows in a file
 ABSENT = -1  # the number of no row
 _NEVER = np.iinfo(np.int64).min
 _REMEDY = "write the month again: materialize the feature view"
@@ -55,7 +55,7 @@ class MonthFile:
                 return np.array([first])
         return np.unique(self._known_at)
 
-    def locate(self, users: pa.Array, known_by: Instants) -> Numbers:
+    def locate(self, users: pa.Array, known_by: Instants) -> RowIndices:
         """Return for each user the number of the newest row that was known by then, else ABSENT."""
         found = np.full(len(users), ABSENT)
         visible = np.searchsorted(self.versions, known_by, side="right")
@@ -77,7 +77,7 @@ class MonthFile:
         """Read some columns of every row: null where the file was written before there was such a column."""
         return read_columns(self._file, schema, use_threads=False).combine_chunks()
 
-    def _newest_of(self, users: pa.Array, versions: int) -> Numbers:
+    def _newest_of(self, users: pa.Array, versions: int) -> RowIndices:
         """Return the newest row of each user among the oldest `versions` versions."""
         if len(self.versions) == 1:
             return _first_places(users, self._users)
@@ -127,7 +127,7 @@ def instants(times: pa.Array | pa.ChunkedArray) -> Instants:
     return np.asarray(whole.fill_null(_NEVER).to_numpy())
 
 
-def _first_places(users: pa.Array, values: pa.Array) -> Numbers:
+def _first_places(users: pa.Array, values: pa.Array) -> RowIndices:
     places = pc.index_in(users, value_set=values)
     return np.asarray(places.fill_null(ABSENT).to_numpy(zero_copy_only=False), dtype=np.int64)
 
@@ -140,7 +140,7 @@ _FOREVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ViewRequest:
     """What is asked of one view.
 
     Attributes:
@@ -161,7 +161,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Group:
+class _EntityGroup:
     """Entity rows that see the same months."""
 
     rows: pa.Table
@@ -171,15 +171,17 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class _Located:
+class _LocatedUsers:
     """Where a group's users are in a file."""
 
     file: MonthFile
     user: str
-    numbers: Numbers
+    numbers: RowIndices
 
 
-def join(entities: pa.Table, views: Sequence[Wanted], at: str, known_by: str | None) -> pa.Table:
+def join(
+    entities: pa.Table, views: Sequence[ViewRequest], at: str, known_by: str | None
+) -> pa.Table:
     """Return the entity rows, all their columns kept, with the columns of each view.
 
     Rows come by newest month, then as they were given. A user without a row gets nulls.
@@ -199,20 +201,20 @@ def join(entities: pa.Table, views: Sequence[Wanted], at: str, known_by: str | N
     known = instants(entities[known_by]) if known_by else np.full(len(times), _FOREVER)
     ended = np.searchsorted([microseconds(month.as_of) for month in months], times, side="right")
 
-    def answer(part: tuple[int, slice | Numbers]) -> pa.Table:
+    def answer(part: tuple[int, slice | RowIndices]) -> pa.Table:
         count, rows = part
         if isinstance(rows, slice):
             chosen = entities.slice(rows.start, rows.stop - rows.start)
         else:
             chosen = entities.take(pa.array(rows))
-        group = _Group(chosen, times[rows], known[rows], months[:count][::-1])
+        group = _EntityGroup(chosen, times[rows], known[rows], months[:count][::-1])
         return _answer(group, views, lake)
 
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         return pa.concat_tables(pool.map(answer, _parts(ended)), promote_options="permissive")
 
 
-def _files(view: Wanted) -> dict[Month, Path]:
+def _files(view: ViewRequest) -> dict[Month, Path]:
     found = months_of(view.folder)
     if not found and not view.may_be_empty:
         raise ChurnError(
@@ -223,7 +225,7 @@ def _files(view: Wanted) -> dict[Month, Path]:
     return found
 
 
-def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | Numbers]]:
+def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | RowIndices]]:
     """Yield each number with the rows that have it, in their order: a slice where they lie together."""
     in_order = bool((numbers[1:] >= numbers[:-1]).all())
     # numpy sorts small integers by radix, in one pass
@@ -236,9 +238,9 @@ def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | Numbers
 
 
 def _answer(
-    group: _Group, views: Sequence[Wanted], lake: Sequence[Mapping[Month, Path]]
+    group: _EntityGroup, views: Sequence[ViewRequest], lake: Sequence[Mapping[Month, Path]]
 ) -> pa.Table:
-    located: list[_Located] = []
+    located: list[_LocatedUsers] = []
     tables = [group.rows]
     for view, files in zip(views, lake, strict=True):
         tables.append(_columns(group, view, files, located))
@@ -247,10 +249,10 @@ def _answer(
 
 
 def _columns(
-    group: _Group,
-    view: Wanted,
+    group: _EntityGroup,
+    view: ViewRequest,
     files: Mapping[Month, Path],
-    located: list[_Located],
+    located: list[_LocatedUsers],
 ) -> pa.Table:
     """Return a view's columns, a row for each of the group's; months are tried from the newest on."""
     chosen = np.full(len(group.at), ABSENT)
@@ -277,12 +279,14 @@ def _columns(
     return pc.take(table, rows, boundscheck=False).rename_columns(list(view.columns.values()))
 
 
-def _locate(file: MonthFile, group: _Group, user: str, located: list[_Located]) -> Numbers:
+def _locate(
+    file: MonthFile, group: _EntityGroup, user: str, located: list[_LocatedUsers]
+) -> RowIndices:
     """Find the group's users in a file; files of several views often have the same keys."""
     for known in located:
         if known.user == user and file.same_keys(known.file):
             return known.numbers
     users = group.rows[user].cast(pa.string()).combine_chunks()
-    found = _Located(file, user, file.locate(users, group.known_by))
+    found = _LocatedUsers(file, user, file.locate(users, group.known_by))
     located.append(found)
     return found.numbers

@@ -26,7 +26,7 @@ from churn.plausibility.confirmations import Confirmation, confirm, of_delivery
 from churn.plausibility.rules import (
     Finding,
     Leavers,
-    MonthFile,
+    ProfileMonth,
     columns_read,
     compare,
     impossible,
@@ -162,7 +162,7 @@ def copies(deliveries: Iterable[Delivery]) -> list[Finding]:
     with connect() as connection:
         for delivery in deliveries:
             every = of_all_months(delivery.table, connection)
-            findings += _Bench(connection, delivery, every).copies()
+            findings += _Comparison(connection, delivery, every).copies()
     return findings
 
 
@@ -216,7 +216,7 @@ def _newest_delivery(connection: psycopg.Connection) -> int:
 def _judge(
     connection: psycopg.Connection, delivery: Delivery, every: Sequence[Delivery], seen: int
 ) -> Judgement:
-    bench = _Bench(connection, delivery, every)
+    bench = _Comparison(connection, delivery, every)
     try:
         findings = bench.labels() if delivery.table is LABELS else bench.profile()
     except ChurnError as error:  # a stored file that cannot be read is another check's matter
@@ -242,7 +242,7 @@ def _is_judged(connection: psycopg.Connection, delivery: Delivery) -> bool:
     return connection.execute(query, [delivery.delivery_id]).fetchone() is not None
 
 
-class _Bench:
+class _Comparison:
     """One delivery and what it is held against; remembers with which deliveries it was compared."""
 
     def __init__(
@@ -256,7 +256,7 @@ class _Bench:
         near, same = neighbours(delivery, self._every), twin(delivery, self._every)
         if not near.before and not near.after and not same:
             return []
-        judged = MonthFile(delivery.month, self._rows(delivery, columns_read(table)))
+        judged = ProfileMonth(delivery.month, self._rows(delivery, columns_read(table)))
         findings = self._copies(judged.rows, same)
         if not impossible(findings):
             findings += self._beside(judged, near.before)
@@ -277,10 +277,10 @@ class _Bench:
         if table is LABELS:
             return [same_labels(month, rows, same.month)]
         is_whole_month = self._is_whole_month(same)
-        judged = MonthFile(month, rows)
+        judged = ProfileMonth(month, rows)
         return [same_content(table, judged, same.month, is_whole_month=is_whole_month)]
 
-    def _beside(self, judged: MonthFile, others: Sequence[Delivery]) -> list[Finding]:
+    def _beside(self, judged: ProfileMonth, others: Sequence[Delivery]) -> list[Finding]:
         """Return the findings beside the first version, where the file fits none of the others better.
 
         Rows that come again are a copy of the month that they come from, whatever other months hold.
@@ -289,7 +289,7 @@ class _Bench:
         for other in others:
             if other.month != others[0].month and table.window_days is not None:
                 break
-            rows = MonthFile(other.month, self._rows(other, columns_read(table)))
+            rows = ProfileMonth(other.month, self._rows(other, columns_read(table)))
             self.compared.append(other)
             findings = compare(table, judged, rows)
             if first is None and not impossible(findings):

@@ -67,7 +67,7 @@ _OFF_ODD, _OFF_IMPOSSIBLE = 0.1, 0.5  # share of users whose figure moved as it 
 
 
 @dataclass(frozen=True)
-class MonthFile:
+class ProfileMonth:
     """The rows of one profile file of a month: user_id and the columns that its rules read."""
 
     month: Month
@@ -81,12 +81,12 @@ def columns_read(table: Table) -> tuple[str, ...]:
     return ("user_id", *(column.name for column in table.values if column.trend))
 
 
-def compare(table: Table, judged: MonthFile, other: MonthFile) -> list[Finding]:
+def compare(table: Table, judged: ProfileMonth, other: ProfileMonth) -> list[Finding]:
     """Return what is odd or impossible about a file beside that of another month, earlier or later.
 
     Beside a later month only a copy is impossible: anything else may be that month's fault.
     """
-    beside = _Beside(table, judged, other)
+    beside = _PairedMonths(table, judged, other)
     findings = _users_stay(beside) if table is USERS else []
     for column in table.values:
         if column.trend == "counts_months":
@@ -96,7 +96,9 @@ def compare(table: Table, judged: MonthFile, other: MonthFile) -> list[Finding]:
     return findings if table.window_days is None else [*findings, *_same_rows(beside)]
 
 
-def same_content(table: Table, judged: MonthFile, twin: Month, *, is_whole_month: bool) -> Finding:
+def same_content(
+    table: Table, judged: ProfileMonth, twin: Month, *, is_whole_month: bool
+) -> Finding:
     """Return what to think of a file whose content is, to the last value, another month's.
 
     Args:
@@ -129,10 +131,10 @@ def _telling_rows(table: Table) -> int:
     return _TELLING_ROWS_OF_LONG_WINDOWS if is_long else _TELLING_ROWS
 
 
-class _Beside:
+class _PairedMonths:
     """A file and its like of another month, brought together by user."""
 
-    def __init__(self, table: Table, judged: MonthFile, other: MonthFile) -> None:
+    def __init__(self, table: Table, judged: ProfileMonth, other: ProfileMonth) -> None:
         self.table, self.judged, self.other = table, judged, other
         self.is_backward = other.month < judged.month
         self.earlier, self.later = (other, judged) if self.is_backward else (judged, other)
@@ -153,7 +155,7 @@ class _Beside:
         return f"{self.table.shown_file} of {self.judged.month} beside {self.other.month}: {what}"
 
 
-def _users_stay(beside: _Beside) -> list[Finding]:
+def _users_stay(beside: _PairedMonths) -> list[Finding]:
     before, after, both = beside.earlier.rows.num_rows, beside.later.rows.num_rows, beside.both
     stay, old = (both / before) ** (1 / beside.gap), (both / after) ** (1 / beside.gap)
     if stay >= _STAY_ODD and old >= 1 - _NEW_ODD:
@@ -168,7 +170,7 @@ def _users_stay(beside: _Beside) -> list[Finding]:
     return [Finding("users_stay", beside.finding(what), is_impossible)]
 
 
-def _months_grow(beside: _Beside, column: Column) -> list[Finding]:
+def _months_grow(beside: _PairedMonths, column: Column) -> list[Finding]:
     earlier, later = beside.rows()
     grown = pc.drop_null(pc.subtract(later[column.name], earlier[column.name]))
     known = len(grown)
@@ -184,7 +186,7 @@ def _months_grow(beside: _Beside, column: Column) -> list[Finding]:
     return [Finding(f"{column.name}_grows", beside.finding(what), is_impossible)]
 
 
-def _figure_grows(beside: _Beside, column: Column) -> list[Finding]:
+def _figure_grows(beside: _PairedMonths, column: Column) -> list[Finding]:
     earlier, later = beside.rows()
     grown = pc.drop_null(pc.subtract(later[column.name], earlier[column.name]))
     known, fallen = len(grown), _count(pc.less(grown, -0.005))  # half a cent is no fall
@@ -195,7 +197,7 @@ def _figure_grows(beside: _Beside, column: Column) -> list[Finding]:
     return [Finding(f"{column.name}_grows", beside.finding(what), is_impossible)]
 
 
-def _same_rows(beside: _Beside) -> list[Finding]:
+def _same_rows(beside: _PairedMonths) -> list[Finding]:
     table = beside.table
     earlier, later = beside.rows()
     telling = pc.or_(_says_something(table, earlier), _says_something(table, later))

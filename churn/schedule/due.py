@@ -87,7 +87,7 @@ class Due:
         return self.state == "due" and self.stage != "decision"
 
 
-def look(
+def stage_states(
     facts: Facts,
     attempts: Iterable[Attempt],
     assets: Mapping[Job, Sequence[str]],
@@ -101,7 +101,7 @@ def look(
         assets: what each job makes.
         delays: how long to wait after the first failure, the second, ...; after the last, no more.
     """
-    return list(_Look(facts, attempts, assets, delays).stages())
+    return list(_Stages(facts, attempts, assets, delays).stages())
 
 
 def askable(
@@ -146,7 +146,7 @@ class _Chain:
     asked: int
 
 
-class _Look:
+class _Stages:
     def __init__(
         self,
         facts: Facts,
@@ -391,7 +391,7 @@ def _months(stage: Stage, months: Sequence[Month]) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
+class MonthBehind:
     """What the last look found wrong or waiting of one stage of one month."""
 
     stage: Stage
@@ -400,7 +400,7 @@ class Kept:
     sentence: str
 
 
-def keep_look(items: Sequence[Due]) -> None:
+def keep_months_behind(items: Sequence[Due]) -> None:
     """Keep what is wrong or waits, for those who show it; what was kept before goes."""
     rows = [
         (item.stage, item.month.first_day, item.state, sentence(item, items))
@@ -416,10 +416,10 @@ def keep_look(items: Sequence[Due]) -> None:
         )
 
 
-def read_look() -> list[Kept]:
+def read_months_behind() -> list[MonthBehind]:
     """Return what the last look kept, the oldest month first."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT stage, month, state, sentence FROM online.months_behind ORDER BY month, stage"
         ).fetchall()
-    return [Kept(stage, Month(month), state, text) for stage, month, state, text in rows]
+    return [MonthBehind(stage, Month(month), state, text) for stage, month, state, text in rows]

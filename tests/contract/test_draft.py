@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.contract.document import read_contract
-from churn.contract.draft import Draft, draft_text, read_exports, understand
+from churn.contract.draft import ContractDraft, draft_text, read_exports, understand
 from churn.contract.draft.columns import Marks, marks_of, profile
 from churn.contract.structure import Contract
 from churn.errors import ChurnError
@@ -24,7 +24,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def drafted(folder: Path, key: str = "") -> tuple[Draft, Contract]:
+def drafted(folder: Path, key: str = "") -> tuple[ContractDraft, Contract]:
     draft = draft_text(understand(read_exports(folder), key))
     return draft, read_contract(draft.text, "draft")
 

@@ -12,9 +12,9 @@ from churn.schedule.due import (
     Facts,
     Stage,
     askable,
-    look,
     sentence,
     sentences,
+    stage_states,
 )
 
 JANUARY = Month.parse("2024-01")
@@ -51,7 +51,7 @@ def failed(at: float, job: Any = "month_close", month: Month = JANUARY, **more: 
 def seen(facts: Facts, *attempts: Attempt) -> dict[tuple[Stage, Month], Due]:
     return {
         (item.stage, item.month): item
-        for item in look(facts, sorted(attempts, key=_ended, reverse=True), ASSETS, DELAYS)
+        for item in stage_states(facts, sorted(attempts, key=_ended, reverse=True), ASSETS, DELAYS)
     }
 
 
@@ -72,7 +72,7 @@ def no_january(facts: Facts = CLOSED_ALL) -> Facts:
 
 
 def test_a_world_where_all_is_done_has_nothing_to_ask_for() -> None:
-    items = look(CLOSED_ALL, [], ASSETS, DELAYS)
+    items = stage_states(CLOSED_ALL, [], ASSETS, DELAYS)
     assert {item.state for item in items} == {"done"}
     assert [len([i for i in items if i.month == m]) for m in (JANUARY, APRIL)] == [4, 2]
     assert sentences(items) == []
@@ -195,7 +195,7 @@ def test_labels_that_came_too_late_are_kept_and_nothing_is_trained_on_them() -> 
 
 def test_closings_come_first_then_trainings_then_scores() -> None:
     facts = replace(no_january(), unscored=(FEBRUARY,), trained=(MARCH,))
-    found = askable(look(facts, [], ASSETS, DELAYS), None)
+    found = askable(stage_states(facts, [], ASSETS, DELAYS), None)
     assert [(item.stage, item.month) for item in found] == [
         ("month_close", JANUARY),
         ("train_month", FEBRUARY),
@@ -204,14 +204,14 @@ def test_closings_come_first_then_trainings_then_scores() -> None:
 
 
 def test_one_sentence_says_what_waits_behind_what_since_when_and_what_to_do() -> None:
-    items = look(no_january(), [failed(n) for n in (3, 2, 1, 0)], ASSETS, DELAYS)
+    items = stage_states(no_january(), [failed(n) for n in (3, 2, 1, 0)], ASSETS, DELAYS)
     assert sentences(items) == [
         "train_month of 2024-01 and score_month of 2024-01 and decisions of 2024-01 to 2024-03 wait"
         " for month_close of 2024-01, which failed 4 times since 2024-04-02 10:00 UTC (MLflow does not"
         " answer): mend the cause and run `churn run --from 2024-01 --to 2024-01` or re-execute it in"
         " the UI"
     ]
-    [again] = sentences(look(no_january(), [failed(0)], ASSETS, DELAYS))
+    [again] = sentences(stage_states(no_january(), [failed(0)], ASSETS, DELAYS))
     assert "it is asked for again from 2024-04-02 10:01 UTC on" in again
 
 
@@ -222,7 +222,7 @@ def test_labels_without_a_drop_wait_for_it(month: Month) -> None:
         closings={m: "7" for m in CLOSED_ALL.closings if m != month},
         scorings={m: "9" for m in CLOSED_ALL.scorings if m != month},
     )
-    items = look(facts, [], ASSETS, DELAYS)
+    items = stage_states(facts, [], ASSETS, DELAYS)
     assert sentences(items) == [
         f"train_month of {month} waits for the drop of {month}: deliver it with `churn deliver DIR`"
     ]

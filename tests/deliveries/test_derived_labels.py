@@ -7,7 +7,7 @@ import pytest
 from churn.contract.in_force import CONTRACT, LABELS, TABLES, USERS
 from churn.contract.structure import Contract, LabelRule
 from churn.database import connect
-from churn.deliveries import Outcome, accepted, deliver, in_force, read_accepted
+from churn.deliveries import DeliveryOutcome, accepted, deliver, in_force, read_accepted
 from churn.months import Month
 from churn.settings import Settings
 from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, write_drop
@@ -26,7 +26,7 @@ class Exports:
 
     def deliver(
         self, month: Month, users: str, changes: dict[str, str] | None = None, **how: object
-    ) -> Outcome:
+    ) -> DeliveryOutcome:
         self.hours += 1
         drop = self.folder / str(self.hours)
         drop.mkdir()

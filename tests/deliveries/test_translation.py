@@ -14,7 +14,7 @@ from churn.contract.structure import Contract, Dialect, SourceFile, Table
 from churn.database import connect
 from churn.database.migrate import bring_up
 from churn.deliveries import RefusedDrop, accepted, deliver, read_accepted
-from churn.deliveries.accept import Outcome
+from churn.deliveries.accept import DeliveryOutcome
 from churn.deliveries.drops_folder import take_in
 from churn.settings import Settings
 from churn.warehouse.raw import load_raw
@@ -63,7 +63,7 @@ def dated_drop(folder: Path) -> Path:
     return folder
 
 
-def states(outcome: Outcome) -> dict[str, str]:
+def states(outcome: DeliveryOutcome) -> dict[str, str]:
     return {file.delivery.file: file.state for file in outcome.files if file.state != "unchanged"}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from churn.contract.in_force import LABELS, PROFILE_TABLES, TABLES, USERS
 from churn.deliveries import accept, accepted, deliver
-from churn.deliveries.drops_folder import Cursor, Look, read_cursor, take_in
+from churn.deliveries.drops_folder import Cursor, FolderScan, read_cursor, take_in
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
@@ -26,12 +26,12 @@ def folder(settings: Settings, tmp_path: Path) -> Path:
     return tmp_path / "inbox"
 
 
-def look(folder: Path, cursor: Cursor | None = None, now: dt.datetime = NOW, **more) -> Look:
+def look(folder: Path, cursor: Cursor | None = None, now: dt.datetime = NOW, **more) -> FolderScan:
     """Look as the sensor does: the cursor goes through JSON in between."""
     return take_in(folder, read_cursor(json.dumps(cursor or {})), now=now, **more)
 
 
-def taken(looked: Look) -> tuple[list[str], list[str]]:
+def taken(looked: FolderScan) -> tuple[list[str], list[str]]:
     return looked.accepted, sorted(looked.refused)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from churn.contract.in_force import REGISTERED_MODEL
 from churn.database import connect
-from churn.deliveries import Outcome, deliver
+from churn.deliveries import DeliveryOutcome, deliver
 from churn.mlflow_client import mlflow_client
 from churn.months import Month
 from churn.settings import get_settings
@@ -68,7 +68,7 @@ class State:
         while mlflow.active_run():
             mlflow.end_run()
 
-    def deliver(self, drop: Path, **more: Any) -> Outcome:
+    def deliver(self, drop: Path, **more: Any) -> DeliveryOutcome:
         return deliver(drop, now=NOW, **more)
 
     def close(self, month: Month) -> JobResult:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.contract.in_force import BASELINE, LABELS, TABLES
-from churn.deliveries import Outcome
+from churn.deliveries import DeliveryOutcome
 from churn.lake.files import lake_file
 from churn.mlflow_client import mlflow_client
 from churn.training.dataset import TrainingSet, build_training_set, read_training_set
@@ -113,6 +113,6 @@ def test_a_shuffled_copy_in_a_fresh_state_gives_the_same_training_set(
 
 def test_a_shuffled_copy_after_the_original_is_no_delivery(original: Built, shuffled: Path) -> None:
     with entered(original.state) as state:
-        again: Outcome = state.deliver(shuffled, month=JANUARY)
+        again: DeliveryOutcome = state.deliver(shuffled, month=JANUARY)
     assert not again.is_changed
     assert {file.state for file in again.files} == {"unchanged"}

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from churn.contract.in_force import PROFILE_TABLES, TABLES
 from churn.database import connect
-from churn.deliveries import Outcome
+from churn.deliveries import DeliveryOutcome
 from churn.online.read import newest_publication
 from churn.promotion.ledger import entries, verify
 from churn.records import close_records
@@ -56,7 +56,7 @@ class Story:
     champions: list[str | None] = field(default_factory=list)
     jobs: dict[str, JobResult] = field(default_factory=dict)
     moments: dict[str, Moment] = field(default_factory=dict)
-    delivered: dict[str, Outcome] = field(default_factory=dict)
+    delivered: dict[str, DeliveryOutcome] = field(default_factory=dict)
     withdrawn: str = ""
     corrected: str = ""
 

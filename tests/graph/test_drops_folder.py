@@ -9,7 +9,7 @@ import pytest
 from churn.contract.in_force import TABLES
 from churn.database import connect, lock
 from churn.deliveries import accepted
-from churn.schedule.due import read_look
+from churn.schedule.due import read_months_behind
 from churn.schedule.facts import BATCH_LOCK
 from churn.scoring.scores import score_month
 from churn.settings import Settings, get_settings
@@ -274,7 +274,7 @@ def test_a_month_that_failed_is_asked_for_again_by_itself_then_given_up_and_name
         ("decision", "waits"),
     }
     assert len({each["sentence"] for each in behind}) == 1
-    kept = {(each.stage, each.month): each for each in read_look()}
+    kept = {(each.stage, each.month): each for each in read_months_behind()}
     assert kept["month_close", JANUARY].state == "given up"
     assert "failed 3 times since" in kept["month_close", JANUARY].sentence
     assert "Server disconnected without sending a response" in kept["decision", JANUARY].sentence

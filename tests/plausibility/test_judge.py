@@ -19,7 +19,7 @@ from churn.plausibility.confirmations import confirmations
 from churn.plausibility.judge import Judgement, confirm_month, judge, judge_month
 from churn.population.drops import write_drops
 from churn.promotion.arrivals import read_arrivals
-from churn.schedule.due import JOBS, Attempt, Due, look
+from churn.schedule.due import JOBS, Attempt, Due, stage_states
 from churn.schedule.facts import closable_months, read_facts
 from churn.settings import get_settings
 from churn.warehouse.raw import load_raw
@@ -223,7 +223,7 @@ def test_blocked_labels_are_asked_for_again_when_the_next_month_is_corrected(
 
 def train_month(month: Month, *attempts: Attempt) -> Due:
     assets: Any = {job: [job] for job in JOBS}
-    items = look(read_facts(), attempts, assets, [])
+    items = stage_states(read_facts(), attempts, assets, [])
     return next(each for each in items if (each.stage, each.month) == ("train_month", month))
 
 

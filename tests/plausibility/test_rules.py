@@ -13,7 +13,7 @@ from churn.contract.in_force import BY_NAME, LABELS, USERS
 from churn.contract.structure import Table
 from churn.plausibility.rules import (
     Leavers,
-    MonthFile,
+    ProfileMonth,
     compare,
     labels_agree,
     labels_cover,
@@ -82,7 +82,9 @@ def judged(world: World, table: Table, **columns: pa.Array) -> list:
     month, rows = world[2][0], world[2][1][table.name]
     for name, values in columns.items():
         rows = rows.set_column(rows.column_names.index(name), name, values)
-    return compare(table, MonthFile(month, rows), MonthFile(world[1][0], world[1][1][table.name]))
+    return compare(
+        table, ProfileMonth(month, rows), ProfileMonth(world[1][0], world[1][1][table.name])
+    )
 
 
 def text(findings: list) -> str:
@@ -98,18 +100,18 @@ def test_last_months_rows_under_this_months_name_are_impossible(world: World, ta
         february, march = world[1][1][table.name], world[2][1][table.name]
     old = february.filter(pc.is_in(february["user_id"], march["user_id"].combine_chunks()))
     new = march.filter(pc.invert(pc.is_in(march["user_id"], february["user_id"].combine_chunks())))
-    month, before = world[2][0], MonthFile(world[1][0], february)
-    found = compare(table, MonthFile(month, pa.concat_tables([old, new])), before)
+    month, before = world[2][0], ProfileMonth(world[1][0], february)
+    found = compare(table, ProfileMonth(month, pa.concat_tables([old, new])), before)
     assert rules(found) == {"same_rows"}
     assert f"{table.file} of 2024-03 beside 2024-02: " in text(found)
-    assert compare(table, MonthFile(month, march), before) == []
+    assert compare(table, ProfileMonth(month, march), before) == []
 
 
 def test_rows_that_say_nothing_are_no_evidence(world: World) -> None:
     """A quiet company: no failed payment for months is no copy."""
     rows = world[1][1][PAYMENTS.name]
     quiet = rows.set_column(1, "failed_payments_90d", pa.array([0] * len(rows)))
-    months = MonthFile(FIRST.next, quiet), MonthFile(FIRST, quiet)
+    months = ProfileMonth(FIRST.next, quiet), ProfileMonth(FIRST, quiet)
     assert compare(PAYMENTS, *months) == []
     assert not same_content(PAYMENTS, months[0], FIRST, is_whole_month=False).is_impossible
 
@@ -153,11 +155,11 @@ def test_a_later_month_proves_nothing_but_a_copy(world: World) -> None:
     """A correction of February is judged beside March, too: what does not fit may be March's fault."""
     march, february = world[2], world[1]
     strangers = pa.array([f"n{n}" for n in range(300)])
-    new = MonthFile(march[0], march[1][USERS.name].set_column(0, "user_id", strangers))
-    own = MonthFile(february[0], february[1][USERS.name])
+    new = ProfileMonth(march[0], march[1][USERS.name].set_column(0, "user_id", strangers))
+    own = ProfileMonth(february[0], february[1][USERS.name])
     assert [f.is_impossible for f in compare(USERS, own, new)] == [False]
     usage = march[1][USAGE.name]
-    copy = compare(USAGE, MonthFile(february[0], usage), MonthFile(march[0], usage))
+    copy = compare(USAGE, ProfileMonth(february[0], usage), ProfileMonth(march[0], usage))
     assert rules(copy) == {"same_rows"}
 
 
@@ -178,7 +180,7 @@ def test_another_months_content(
 ) -> None:
     table = BY_NAME[name]
     own = world[1][1][name] if rows == 300 else played(1, rows, 1)[0][1][name]
-    found = same_content(table, MonthFile(FIRST.shift(2), own), FIRST.next, is_whole_month=whole)
+    found = same_content(table, ProfileMonth(FIRST.shift(2), own), FIRST.next, is_whole_month=whole)
     assert found.is_impossible is blocks
     assert (
         f"{name}.csv of 2024-03 is that of 2024-02: the same content in all {rows:,}" in found.what

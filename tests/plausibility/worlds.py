@@ -13,7 +13,7 @@ from churn.months import Month
 from churn.plausibility.rules import (
     Finding,
     Leavers,
-    MonthFile,
+    ProfileMonth,
     compare,
     labels_agree,
     labels_cover,
@@ -71,8 +71,8 @@ def beside(earlier: tuple[Month, Files], later: tuple[Month, Files]) -> list[Fin
         for table in PROFILE_TABLES
         for finding in compare(
             table,
-            MonthFile(later[0], later[1][table.name]),
-            MonthFile(earlier[0], earlier[1][table.name]),
+            ProfileMonth(later[0], later[1][table.name]),
+            ProfileMonth(earlier[0], earlier[1][table.name]),
         )
     ]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from churn.errors import ChurnError
 from churn.lake.files import TIMESTAMP, lake_file, lake_folder, schema_of
-from churn.lake.point_in_time import Wanted, join
+from churn.lake.point_in_time import ViewRequest, join
 from churn.months import Month
 from tests.stages.lakes import (
     ASKED,
@@ -37,9 +37,9 @@ SCHEMA = pa.schema(
 CUT_OFFS = [None, "event_timestamp", "known_by"]
 
 
-def wanted(folder: Path, ttl: dt.timedelta | None = 27 * DAY) -> list[Wanted]:
+def wanted(folder: Path, ttl: dt.timedelta | None = 27 * DAY) -> list[ViewRequest]:
     return [
-        Wanted(
+        ViewRequest(
             lake_folder(view, folder),
             {feature.name: feature.name for feature in view.features},
             pa.schema([schema_of(view).field(feature.name) for feature in view.features]),

@@ -3,6 +3,6 @@
 from churn.contract.draft.business import understand
 from churn.contract.draft.exports import Exports, read_exports
 from churn.contract.draft.sources import Business
-from churn.contract.draft.text import Draft, draft_text
+from churn.contract.draft.text import ContractDraft, draft_text
 
-__all__ = ["Business", "Draft", "Exports", "draft_text", "read_exports", "understand"]
+__all__ = ["Business", "ContractDraft", "Exports", "draft_text", "read_exports", "understand"]

@@ -17,8 +17,8 @@ from churn.contract.draft.sources import (
     OF_KEYS,
     PEOPLE,
     Business,
+    BusinessPart,
     Label,
-    Part,
     Source,
     as_labels,
     label_of,
@@ -51,7 +51,7 @@ def understand(exports: Exports, key: str = "") -> Business:
     else:
         population, key_name = chosen
     others = tuple((s.name, c) for s, c in candidates if (s.name, c) != (population.name, key_name))
-    parts = [Part(population, "population")]
+    parts = [BusinessPart(population, "population")]
     parts += [_part(source, population, key_name) for source in sources if source is not population]
     label = label_of(parts, key_name)
     if label.kind == "file" and label.source is not None:
@@ -162,24 +162,24 @@ def _chosen(
     return min(largest, key=lambda each: (_rank(each[0]), each[0].name))
 
 
-def _part(source: Source, population: Source, key: str) -> Part:
+def _part(source: Source, population: Source, key: str) -> BusinessPart:
     """Return what a file is to the customers."""
     own = next((name for name in source.names if key and plain(name) == plain(key)), "")
     if own:
-        return Part(source, "state" if source.is_unique(own) else "events", own)
+        return BusinessPart(source, "state" if source.is_unique(own) else "events", own)
     for name in source.names:
         leads = next((each for each in population.names if plain(each) == plain(name)), "")
         if not leads or not key or not may_refer(population.column(leads)):
             continue
         if source.is_unique(name) and refers(population, leads, source, name):
-            return Part(source, "joined", name)
+            return BusinessPart(source, "joined", name)
         # Not everybody has events, and most events are of somebody.
         if not source.is_unique(name) and refers(source, name, population, leads):
-            return Part(source, "joined_events", name)
-    return Part(source, "apart")
+            return BusinessPart(source, "joined_events", name)
+    return BusinessPart(source, "apart")
 
 
-def _left_out(parts: list[Part], label: Label, key: str) -> dict[tuple[str, str], str]:
+def _left_out(parts: list[BusinessPart], label: Label, key: str) -> dict[tuple[str, str], str]:
     """Return the columns that models should not use, and why."""
     reasons: dict[tuple[str, str], str] = {}
     references = {plain(part.via) for part in parts if part.via} | {plain(key)}
@@ -199,7 +199,7 @@ def _left_out(parts: list[Part], label: Label, key: str) -> dict[tuple[str, str]
     return reasons
 
 
-def _remarks(parts: list[Part], key: str) -> dict[tuple[str, str], list[str]]:
+def _remarks(parts: list[BusinessPart], key: str) -> dict[tuple[str, str], list[str]]:
     """Return the columns that two files, or one file twice, have in common."""
     remarks: dict[tuple[str, str], list[str]] = {}
     population = parts[0].source
@@ -223,7 +223,7 @@ def _twin(rows: pa.Table, name: str, others: list[str]) -> str:
     return next(same, "")
 
 
-def _in_common(part: Part, population: Source, key: str) -> Iterable[tuple[str, str]]:
+def _in_common(part: BusinessPart, population: Source, key: str) -> Iterable[tuple[str, str]]:
     """Yield the columns that the population's file has, too, and how often they agree."""
     via = (
         key

@@ -1,4 +1,4 @@
-"""Entries of a contract as YAML, on one line each: of a dialect, of a column, of a select."""
+"""How a draft writes single entries: what is said of a file or column, as YAML on as few lines as may be."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Exports:
 
 
 @dataclass
-class _Kind:
+class _MonthlyFiles:
     """The files of one pattern: the path per month, by the text that stands for the month."""
 
     files: str
@@ -135,7 +135,7 @@ def read_exports(folder: Path) -> Exports:
     return Exports(folder, drop_folder, first, max(len(months), 1), seen, read, tuple(notes))
 
 
-def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _Kind], list[str]]:
+def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFiles], list[str]]:
     """Return the pattern of the months' folders, the kinds of files, and the months, in order."""
     if folder.is_file():
         kinds = _kinds([("", folder)], notes)
@@ -162,9 +162,9 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _Kind], list
     return pattern, _kinds(files, notes), [month for month, _ in taken]
 
 
-def _kinds(files: Iterable[tuple[str, Path]], notes: list[str]) -> dict[str, _Kind]:
+def _kinds(files: Iterable[tuple[str, Path]], notes: list[str]) -> dict[str, _MonthlyFiles]:
     """Return the files by their stem; those of other endings are passed over."""
-    kinds: dict[str, _Kind] = {}
+    kinds: dict[str, _MonthlyFiles] = {}
     for month, path in files:
         name = _FILES.fullmatch(path.name)
         if name is None or path.name.startswith("."):
@@ -174,11 +174,11 @@ def _kinds(files: Iterable[tuple[str, Path]], notes: list[str]) -> dict[str, _Ki
         pattern, own_month = (path.name, "") if month else _pattern(path.name)
         stem = _FILES.fullmatch(pattern)["stem"] if _FILES.fullmatch(pattern) else pattern  # type: ignore[index]
         stem = re.sub(r"[-_. ]*\{(month|n)\}[-_. ]*", "_", stem).strip("_") or "export"
-        kinds.setdefault(stem, _Kind(pattern)).paths[month or own_month] = path
+        kinds.setdefault(stem, _MonthlyFiles(pattern)).paths[month or own_month] = path
     return kinds
 
 
-def _months_of(kinds: dict[str, _Kind]) -> list[str]:
+def _months_of(kinds: dict[str, _MonthlyFiles]) -> list[str]:
     return sorted({month for kind in kinds.values() for month in kind.paths if month})
 
 
@@ -191,7 +191,7 @@ def _pattern(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _export(kind: _Kind, seen: tuple[str, ...], notes: list[str]) -> Export | None:
+def _export(kind: _MonthlyFiles, seen: tuple[str, ...], notes: list[str]) -> Export | None:
     paths = [kind.paths[month] for month in (*seen, "") if month in kind.paths]
     months = []
     format_, delimiter, encoding, is_cut = "csv", ",", "utf-8", False

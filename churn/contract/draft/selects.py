@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from churn.contract.draft.columns import Marks, Profile, words
-from churn.contract.draft.sources import OF_KEYS, Business, Part, Source
+from churn.contract.draft.sources import OF_KEYS, Business, BusinessPart, Source
 from churn.contract.structure import KEY, plain
 from churn.contract.types import Kind
 
@@ -72,20 +72,20 @@ def months_since(population: Source, key: str, begin: str, name: str) -> str:
     return _select([*_named("", [(key, KEY)]), months], f"FROM {quoted(population.name)}")
 
 
-def joined(business: Business, part: Part, columns: list[tuple[str, str]]) -> str:
+def joined(business: Business, part: BusinessPart, columns: list[tuple[str, str]]) -> str:
     """Return the select by which a file of something else, as of accounts, is told per customer."""
     lines = [f"p.{quoted(business.key)} AS {KEY}", *_named("f.", columns)]
     return _select(lines, _from(business, part))
 
 
-def counted(business: Business, part: Part, selected: list[Selected]) -> str:
+def counted(business: Business, part: BusinessPart, selected: list[Selected]) -> str:
     """Return the select by which events become one row per customer; nothing happened where none is."""
     lines = [f"p.{quoted(business.key)} AS {KEY}"]
     lines += [f"{each.expression} AS {each.name}" for each in selected]
     return _select(lines, f"{_from(business, part)}\nGROUP BY p.{quoted(business.key)}")
 
 
-def aggregates(part: Part) -> Iterator[Selected]:
+def aggregates(part: BusinessPart) -> Iterator[Selected]:
     """Yield what can be told of the events of a month: how many, how much, how recent."""
     source = part.source
     noun = source.name.removesuffix("s").replace("_", " ")
@@ -153,7 +153,7 @@ def _amount(name: str, place: str, column: Profile, marks: Marks) -> Selected:
     return Selected(f"{name}_sum", expression, kind, f"sum of {column.source}")
 
 
-def _from(business: Business, part: Part) -> str:
+def _from(business: Business, part: BusinessPart) -> str:
     population = business.population
     via = next(name for name in population.names if plain(name) == plain(part.via))
     return (

@@ -55,7 +55,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Part:
+class BusinessPart:
     """What a file is to the customers: its role, and the column of the population that leads to it."""
 
     source: Source
@@ -90,7 +90,7 @@ class Business:
     exports: Exports
     key: str
     keys: tuple[tuple[str, str], ...]
-    parts: tuple[Part, ...]
+    parts: tuple[BusinessPart, ...]
     label: Label
     left_out: dict[tuple[str, str], str]
     remarks: dict[tuple[str, str], list[str]]
@@ -186,7 +186,7 @@ _LEAST_BLANK = 0.3  # of the dates of an end, those who are there have none
 _FEW = 10  # different values of a column that says the same as the label
 
 
-def label_of(parts: list[Part], key: str) -> Label:
+def label_of(parts: list[BusinessPart], key: str) -> Label:
     """Return how it is known who left, by what the files hold."""
     keyed = [part for part in parts if part.role in ("population", "state")]
     for part in keyed:
@@ -230,11 +230,11 @@ def _missing(population: Source, key: str) -> str:
     return f"{gone:,} of the first month's {len(first):,} are missing in the second" if gone else ""
 
 
-def as_labels(part: Part, label: Label, key: str) -> Part:
+def as_labels(part: BusinessPart, label: Label, key: str) -> BusinessPart:
     """Return the file of labels as such, if it holds nothing else."""
     others = [c for c in part.source.names if c != label.column and plain(c) != plain(key)]
     is_labels = part.source is label.source and part.role == "state" and not others
-    return Part(part.source, "labels", part.via) if is_labels else part
+    return BusinessPart(part.source, "labels", part.via) if is_labels else part
 
 
 def tells(source: Source, column: Profile, label: Label) -> bool:

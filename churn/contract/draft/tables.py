@@ -25,7 +25,7 @@ from churn.contract.draft.selects import (
     numbered,
     reserved_words,
 )
-from churn.contract.draft.sources import Business, Part, Source, known_shares, span
+from churn.contract.draft.sources import Business, BusinessPart, Source, known_shares, span
 from churn.contract.structure import KEY, LABEL_COLUMN, LABEL_TABLE, plain
 
 _TAKEN = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
@@ -64,13 +64,13 @@ class TableWriter:
     value: str = ""
     begin: str = ""
 
-    def _is_file(self, part: Part) -> bool:
+    def _is_file(self, part: BusinessPart) -> bool:
         """Say whether a part is a table as it stands in its file."""
         has_label = self.business.label.kind == "file" and self.business.label.source is part.source
         is_keyed = part.role == "state" or (part.role == "population" and bool(self.business.key))
         return is_keyed and not has_label
 
-    def _table_name(self, part: Part) -> str:
+    def _table_name(self, part: BusinessPart) -> str:
         name = contract_name(part.source.name)
         return name if self._is_file(part) and name != LABEL_TABLE else f"{name}_by_user"[-48:]
 
@@ -90,7 +90,7 @@ class TableWriter:
         ]
         return [*intro, *entries] if entries else []
 
-    def _table(self, part: Part, shared: dict[str, Any]) -> list[str]:
+    def _table(self, part: BusinessPart, shared: dict[str, Any]) -> list[str]:
         if part.role == "labels":
             return []
         if part.role == "apart":
@@ -127,15 +127,15 @@ class TableWriter:
             lines += self._column(part, column, name)
         return [*lines, ""]
 
-    def _is_key(self, part: Part, column: Profile) -> bool:
+    def _is_key(self, part: BusinessPart, column: Profile) -> bool:
         key = part.via if part.role in ("state", "joined") else self.business.key
         return bool(key) and column.source == key
 
-    def _label_column(self, part: Part) -> str:
+    def _label_column(self, part: BusinessPart) -> str:
         label = self.business.label
         return label.column if label.kind == "file" and label.source is part.source else ""
 
-    def _state_select(self, part: Part, named: list[tuple[Profile, str]]) -> str:
+    def _state_select(self, part: BusinessPart, named: list[tuple[Profile, str]]) -> str:
         columns = [(column.source, name) for column, name in named]
         if part.role == "joined":
             text = f"each customer's row of {part.source.export.files}, by {part.via}"
@@ -145,7 +145,7 @@ class TableWriter:
             return numbered(part.source, columns)
         return keyed(part.source, part.via or self.business.key, columns)
 
-    def _events(self, part: Part) -> list[str]:
+    def _events(self, part: BusinessPart) -> list[str]:
         selected = []
         for each in aggregates(part):
             name = self._free(short(each.name), part.source.name)
@@ -169,7 +169,7 @@ class TableWriter:
             lines.append(f"      {each.name}: {flow(entry)}")
         return [*lines, ""]
 
-    def _unknown_share(self, part: Part) -> str:
+    def _unknown_share(self, part: BusinessPart) -> str:
         population = self.business.population
         via = next(name for name in population.names if plain(name) == plain(part.via))
         unknown = 1 - min(known_shares(part.source, part.via, population, via))
@@ -189,7 +189,7 @@ class TableWriter:
 
     # Columns.
 
-    def _column_name(self, part: Part, column: Profile) -> str:
+    def _column_name(self, part: BusinessPart, column: Profile) -> str:
         return self._free(contract_name(column.source), part.source.name)
 
     def _free(self, name: str, table: str) -> str:
@@ -202,7 +202,7 @@ class TableWriter:
         self.names.add(free)
         return free
 
-    def _column(self, part: Part, column: Profile, name: str) -> list[str]:
+    def _column(self, part: BusinessPart, column: Profile, name: str) -> list[str]:
         place = part.source.name, column.source
         reason = self.business.left_out.get(place, "")
         remarks = [*column.notes, *self.business.remarks.get(place, ())]
@@ -217,7 +217,7 @@ class TableWriter:
         mark = "  # DECIDE" if column.is_unsure else ""
         return [*comments, f"      {name}: {flow(entry)}{mark}"]
 
-    def _note_use(self, part: Part, column: Profile, name: str, is_left_out: bool) -> None:
+    def _note_use(self, part: BusinessPart, column: Profile, name: str, is_left_out: bool) -> None:
         """Note what a column of the population may be beside a feature."""
         own = set(words(column.source))
         is_number = column.kind in ("int", "float")

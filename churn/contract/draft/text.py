@@ -9,7 +9,7 @@ from typing import Any
 from churn.contract.draft.columns import contract_name
 from churn.contract.draft.entries import block, flow, scalar
 from churn.contract.draft.selects import keyed, numbered
-from churn.contract.draft.sources import Business, Part, span
+from churn.contract.draft.sources import Business, BusinessPart, span
 from churn.contract.draft.tables import TableWriter
 from churn.contract.structure import KEY, LABEL_COLUMN, plain
 from churn.months import Month
@@ -20,7 +20,7 @@ _MOST_SEGMENTS = 3
 
 
 @dataclass(frozen=True)
-class Draft:
+class ContractDraft:
     """A drafted contract.
 
     Args:
@@ -34,7 +34,7 @@ class Draft:
     decisions: tuple[str, ...]
 
 
-def draft_text(business: Business, name: str = "") -> Draft:
+def draft_text(business: Business, name: str = "") -> ContractDraft:
     """Return the contract of a business as far as its exports tell it.
 
     Args:
@@ -48,7 +48,7 @@ def draft_text(business: Business, name: str = "") -> Draft:
 class _Writer(TableWriter):
     """Writes the whole file."""
 
-    def draft(self) -> Draft:
+    def draft(self) -> ContractDraft:
         """Return the whole."""
         first_month, population = self._first_month(), self._table_name(self.business.parts[0])
         shared = self._shared_dialect()
@@ -84,7 +84,7 @@ class _Writer(TableWriter):
         ]
         comments = self._comments()
         text = "\n".join([*comments, "", *head]).rstrip() + "\n"
-        return Draft(text, tuple(self.guesses), tuple(self.decisions))
+        return ContractDraft(text, tuple(self.guesses), tuple(self.decisions))
 
     @property
     def folder_name(self) -> str:
@@ -189,7 +189,7 @@ class _Writer(TableWriter):
             entry["gone"] = list(label.gone)
         return [f"label: {flow(entry)}"]
 
-    def _label_of_file(self, part: Part, shared: dict[str, Any]) -> list[str]:
+    def _label_of_file(self, part: BusinessPart, shared: dict[str, Any]) -> list[str]:
         label, source = self.business.label, part.source
         self.decisions.append(
             f"label: {label.text}. It must say who left after the month that the other columns tell of; "
