@@ -112,22 +112,22 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
         LOG.warning("MLflow: the experiment %s was deleted; it is restored, with its runs", name)
         try:
-            client.restore_experiment(found.experiment_id)
+            client.restore_experiment(experiment.experiment_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was quicker
                 raise
-    if found is None:
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another process was quicker
-    return str(found.experiment_id)
+            experiment = client.get_experiment_by_name(name)  # another process was quicker
+    return str(experiment.experiment_id)
 
 
 def ensure_registered_model(client: "MlflowClient", name: str, description: str) -> None:

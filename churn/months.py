@@ -20,10 +20,10 @@ class Month:
     @classmethod
     def parse(cls, text: str) -> "Month":
         """Read `2024-01` or `2024-01-01`; anything else is a ChurnError."""
-        found = re.fullmatch(r"([0-9]{4})-([0-9]{2})(-01)?", text)
-        if found is None or int(found[1]) not in _YEARS or not 1 <= int(found[2]) <= 12:
+        digits = re.fullmatch(r"([0-9]{4})-([0-9]{2})(-01)?", text)
+        if digits is None or int(digits[1]) not in _YEARS or not 1 <= int(digits[2]) <= 12:
             raise ChurnError(f"{text!r} is not a month", remedy="write a month as 2024-01")
-        return cls(dt.date(int(found[1]), int(found[2]), 1))
+        return cls(dt.date(int(digits[1]), int(digits[2]), 1))
 
     @classmethod
     def of_as_of(cls, as_of: dt.datetime) -> "Month":

@@ -372,12 +372,12 @@ def _problem(settings: str, error: ErrorDetails) -> str:
     prefixes = {
         cls.__name__: cls.model_config["env_prefix"] for cls in (CampaignSettings, GateSettings)
     }
-    said = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
-        return said
+        return message
     name = f"{prefixes.get(settings, '')}{'_'.join(map(str, error['loc']))}".upper()
     value = "" if "PASSWORD" in name else f"={error['input']}"
-    return f"{name}{value}: {said}"
+    return f"{name}{value}: {message}"
 
 
 def keep_settings(values: Mapping[str, str]) -> None:

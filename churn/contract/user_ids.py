@@ -120,13 +120,13 @@ def fault_of(user_id: str) -> Rule | None:
 
 def faults(ids: "pa.ChunkedArray") -> dict[Rule, list[tuple[int, str]]]:
     """Return for each rule that is broken the rows that break it, and their ids; nulls are passed over."""
-    found: dict[Rule, list[tuple[int, str]]] = {}
+    broken: dict[Rule, list[tuple[int, str]]] = {}
     rows = suspects(ids)
     for row, text in zip(rows.tolist(), ids.take(rows).to_pylist(), strict=True):
         for rule in RULES:
             if rule.is_broken_by(text):
-                found.setdefault(rule, []).append((row, text))
-    return found
+                broken.setdefault(rule, []).append((row, text))
+    return broken
 
 
 def lookalikes(ids: "pa.ChunkedArray") -> list[tuple[int, str]]:
@@ -166,11 +166,11 @@ def suspects(ids: "pa.ChunkedArray") -> "Rows":
     """
     import numpy as np
 
-    begin, found = 0, [np.empty(0, np.int64)]
+    begin, rows = 0, [np.empty(0, np.int64)]
     for chunk in ids.chunks:
-        found.append(begin + _suspects_of(chunk))
+        rows.append(begin + _suspects_of(chunk))
         begin += len(chunk)
-    return np.concatenate(found)
+    return np.concatenate(rows)
 
 
 def _suspects_of(chunk: "pa.StringArray") -> "Rows":

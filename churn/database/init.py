@@ -31,7 +31,7 @@ _LIBRARIES = {
 _OURS = ("churn", "feature_repo")  # whose files say what is in our own database
 
 
-def maker(service: str) -> str:
+def code_signature(service: str) -> str:
     """Return what stands for all that makes a service's database: libraries, our files, the contract."""
     digest = hashlib.sha256()
     for library in _LIBRARIES[service]:
@@ -44,7 +44,7 @@ def maker(service: str) -> str:
     return f"made ready by {digest.hexdigest()}"
 
 
-def made_by(connection: psycopg.Connection, database: str) -> str | None:
+def signature_of(connection: psycopg.Connection, database: str) -> str | None:
     """Return who made a database ready; None where nobody did."""
     row = connection.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
@@ -64,12 +64,12 @@ def sign(connection: psycopg.Connection, database: str, text: str) -> None:
 
 
 def _files() -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for package in _OURS:
         spec = util.find_spec(package)
         for folder in (spec.submodule_search_locations if spec else None) or ():
-            found += sorted(Path(folder).rglob("*.py"))
-    return found
+            files += sorted(Path(folder).rglob("*.py"))
+    return files
 
 
 SERVICES = ("streamflow", "dagster", "mlflow")
@@ -100,7 +100,7 @@ def initialise(services: Collection[str] = SERVICES) -> None:
             make_ready[service]()
             if service == "streamflow":
                 admit_api()
-            sign(guard, database, maker(service))
+            sign(guard, database, code_signature(service))
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
@@ -110,14 +110,15 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
         ChurnError: the months of the database are not those of the settings.
     """
     with connect("postgres") as connection:
-        made = all(
-            made_by(connection, _database(service)) == maker(service) for service in services
+        are_signed = all(
+            signature_of(connection, _database(service)) == code_signature(service)
+            for service in services
         )
-    if made and "streamflow" in services:
+    if are_signed and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
         return _is_api_admitted()
-    return made
+    return are_signed
 
 
 def prepare_schema() -> None:
@@ -207,8 +208,8 @@ def _is_api_admitted() -> bool:
 def _create_database(name: str) -> None:
     dsn = get_settings().dsn("postgres")
     with repeat(lambda: psycopg.connect(dsn, autocommit=True)) as connection:
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
-        if found.fetchone() is None:
+        present = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if present.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         if name in SERVICE_DATABASES and get_settings().api_postgres_password:
             # Who may log in may connect, unless told otherwise.

@@ -37,12 +37,12 @@ def ensure_api_role(connection: psycopg.Connection, name: str, password: str) ->
         ChurnError: the name is that of a role with other work, or we may not make roles.
     """
     lock(connection, LOCK)
-    found = connection.execute(
+    role = connection.execute(
         "SELECT rolname = current_user OR rolsuper OR rolcreaterole OR rolcreatedb"
         " FROM pg_roles WHERE rolname = %s",
         [name],
     ).fetchone()
-    if found and found[0]:
+    if role and role[0]:
         raise ChurnError(
             f"the role {name} may do more than the API should",
             where="API_POSTGRES_USER",
@@ -53,7 +53,7 @@ def ensure_api_role(connection: psycopg.Connection, name: str, password: str) ->
         password.encode(), name.encode(), b"scram-sha-256"
     ).decode()
     names = {
-        "make": sql.SQL("ALTER" if found else "CREATE"),
+        "make": sql.SQL("ALTER" if role else "CREATE"),
         "role": sql.Identifier(name),
         "verifier": sql.Literal(verifier),
         "database": sql.Identifier(connection.info.dbname),

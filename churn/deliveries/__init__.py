@@ -1,4 +1,4 @@
-"""Deliveries: a monthly drop is read, held against the contract, kept unchanged and recorded."""
+"""Deliveries: a monthly drop is read, checked against the contract, kept unchanged and recorded."""
 
 from churn.deliveries.accept import DeliveryOutcome, FileOutcome, deliver
 from churn.deliveries.drops import find_drops

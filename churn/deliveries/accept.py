@@ -1,4 +1,4 @@
-"""Taking a drop in: validate all of it, keep its files, write its rows; all of it or nothing."""
+"""Accepting a drop: validate it whole, keep its files, record its deliveries; all of it or nothing."""
 
 import contextlib
 import datetime as dt
@@ -37,10 +37,14 @@ State = Literal["accepted", "corrected", "unchanged"]
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file: a first version, a correction, or the content that is there already."""
+    """What became of one file: a first version, a correction, or content that was there already.
+
+    Args:
+        delivery: the version that is now in force.
+    """
 
     state: State
-    delivery: Delivery  # the version in force now
+    delivery: Delivery
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class DeliveryOutcome:
     """What became of a drop that was not refused.
 
     Args:
-        files: its own, and labels of this month and the one before that were derived from it.
+        files: the drop's own, and the labels of this month and the one before that were derived from it.
     """
 
     month: Month
@@ -57,12 +61,14 @@ class DeliveryOutcome:
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything was new."""
+        """Whether the drop brought anything new."""
         return any(file.state != "unchanged" for file in self.files)
 
 
 @dataclass(frozen=True)
 class _DeliveryTime:
+    """The month that is delivered, when, and what the caller said of when it was known."""
+
     month: Month
     now: dt.datetime
     given: dt.datetime | None
@@ -72,9 +78,16 @@ class _DeliveryTime:
 
 @dataclass(frozen=True)
 class _FilePlan:
+    """What is to be done with one file.
+
+    Args:
+        newest: the version that is in force so far.
+        known_at: when the new version was known; None where its content is there already.
+    """
+
     file: DropFile
-    newest: Delivery | None  # the version in force so far
-    known_at: dt.datetime | None  # of the new version; None where the content is there already
+    newest: Delivery | None
+    known_at: dt.datetime | None
 
 
 def deliver(
@@ -87,23 +100,24 @@ def deliver(
     history: bool = False,
     contract: Contract = CONTRACT,
 ) -> DeliveryOutcome:
-    """Take a drop in. What is there already is no delivery; what is refused changes nothing.
+    """Accept a drop, or refuse it; a refused drop changes nothing.
 
-    The same files are delivered anew where the contract reads other rows out of them by now.
+    Content that is there already makes no new version, unless the contract has come to read other rows
+    from the same files.
 
     Args:
-        folder: the folder of CSV files.
+        folder: the folder of the drop's files.
         now: the time of delivery.
-        settings: where the store is and which months there are; the environment's where not given.
-        month: the drop's month, where the folder's name does not say it.
+        settings: where the store is and which months there are; the environment's by default.
+        month: the drop's month, where the folder's name does not give it.
         known_at: when the content was known, where that is not the time of delivery.
-        history: this is part of a load of history, declared on time.
-        contract: what the drop is held against.
+        history: the drop is part of a load of history, and counts as having come on time.
+        contract: what the drop is checked against.
 
     Raises:
-        RefusedDrop: with every problem found.
-        Refusal: no drop is here, its month is not open, or it comes too early.
-        ChurnError: known_at contradicts what is there, or CHURN_FIRST_MONTH does.
+        RefusedDrop: the drop breaks a rule; every problem is listed.
+        Refusal: the folder holds no drop, its month is not one of ours, or it comes too early.
+        ChurnError: known_at, or CHURN_FIRST_MONTH, contradicts what was delivered before.
     """
     settings = settings or get_settings()
     if now.tzinfo is None:
@@ -135,7 +149,7 @@ def deliver(
 
 
 def _refuse_far_ahead(month: Month, now: dt.datetime, folder: Path) -> None:
-    """Refuse what cannot be an export, without reading it: most likely its name is wrong."""
+    """Refuse the drop of a month that has not begun, unread: most likely its name is wrong."""
     if now.astimezone(dt.UTC).date() < month.first_day:
         raise Refusal(
             f"{month} has not begun (it is {minute(now)})",
@@ -165,33 +179,35 @@ def _plan(
         now=when.now,
         given=when.given,
         history=when.history,
-        # Where no version could be used, nobody has known anything: what heals the month is the first.
+        # Where no version could be used, nothing was known yet: the one that mends the month is the first.
         earlier=[version.known_at for version in versions] if usable else [],
         next_has_begun=has_begun(when.month.next, file.table, connection),
     )
-    # What replaces a version that could not be used comes after it, whatever is declared of it.
+    # A version that replaces an unusable one comes after it, whatever time is declared.
     known = max([known, *(version.known_at for version in versions)])
     return _FilePlan(file, newest, known)
 
 
 def _is_there(file: DropFile, newest: Delivery, settings: Settings, contract: Contract) -> bool:
-    """Say whether the newest version is this content, and no new version is needed to load it."""
+    """Return whether the newest version has this content and can be loaded, so that no new one is needed."""
     if newest.fingerprint != file.fingerprint and not _is_same_by_now(
         file, newest, settings, contract
     ):
         return False
     is_here = is_whole(settings.deliveries, newest.stored_path, newest.sha256)
-    if newest.unloadable is not None:  # a whole file that could not be loaded will not be now
+    # Loading a whole file again that could not be loaded would fail again.
+    if newest.unloadable is not None:
         return is_here and file.sha256 == newest.sha256
-    return is_here or file.sha256 == newest.sha256  # a lost or altered one is restored
+    # A stored file that was lost or altered is restored from this one.
+    return is_here or file.sha256 == newest.sha256
 
 
 def _is_same_by_now(
     file: DropFile, newest: Delivery, settings: Settings, contract: Contract
 ) -> bool:
-    """Say whether the newest version, as it was read, has this content: columns that are new are null.
+    """Return whether the newest version, read as it was then, has this content; newer columns are null.
 
-    The same files are the same content unless the contract reads them in another way by now.
+    The same files are the same content, unless the contract now reads them in another way.
     """
     is_same_file = file.sha256 == newest.sha256
     if is_same_file and newest.translation in (None, file.translation):
@@ -199,7 +215,8 @@ def _is_same_by_now(
     if file.rows != newest.rows:
         return False
     try:
-        if is_same_file:  # what it is compared with has to be there
+        # The comparison below reads the stored file, so it has to be there.
+        if is_same_file:
             _restore(file, newest, settings.deliveries)
         return fingerprint(read_accepted(newest, settings, contract)) == file.fingerprint
     except RefusedDrop:
@@ -213,7 +230,8 @@ def _take(
     if plan.known_at is None and newest is not None:
         _restore(file, newest, store)
         return FileOutcome("unchanged", newest)
-    _keep_files(file, store)  # before the row: a row always has its file
+    # The files come before the row, so that every row has its files.
+    _keep_files(file, store)
     _pass_over_blocked(connection, file.table, when.month)
     row = {
         "month": when.month.first_day,
@@ -230,13 +248,13 @@ def _take(
 
 
 def _pass_over_blocked(connection: psycopg.Connection, table: Table, month: Month) -> None:
-    """Mark what cannot be as never known: another version takes its place."""
+    """Mark impossible versions as never known: another version takes their place."""
     for delivery_id, what in blocked(month, table, connection).items():
         mark_unloadable(connection, delivery_id, f"it cannot be: {what}")
 
 
 def _keep_files(file: DropFile, store: Path) -> None:
-    """Keep the files as they were delivered; one that several tables are made of is kept once."""
+    """Keep the files as they were delivered; a file that several tables are made of is kept once."""
     for copy in file.copies:
         path = store / copy.stored_path
         if not (file.sources and holds(path, copy.sha256)):
@@ -246,14 +264,18 @@ def _keep_files(file: DropFile, store: Path) -> None:
 
 
 def _restore(file: DropFile, delivery: Delivery, store: Path) -> None:
-    """The original came again: if the stored copy was lost or altered since, write it anew."""
+    """Write the stored file again where it was lost or altered, and this is the original."""
     is_original = file.sha256 == delivery.sha256
     if is_original and not is_whole(store, delivery.stored_path, delivery.sha256):
         _keep_files(file, store)
 
 
 def _known_users(month: Month, settings: Settings, contract: Contract) -> pa.Array | None:
-    """Return the users of every version that can be read; the newest one must be."""
+    """Return the users of every version that can be read; None where there is none.
+
+    Raises:
+        RefusedDrop: the newest version cannot be read.
+    """
     versions = [
         version for version in accepted(month, contract.users) if version.unloadable is None
     ]

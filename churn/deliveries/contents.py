@@ -1,7 +1,7 @@
-"""What the files of one drop hold, table by table: read as they stand, shaped first, or selected.
+"""What the files of one drop hold, table by table: read as they stand, translated first, or selected.
 
-A canonical file is read as it stands. Everything else is made of the delivered files each time it is read,
-so the files as delivered are all that has to be kept.
+A canonical file is read as it stands. Any other table is made from the delivered files whenever it is read,
+so nothing but the delivered files has to be kept.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from churn.deliveries.texts import Texts, read_texts
 from churn.months import Month
 
 LIST_SUFFIX = ".sources.json"
-_SHARED = "files"  # the folder of the store for files that belong to no single table
+# The store's folder for files that several tables may be made of.
+_SHARED = "files"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class KeptFile:
     """One delivered file, and where it is kept.
 
     Args:
-        name: of its table, or of the file that selects read.
-        path: where it lies now.
+        name: the name of its table, or of the file that selects read.
+        path: where it is now.
         stored_path: where it is kept, relative to the store.
     """
 
@@ -43,12 +44,12 @@ class Content:
     """What a table holds in a drop.
 
     Args:
-        reading: its typed rows; None where none can be told.
-        problems: what is wrong with them; none in what is accepted.
-        copies: the files that they are made of.
-        sha256: of the table's own file, or of the list of the files that its select reads.
+        reading: its typed rows; None where no row can be read.
+        problems: what is wrong with them; none in an accepted drop.
+        copies: the files that they are made from.
+        sha256: the hash of the table's own file, or of the list of files that its select reads.
         stored_path: where that file or list is kept.
-        sources: the list, as it is kept; empty for a file of the table's own.
+        sources: the list, as it is kept; empty where the table has a file of its own.
     """
 
     reading: Reading | None
@@ -60,12 +61,12 @@ class Content:
 
 
 class Contents:
-    """The files of one month's drop, wherever they lie; one that several selects read is read once."""
+    """The files of one month's drop, wherever they are; a file that several selects read is read once."""
 
     def __init__(
         self, dialects: Mapping[str, Dialect], month: Month, paths: Mapping[str, Path]
     ) -> None:
-        """Take the files, and how they are written, by the names of their tables or of selects' files."""
+        """Keep the files' paths and dialects, both by the name of the table or of the selects' file."""
         self._month = month
         self._paths = paths
         self._dialects = dialects
@@ -75,8 +76,8 @@ class Contents:
         """Return what a table holds.
 
         Args:
-            table: whose rows and rules these are.
-            of_then: the table as its files are translated, where that is by a contract of before.
+            table: the table, with the rules that its rows are checked against.
+            of_then: the table as an earlier contract had it, where its files are translated by that one.
 
         Raises:
             OSError: a file cannot be read.
@@ -87,7 +88,8 @@ class Contents:
         return self._own(table, of_then, self._paths[table.name])
 
     def _own(self, table: Table, of_then: Table, path: Path) -> Content:
-        from churn.deliveries.rules import load  # brings pandas and pandera
+        # Imported late, since it loads pandas and pandera.
+        from churn.deliveries.rules import load
 
         if is_read_as_it_stands(of_then):
             reading, problems = load(path, table)
@@ -134,7 +136,8 @@ class Contents:
 
     def _texts(self, name: str) -> tuple[Texts, KeptFile]:
         if name not in self._read:
-            if name not in self._paths:  # the contract's select has read other files since
+            # The contract's select has since been changed to read other files.
+            if name not in self._paths:
                 raise FileNotFoundError(name)
             path, dialect = self._paths[name], self._dialects[name]
             content = path.read_bytes()
@@ -148,7 +151,7 @@ class Contents:
 
 
 def is_read_as_it_stands(table: Table) -> bool:
-    """Say whether a table's file is canonical but perhaps for its own name."""
+    """Return whether a table's file is canonical in everything but, perhaps, its name."""
     return (
         table.select is None
         and table.dialect == CANONICAL
@@ -157,7 +160,7 @@ def is_read_as_it_stands(table: Table) -> bool:
 
 
 def as_named(problems: list[Problem], table: Table, content: Content) -> list[Problem]:
-    """Return what is said of a canonical file in the words of what was delivered."""
+    """Return problems of a canonical file in terms of what was delivered."""
     if table.select is not None:
         return [replace(problem, file=named(table), row=None) for problem in problems]
     if table.is_canonical:
@@ -166,7 +169,7 @@ def as_named(problems: list[Problem], table: Table, content: Content) -> list[Pr
 
 
 def sources_text(copies: tuple[KeptFile, ...]) -> bytes:
-    """Return the list of the files that a select read, as it is kept and known by its sha256."""
+    """Return the list of the files that a select read, in the bytes that are kept and hashed."""
     files = [
         {"name": copy.name, "sha256": copy.sha256, "path": copy.stored_path} for copy in copies
     ]
@@ -176,7 +179,7 @@ def sources_text(copies: tuple[KeptFile, ...]) -> bytes:
 def _loaded(
     shaped: Shaped, table: Table, of_then: Table, file: str
 ) -> tuple[Reading | None, list[Problem]]:
-    """Read the canonical file that was made of the delivered ones, and hold it against the rules."""
+    """Read the canonical file that was made from the delivered ones, and check it against the rules."""
     from churn.deliveries.rules import load
 
     if shaped.content is None:

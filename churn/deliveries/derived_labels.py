@@ -1,9 +1,9 @@
-"""Labels that no file brings: who was there in a month, and is gone by the next month's data.
+"""Labels that no file brings: a user who was there in one month and is gone by the next month's data.
 
-They are derived when what they follow from is accepted or corrected, in the same transaction, and are a
-delivery like any other: known when the last of its sources was, kept as a file, corrected by a later version
-where the sources are. So a correction that brings a user back corrects the labels from then on, and no
-training set that exists.
+They are derived when the data that they follow from are accepted or corrected, in the same transaction, and
+are a delivery like any other: known when the last of their sources was, kept as a file, and corrected by a
+later version when a source is corrected. So a correction that brings a user back changes the labels from then
+on, but no training set that exists.
 """
 
 import csv
@@ -46,14 +46,14 @@ def derive_around(
     settings: Settings,
     contract: Contract,
 ) -> list[DerivedLabels]:
-    """Derive what a month's delivery may have changed: the labels of the month before it, and its own.
+    """Derive the labels that a month's delivery may have changed: those of the month before, and its own.
 
     Args:
         connection: the transaction of the delivery.
-        month: of the delivery.
+        month: the month that was delivered.
         now: the time of the delivery.
-        settings: the store, and the first month.
-        contract: the rule, and the tables that it reads.
+        settings: where the store is, and which month is the first.
+        contract: the labels' rule, and the tables that it reads.
     """
     if contract.label.kind == "file":
         return []
@@ -72,7 +72,7 @@ class _Derivation:
     contract: Contract
 
     def derive(self, month: Month) -> DerivedLabels:
-        """Derive the labels of a month; nothing where they are as before, or their time has not come."""
+        """Derive the labels of a month; nothing where they have not changed, or a source is missing."""
         needed = [(month, self.contract.users), (month.next, self.contract.users)]
         if self.contract.label.kind != "absent":
             table = self.contract.table_by_name[self.contract.label.table]
@@ -90,7 +90,7 @@ class _Derivation:
         return self._deliver(month, content, chosen) if content else DerivedLabels()
 
     def waiting(self, month: Month) -> DerivedLabels:
-        """Say that the labels of a month wait for the next one, where later ones are here already."""
+        """Return an oddity where a month's labels wait for a drop while later drops are here already."""
         users = self._usable(month, self.contract.users)
         if users is None or accepted(month.next, self.contract.users, self.connection):
             return DerivedLabels()
@@ -111,7 +111,8 @@ class _Derivation:
         return usable[-1] if usable else None
 
     def _deliver(self, month: Month, content: bytes, sources: Sequence[Delivery]) -> DerivedLabels:
-        from churn.deliveries.rules import load  # brings pandas and pandera
+        # Imported late, since it loads pandas and pandera.
+        from churn.deliveries.rules import load
 
         table = self.contract.labels
         reading, problems = load(content, table)
@@ -122,7 +123,8 @@ class _Derivation:
         path = f"{month}/{table.name}/{sha256}.csv"
         newest = self._usable(month, table)
         if newest is not None and newest.fingerprint == content_known_by:
-            if newest.stored_path == path:  # written anew where it was lost or altered
+            # The stored file is written again if it was lost or altered.
+            if newest.stored_path == path:
                 keep_content(content, self.settings.deliveries / path)
             return DerivedLabels()
         keep_content(content, self.settings.deliveries / path)
@@ -140,7 +142,7 @@ class _Derivation:
         return DerivedLabels(record(self.connection, row), is_correction=newest is not None)
 
     def _known_at(self, month: Month, sources: Sequence[Delivery]) -> dt.datetime:
-        """Return when the last source was known; versions that follow from what is unused give way."""
+        """Return when the last source was known; earlier labels from unusable sources are marked unusable."""
         known = max(month.matures_at, *(source.known_at for source in sources))
         unused = {
             version.known_at
@@ -157,20 +159,21 @@ class _Derivation:
             if version.known_at in unused or version.delivery_id in impossible:
                 reason = "it follows from a version that is not used any more"
                 mark_unloadable(self.connection, version.delivery_id, reason)
-            else:  # a source was declared as known before what is derived already
+            else:
+                # A source was declared as known before labels that were derived already.
                 known = version.known_at + _TICK
         return known
 
 
 def _labels(month: Month, rows: Sequence[pa.Table], rule: LabelRule) -> bytes:
-    """Return the labels as a canonical file, sorted; empty where nobody was there.
+    """Return the labels as a canonical file, sorted by user_id; empty where nobody was there.
 
     Args:
-        month: whose labels they are.
-        rows: the users of the month and of the next one; for other rules than absence also the rule's table
+        month: the month of the labels.
+        rows: the users of the month and of the next one; for other rules than absence, also the rule's table
             in both.
-        rule: what says who is gone. Who is in none of the next month's users is gone by every rule, and who
-            was gone by the month's own data has no label: only those who were there can leave.
+        rule: how it is known who is gone. By every rule, a user who is missing from the next month is gone.
+            A user who was gone by the month's own data gets no label: only those who were there can leave.
     """
     ids, next_ids = (table["user_id"].combine_chunks() for table in rows[:2])
     gone = pc.invert(pc.is_in(ids, value_set=next_ids))
@@ -188,7 +191,7 @@ def _labels(month: Month, rows: Sequence[pa.Table], rule: LabelRule) -> bytes:
 
 
 def _gone(month: Month, rows: pa.Table, rule: LabelRule) -> pa.Array:
-    """Return who is gone at the month's end by a column of its data."""
+    """Return the users who are gone at the month's end, by a column of its data."""
     column = rows[rule.column]
     if rule.kind == "end_date":
         is_gone = pc.less_equal(column, pa.scalar(month.as_of_date))

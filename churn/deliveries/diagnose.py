@@ -1,4 +1,4 @@
-"""The second read of a file that could not be read at once: which cell, row or byte is wrong."""
+"""The second, slow read of a file that the fast one gave up on: it names each wrong cell, row or byte."""
 
 import codecs
 import csv
@@ -36,13 +36,13 @@ _WHOLE = re.compile(r"(-?[0-9]+)(\.0+)?")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def diagnose(source: Source, table: Table, reader_said: str = "") -> Reading:
+def diagnose(source: Source, table: Table, reader_error: str = "") -> Reading:
     """Read the file cell by cell and list what is wrong.
 
     Args:
         source: the file, or its bytes.
         table: the file of the contract that it should be.
-        reader_said: why the fast read gave up; it is the problem where none is found here.
+        reader_error: why the fast read gave up; it is the problem where nothing else is wrong here.
     """
     sha256 = sha256_of(source)
     if _is_empty(source):
@@ -68,8 +68,8 @@ def diagnose(source: Source, table: Table, reader_said: str = "") -> Reading:
         remedy = "export it again" if not problems else "correct the rows above"
         problems.append(Problem(table.file, "the file has a header but no rows to read", remedy))
         return Reading(table.file, source, sha256, None, tuple(problems))
-    if reader_said and not problems:
-        problems.append(Problem(table.file, f"the file cannot be read: {reader_said}", _SAVE_AS))
+    if reader_error and not problems:
+        problems.append(Problem(table.file, f"the file cannot be read: {reader_error}", _SAVE_AS))
     return Reading(
         table.file,
         source,
@@ -82,7 +82,7 @@ def diagnose(source: Source, table: Table, reader_said: str = "") -> Reading:
 
 
 class _Cells:
-    """The rows of a file, read and judged a slice at a time: the texts of one slice are held, no more."""
+    """The rows of a file, read and checked a slice at a time, so that memory holds the texts of one slice."""
 
     def __init__(self, table: Table) -> None:
         self.parts: list[pa.Table] = []
@@ -105,19 +105,19 @@ class _Cells:
                 self._judge(header, whole)
 
     def problems(self) -> list[Problem]:
-        """Return what is wrong: rows first, then cell by cell in the order of the columns."""
+        """Return what is wrong: rows first, then cells in the order of the columns."""
         remedy = "give it one value per column; a value with a comma stands in quotes"
-        found: list[Problem] = []
+        problems: list[Problem] = []
         for what, kind in self._ragged.items():
-            found += cells(Problem(self._table.file, what, remedy), kind.first, kind.count)
+            problems += cells(Problem(self._table.file, what, remedy), kind.first, kind.count)
         names = [column.name for column in self._table.columns]
-        for (name, said), kind in sorted(
+        for (name, complaint), kind in sorted(
             self._refused.items(), key=lambda item: names.index(item[0][0])
         ):
-            what, _, remedy = said.partition("; ")
+            what, _, remedy = complaint.partition("; ")
             template = Problem(self._table.file, what, remedy, column=name)
-            found += cells(template, kind.first, kind.count)
-        return found
+            problems += cells(template, kind.first, kind.count)
+        return problems
 
     def _judge(self, header: list[str], rows: list[tuple[int, list[str]]]) -> None:
         begin = len(self.lines)
@@ -130,19 +130,19 @@ class _Cells:
             index = header.index(column.name)
             texts = [values[index] for _, values in rows]
             columns[column.name], refused = _parse(column, texts)
-            for said, at in refused.items():
+            for complaint, at in refused.items():
                 self.unreadable[column.name].extend(begin + row for row in at)
                 for row in at:
-                    self._refused[column.name, said].add(rows[row][0], texts[row])
+                    self._refused[column.name, complaint].add(rows[row][0], texts[row])
         self.parts.append(pa.table(columns))
 
 
 @dataclass
 class _Complaint:
-    """What is wrong in one way: how often, and the first few places."""
+    """One kind of fault: how often it occurs, and the first few places as (line, value)."""
 
     count: int = 0
-    first: list[tuple[int, str]] = field(default_factory=list)  # line, value
+    first: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, value: str) -> None:
         self.count += 1
@@ -155,10 +155,10 @@ def header_problems(header: list[str], table: Table) -> list[Problem]:
     plain = [plain_name(name) for name in header]
     known = [column.name for column in table.columns]
     required = [column.name for column in table.columns if not column.optional]
-    found: list[Problem] = []
+    problems: list[Problem] = []
 
     def add(column: str, what: str, remedy: str) -> None:
-        found.append(Problem(table.file, what, remedy, row=1, column=column))
+        problems.append(Problem(table.file, what, remedy, row=1, column=column))
 
     for name in [name for name in required if name not in plain]:
         add(name, "the column is missing", f"add it; the columns are {', '.join(required)}")
@@ -168,7 +168,7 @@ def header_problems(header: list[str], table: Table) -> list[Problem]:
             add(written, what, "remove it or correct its name; columns are separated by commas")
         elif plain.count(name) > 1:
             add(name, f"the column stands {plain.count(name)} times", "keep one of them")
-    return found
+    return problems
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -206,10 +206,11 @@ def _undecodable(source: Source, table: Table) -> list[Problem]:
 
 
 def _byte_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a file whatever ends them."""
+    """Yield the lines of a file, whichever line ending it uses."""
     rest = b""
     for block in _blocks(file):
-        *whole, rest = re.split(rb"\r\n|\r(?!\Z)|\n", rest + block)  # \r\n may lie across blocks
+        # A \r\n may be split between two blocks.
+        *whole, rest = re.split(rb"\r\n|\r(?!\Z)|\n", rest + block)
         yield from whole
     yield from re.split(rb"\r", rest)
 
@@ -227,9 +228,9 @@ def _broken_quote(source: Source, table: Table, error: csv.Error) -> Problem:
 
 
 def _parse(column: Column, texts: list[str]) -> tuple[pa.Array, dict[str, list[int]]]:
-    """Return the typed column, unreadable cells as nulls, and per complaint the rows it is about.
+    """Return the typed column, unreadable cells as nulls, and the rows that each complaint is about.
 
-    Each distinct text is judged once.
+    Each distinct text is parsed once.
     """
     encoded = pa.array(texts, pa.string()).dictionary_encode()
     parsed: list[Any] = []
@@ -241,7 +242,10 @@ def _parse(column: Column, texts: list[str]) -> tuple[pa.Array, dict[str, list[i
             parsed.append(None)
             refused.setdefault(str(error), []).append(index)
     codes = encoded.indices.to_numpy()
-    rows = {said: np.flatnonzero(np.isin(codes, wrong)).tolist() for said, wrong in refused.items()}
+    rows = {
+        complaint: np.flatnonzero(np.isin(codes, wrong)).tolist()
+        for complaint, wrong in refused.items()
+    }
     return pc.take(pa.array(parsed, ARROW_TYPES[column.kind]), encoded.indices), rows
 
 

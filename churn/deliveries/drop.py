@@ -1,4 +1,4 @@
-"""One drop, read and validated as a whole before anything is written."""
+"""Reading one drop and validating it as a whole, before anything is written."""
 
 import itertools
 from collections.abc import Callable
@@ -33,10 +33,10 @@ class DropFile:
     """One sound table of a drop.
 
     Args:
-        copies: the delivered files that it is made of.
-        sha256: of its own file, or of the list of the files that its select reads.
+        copies: the delivered files that it is made from.
+        sha256: the hash of its own file, or of the list of files that its select reads.
         stored_path: where that file or list is kept.
-        translation: what of the contract decided how they were read.
+        translation: the parts of the contract by which the files were read.
         sources: that list; empty where there is none.
     """
 
@@ -60,7 +60,11 @@ class Drop:
 
 @dataclass
 class _Findings:
-    """What reading the files one after the other has brought so far."""
+    """What the files that were read so far have brought to light.
+
+    Args:
+        are_users_accepted: the users come from accepted deliveries, not from this drop.
+    """
 
     contract: Contract
     problems: list[Problem] = field(default_factory=list)
@@ -68,7 +72,7 @@ class _Findings:
     oddities: list[Oddity] = field(default_factory=list)
     files: list[DropFile] = field(default_factory=list)
     users: Users | None = None
-    are_users_accepted: bool = False  # they come from accepted deliveries, not from this drop
+    are_users_accepted: bool = False
 
 
 def read_drop(
@@ -78,15 +82,15 @@ def read_drop(
     contract: Contract = CONTRACT,
     first: Month | None = None,
 ) -> Drop:
-    """Read a drop and hold it against all rules; the rows of one table are in memory at a time.
+    """Read a drop and check it against all rules; memory holds the rows of one table at a time.
 
     Args:
         folder: the folder of its files.
         month: the month that the drop describes.
-        known_users: gives the users of the month's accepted users, asked where labels come alone; None
-            where there are none.
-        contract: what the drop is held against.
-        first: the month whose number is 000; the settings' where not given.
+        known_users: returns the accepted users of the month, or None where there are none; called where
+            labels come alone.
+        contract: what the drop is checked against.
+        first: the month whose number is 000; by default the one of the settings.
 
     Raises:
         RefusedDrop: a file is missing or breaks a rule, or the files contradict each other.
@@ -130,7 +134,8 @@ def read_drop(
     contents = Contents(dialects_of(contract), month, ones)
     for table in present:
         if twice and table.select is not None:
-            continue  # it may read what lies here twice
+            # The select may read one of the files that are here twice.
+            continue
         if table.name not in twice:
             _read_table(contents, table, month, findings)
     if findings.problems or findings.strangers:
@@ -142,37 +147,39 @@ def read_drop(
     return Drop(tuple(findings.files), (*findings.oddities, *strange))
 
 
-def _read_table(contents: Contents, table: Table, month: Month, found: _Findings) -> None:
+def _read_table(contents: Contents, table: Table, month: Month, findings: _Findings) -> None:
     try:
         content = contents.of(table)
     except OSError as error:
         what = f"the file cannot be read: {error.strerror}"
-        found.problems.append(
+        findings.problems.append(
             Problem(table.shown_file, what, "make it readable", depends_on="access")
         )
         return
     reading = content.reading
-    found.problems += [each for each in content.problems if each not in found.problems]
+    findings.problems += [each for each in content.problems if each not in findings.problems]
     if reading is None:
         return
     rows = reading.rows
     if rows is None:
         return
     by_user = reading.by_user
-    is_population = table == found.contract.users
+    is_population = table == findings.contract.users
     if is_population:
-        found.users = Users(rows["user_id"]) if by_user is None else Users.of(by_user)
-    elif found.users is not None:
-        strange = as_named(strangers(reading, table, found.users), table, content)
-        if found.are_users_accepted:  # a correction of users.csv may yet name them
+        findings.users = Users(rows["user_id"]) if by_user is None else Users.of(by_user)
+    elif findings.users is not None:
+        strange = as_named(strangers(reading, table, findings.users), table, content)
+        # A correction of users.csv may yet add them.
+        if findings.are_users_accepted:
             strange = [replace(problem, depends_on="deliveries") for problem in strange]
-        found.strangers += strange
-    if found.problems or found.strangers or by_user is None:
-        return  # the drop is refused by now; what follows would be for nothing
-    found.oddities += oddities(table, rows, month)
-    if not is_population and found.users is not None:
-        found.oddities += oddities_beside(found.users, table, by_user, month)
-    found.files.append(
+        findings.strangers += strange
+    if findings.problems or findings.strangers or by_user is None:
+        # The drop is refused by now, so nothing further is worked out.
+        return
+    findings.oddities += oddities(table, rows, month)
+    if not is_population and findings.users is not None:
+        findings.oddities += oddities_beside(findings.users, table, by_user, month)
+    findings.files.append(
         DropFile(
             table,
             content.copies,
@@ -180,19 +187,19 @@ def _read_table(contents: Contents, table: Table, month: Month, found: _Findings
             content.sha256,
             fingerprint(rows, order=by_user.order),
             content.stored_path,
-            translation(found.contract, table, [copy.name for copy in content.copies]),
+            translation(findings.contract, table, [copy.name for copy in content.copies]),
             content.sources,
         )
     )
 
 
 def _may_be_absent(table: Table, contract: Contract) -> bool:
-    """Say whether a drop may come without a table: the labels come later than the rest."""
+    """Return whether a drop may come without a table; labels may come later than the rest."""
     return table.optional or table == contract.labels
 
 
 def _missing(files: DropFiles, month: Month, first: Month) -> list[Problem]:
-    """Return what is missing of the tables that every drop has, each file once."""
+    """Return a problem for each missing file of the tables that every drop must have."""
     contract = files.contract
     optional = [
         table.shown_file for table in drop_tables(contract) if _may_be_absent(table, contract)

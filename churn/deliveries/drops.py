@@ -1,6 +1,6 @@
 """Drops on disk: which folders are drops, of which month, and what else lies beside them.
 
-A drop is a folder whose name says its month. Where the names of the files say it (`billing_2024-01.csv`),
+A drop is a folder whose name gives its month. Where the names of the files give it (`billing_2024-01.csv`),
 one flat folder may also hold the drops of many months.
 """
 
@@ -36,9 +36,9 @@ class Stray:
     """Something beside the drops that is not one of them, and is passed over.
 
     Args:
-        name: what it is called.
-        what: why it is none.
-        remedy: what makes a drop of it, or the folder tidy.
+        name: its name.
+        what: why it is not a drop.
+        remedy: how to make a drop of it, or to tidy the folder.
         is_alike: whether somebody may have meant it as a drop.
     """
 
@@ -53,10 +53,10 @@ class Stray:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder of drops."""
+    """What lies in a folder of drops: the drops, oldest month first, and the strays, by name."""
 
-    drops: tuple[tuple[Month, Path], ...]  # the oldest month first
-    strays: tuple[Stray, ...]  # by name
+    drops: tuple[tuple[Month, Path], ...]
+    strays: tuple[Stray, ...]
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class DropFiles:
     """The files of one drop.
 
     Args:
-        contract: what says which files there are.
-        by_name: of the tables with a file of their own and of the files that selects read, by the name of
-            the table or file. More than one of a name is for the caller to refuse: none is the right one.
+        contract: the contract that names them.
+        by_name: the paths, by the name of the table whose own file it is, or of the file that selects read.
+            Where a name has several paths, the caller refuses them: none is known to be the right one.
     """
 
     contract: Contract
@@ -79,17 +79,17 @@ class DropFiles:
 
     @property
     def tables(self) -> list[Table]:
-        """The tables that are here: by a file of their own, or by all files that their select reads."""
+        """The tables that are here: their own file is, or every file that their select reads."""
         return [table for table in drop_tables(self.contract) if not self.missing(table)]
 
     def missing(self, table: Table) -> list[str]:
         """Return the files that the table lacks: its own, or those that its select reads."""
         needed = tables_read(table) if table.select is not None else [table.name]
-        if isinstance(
-            needed, Problem
-        ):  # the select itself is wrong, which is for its reader to say
+        # A select that is wrong itself is reported by its reader.
+        if isinstance(needed, Problem):
             return []
-        known = {each.name for each in named_files(self.contract)}  # another is for its reader, too
+        # A name that the contract does not know is reported by the select's reader, too.
+        known = {each.name for each in named_files(self.contract)}
         return sorted(name for name in needed if name in known and name not in self.by_name)
 
 
@@ -100,7 +100,7 @@ def drop_tables(contract: Contract = CONTRACT) -> list[Table]:
 
 
 def named_files(contract: Contract = CONTRACT) -> list[Table | SourceFile]:
-    """Return all that has files of its own: tables, and the files that selects read."""
+    """Return whatever has a file of its own: tables, and the files that selects read."""
     tables = [table for table in drop_tables(contract) if table.select is None]
     return [*tables, *contract.source_files]
 
@@ -108,10 +108,11 @@ def named_files(contract: Contract = CONTRACT) -> list[Table | SourceFile]:
 def list_drops(
     folder: Path, settings: Settings | None = None, contract: Contract = CONTRACT
 ) -> Listing:
-    """Return what lies in a folder of drops, each a folder or, by their names, files; nothing is an error.
+    """Return the drops in a folder, as folders or as files with a month in their names, and the strays.
 
-    A name says one month or none: another spelling of a number, case or ending is not read as what it
-    resembles, since two folders would then be of one month. What begins with a dot is not looked at.
+    Nothing that lies there is an error. A name gives one month or none: another spelling of a number, case or
+    ending is not taken for what it resembles, or two folders could be of one month. Names that begin with a
+    dot are ignored.
 
     Raises:
         OSError: the folder itself cannot be listed.
@@ -124,7 +125,7 @@ def list_drops(
         if path.name.startswith(".") or (flat and _named_file(path, first, contract)):
             continue
         try:
-            entry = _DropRecognizer(first, contract).judge(path)
+            entry = _DropRecognizer(first, contract).recognize(path)
         except OSError as error:
             entry = Stray(path.name, f"cannot be looked at: {error.strerror}", "make it readable")
         if isinstance(entry, Stray):
@@ -170,18 +171,18 @@ def find_drops(
 
 
 def expected_files(contract: Contract = CONTRACT) -> str:
-    """Return the names of a drop's files, for people."""
+    """Return the names of a drop's files, for messages."""
     return ", ".join(shown(file_pattern(each)) for each in named_files(contract))
 
 
 def month_of(folder: Path, first: Month, contract: Contract = CONTRACT) -> Month | None:
-    """Return the month that the folder's own name says, whatever a link leads to; None for none."""
+    """Return the month that the folder's own name gives, wherever a link leads; None where it gives none."""
     named = read_name(contract.drop_folder, _own_name(folder), first)
     return named.month if named else None
 
 
 def is_flat(folder: Path, month: Month, first: Month, contract: Contract = CONTRACT) -> bool:
-    """Say whether a drop of the month lies in the folder beside those of other months, as files."""
+    """Return whether the month's drop lies in the folder as files, beside those of other months."""
     return month_of(folder, first, contract) is None and month in _months_of_files(
         folder, first, contract
     )
@@ -190,17 +191,17 @@ def is_flat(folder: Path, month: Month, first: Month, contract: Contract = CONTR
 def name_of_drop(
     month: Month | None, path: Path, drops: Sequence[tuple[Month | None, Path]]
 ) -> str:
-    """Return what one of several drops is called: its folder, or its month where they share one."""
+    """Return the name of one of several drops: its folder's, or its month where several share the folder."""
     return path.name if [each for _, each in drops].count(path) == 1 else str(month)
 
 
 def choose_month(
     folder: Path, month: Month | None, settings: Settings, contract: Contract = CONTRACT
 ) -> Month:
-    """Return the drop's month: as given, else as the folder's name says, or the names of all its files.
+    """Return the drop's month: the one given, else the one in the folder's name or in all its files' names.
 
     Raises:
-        Refusal: neither says it, or it lies outside of first and last month.
+        Refusal: nothing gives the month, or it lies outside of first and last month.
     """
     first = settings.first_month
     chosen = month or month_of(folder, first, contract)
@@ -228,13 +229,13 @@ def choose_month(
 def drop_files(
     folder: Path, month: Month, first: Month, contract: Contract = CONTRACT
 ) -> DropFiles:
-    """Return the files of the month's drop in a folder: in any case, or compressed as `users.csv.gz`.
+    """Return the files of the month's drop in a folder; case is free, and gzip (`users.csv.gz`) is allowed.
 
     Args:
         folder: where they lie.
-        month: of the drop; a file whose name says another one is none of it.
+        month: the drop's month; files whose names give another month are not part of it.
         first: the month whose number is 000.
-        contract: what says how they are called.
+        contract: the contract that names them.
     """
     files: dict[str, list[Path]] = {}
     entries = sorted(folder.iterdir())
@@ -247,7 +248,7 @@ def drop_files(
 
 
 def strange_files(files: DropFiles, folder: Path, first: Month) -> list[Path]:
-    """Return what looks like data in a drop's folder, and is no file of it or of another month's."""
+    """Return the data files in a drop's folder that belong neither to it nor to another month's drop."""
     is_one = month_of(folder, first, files.contract) is not None
     return [
         path
@@ -259,7 +260,7 @@ def strange_files(files: DropFiles, folder: Path, first: Month) -> list[Path]:
 
 
 def unfinished_files(names: Iterable[str]) -> list[str]:
-    """Return the names that copying programs give to files until these are whole."""
+    """Return those names that copying programs give to files until they are whole."""
     return sorted(
         name
         for name in names
@@ -268,19 +269,19 @@ def unfinished_files(names: Iterable[str]) -> list[str]:
 
 
 def shown_name(name: str) -> str:
-    """Return a name that every screen, log and database takes, whatever bytes it is made of."""
+    """Return a name that every screen, log and database accepts, whatever bytes it is made of."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _named_file(path: Path, first: Month, contract: Contract) -> NameMatch | None:
-    """Return what a file's name says, of whichever file of a drop it is; None where it is of none."""
+    """Return the match of a file's name with any file of a drop; None where it matches none."""
     names = (read_file_name(file_pattern(each), path.name, first) for each in named_files(contract))
     named = next((each for each in names if each is not None), None)
     return named if named is not None and path.is_file() else None
 
 
 def _months_of_files(folder: Path, first: Month, contract: Contract) -> list[Month]:
-    """Return the months that the names of a folder's files say."""
+    """Return the months that the names of a folder's files give."""
     if not any(is_dated(file_pattern(each)) for each in named_files(contract)):
         return []
     named = (_named_file(path, first, contract) for path in folder.iterdir())
@@ -289,12 +290,12 @@ def _months_of_files(folder: Path, first: Month, contract: Contract) -> list[Mon
 
 @dataclass(frozen=True)
 class _DropRecognizer:
-    """Says of things in a folder of drops which month each is the drop of, or why of none."""
+    """Tells of each entry in a folder of drops which month it is the drop of, or why it is no drop."""
 
     first: Month
     contract: Contract
 
-    def judge(self, path: Path) -> Month | Stray:
+    def recognize(self, path: Path) -> Month | Stray:
         name, lower = path.name, path.name.lower()
         if path.is_symlink() and not path.exists():
             return Stray(name, "is a link to nothing", "remove it, or put the folder there")
@@ -349,12 +350,12 @@ class _DropRecognizer:
 
     @property
     def _alike(self) -> re.Pattern[str]:
-        """What begins like a drop's folder with a number and goes on in another way."""
+        """A pattern for names that begin like a drop's folder and hold a number, but are not quite right."""
         before, hole, _ = self.contract.drop_folder.partition("{n}")
         start = re.escape(before.rstrip("_- ")) if hole else "(?!)"
         return re.compile(rf"{start}[^0-9]{{0,2}}([0-9]{{1,4}})(?![0-9])", re.IGNORECASE)
 
 
 def _own_name(folder: Path) -> str:
-    """Return the name that the folder is given by, not the one of what a link leads to."""
+    """Return the name by which the folder was given, not that of a link's target."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name

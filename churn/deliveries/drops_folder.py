@@ -1,14 +1,14 @@
-"""The watched folder: each look takes in what is new, and asks again where the answer may be another one.
+"""The watched folder: each scan accepts what is new, and retries refused drops where the answer may differ.
 
-What was seen is kept in a cursor, per name in the folder, or per month where the files of many drops lie
-beside each other: of a drop that is done with its signature, of one that was refused also what the refusal
-depends on and the contract that refused it, so that a drop which came a day too early, or whose month was
-delivered after its labels, is taken in without anybody touching it, and one with a wrong cell is not read
-again every half minute. A drop that was taken in is not asked about again when the contract changes:
-somebody may have delivered a correction of it elsewhere, which it would undo.
+What was seen is kept in a cursor, by name in the folder, or by month where the files of many drops lie side
+by side. For a drop that is done with, the cursor holds its signature. For a refused drop it also holds what
+the refusal depends on and the contract that refused it. So a drop that came a day too early, or labels that
+came before their month, are accepted later without anybody touching them, while a drop with a wrong cell is
+not read again every half minute. An accepted drop is not tried again when the contract changes: a correction
+may have been delivered elsewhere, and would be undone.
 
-A folder may still be being copied. If anything in it was touched within `SETTLING` of this look, it is
-left until two looks in a row find it the same; what a copying program has not renamed yet is waited for.
+A folder may still be being copied. If anything in it was touched within `SETTLING` of this scan, it is left
+until two scans in a row see it unchanged; files that a copying program has not renamed yet are waited for.
 """
 
 import datetime as dt
@@ -40,33 +40,43 @@ from churn.retry import is_passing
 from churn.settings import Settings, get_settings
 
 SETTLING = dt.timedelta(minutes=5)
-RETRY = dt.timedelta(minutes=5)  # where a fault may have passed and nothing tells whether it has
-# What a single drop can cause. Postgres that does not answer is no drop's fault and ends the look.
+# How long to wait where a fault may have passed and nothing says whether it has.
+RETRY = dt.timedelta(minutes=5)
+# Errors that a single drop can cause. A Postgres that does not answer is no drop's fault, and ends the scan.
 _FAULTS = (OSError, *CAUSED_BY_CONTENT)
 
-Entry = (
-    str | dict[str, Any]
-)  # of a name: the signature of what is done with, or what is known of it
+# What the cursor holds for a name: the signature of a drop that is done with, or what is known of the drop.
+Entry = str | dict[str, Any]
 Cursor = dict[str, Entry]
 
 
 @dataclass(frozen=True)
 class NotTaken:
-    """A drop in the folder that is not taken in, as it is told to people."""
+    """A drop in the folder that was not accepted, as it is reported to people.
+
+    Args:
+        waits: it only came before its time, and will be accepted by itself.
+    """
 
     month: Month
     error: ChurnError
-    waits: bool  # it only came before its time, and will be taken in by itself
+    waits: bool
 
 
 @dataclass
 class FolderScan:
-    """What one look at the folder brought; refused drops and strays are told of once."""
+    """What one scan of the folder brought; each refusal and each stray is reported once.
 
-    accepted: list[str] = field(default_factory=list)  # the drops that brought something new
-    refused: dict[str, NotTaken] = field(default_factory=dict)  # by the drop's name
+    Args:
+        accepted: the names of the drops that brought something new.
+        refused: the drops that were not accepted, by name.
+        cursor: what the next scan is given.
+    """
+
+    accepted: list[str] = field(default_factory=list)
+    refused: dict[str, NotTaken] = field(default_factory=dict)
     strays: list[Stray] = field(default_factory=list)
-    cursor: Cursor = field(default_factory=dict)  # for the next look
+    cursor: Cursor = field(default_factory=dict)
 
 
 def take_in(
@@ -77,39 +87,42 @@ def take_in(
     settings: Settings | None = None,
     contract: Contract = CONTRACT,
 ) -> FolderScan:
-    """Deliver what is new or may be answered differently by now, the oldest month first.
+    """Deliver what is new, or was refused for a reason that may have passed; the oldest month first.
 
     Args:
-        folder: holds drops: folders, or files whose names say their month; it may not exist yet.
-        cursor: what the last look returned, or an earlier version of this project did.
-        now: the time of this look.
-        settings: the months that there are, and the store; the environment's where not given.
-        contract: what drops are held against.
+        folder: the drops, as folders or as files with a month in their names; it need not exist yet.
+        cursor: what the last scan returned, by this version of the project or an earlier one.
+        now: the time of this scan.
+        settings: which months there are, and where the store is; the environment's by default.
+        contract: what drops are checked against.
     """
     settings = settings or get_settings()
-    look = FolderScan()
+    folder_scan = FolderScan()
     try:
         listing = list_drops(folder, settings, contract)
     except FileNotFoundError:
-        return look
+        return folder_scan
     except OSError as error:
         remedy = "make it a folder that this user can list, or set CHURN_DROPS"
         listing = Listing((), (Stray(str(folder), f"cannot be listed: {error.strerror}", remedy),))
-        look.cursor = dict(cursor)  # what is in it was seen before, and will be again
+        # What is in the folder was seen before, and will be seen again.
+        folder_scan.cursor = dict(cursor)
     for stray in listing.strays:
         name = shown_name(stray.name)
-        look.cursor[name] = {"stray": stray.what}
-        if cursor.get(name) != look.cursor[name]:
-            look.strays.append(stray)
-    world = _world(settings, now)
+        folder_scan.cursor[name] = {"stray": stray.what}
+        if cursor.get(name) != folder_scan.cursor[name]:
+            folder_scan.strays.append(stray)
+    circumstances = _read_circumstances(settings, now)
     for month, drop in listing.drops:
         name = str(month) if drop == folder else drop.name
-        _DropScan(name, drop, month, cursor.get(name), settings, world, look, contract).look_at()
-    return look
+        _DropScan(
+            name, drop, month, cursor.get(name), settings, circumstances, folder_scan, contract
+        ).scan()
+    return folder_scan
 
 
 def read_cursor(text: str | None) -> Cursor:
-    """Return the cursor of the last look; nothing was seen where it cannot be read."""
+    """Return the cursor of the last scan; an empty one where it cannot be read."""
     try:
         cursor = json.loads(text or "{}")
     except ValueError:
@@ -118,15 +131,18 @@ def read_cursor(text: str | None) -> Cursor:
 
 
 class _Circumstances(NamedTuple):
-    """How things stand beside the folder, as far as a refusal may depend on it."""
+    """How things stand outside of the folder, as far as a refusal may depend on it.
+
+    `delivery` is the newest delivery_id of all; `files` are the months and files with an accepted version.
+    """
 
     now: dt.datetime
     settings: str
-    delivery: int  # the newest one of all
-    files: frozenset[tuple[dt.date, str]]  # month and file, where a version is accepted
+    delivery: int
+    files: frozenset[tuple[dt.date, str]]
 
 
-def _world(settings: Settings, now: dt.datetime) -> _Circumstances:
+def _read_circumstances(settings: Settings, now: dt.datetime) -> _Circumstances:
     query = "SELECT month, file, max(delivery_id) FROM raw.deliveries GROUP BY month, file"
     with connect() as connection:
         rows = connection.execute(query).fetchall()
@@ -137,32 +153,34 @@ def _world(settings: Settings, now: dt.datetime) -> _Circumstances:
 
 @dataclass
 class _DropScan:
-    """One drop at one look: what was known of it, and what is noted."""
+    """One drop in one scan: what was known of it, and what is noted of it."""
 
     name: str
     drop: Path
     month: Month
     known: Entry | None
     settings: Settings
-    world: _Circumstances
-    look: FolderScan
+    circumstances: _Circumstances
+    folder_scan: FolderScan
     contract: Contract
 
-    def look_at(self) -> None:
+    def scan(self) -> None:
         """Deliver the drop if that is due, and note how it stands."""
         name = self.name
-        signature = ""  # of a folder that cannot even be listed
+        # It stays empty where the folder cannot even be listed.
+        signature = ""
         try:
             signature, newest = self._signature()
             if not self._is_due(signature):
-                self.look.cursor[name] = self.known or signature
+                self.folder_scan.cursor[name] = self.known or signature
             elif self._is_unsettled(signature, newest):
-                self.look.cursor[name] = {"signature": signature, "settling": True}
+                self.folder_scan.cursor[name] = {"signature": signature, "settling": True}
             else:
                 self._deliver(signature)
         except ChurnError as error:
             if is_passing(error) and not isinstance(error, Refusal):
-                raise  # a server does not answer: no drop's fault, and the next look asks again
+                # A server that does not answer is no drop's fault, and the next scan asks again.
+                raise
             self._refuse(error, signature)
         except _FAULTS as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or shown_name(
@@ -177,30 +195,30 @@ class _DropScan:
             self._refuse(refusal, signature)
 
     def _is_due(self, signature: str) -> bool:
-        """Say whether the drop has to be asked about at this look."""
-        known, world = self.known, self.world
+        """Return whether the drop has to be delivered, or tried again, in this scan."""
+        known, circumstances = self.known, self.circumstances
         if isinstance(known, str):
-            # Earlier versions noted a refused drop like one that was taken in. What is in no delivery
-            # was refused, and is asked about once more.
+            # Earlier versions noted refused drops like accepted ones. A drop without a delivery was refused,
+            # and is tried once more.
             files = drop_files(self.drop, self.month, self.settings.first_month, self.contract)
             here = {(self.month.first_day, table.name) for table in files.tables}
-            return known != signature or not here <= world.files
+            return known != signature or not here <= circumstances.files
         if known is None or known.get("signature") != signature or "depends_on" not in known:
             return True
         until, depends_on = known["until"], known["depends_on"]
         return (
-            (until is not None and world.now >= dt.datetime.fromisoformat(until))
+            (until is not None and circumstances.now >= dt.datetime.fromisoformat(until))
             or known.get("contract", self.contract.fingerprint) != self.contract.fingerprint
-            or ("settings" in depends_on and known["settings"] != world.settings)
-            or ("deliveries" in depends_on and known["delivery"] != world.delivery)
+            or ("settings" in depends_on and known["settings"] != circumstances.settings)
+            or ("deliveries" in depends_on and known["delivery"] != circumstances.delivery)
             or ("access" in depends_on and known["access"] != self._access())
         )
 
     def _is_unsettled(self, signature: str, newest: dt.datetime) -> bool:
-        """Say whether the drop may still be being copied, as far as two looks can tell."""
+        """Return whether the drop may still be being copied, as far as two scans can tell."""
         known = self.known
         before = known.get("signature") if isinstance(known, dict) else known
-        return before != signature and self.world.now - newest < SETTLING
+        return before != signature and self.circumstances.now - newest < SETTLING
 
     def _deliver(self, signature: str) -> None:
         if unfinished := unfinished_files(path.name for path in self._paths()):
@@ -212,40 +230,40 @@ class _DropScan:
         outcome = deliver(
             self.drop,
             settings=self.settings,
-            now=self.world.now,
+            now=self.circumstances.now,
             month=self.month,
             contract=self.contract,
         )
-        self.look.cursor[self.name] = signature
+        self.folder_scan.cursor[self.name] = signature
         if outcome.is_changed:
-            self.look.accepted.append(self.name)
+            self.folder_scan.accepted.append(self.name)
 
     def _refuse(self, error: ChurnError, signature: str) -> None:
-        """Note a refusal with what it depends on, and tell of it unless that was done before."""
-        # An error that is no refusal says nothing of the drop: by the next try it may have passed.
+        """Note a refusal with what it depends on, and report it unless that was done before."""
+        # Any other error says nothing about the drop, and may have passed by the next try.
         depends_on = error.depends_on if isinstance(error, Refusal) else frozenset({"access"})
         until = error.until if isinstance(error, Refusal) else None
         if "access" in depends_on:
-            until = self.world.now + RETRY
+            until = self.circumstances.now + RETRY
         name, known = self.name, self.known
         told = hashlib.sha256(str(error).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-        self.look.cursor[name] = {
+        self.folder_scan.cursor[name] = {
             "signature": signature,
             "depends_on": sorted(depends_on),
             "until": until.isoformat() if until else None,
             "contract": self.contract.fingerprint,
-            "settings": self.world.settings,
-            "delivery": self.world.delivery,
+            "settings": self.circumstances.settings,
+            "delivery": self.circumstances.delivery,
             "access": self._access(),
             "told": told,
         }
         if not isinstance(known, dict) or known.get("told") != told:
-            has_begun = self.world.now.date() >= self.month.first_day
+            has_begun = self.circumstances.now.date() >= self.month.first_day
             waits = depends_on == {"time"} and has_begun
-            self.look.refused[name] = NotTaken(self.month, error, waits)
+            self.folder_scan.refused[name] = NotTaken(self.month, error, waits)
 
     def _paths(self) -> list[Path]:
-        """Return all that lies in the drop's folder; of one beside others, its own files."""
+        """Return everything in the drop's folder; only its own files where drops share a folder."""
         if self._is_flat:
             return sorted(
                 drop_files(self.drop, self.month, self.settings.first_month, self.contract).paths
@@ -257,7 +275,7 @@ class _DropScan:
         return is_flat(self.drop, self.month, self.settings.first_month, self.contract)
 
     def _signature(self) -> tuple[str, dt.datetime]:
-        """Return what tells whether a drop has changed, and when anything in it was touched last."""
+        """Return a text that changes with the drop, and when anything in it was last touched."""
         files = [(path.name, path.stat()) for path in self._paths() if path.is_file()]
         signature = ";".join(
             f"{shown_name(name)}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files
@@ -267,7 +285,7 @@ class _DropScan:
         return signature, dt.datetime.fromtimestamp(newest, dt.UTC)
 
     def _access(self) -> str:
-        """Return what changes when somebody mends the rights to a drop or to a file of it."""
+        """Return a text that changes when somebody changes the rights to the drop or to a file in it."""
         try:
             folder = [] if self._is_flat else [self.drop.stat()]
             stats = [*folder, *(path.stat() for path in self._paths())]

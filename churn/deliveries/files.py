@@ -1,7 +1,7 @@
-"""A delivered file as the readers share it: opened and hashed, its lines counted as an editor counts them.
+"""What the readers of delivered files share: opening, hashing, and numbering lines as an editor does.
 
-`Reading` is what reading a file gives: typed rows, what could not be read, and where each row stands. The
-quick way to read is `read_csv.py`; what it cannot read is explained in `diagnose.py`.
+`Reading` is the result of reading a file: typed rows, what could not be read, and where each row stands. The
+fast reader is `read_csv.py`; what it cannot read is explained by `diagnose.py`.
 """
 
 import csv
@@ -45,7 +45,7 @@ def records(
                 yield line, values
             line = reader.line_num + 1
     finally:
-        # The file is whose it was: it is not closed by who read only the beginning of it.
+        # The file belongs to the caller: reading only its beginning must not close it.
         if not file.closed:
             text.detach()
 
@@ -59,27 +59,27 @@ def read_header(file: BinaryIO) -> list[str]:
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name as the contract writes it: case and blanks around it say nothing."""
+    """Return a column's name as the contract writes it: without regard to case and surrounding blanks."""
     return name.strip().lower()
 
 
 def line_numbers(file: BinaryIO, rows: Collection[int]) -> dict[int, int]:
     """Return the line on which each of these rows (counted from 0) begins; reads no further than needed."""
-    found: dict[int, int] = {}
+    lines: dict[int, int] = {}
     if not rows:
-        return found
+        return lines
     wanted, last = set(rows), max(rows)
-    for row, (line, _) in enumerate(
-        records(file, strict=False), start=-1
-    ):  # the header comes first
+    # The header comes first, as row -1.
+    for row, (line, _) in enumerate(records(file, strict=False), start=-1):
         if row in wanted:
-            found[row] = line
+            lines[row] = line
         if row == last:
             break
-    return found
+    return lines
 
 
-Source = Path | bytes  # a file, or the content of one
+# A file, or the content of one.
+Source = Path | bytes
 
 ARROW_TYPES = {kind: each.arrow for kind, each in COLUMN_TYPES.items()}
 _CODES = pa.dictionary(pa.int32(), pa.string())
@@ -92,12 +92,12 @@ class Reading:
     Args:
         file: its name in the drop.
         source: the file, or its bytes.
-        sha256: of the bytes that were read.
-        rows: its typed rows; None where no row could be told. Where `problems` are given, unreadable
-            cells are null here and rows with a wrong number of values are left out.
+        sha256: the hash of the bytes that were read.
+        rows: its typed rows; None where no row could be read. Where there are `problems`, unreadable cells
+            are null here, and rows with a wrong number of values are left out.
         problems: what could not be read.
-        lines: the line of each row in the file, where reading had to tell.
-        unreadable: per column the rows (counted from 0) whose cell could not be read.
+        lines: the line of each row in the file, where the reader had to note it.
+        unreadable: per column, the rows (counted from 0) whose cell could not be read.
     """
 
     file: str
@@ -124,10 +124,10 @@ class Reading:
 
 
 def open_source(source: Source) -> BinaryIO:
-    """Open a file, or the content of one, for reading its text: what is compressed by gzip is unpacked.
+    """Open a file, or the content of one, for reading; gzip is unpacked.
 
     Raises:
-        OSError, EOFError, zlib.error: while it is read, where the compressed file is broken.
+        OSError, EOFError, zlib.error: when it is read, where a compressed file is broken.
     """
     if not is_compressed(source):
         return _open_bytes(source)
@@ -136,13 +136,13 @@ def open_source(source: Source) -> BinaryIO:
 
 
 def is_compressed(source: Source) -> bool:
-    """Say whether the file is compressed by gzip, by its first bytes: no CSV file begins so."""
+    """Return whether the file is compressed by gzip, by its first bytes: no CSV file begins with these."""
     with _open_bytes(source) as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def sha256_of(source: Source) -> str:
-    """Return the sha256 of a file's bytes as they lie there, compressed or not."""
+    """Return the sha256 of a file's bytes as they are stored, compressed or not."""
     with _open_bytes(source) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -152,12 +152,12 @@ def _open_bytes(source: Source) -> io.BytesIO | io.BufferedReader:
 
 
 def plain_schema(table: Table) -> pa.Schema:
-    """Return the types of the file's rows without codes."""
+    """Return the Arrow types of the table's rows, texts as plain strings."""
     return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in table.columns])
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Return the types of the file's rows, in the contract's order; texts of few values as codes."""
+    """Return the Arrow types of the table's rows, in the contract's order; texts of few values as codes."""
     return pa.schema([(column.name, _arrow_type(column)) for column in table.columns])
 
 

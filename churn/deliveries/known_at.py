@@ -1,4 +1,4 @@
-"""When a version of a file counts as known: the contract's rules, without clock and database."""
+"""When a version of a file counts as known: the rules, as pure functions without clock or database."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ def known_at(
     earlier: Sequence[dt.datetime] = (),
     next_has_begun: bool = False,
 ) -> dt.datetime:
-    """Return the known_at of a version that is being accepted; it is written once.
+    """Return the known_at of a version that is being accepted; once recorded, it never changes.
 
     Args:
         month: the month of the drop.
         table: the file.
         now: when the delivery is accepted.
-        given: `--known-at`, which stands in for the time of delivery.
-        history: the drop belongs to a load of history declared on time.
-        earlier: known_at of every version of this file and month so far.
-        next_has_begun: the next month's first delivery (labels: of labels) has been accepted.
+        given: `--known-at`, in place of the time of delivery.
+        history: the drop is part of a load of history, and counts as having come on time.
+        earlier: the known_at of every version of this file and month so far.
+        next_has_begun: a first delivery of the next month has been accepted (for labels: of its labels).
 
     Raises:
         Refusal: the month has not closed, or the version would not be the newest one.
-        ChurnError: `given` contradicts itself.
+        ChurnError: `given` cannot be right.
     """
     where, due = f"{table.shown_file} {month}", due_at(month, table)
     if now < due:
@@ -87,7 +87,7 @@ def _check_given(given: dt.datetime, now: dt.datetime, month: Month, where: str)
 
 
 def _too_early(month: Month, table: Table, due: dt.datetime, where: str) -> Refusal:
-    """Return the refusal of what comes before its time: the most ordinary one, and none for good."""
+    """Return the refusal of a drop that comes before its time: the most ordinary one, and never final."""
     what, hint = f"{month} has not closed yet", ""
     if table == LABELS:
         what = f"the labels of {month} mature when {month.next} closes"
@@ -104,7 +104,7 @@ def _too_early(month: Month, table: Table, due: dt.datetime, where: str) -> Refu
 
 
 def minute(when: dt.datetime) -> str:
-    """Return an instant as a person reads it: `2026-12-01 00:00 UTC`."""
+    """Return an instant for people to read: `2026-12-01 00:00 UTC`."""
     return f"{when.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 

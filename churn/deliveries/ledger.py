@@ -18,21 +18,22 @@ from churn.months import Month
 
 @dataclass(frozen=True)
 class Delivery:
-    """One accepted version of one file of one month."""
+    """One accepted version of one file of one month; `file` is the table's name."""
 
     delivery_id: int
     month: Month
-    file: str  # the table's name, `users`
+    file: str
     sha256: str
     fingerprint: str
     rows: int
     accepted_at: dt.datetime
     known_at: dt.datetime
-    stored_path: str  # in the deliveries store
-    # Why it could not be loaded or, replaced by now, could not be; None where it was or was not tried.
+    # Relative to the deliveries store.
+    stored_path: str
+    # Why the version could not be loaded, or may not be used; None where it was loaded or never tried.
     unloadable: str | None = None
-    # What of the contract decided how it was read, and decides it again; None where it was taken in before
-    # that was kept: then the contract in force does.
+    # The parts of the contract by which it was read, and by which it is read again. None for deliveries from
+    # before that was kept: they are read by the contract in force.
     translation: str | None = None
 
     @property
@@ -48,11 +49,10 @@ def accepted(
 
     Versions that could not be loaded are among them.
 
-
     Args:
         month: the month.
         table: the file.
-        connection: an open transaction to read in; a new one where none is given.
+        connection: an open transaction to read in; by default a new one.
     """
     query = "SELECT * FROM raw.deliveries WHERE month = %s AND file = %s"
     query += " ORDER BY known_at, delivery_id"
@@ -62,7 +62,7 @@ def accepted(
 
 
 def of_all_months(table: Table, connection: psycopg.Connection) -> list[Delivery]:
-    """Return every version of the file that anybody knew, of every month, oldest known first."""
+    """Return every usable version of the file, of every month, oldest known first."""
     query = "SELECT * FROM raw.deliveries WHERE file = %s AND unloadable IS NULL"
     query += " ORDER BY known_at, month"
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -76,9 +76,18 @@ def in_force(
     at: dt.datetime | None = None,
     connection: psycopg.Connection | None = None,
 ) -> Delivery | None:
-    """Return the newest version known at the instant `at` (none: of all), None where there is none.
+    """Return the newest version that was known at an instant.
 
-    A version that could not be loaded is in force where there is no other: what follows it heals it.
+    A version that could not be loaded is in force only where there is no other; a later delivery mends it.
+
+    Args:
+        month: the month.
+        table: the file.
+        at: the instant, itself included; None for the newest version of all.
+        connection: an open transaction to read in; by default a new one.
+
+    Returns:
+        The version, or None where nothing was known by then.
     """
     versions = accepted(month, table, connection)
     known = [version for version in versions if at is None or version.known_at <= at]
@@ -87,7 +96,7 @@ def in_force(
 
 
 def blocked(month: Month, table: Table, connection: psycopg.Connection) -> dict[int, str]:
-    """Return why versions of the file cannot be beside other months, by id, where nobody confirmed it."""
+    """Return, by delivery_id, why versions are impossible beside other months and not confirmed."""
     query = (
         "SELECT delivery_id, string_agg(what, '; ' ORDER BY rule) FROM raw.blocked"
         " WHERE month = %s AND file = %s GROUP BY delivery_id"
@@ -96,7 +105,7 @@ def blocked(month: Month, table: Table, connection: psycopg.Connection) -> dict[
 
 
 def has_begun(month: Month, table: Table, connection: psycopg.Connection) -> bool:
-    """Return whether the month has a first delivery: of labels for labels, else of profile files."""
+    """Return whether the month has a delivery: of labels, where asked for labels; else of profile files."""
     files = [LABELS] if table == LABELS else PROFILE_TABLES
     query = "SELECT EXISTS (SELECT FROM raw.deliveries WHERE month = %s AND file = ANY(%s))"
     row = connection.execute(query, [month.first_day, [file.name for file in files]]).fetchone()
@@ -104,7 +113,7 @@ def has_begun(month: Month, table: Table, connection: psycopg.Connection) -> boo
 
 
 def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
-    """Insert one row into raw.deliveries: every column but delivery_id."""
+    """Insert one row, every column but delivery_id, into raw.deliveries; return the delivery."""
     statement = sql.SQL("INSERT INTO raw.deliveries ({}) VALUES ({}) RETURNING *").format(
         sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
     )
@@ -114,12 +123,13 @@ def record(connection: psycopg.Connection, row: Mapping[str, Any]) -> Delivery:
 
 
 def keep_first_month(connection: psycopg.Connection, first: Month) -> None:
-    """Write down which month is month_000, as long as nothing has been delivered; then it stays.
+    """Record which month is month_000; once something has been delivered, it can no longer change.
 
-    With another one every name of a drop would mean another month, and the graph other partitions.
+    With another first month, every drop's name would mean another month, and the graph would have other
+    partitions.
 
     Raises:
-        ChurnError: deliveries are here, made when CHURN_FIRST_MONTH was another month.
+        ChurnError: deliveries are here from when CHURN_FIRST_MONTH was another month.
     """
     row = connection.execute("SELECT first_month FROM raw.calendar").fetchone()
     if row is not None and row[0] == first.first_day:
@@ -140,7 +150,7 @@ def keep_first_month(connection: psycopg.Connection, first: Month) -> None:
 
 
 def mark_unloadable(connection: psycopg.Connection, delivery_id: int, reason: str | None) -> None:
-    """Write down why a version could not be loaded, or may not be used; None: by now it was."""
+    """Record why a version could not be loaded, or may not be used; None clears it once it was loaded."""
     connection.execute(
         "UPDATE raw.deliveries SET unloadable = %(reason)s"
         " WHERE delivery_id = %(delivery)s AND unloadable IS DISTINCT FROM %(reason)s",

@@ -1,4 +1,4 @@
-"""What is odd about a drop: warnings with counts, never blocking."""
+"""What is odd about a drop: warnings with counts, which never block it."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,19 @@ from churn.months import Month
 if TYPE_CHECKING:
     import duckdb
 
-_FAR = 20  # times the third quartile of what is above zero: no tail of a real column goes there
-_FEWEST = 20  # values above zero, from which on a quartile says something
-_LOOK = 10_000  # values that are looked at first
-# Of one of the contract's expressions: over a million rows they take less than a second.
+# An outlier is this many times the third quartile of the values above zero. No tail of a real column
+# reaches so far.
+_FAR = 20
+# A quartile of fewer values above zero means little.
+_FEWEST = 20
+# How many values are sampled first.
+_LOOK = 10_000
+# How long one of the contract's expressions may take: over a million rows they need less than a second.
 _SECONDS = 60.0
 
 
 def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
-    """Return what is odd about the typed rows of one file by itself."""
+    """Return what is odd about the typed rows of one file, seen by itself."""
     rules = [
         rule for rule in CONTRACT.oddities if rule.table == table.name and not _is_beside(rule)
     ]
@@ -45,7 +49,7 @@ def oddities(table: Table, rows: pa.Table, month: Month) -> list[Oddity]:
 
 
 def oddities_beside(users: Users, table: Table, file: ByUser, month: Month) -> list[Oddity]:
-    """Return what is odd about one file beside the month's users, where these come from one file."""
+    """Return what is odd about one file compared with the month's users, where these come from one file."""
     if users.file is None:
         return []
     absent = 0 if users.are_those_of(file) else len(missing(users.ids, file.ids))
@@ -62,7 +66,7 @@ def oddities_beside(users: Users, table: Table, file: ByUser, month: Month) -> l
 
 
 def _is_beside(rule: OddityRule) -> bool:
-    """Say whether a rule compares a row with the user's own in the table that says who is there."""
+    """Return whether a rule compares a row with the user's row in the population table."""
     return "users." in rule.when
 
 
@@ -75,10 +79,10 @@ def _counts(
 ) -> list[int]:
     """Return for how many rows each rule holds.
 
-    DuckDB computes the contract's expressions; it sees these rows, and neither files nor the network.
+    DuckDB evaluates the contract's expressions; it sees these rows, but neither files nor the network.
 
     Raises:
-        ChurnError: a rule is no expression over the columns that are there.
+        ChurnError: a rule is not an expression over the columns of these rows.
     """
     if not rules:
         return []
@@ -98,7 +102,7 @@ def _counts(
 def _counted(
     engine: "duckdb.DuckDBPyConnection", rule: OddityRule, source: str, month: Month
 ) -> int:
-    """Return for how many rows a rule holds; one that does not end is ended."""
+    """Return for how many rows a rule holds; one that takes too long is interrupted."""
     import duckdb
 
     query = (
@@ -150,16 +154,17 @@ def _of_column(
 
 
 def _of_outliers(table: Table, column: Column, rows: pa.Table, largest: float) -> Iterator[Oddity]:
-    """Yield the values that lie far above what nearly everybody has, the largest with its user.
+    """Yield an oddity where values lie far above what nearly everybody has, with the user of the largest.
 
-    The quartile is of values above zero, since most users have no failed payment at all; outliers, be
-    there a few of them or a tenth, hardly move it.
+    The quartile is that of the values above zero, since most users have no failed payment at all. Outliers
+    hardly move it, whether they are a few or a tenth of the values.
     """
     values = rows[column.name]
     step = 1 + len(values) // _LOOK
     some = _above_zero(values.take(pa.array(range(0, len(values), step))) if step > 1 else values)
     if len(some) >= _FEWEST and largest <= _FAR / 2 * pc.quantile(some, 0.75)[0].as_py():
-        return  # as in most files: a look at some of the values says so
+        # The sample settles it, as in most files.
+        return
     above = _above_zero(values)
     if len(above) < _FEWEST:
         return

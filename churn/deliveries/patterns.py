@@ -1,4 +1,4 @@
-"""Names that may hold a month: `month_{n}`, `billing_{month}.csv`; which month a name says."""
+"""Names that may hold a month, such as `month_{n}` or `billing_{month}.csv`, and which month that is."""
 
 import functools
 import re
@@ -8,41 +8,42 @@ from churn.contract.structure import SourceFile, Table
 from churn.errors import ChurnError
 from churn.months import Month
 
-_LAST_YEAR = 9000  # beyond it lies the end of Python's calendar
+# Python's calendar ends not far beyond.
+_LAST_YEAR = 9000
 _PACKED = ".gz"
 
 
 @dataclass(frozen=True)
 class NameMatch:
-    """A name that fits a pattern, and the month that it says; None where the pattern holds none."""
+    """A name that fits a pattern, and the month in it; None where the pattern holds no month."""
 
     month: Month | None
 
 
 def file_pattern(of: Table | SourceFile) -> str:
-    """Return the pattern of the names of a table's own file, or of a file that selects read."""
+    """Return the pattern for the names of a table's own file, or of a file that selects read."""
     return of.files or f"{of.name}.{of.dialect.format}"
 
 
 def is_dated(pattern: str) -> bool:
-    """Say whether the names of a pattern say their month."""
+    """Return whether names of this pattern hold their month."""
     return "{month}" in pattern or "{n}" in pattern
 
 
 def filled(pattern: str, month: Month, first: Month) -> str:
-    """Return the name that a month has, where `first` is number 000."""
+    """Return the pattern filled in for a month, where `first` is number 000."""
     return pattern.replace("{month}", str(month)).replace("{n}", f"{month - first:03d}")
 
 
 def shown(pattern: str) -> str:
-    """Return a pattern as people read it: month_NNN."""
+    """Return a pattern for people to read: `month_NNN`."""
     return pattern.replace("{month}", "YYYY-MM").replace("{n}", "NNN")
 
 
 def read_name(pattern: str, name: str, first: Month) -> NameMatch | None:
-    """Return what a name says; None where it does not fit the pattern.
+    """Return the match of a name with a pattern; None where it does not fit.
 
-    Another spelling of a month's number is no fit: two names would then be of one month.
+    Another spelling of a month's number does not fit, or two names could be of one month.
     """
     fits = _expression(pattern).fullmatch(name)
     if fits is None:
@@ -55,13 +56,13 @@ def read_name(pattern: str, name: str, first: Month) -> NameMatch | None:
 
 
 def read_file_name(pattern: str, name: str, first: Month) -> NameMatch | None:
-    """Return what a file's name says, in any case, compressed or not; None where it does not fit."""
+    """Return the match of a file's name, in any case, compressed or not; None where it does not fit."""
     lower, plain = name.lower(), pattern.lower()
     return read_name(plain, lower.removesuffix(_PACKED), first) or read_name(plain, lower, first)
 
 
 def shifted(first: Month, digits: str) -> Month | None:
-    """Return the month that many after the first; None beyond the calendar."""
+    """Return the month that lies so many months after the first; None beyond the calendar."""
     months = int(digits[-9:]) if not digits[:-9].strip("0") else None
     last = (_LAST_YEAR - first.first_day.year) * 12
     return first.shift(months) if months is not None and months <= last else None

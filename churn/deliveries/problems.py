@@ -1,7 +1,7 @@
-"""What is wrong with a drop (problems, which refuse it) and what is odd about it (oddities, which only warn).
+"""Problems of a drop, for which it is refused, and oddities, which only warn.
 
-Also how both are shown: plain text for the terminal, Markdown for Dagster. What is a problem is decided by
-the readers and by `rules.py`, what is odd by `oddities.py`.
+Both are shown as plain text in the terminal and as Markdown in Dagster. The readers and `rules.py` decide
+what is a problem, `oddities.py` what is odd.
 """
 
 import datetime as dt
@@ -18,11 +18,11 @@ from churn.markdown import plain
 
 SHOWN_PER_KIND = 5
 SHOWN = 20
-# What a refusal depends on, beside the content of the files: the clock, CHURN_FIRST_MONTH and
-# CHURN_LAST_MONTH, what else has been delivered, whether files and store can be read and written.
+# What a refusal may depend on besides the content of the files: the clock; CHURN_FIRST_MONTH and
+# CHURN_LAST_MONTH; what else has been delivered; whether files and store can be read and written.
 Circumstance = Literal["time", "settings", "deliveries", "access"]
-# What the content of a file may cause beside the problems that are foreseen; it causes it again at the next
-# try. That Postgres does not answer, or has no room, is no file's doing and passes.
+# Errors that the content of a file may cause besides the problems that are foreseen, and will cause again at
+# the next try. A Postgres that does not answer, or has no room, is not among them: that passes.
 CAUSED_BY_CONTENT = (
     ValueError,
     ArithmeticError,
@@ -37,14 +37,14 @@ class Problem:
     """One offending cell, row, column or file.
 
     Args:
-        file: the file's name, `users.csv`.
+        file: the file's name, such as `users.csv`.
         what: the fact.
-        remedy: what the sender of the file changes.
+        remedy: what the sender of the file should change.
         row: the line in the file as an editor numbers it; the header is line 1.
-        column: the column's name, empty where the whole row or file is meant.
+        column: the column's name; empty where the whole row or file is meant.
         value: the offending text.
         more: how many further cells have the same problem and are not listed.
-        depends_on: what may make it disappear without a change of the file; None where nothing does.
+        depends_on: what may remove the problem without a change of the file; None where nothing can.
     """
 
     file: str
@@ -59,7 +59,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Oddity:
-    """Something unusual that blocks nothing: how many of how many rows."""
+    """Something unusual that blocks nothing, in `count` of `rows` rows."""
 
     file: str
     column: str
@@ -69,15 +69,15 @@ class Oddity:
 
 
 class Refusal(ChurnError):
-    """A drop is not taken in, and this is what the answer depends on.
+    """A drop is not accepted, for a reason that may pass or not.
 
     Args:
         what: the fact.
         where: folder, file and month.
         remedy: the next step.
-        depends_on: the circumstances that may change the answer while the files stay as they are.
-            Empty: the same files are refused at any time, so they are not asked about again.
-        until: where it depends on time alone, the instant from which the answer is another one.
+        depends_on: the circumstances that may change the answer while the files stay as they are. Where it is
+            empty, the same files are refused at any time, and need not be tried again.
+        until: where the answer depends on time alone, the instant from which it will be another.
     """
 
     def __init__(
@@ -98,7 +98,6 @@ class RefusedDrop(Refusal):
     """A drop, or a stored file, that breaks the rules; nothing was written."""
 
     def __init__(self, problems: Sequence[Problem], *, where: str, remedy: str = "") -> None:
-
         self.problems = tuple(problems)
         circumstances = {problem.depends_on for problem in self.problems}
         super().__init__(
@@ -106,27 +105,27 @@ class RefusedDrop(Refusal):
             where=where,
             remedy=remedy
             or "correct the files and deliver the folder again; nothing of it was taken in",
-            # One wrong cell is enough: whatever else changes, the drop is refused until it is mended.
+            # One wrong cell is enough: whatever else changes, the drop is refused until it is corrected.
             depends_on=() if None in circumstances else [c for c in circumstances if c],
         )
 
 
 def total(problems: Iterable[Problem]) -> int:
-    """Count the problems, the ones not listed too."""
+    """Return the number of problems, including those that are not listed."""
     return sum(1 + problem.more for problem in problems)
 
 
-def cells(template: Problem, found: Iterable[tuple[int | None, str]], count: int) -> list[Problem]:
+def cells(template: Problem, places: Iterable[tuple[int | None, str]], count: int) -> list[Problem]:
     """List the first few offending cells of one kind; the last one says how many more there are.
 
     Args:
-        template: file, column, what and remedy of this kind.
-        found: (row, value) of at least the first cells.
+        template: a problem with the file, column, what and remedy of this kind.
+        places: (row, value) of at least the first cells.
         count: how many cells there are in all.
     """
     listed = [
         replace(template, row=row, value=shortened(value))
-        for (row, value), _ in zip(found, range(SHOWN_PER_KIND), strict=False)
+        for (row, value), _ in zip(places, range(SHOWN_PER_KIND), strict=False)
     ]
     if listed and count > len(listed):
         listed[-1] = replace(listed[-1], more=count - len(listed))
@@ -134,13 +133,13 @@ def cells(template: Problem, found: Iterable[tuple[int | None, str]], count: int
 
 
 def shortened(value: str, width: int = 40) -> str:
-    """Return the text on one line, cut to `width` characters; what cannot be seen is spelled out."""
+    """Return the text on one line, cut to `width` characters; invisible characters are spelled out."""
     line = value if is_seen_whole(value) else value.encode("unicode_escape").decode()
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def summary(problems: Sequence[Problem]) -> str:
-    """Return one line: how many problems, and in which files."""
+    """Return one line that says how many problems there are, and in which files."""
     per_file: Counter[str] = Counter()
     for problem in problems:
         per_file[problem.file] += 1 + problem.more
@@ -150,9 +149,9 @@ def summary(problems: Sequence[Problem]) -> str:
 
 
 def text(problems: Sequence[Problem], limit: int = SHOWN) -> str:
-    """Return one line per problem, at most `limit`, each with place, value, fact and remedy."""
+    """Return one line per problem, with place, value, fact and remedy; at most `limit` lines."""
     lines = [
-        f"  {_place(p)}: {_said(p)}{f' (and {p.more} more)' if p.more else ''}; {p.remedy}"
+        f"  {_place(p)}: {_statement(p)}{f' (and {p.more} more)' if p.more else ''}; {p.remedy}"
         for p in problems[:limit]
     ]
     return "\n".join([*lines, *_rest(problems, limit)])
@@ -192,7 +191,7 @@ def _place(problem: Problem) -> str:
     return f"{problem.file}{row}{column}"
 
 
-def _said(problem: Problem) -> str:
+def _statement(problem: Problem) -> str:
     return f"'{problem.value}' {problem.what}" if problem.value else problem.what
 
 

@@ -1,4 +1,4 @@
-"""A CSV file to a typed Arrow table: the fast path. What it cannot read is explained in diagnose.py."""
+"""The fast reader: a CSV file to a typed Arrow table. What it cannot read is explained by diagnose.py."""
 
 import datetime as dt
 import gzip
@@ -33,7 +33,7 @@ _HEX = re.compile(rb"""(?:^|,)[ \t"]*-?0[xX]""", re.MULTILINE)
 def read_csv(source: Source, table: Table) -> Reading:
     """Read one file of a drop; columns come out in the contract's order, blanks as nulls.
 
-    The file passes by in blocks; only the rows are held.
+    The file is read in blocks; memory holds only the typed rows.
 
     Raises:
         OSError: the file cannot be read.
@@ -50,9 +50,9 @@ def _read_csv(source: Source, table: Table) -> Reading:
         header = read_header(file)
     if not header or header_problems(header, table):
         return diagnose(source, table)
-    watched, rows, said = _read_somehow(source, table, header)
+    watched, rows, refusal = _read_somehow(source, table, header)
     if rows is None:
-        return diagnose(source, table, reader_said=said)
+        return diagnose(source, table, reader_error=refusal)
     if rows.num_rows == 0 or _may_be_misread(watched, rows):
         reading = diagnose(source, table)
         if reading.problems:
@@ -64,20 +64,20 @@ def _read_csv(source: Source, table: Table) -> Reading:
 def _read_somehow(
     source: Source, table: Table, header: list[str]
 ) -> tuple["_WatchedFile", pa.Table | None, str]:
-    """Read the rows; where that fails, with whole numbers as text, for they may be written as 12.0."""
-    said = ""
+    """Read the rows; where that fails, read whole numbers as text, since they may be written as 12.0."""
+    refusal = ""
     for read in (_read_fast, _read_pointed):
         with open_source(source) as file:
             watched = _WatchedFile(file)
             try:
-                return watched, read(watched, arrow_schema(table), header), said
+                return watched, read(watched, arrow_schema(table), header), refusal
             except pa.ArrowInvalid as error:
-                said = said or str(error)
-    return watched, None, said
+                refusal = refusal or str(error)
+    return watched, None, refusal
 
 
 def _without_negative_zeros(rows: pa.Table) -> pa.Table:
-    """Return the rows with -0.0 as 0: the same number, and one text of it everywhere."""
+    """Return the rows with -0.0 as 0: it is the same number, and so has one spelling everywhere."""
     for at, field in enumerate(rows.schema):
         if pa.types.is_floating(field.type):
             rows = rows.set_column(at, field, pc.add(rows[field.name], 0.0))
@@ -85,7 +85,7 @@ def _without_negative_zeros(rows: pa.Table) -> pa.Table:
 
 
 class _WatchedFile:
-    """A file that notes, while Arrow reads it, its sha256 and what Arrow may misread."""
+    """A file that, while Arrow reads it, computes its sha256 and notes what Arrow may misread."""
 
     closed = False
 
@@ -94,7 +94,8 @@ class _WatchedFile:
         self.quotes = 0
         self.has_hex = False
         self._file = file
-        self._tail = b""  # of the block before: a value may begin there
+        # The end of the block before, in which a value may begin.
+        self._tail = b""
 
     def read(self, size: int = -1) -> bytes:
         block = self._file.read(size)
@@ -110,7 +111,7 @@ class _WatchedFile:
 
 
 def _read_pointed(file: _WatchedFile, schema: pa.Schema, header: list[str]) -> pa.Table:
-    """Read 12.0 as the whole number that it is; 12.5 stays what it is, and no whole number."""
+    """Read 12.0 as a whole number; 12.5 is none, and fails."""
     whole = [field.name for field in schema if pa.types.is_integer(field.type)]
     for name in whole:
         schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
@@ -142,16 +143,17 @@ def _read_fast(file: _WatchedFile, schema: pa.Schema, header: list[str]) -> pa.T
         ),
     )
     rows = pa.Table.from_batches(reader, own).rename_columns(schema.names)
-    while file.read(_BLOCK):  # its sha256 is of all of it, whatever Arrow had no use for
+    # The sha256 is that of the whole file, including what Arrow did not need to read.
+    while file.read(_BLOCK):
         pass
     return rows.unify_dictionaries()
 
 
 def _may_be_misread(file: _WatchedFile, rows: pa.Table) -> bool:
-    """Say whether Arrow may have read what is not there; the diagnosing read then decides.
+    """Return whether Arrow may have misread something; the diagnosing reader then decides.
 
-    It reads 0x1F as a whole number, 0000-01-01 as a date, which neither Python nor Postgres has, and a
-    quote that never closes as a text that goes on to the end of the file.
+    Arrow reads 0x1F as a whole number, 0000-01-01 as a date, though neither Python nor Postgres has that
+    year, and a quote that is never closed as a text that runs to the end of the file.
     """
     return (
         file.quotes % 2 == 1

@@ -1,7 +1,8 @@
-"""The rules that a drop must keep: of each file, as pandera schemas of the contract, and between its files.
+"""The rules that a drop must keep: those of each file, as pandera schemas, and those between its files.
 
-Each failure names its row. A file that cannot be read at all is the readers' business, and a month that
-cannot be, seen beside others, that of `churn.plausibility`. Pandera: https://pandera.readthedocs.io
+The schemas follow from the contract, and each failure names its row. Files that cannot be read at all are the
+readers' business; months that are impossible beside other months are that of `churn.plausibility`. Pandera:
+https://pandera.readthedocs.io
 """
 
 import functools
@@ -35,7 +36,7 @@ _REMEDY = "add the user there, or remove the row here"
 
 @dataclass(frozen=True)
 class Users:
-    """The users that a month's files are held against.
+    """The users that a month's files are checked against.
 
     Args:
         ids: their user_ids; sorted where they come from one file.
@@ -51,12 +52,12 @@ class Users:
         return cls(users.ids, users)
 
     def are_those_of(self, file: ByUser | None) -> bool:
-        """Return whether the file has exactly these users: the usual case, and a quick look."""
+        """Return whether the file has exactly these users: the usual case, and cheap to see."""
         return file is not None and bool(file.ids.equals(self.ids))
 
 
 def strangers(reading: Reading, table: Table, users: Users) -> list[Problem]:
-    """Return the users of a file whom users.csv does not know."""
+    """Return the users of a file who are not in users.csv."""
     if reading.rows is None or users.are_those_of(reading.by_user):
         return []
     ids = reading.rows["user_id"]
@@ -68,7 +69,7 @@ def strangers(reading: Reading, table: Table, users: Users) -> list[Problem]:
 
 
 def missing(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> pa.Array:
-    """Return where the `ids` stand, nulls aside, that are not among the `users`."""
+    """Return the indices of those `ids`, nulls aside, that are not among the `users`."""
     known = pc.is_in(ids, value_set=users)
     return pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))
 
@@ -81,15 +82,16 @@ _ALIKE = (
     "differs from another row's id in spaces, invisible characters or Unicode form only",
     "keep one row per user",
 )
-_SLICE = 1 << 20  # rows that pandera sees at a time: memory stays bounded, however bad a file is
+# How many rows pandera sees at a time: memory stays bounded, however bad a file is.
+_SLICE = 1 << 20
 
 
 @dataclass
 class _Breaches:
-    """The cells that break one rule: how many there are, and the first few."""
+    """The cells that break one rule: how many there are, and the first few as (row counted from 0, value)."""
 
     count: int = 0
-    first: list[tuple[int, str]] = field(default_factory=list)  # row counted from 0, value
+    first: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, count: int, cells_: Iterable[tuple[int, str]]) -> None:
         self.count += count
@@ -97,7 +99,7 @@ class _Breaches:
 
 
 def load(source: Source, table: Table) -> tuple[Reading, list[Problem]]:
-    """Read one file and hold it against its rules; the rows are sound where no problem is named."""
+    """Read one file and check it against its rules; the rows are sound where no problem is listed."""
     reading = read_csv(source, table)
     return reading, [*reading.problems, *broken_rules(reading, table)]
 
@@ -106,17 +108,19 @@ def broken_rules(reading: Reading, table: Table) -> list[Problem]:
     """Return the cells that break a rule of the file: keys, blanks, impossible values."""
     if reading.rows is None:
         return []
-    found: dict[tuple[str, str], _Breaches] = defaultdict(_Breaches)
+    breaches_by_rule: dict[tuple[str, str], _Breaches] = defaultdict(_Breaches)
     for start in range(0, reading.rows.num_rows, _SLICE):
-        _hold(reading, table, start, found)
-    _hold_ids(reading.rows[USER_ID.name], found)
-    _find_repeats(reading, found[USER_ID.name, _REPEATED[0]])
-    shown = [row for breaches in found.values() for row, _ in breaches.first]
+        _hold(reading, table, start, breaches_by_rule)
+    _hold_ids(reading.rows[USER_ID.name], breaches_by_rule)
+    _find_repeats(reading, breaches_by_rule[USER_ID.name, _REPEATED[0]])
+    shown = [row for breaches in breaches_by_rule.values() for row, _ in breaches.first]
     lines = reading.line_numbers(shown) if shown else {}
     names = [column.name for column in table.columns]
     problems: list[Problem] = []
-    for (name, check), breaches in sorted(found.items(), key=lambda item: names.index(item[0][0])):
-        what, remedy = _said(check)
+    for (name, check), breaches in sorted(
+        breaches_by_rule.items(), key=lambda item: names.index(item[0][0])
+    ):
+        what, remedy = _fault_and_remedy(check)
         template = Problem(reading.file, what, remedy.format(column=name), column=name)
         at = ((lines[row], value) for row, value in breaches.first)
         problems += cells(template, at, breaches.count)
@@ -124,9 +128,9 @@ def broken_rules(reading: Reading, table: Table) -> list[Problem]:
 
 
 def _hold(
-    reading: Reading, table: Table, start: int, found: dict[tuple[str, str], _Breaches]
+    reading: Reading, table: Table, start: int, breaches_by_rule: dict[tuple[str, str], _Breaches]
 ) -> None:
-    """Hold one slice of the rows against the schema."""
+    """Check one slice of the rows against the schema."""
     from pandera.errors import SchemaErrors
 
     assert reading.rows is not None  # noqa: S101
@@ -134,7 +138,7 @@ def _hold(
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype)
     try:
         with warnings.catch_warnings():
-            # pandera joins its lists of failures in a way that pandas warns of.
+            # pandera joins its lists of failures in a way that pandas warns about.
             warnings.simplefilter("ignore", FutureWarning)
             schema_of(table).validate(frame, lazy=True)
     except SchemaErrors as error:
@@ -144,19 +148,19 @@ def _hold(
             at = np.unique(group["index"].to_numpy(np.int64))
             at = at[~np.isin(at + start, list(named_already))]
             shown = ((start + row, _shown(rows[name][row])) for row in at.tolist())
-            found[name, check].add(len(at), shown)
+            breaches_by_rule[name, check].add(len(at), shown)
 
 
-def _hold_ids(ids: pa.ChunkedArray, found: dict[tuple[str, str], _Breaches]) -> None:
-    """Hold the ids against the one rule for ids; a look at bytes passes nearly all of them."""
+def _hold_ids(ids: pa.ChunkedArray, breaches_by_rule: dict[tuple[str, str], _Breaches]) -> None:
+    """Check the ids against the rules for user_ids; the bytes alone clear nearly all of them."""
     for rule, cells_ in user_ids.faults(ids).items():
-        found[USER_ID.name, f"{rule.what}; {rule.remedy}"].add(len(cells_), cells_)
+        breaches_by_rule[USER_ID.name, f"{rule.what}; {rule.remedy}"].add(len(cells_), cells_)
     alike = user_ids.lookalikes(ids)
-    found[USER_ID.name, "; ".join(_ALIKE)].add(len(alike), alike)
+    breaches_by_rule[USER_ID.name, "; ".join(_ALIKE)].add(len(alike), alike)
 
 
 def _find_repeats(reading: Reading, breaches: _Breaches) -> None:
-    """Find the rows of users who have more than one; blanks are no users."""
+    """Find the rows of users who have more than one row; blanks are not users."""
     by_user = reading.by_user
     if reading.rows is None or (by_user is not None and not by_user.order.has_repeats):
         return
@@ -194,7 +198,8 @@ def _checks(column: Column) -> "list[Check]":
         low, high = _DATES
         what = f"is not between {low} and {high}; correct the date"
         checks.append(Check(lambda s: (s >= low) & (s < high), error=what))
-    if column.kind == "string" and column != USER_ID:  # whose rule is churn.contract.user_ids
+    # The rule for user_ids is in churn.contract.user_ids.
+    if column.kind == "string" and column != USER_ID:
         what = (
             "holds a line break or another control character; remove it"
             ' (a quote " that is never closed also does this)'
@@ -206,7 +211,7 @@ def _checks(column: Column) -> "list[Check]":
     return checks
 
 
-def _said(check: str) -> tuple[str, str]:
+def _fault_and_remedy(check: str) -> tuple[str, str]:
     if check == "not_nullable":
         return _BLANK
     if check == _REPEATED[0]:

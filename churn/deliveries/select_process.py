@@ -1,12 +1,12 @@
-"""One `select:` in a process of its own: it sees the tables it was given, and nothing else.
+"""One `select:` in a process of its own: it sees the tables that it was given, and nothing else.
 
 Started by churn.deliveries.selects as a script, without the environment and without this project's
-packages. DuckDB is locked before the select is looked at: no file, no network, no extension, no setting.
-Its own bounds of memory and time do not hold inside of one function (`repeat`, a list of a thousand
-million numbers), so the operating system holds the process to them, too.
+packages. DuckDB is locked before it sees the select: no file, no network, no extension, no setting.
+Its own limits of memory and time do not hold within a single function (`repeat`, a list of a billion
+numbers), so the operating system holds the process to them, too.
 
-Input: the request as one line of JSON, then each table as an Arrow stream. Output: one line of JSON with
-the error, or with null and the result's Arrow stream behind it.
+Input: the request as one line of JSON, then each table as an Arrow stream. Output: one line of JSON, which is
+the error, or null with the result's Arrow stream after it.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ _LOCKED = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
-_OVERHEAD = 2 << 30  # bytes of address space that libraries reserve, and use little of
+# Bytes of address space that the libraries reserve, though they use little of it.
+_OVERHEAD = 2 << 30
 
 
 def main(source: BinaryIO, target: BinaryIO) -> None:
@@ -36,7 +37,8 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
     request = json.loads(source.readline())
     tables = {name: pa.ipc.open_stream(source).read_all() for name in request["tables"]}
     given = sum(table.nbytes for table in tables.values())
-    with contextlib.suppress(ValueError, OSError):  # where the system has no such bound
+    # Not every system has these limits.
+    with contextlib.suppress(ValueError, OSError):
         most = request["memory"] + 3 * given + _OVERHEAD
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -1,9 +1,10 @@
-"""Tables that are selected: DuckDB SQL over the drop's files, whose columns are all text.
+"""Selected tables: DuckDB SQL over the drop's files, whose columns are all text.
 
 A select is one SELECT statement. It sees the named files of the drop, each as a table of text with the
-header's names, blanks as nulls, and two dates: `as_of()`, the month's last day, and `first_day()`. It gives
-the table's columns by the contract's names. What it casts is taken as it is; what is text is read in the
-table's dialect. It runs in a process of its own with bounds of memory and time, see select_process.py.
+header's names, blanks as nulls, and two dates: `as_of()`, the month's last day, and `first_day()`. It
+returns the table's columns under the contract's names. Values that it casts are taken as they are; text is
+read in the table's dialect. It runs in a process of its own with limits of memory and time, see
+select_process.py.
 """
 
 import functools
@@ -26,7 +27,7 @@ from churn.months import Month
 MEMORY_BYTES = 2 << 30
 SECONDS = 300.0
 _PROGRAM = Path(__file__).with_name("select_process.py")
-# Each says something else at the next look, so a month could not be made again.
+# Functions that return something else each time: with one of them, a month could not be made again.
 _CHANGING = frozenset(
     {
         *("now", "today", "random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid"),
@@ -39,12 +40,12 @@ _CHANGING = frozenset(
 
 
 def named(table: Table) -> str:
-    """Return what a selected table is called where a file's name would stand."""
+    """Return how messages name a selected table, in place of a file."""
     return f"{table.name} (select)"
 
 
 def tables_read(table: Table) -> frozenset[str] | Problem:
-    """Return the names of the tables that the select reads, or why it is none that can be run."""
+    """Return the names of the tables that the select reads, or the problem for which it cannot be run."""
     return _tables_read(table.select or "", named(table))
 
 
@@ -89,7 +90,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _changing(node: dict[str, Any]) -> str:
-    """Return the function of a node that says something else each time; empty for none."""
+    """Return the changing function that a node calls; empty where it calls none."""
     name = str(node.get("function_name", "")).lower()
     if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
         name = node["column_names"][0].lower()
@@ -110,9 +111,9 @@ def select(
     Args:
         table: the contract's table.
         sources: the files that it reads, by the names that it gives them.
-        month: of the drop.
-        memory_bytes: that it may use beside the files.
-        seconds: that it may take.
+        month: the drop's month.
+        memory_bytes: how much memory it may use beside the files.
+        seconds: how long it may take.
     """
     file = named(table)
     problems = [problem for texts, _ in sources.values() for problem in texts.problems]
@@ -143,7 +144,7 @@ def select(
 
 
 def _loaded(texts: Texts, dialect: Dialect) -> pa.Table | str:
-    """Return a file's columns with blanks as nulls, or the name of one that it has twice."""
+    """Return a file's columns with blanks as nulls, or the name of a column that it has twice."""
     names = [name.strip() or f"column{number}" for number, name in enumerate(texts.names)]
     plain = [name.lower() for name in names]
     twice = next(
@@ -162,7 +163,7 @@ def _loaded(texts: Texts, dialect: Dialect) -> pa.Table | str:
 
 
 def _ask(request: Mapping[str, Any], tables: list[pa.Table], seconds: float) -> pa.Table | str:
-    """Run the request in a process of its own; return its rows, or what it said."""
+    """Run the request in a process of its own; return its rows, or its error."""
     question = pa.BufferOutputStream()
     question.write(json.dumps(request).encode() + b"\n")
     for table in tables:

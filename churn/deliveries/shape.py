@@ -1,9 +1,9 @@
-"""A file in another shape, as the bytes of the canonical CSV file that the contract's table stands for.
+"""Translating a file of another shape into the bytes of the canonical CSV file of the contract's table.
 
-What differs from the canonical drop is translated as text: names, decimal marks, words of booleans and
-blanks, dates. The values keep their digits, so that everything behind this (reading, rules, fingerprint,
-raw tables) sees the same file, to the last bit, whatever it looked like when it was delivered.
-A text that is none of its dialect is a problem: it is not guessed at.
+Whatever differs from a canonical drop is translated as text: names, decimal marks, words for booleans and
+blanks, dates. The values keep their digits, so that all that follows (reading, rules, fingerprint, raw
+tables) sees the same file, to the last bit, whatever it looked like when it was delivered. A text that does
+not belong to its dialect is a problem: nothing is guessed.
 """
 
 import csv
@@ -24,9 +24,8 @@ from churn.contract.types import Kind
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, cells
 from churn.deliveries.texts import Texts, read_texts
 
-_WHAT: dict[
-    Kind, str
-] = {  # in the words of the canonical reader, which says the same of the same cells
+# In the words of the canonical reader, which says the same of the same cells.
+_WHAT: dict[Kind, str] = {
     "bool": "is not a boolean",
     "date": "is not a date",
     "int": "is not a whole number",
@@ -44,31 +43,32 @@ _CANONICAL_TEXT: dict[Kind, re.Pattern[str]] = {
     "float": _NUMBER,
 }
 
-Translator = Callable[[str], str | None]  # None: the text is none of the dialect
+# Returns the canonical text, or None where the text does not belong to the dialect.
+Translator = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
 class Shaped:
-    """A table's content as canonical CSV; None where its columns or rows cannot be told."""
+    """A table's content as canonical CSV; None where its columns or rows cannot be read."""
 
     content: bytes | None
     problems: tuple[Problem, ...] = ()
 
 
 def shape(content: bytes, table: Table, file: str) -> Shaped:
-    """Return what a delivered file holds as the canonical file of its table.
+    """Translate a delivered file into the canonical file of its table.
 
     Args:
         content: the file's bytes, compressed or not.
         table: the contract's table, with its dialect and the columns' names in the file.
-        file: the file's name, for what is said of it.
+        file: the file's name, for messages.
     """
     texts = read_texts(content, table.dialect, file)
     return canonical(texts, table, file)
 
 
 def canonical(texts: Texts, table: Table, file: str) -> Shaped:
-    """Return columns of text as the canonical file of the table; see `shape`."""
+    """Translate columns of text into the canonical file of the table; see `shape`."""
     if not texts.names:
         return Shaped(None, texts.problems)
     places, problems = _matched(texts, table, file)
@@ -96,7 +96,7 @@ def canonical(texts: Texts, table: Table, file: str) -> Shaped:
 
 
 def remedy(kind: Kind, dialect: Dialect) -> str:
-    """Return how values of a kind are written in the dialect."""
+    """Return a remedy that says how values of a kind are written in the dialect."""
     if kind == "bool":
         words = " or ".join((dialect.true_words[0], dialect.false_words[0]))
         return f"write {words}, blank means unknown"
@@ -108,7 +108,7 @@ def remedy(kind: Kind, dialect: Dialect) -> str:
 
 
 def as_delivered(problems: Iterable[Problem], table: Table, file: str) -> list[Problem]:
-    """Return what the canonical file's reader says in the words of the delivered file."""
+    """Return problems of the canonical file in terms of the delivered one: its name, its columns' names."""
     by_name = {column.name: column for column in table.columns}
     changed = []
     for problem in problems:
@@ -123,7 +123,7 @@ def as_delivered(problems: Iterable[Problem], table: Table, file: str) -> list[P
 
 
 def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], list[Problem]]:
-    """Return where each column of the contract stands, and what is wrong with the names."""
+    """Return the place of each column of the contract, and what is wrong with the names."""
     header = [plain(name) for name in texts.names]
     places: dict[Column, int] = {}
     problems: list[Problem] = []
@@ -133,7 +133,7 @@ def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], 
         problems.append(Problem(file, what, remedy, row=row, column=name))
 
     for column in table.columns:
-        # A file of before may call it by an earlier name, or by ours where that is no other column's.
+        # An older file may use an earlier name, or the contract's own where no other column has that.
         others = {plain(each.source_name) for each in table.columns if each is not column}
         names = (column.source_name, *column.earlier_sources, column.name)
         called = [plain(column.source_name), *(n for n in map(plain, names) if n not in others)]
@@ -157,7 +157,7 @@ def _matched(texts: Texts, table: Table, file: str) -> tuple[dict[Column, int], 
 def _translated(
     text: pa.ChunkedArray, column: Column, dialect: Dialect, is_typed: bool, is_selected: bool
 ) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """Return the canonical texts of a column, and the rows whose text is none of the dialect.
+    """Return the canonical texts of a column, and the rows whose text does not belong to the dialect.
 
     Each distinct text is translated once.
     """
@@ -179,7 +179,7 @@ def _translated(
 
 
 def _or_canonical(translate: Translator, kind: Kind) -> Translator:
-    """Return a translator that also takes what is canonical: a select may have written it."""
+    """Return a translator that also accepts canonical text: a select may have written it."""
 
     def either(text: str) -> str | None:
         translated = translate(text)
@@ -191,7 +191,7 @@ def _or_canonical(translate: Translator, kind: Kind) -> Translator:
 
 @functools.cache
 def _typed(kind: Kind, dialect: Dialect) -> Translator | None:
-    """Return what is left to translate of a value whose type the file states."""
+    """Return a translator for values whose type the file states; None where nothing is left to translate."""
     if kind == "date":
         return lambda text: text[:10] or ""  # the day of an instant
     if kind != "bool":
@@ -201,7 +201,7 @@ def _typed(kind: Kind, dialect: Dialect) -> Translator | None:
 
 
 def _or_null(translate: Translator | None, kind: Kind, dialect: Dialect) -> Translator | None:
-    """Return a translator of typed values that knows the words for unknown: -999 is -999.0, too."""
+    """Return a translator of typed values that knows the words for unknown; -999 also stands for -999.0."""
     words = {word.strip() for word in dialect.null_words} - {""}
     if not words:
         return translate
@@ -220,7 +220,7 @@ def _or_null(translate: Translator | None, kind: Kind, dialect: Dialect) -> Tran
 
 @functools.cache
 def translator(kind: Kind, dialect: Dialect) -> Translator | None:
-    """Return how a text of the dialect becomes the canonical one; None where they are the same."""
+    """Return a translator from the dialect to canonical text; None where both are the same."""
     of_kind = _of_kind(kind, dialect)
     nulls = {word.strip() for word in dialect.null_words} | {""}
     if nulls == {""}:
@@ -281,11 +281,12 @@ def _line(texts: Texts, row: int) -> int:
 
 
 def _csv(names: list[str], columns: list[pa.ChunkedArray], texts: Texts) -> bytes:
-    """Write the canonical file; each row stands on the line on which it was delivered."""
+    """Return the canonical file, with each row on the line on which it was delivered."""
     if texts.lines is not None:
         return _csv_by_lines(names, columns, texts)
     rows = pa.table(columns, names=names)
-    for style in ("none", "needed"):  # without quotes it is read faster, and most files need none
+    # A file without quotes is faster to read, and most files need none.
+    for style in ("none", "needed"):
         out = io.BytesIO()
         try:
             pa_csv.write_csv(

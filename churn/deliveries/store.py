@@ -1,7 +1,7 @@
-"""The deliveries store: accepted files byte for byte, named by their sha256, read back with care.
+"""The deliveries store: accepted files byte for byte, named by their sha256 and verified when read back.
 
-Of a table that is selected, the store keeps the files that its select reads, each once, and a list of them
-that stands for the delivery.
+For a selected table, the store keeps the files that its select reads, each once, and a list of them that
+stands for the delivery.
 """
 
 import dataclasses
@@ -32,9 +32,6 @@ _OTHER_CONTRACT = (
 def keep(source: Path, path: Path, sha256: str) -> None:
     """Copy a file durably: whole or not at all, even if the machine stops meanwhile.
 
-    Deliveries are serial, so the name of the unfinished file is free to be fixed: what a killed
-    delivery leaves behind, the next one overwrites.
-
     Raises:
         Refusal: the file is no longer the one that was validated, or the store cannot be written.
     """
@@ -45,7 +42,7 @@ def keep(source: Path, path: Path, sha256: str) -> None:
 
 
 def keep_content(content: bytes, path: Path) -> None:
-    """Write a file of our own durably, as `keep` copies one; what is there already stays.
+    """Write a file of our own durably, as `keep` copies one; the same content that is there already stays.
 
     Raises:
         Refusal: the store cannot be written.
@@ -75,6 +72,7 @@ def _no_room(path: Path, error: OSError) -> Refusal:
 
 def _keep(source: Path, path: Path, sha256: str) -> None:
     copied = hashlib.sha256()
+    # Deliveries come one at a time, so the name may be fixed: the next one overwrites what a killed one left.
     unfinished = path.with_suffix(".unfinished")
     with replacing(path, durable=True, unfinished=unfinished) as new:
         with source.open("rb") as original, new.open("wb") as file:
@@ -96,7 +94,7 @@ def holds(path: Path, sha256: str) -> bool:
 
 
 def is_whole(store: Path, stored_path: str, sha256: str) -> bool:
-    """Return whether everything that a delivery is made of is there, and is what was accepted."""
+    """Return whether every file of a delivery is there, as it was accepted."""
     path = store / stored_path
     if not holds(path, sha256):
         return False
@@ -106,10 +104,10 @@ def is_whole(store: Path, stored_path: str, sha256: str) -> bool:
 def read_accepted(
     delivery: Delivery, settings: Settings | None = None, contract: Contract = CONTRACT
 ) -> pa.Table:
-    """Return the typed rows of an accepted file, after holding it against its sha256 and rules.
+    """Return the typed rows of an accepted file, after checking its sha256 and its rules.
 
-    It is translated as it was when it was taken in, whatever the contract in force says of names, dialects
-    and selects. Columns that the contract has got since then are null.
+    It is translated as it was when it was accepted, whatever the contract in force says about names, dialects
+    and selects. Columns that the contract has gained since are null.
 
     Raises:
         RefusedDrop: the stored file is gone, was altered, or breaks a rule.
@@ -132,7 +130,8 @@ def read_accepted(
         what = f"{actual}, not the accepted one"
         value = f"{delivery.sha256[:12]}…"
         problems.append(Problem(table.shown_file, what, remedy, value=value, depends_on="access"))
-    elif content.problems:  # it is whole, and was sound when it was taken in
+    elif content.problems:
+        # The file is whole, and it was sound when it was accepted.
         where = f"{where}, read by the contract {contract.name} ({contract.source or 'as given'})"
         remedy = _OTHER_CONTRACT
     problems += content.problems
@@ -143,9 +142,9 @@ def read_accepted(
 
 @functools.cache
 def _as_accepted(table: Table) -> Table:
-    """Return the table as a file that passed the door, by the contract of its time, may have it.
+    """Return the table as a file accepted under an earlier contract may have it.
 
-    A column that the contract has got since then is not in the file, and null.
+    Columns that the contract has gained since are not in the file, and are null.
     """
     key, *values = table.columns
     relaxed = (dataclasses.replace(column, optional=True, required=False) for column in values)
@@ -153,9 +152,9 @@ def _as_accepted(table: Table) -> Table:
 
 
 def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Table | None:
-    """Return the typed rows of an accepted file; None where it is not there as it was accepted.
+    """Return the typed rows of an accepted file; None where it is missing or not as it was accepted.
 
-    A canonical one is not held against its rules again, which takes longer than reading it.
+    A canonical file is not checked against its rules again, which would take longer than reading it.
     """
     from churn.deliveries.read_csv import read_csv
 
@@ -183,11 +182,12 @@ def _stored_content(delivery: Delivery, table: Table, store: Path, contract: Con
 
 
 def _listed(path: Path) -> list[tuple[str, str, str]]:
-    """Return name, stored path and sha256 of each file of a list; none where the path is of no list."""
+    """Return name, stored path and sha256 of each file in a list; nothing for any other path."""
     if not path.name.endswith(LIST_SUFFIX):
         return []
     try:
         files = json.loads(path.read_bytes())["files"]
         return [(file["name"], file["path"], file["sha256"]) for file in files]
     except (ValueError, KeyError, TypeError):
-        return []  # it was altered, which its sha256 says
+        # The list was altered, which its sha256 shows.
+        return []

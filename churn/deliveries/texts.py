@@ -1,7 +1,7 @@
-"""A delivered file in any dialect as columns of text: what selects read, and what is shaped.
+"""Reading a delivered file of any dialect as columns of text, for selects and for translation.
 
-A CSV file's values are the text that stands there. A Parquet file's values have types, and become the text
-that the canonical CSV file would hold.
+The values of a CSV file are the text in it. The values of a Parquet file have types, and become the text that
+the canonical CSV file would hold.
 """
 
 import csv
@@ -34,11 +34,11 @@ class Texts:
     """A file as columns of text.
 
     Args:
-        names: of the columns, as the file's header writes them.
-        columns: their texts; what is blank is an empty text.
+        names: the columns' names, as in the file's header.
+        columns: their texts; blanks are empty texts.
         are_typed: per column, whether the file stated its type, so that its text is canonical already.
-        lines: the line on which each row begins; None where row i stands on line i + 2.
-        problems: what could not be read. Where there are any, the rest is not whole.
+        lines: the line on which each row begins; None where row i is on line i + 2.
+        problems: what could not be read. Where there are any, the rest is incomplete.
     """
 
     names: tuple[str, ...]
@@ -49,12 +49,12 @@ class Texts:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.columns[0]) if self.columns else 0
 
 
 def unreadable(*problems: Problem) -> Texts:
-    """Return the texts of a file of which nothing can be read."""
+    """Return the result for a file of which nothing can be read."""
     return Texts((), (), (), problems=problems)
 
 
@@ -64,7 +64,7 @@ def read_texts(content: bytes, dialect: Dialect, file: str) -> Texts:
     Args:
         content: the file's bytes.
         dialect: how it writes its values.
-        file: its name, for what is said of it.
+        file: its name, for messages.
     """
     if content[:2] == b"\x1f\x8b":
         try:
@@ -80,7 +80,7 @@ def read_texts(content: bytes, dialect: Dialect, file: str) -> Texts:
 
 def _read_csv(content: bytes, dialect: Dialect, file: str) -> Texts:
     try:
-        # A byte that is no UTF-8 is told of with its line below.
+        # A byte that does not decode is reported with its line below.
         plain = content.decode(dialect.encoding, "strict").encode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
@@ -101,7 +101,7 @@ def _read_csv(content: bytes, dialect: Dialect, file: str) -> Texts:
 
 
 def _read_fast(plain: bytes, header: list[str], dialect: Dialect) -> Texts | None:
-    """Read a file in which every row is a line; None where that is not so, or cannot be told."""
+    """Read a file in which every row is one line; None where that is not so, or not certain."""
     if plain.count(b'"') % 2:
         return None
     names = [f"c{number}" for number in range(len(header))]
@@ -123,7 +123,7 @@ def _read_fast(plain: bytes, header: list[str], dialect: Dialect) -> Texts | Non
 
 
 def _read_slowly(plain: bytes, dialect: Dialect, file: str) -> Texts:
-    """Read row by row, noting the line of each; rows with a wrong number of values are told of."""
+    """Read row by row, noting the line of each; rows with a wrong number of values are reported."""
     lines: list[int] = []
     rows: list[list[str]] = []
     ragged: list[tuple[int, int]] = []
@@ -171,8 +171,8 @@ def texts_of(rows: pa.Table, file: str) -> Texts:
     """Return typed rows as columns of text.
 
     Args:
-        rows: of any types; nulls become blanks.
-        file: what is said to hold them.
+        rows: columns of any types; nulls become blanks.
+        file: the name of what holds them, for messages.
     """
     columns, are_typed, problems = [], [], []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
@@ -198,7 +198,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _text_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return the column's texts; None where its values have no single text."""
+    """Return the column's texts; None where a value has no single text."""
     kind = column.type
     if _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
@@ -217,7 +217,7 @@ def _text_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _each(column: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedArray:
-    """Return the texts of a column; each distinct value is written once."""
+    """Return the texts of a column; each distinct value is formatted once."""
     encoded = column.combine_chunks().dictionary_encode()
     texts = [text(value) for value in encoded.dictionary.to_pylist()]
     return pa.chunked_array([pc.take(pa.array(texts, pa.string()), encoded.indices)])
@@ -225,13 +225,14 @@ def _each(column: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedArra
 
 def _text_of_float(value: float, shortest: Callable[[float], Any]) -> str:
     """Return the shortest text that reads as the same number, without an exponent."""
-    if value != value:  # not a number: what many exports write for a blank
+    # Only NaN differs from itself; many exports write it for a blank.
+    if value != value:
         return ""
     text = str(shortest(value))
     return text if "inf" in text else f"{decimal.Decimal(text):f}"
 
 
 def _text_of_time(value: dt.datetime) -> str:
-    """Return the instant as its file writes it; one at midnight is a date."""
+    """Return the instant as its file writes it; midnight is written as a date."""
     plain = value.replace(tzinfo=None, microsecond=value.microsecond)
     return f"{plain:%Y-%m-%d}" if plain.time() == dt.time() else f"{plain:%Y-%m-%d %H:%M:%S}"

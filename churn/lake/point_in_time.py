@@ -57,13 +57,13 @@ class MonthFile:
 
     def locate(self, users: pa.Array, known_by: Instants) -> RowIndices:
         """Return for each user the number of the newest row that was known by then, else ABSENT."""
-        found = np.full(len(users), ABSENT)
+        newest = np.full(len(users), ABSENT)
         visible = np.searchsorted(self.versions, known_by, side="right")
         for count in np.flatnonzero(np.bincount(visible)[1:]) + 1:
             rows = np.flatnonzero(visible == count)
             asked = users if len(rows) == len(users) else users.take(pa.array(rows))
-            found[rows] = self._newest_of(asked, int(count))
-        return found
+            newest[rows] = self._newest_of(asked, int(count))
+        return newest
 
     def same_keys(self, other: "MonthFile") -> bool:
         """Say whether both files have the same users and versions row by row, as equal bytes prove."""
@@ -100,8 +100,8 @@ class MonthFile:
 
     def _bounds(self, name: str) -> tuple[int, int]:
         """Return the least and the greatest value of a column, by the footer."""
-        found = [chunk.statistics for chunk in self._chunks(name)]
-        return min(s.min_raw for s in found), max(s.max_raw for s in found)
+        statistics = [chunk.statistics for chunk in self._chunks(name)]
+        return min(s.min_raw for s in statistics), max(s.max_raw for s in statistics)
 
     def _stored(self, name: str) -> list[pa.Buffer]:
         """Return a column as it lies in the file, a buffer per row group; nothing is copied."""
@@ -215,14 +215,14 @@ def join(
 
 
 def _files(view: ViewRequest) -> dict[Month, Path]:
-    found = months_of(view.folder)
-    if not found and not view.may_be_empty:
+    months = months_of(view.folder)
+    if not months and not view.may_be_empty:
         raise ChurnError(
             "there is no month of this view",
             where=str(view.folder),
             remedy="materialize the feature view for at least one month",
         )
-    return found
+    return months
 
 
 def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | RowIndices]]:
@@ -265,9 +265,9 @@ def _columns(
             break
         file = MonthFile(files[month], month)
         numbers = _locate(file, group, view.user, located)
-        found = pending & (numbers != ABSENT)
-        if found.any():
-            chosen[found] = numbers[found] + sum(part.num_rows for part in parts)
+        is_located = pending & (numbers != ABSENT)
+        if is_located.any():
+            chosen[is_located] = numbers[is_located] + sum(part.num_rows for part in parts)
             parts.append(file.read(view.schema))
     if not files:
         parts.append(view.schema.empty_table())
@@ -287,6 +287,6 @@ def _locate(
         if known.user == user and file.same_keys(known.file):
             return known.numbers
     users = group.rows[user].cast(pa.string()).combine_chunks()
-    found = _LocatedUsers(file, user, file.locate(users, group.known_by))
-    located.append(found)
-    return found.numbers
+    located_here = _LocatedUsers(file, user, file.locate(users, group.known_by))
+    located.append(located_here)
+    return located_here.numbers

@@ -173,12 +173,12 @@ def _statement(
 
 
 def _rows(
-    found: list[tuple[Any, ...]],
+    fetched: list[tuple[Any, ...]],
     user_ids: Sequence[str],
     views: Sequence[View],
     names: tuple[str, ...],
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    by_user = {cells[1]: cells for cells in found}
+    by_user = {cells[1]: cells for cells in fetched}
     at = _KEYS + len(views)
     rows = []
     for user_id in user_ids:
@@ -195,7 +195,7 @@ def _rows(
         )
         values = dict(zip(names, cells[at:], strict=True))
         rows.append(OnlineRow(user_id, cells[2], cells[3], values, missing))
-    return found[0][0], rows
+    return fetched[0][0], rows
 
 
 @dataclass(frozen=True)

@@ -158,23 +158,23 @@ class _Stages:
         self.attempts: dict[tuple[Job, Month], list[Attempt]] = {}
         for each in attempts:
             self.attempts.setdefault((each.job, each.month), []).append(each)
-        self.found: dict[tuple[Stage, Month], Due] = {}
+        self.due_by_stage: dict[tuple[Stage, Month], Due] = {}
 
     def stages(self) -> Iterator[Due]:
         facts = self.facts
         for month in sorted({*facts.closings, *facts.trainings, *facts.scorings}):
             for item in (self._close(month), self._train(month), self._score(month)):
                 if item:
-                    self.found[item.stage, month] = item
+                    self.due_by_stage[item.stage, month] = item
         behind = self._what_decisions_wait_for()
         for month in facts.decidable:
             is_done = month in facts.decided
             state: State = "done" if is_done else "waits" if behind else "due"
-            self.found["decision", month] = Due(
+            self.due_by_stage["decision", month] = Due(
                 "decision", month, state, behind=None if is_done else behind
             )
         yield from sorted(
-            self.found.values(), key=lambda item: (item.month, STAGES.index(item.stage))
+            self.due_by_stage.values(), key=lambda item: (item.month, STAGES.index(item.stage))
         )
 
     def _close(self, month: Month) -> Due | None:
@@ -280,7 +280,7 @@ class _Stages:
         for month in undecided[:1]:
             for each in (month.shift(-1), month):  # the challenger's month, and the one that judges
                 for stage in ("month_close", "train_month"):
-                    item = self.found.get((stage, each))
+                    item = self.due_by_stage.get((stage, each))
                     if item and item.state != "done":
                         return item.behind or (item.stage, item.month)
         return None

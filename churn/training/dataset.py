@@ -284,22 +284,22 @@ def _write(rows: pa.Table, path: Path) -> None:
         pq.write_table(stamped, new, compression="zstd")
 
 
-def lineage(made: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:
+def lineage(training_set: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:
     """Return the way back from a training set to the bytes of each file behind it."""
-    cut_offs = CutOffs.of(made.month, as_known)
+    cut_offs = CutOffs.of(training_set.month, as_known)
     return {
-        "month": str(made.month),
-        "as_of": made.month.as_of.isoformat(),
+        "month": str(training_set.month),
+        "as_of": training_set.month.as_of.isoformat(),
         "features_known_at": cut_offs.features.isoformat(),
         "labels_known_at": cut_offs.labels.isoformat(),
         "training_set": {
-            "fingerprint": made.fingerprint,
-            "rows": made.rows.num_rows,
-            "file": made.path.name,
-            "features": made.features,
-            "contract": made.contract,
+            "fingerprint": training_set.fingerprint,
+            "rows": training_set.rows.num_rows,
+            "file": training_set.path.name,
+            "features": training_set.features,
+            "contract": training_set.contract,
         },
-        "deliveries": _in_force(made.month, cut_offs),
+        "deliveries": _in_force(training_set.month, cut_offs),
     }
 
 

@@ -54,9 +54,9 @@ def read_spine(month: Month, cut_offs: CutOffs) -> Spine:
         schema = pa.schema(
             [("user_id", pa.string()), ("churn_label", pa.bool_()), ("is_known", pa.bool_())]
         )
-        found = copy_out(connection, query, schema)
-    rows = found.filter(found["is_known"]).drop_columns("is_known")
-    return Spine(rows, found.num_rows - rows.num_rows)
+        labelled = copy_out(connection, query, schema)
+    rows = labelled.filter(labelled["is_known"]).drop_columns("is_known")
+    return Spine(rows, labelled.num_rows - rows.num_rows)
 
 
 def _in_force(snapshot: str, month: Month, known_by: dt.datetime) -> sql.Composed:

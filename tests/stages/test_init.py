@@ -7,13 +7,13 @@ from psycopg import sql
 
 from churn.database import connect, init
 from churn.database.init import (
+    code_signature,
     has_deliveries,
     has_months,
     initialise,
     is_ready,
-    made_by,
-    maker,
     prepare_schema,
+    signature_of,
 )
 from churn.deliveries import deliver
 from churn.errors import ChurnError
@@ -25,7 +25,7 @@ OWN = ("streamflow",)
 
 def signed(settings: Settings) -> str | None:
     with connect("postgres") as connection:
-        return made_by(connection, settings.postgres_db)
+        return signature_of(connection, settings.postgres_db)
 
 
 def test_it_is_ready_once_made(settings: Settings) -> None:
@@ -34,7 +34,7 @@ def test_it_is_ready_once_made(settings: Settings) -> None:
     for _ in range(2):
         initialise(OWN)
         assert is_ready(OWN)
-    assert signed(settings) == maker("streamflow")
+    assert signed(settings) == code_signature("streamflow")
 
 
 def test_it_is_not_ready_for_other_code(
@@ -76,7 +76,7 @@ def test_it_is_not_ready_for_an_api_that_cannot_log_in(
 
 
 def test_each_service_is_signed_by_its_own_libraries() -> None:
-    assert len({maker(service) for service in init.SERVICES}) == len(init.SERVICES)
+    assert len({code_signature(service) for service in init.SERVICES}) == len(init.SERVICES)
 
 
 def test_a_database_of_another_schema_is_refused_before_anything_is_done(

@@ -143,7 +143,11 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFile
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     folders = [path for path in inside if path.is_dir()]
     patterns = {path: _pattern(path.name) for path in folders}
-    of_months = [(path, *found) for path, found in patterns.items() if found[1]]
+    of_months = [
+        (path, *pattern_and_month)
+        for path, pattern_and_month in patterns.items()
+        if pattern_and_month[1]
+    ]
     own_pattern, own_month = _pattern(folder.resolve().name)
     if not folders and own_month:
         return own_pattern, _kinds([(own_month, path) for path in inside], notes), [own_month]
@@ -152,7 +156,11 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFile
         kinds = _kinds([("", path) for path in inside if path.is_file()], notes)
         return "", kinds, _months_of(kinds)
     pattern = of_months[0][1]
-    taken = [(month, path) for path, found, month in of_months if found == pattern]
+    taken = [
+        (month, path)
+        for path, pattern_and_month, month in of_months
+        if pattern_and_month == pattern
+    ]
     for path in inside:
         if path not in [each for _, each in taken]:
             notes.append(f"{path.name} was passed over: it is no folder {pattern}")
