@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from churn import markdown
 from churn.contract.structure import KEY, Column, Contract, Table
 from churn.contract.types import COLUMN_TYPES, Kind
 from churn.errors import ChurnError
@@ -20,12 +21,12 @@ _ODCS_TYPES: dict[Kind, str] = {
 
 def files_table(contract: Contract) -> str:
     """Return the files of a drop and their columns, as a Markdown table."""
-    rows = ["| file | columns |", "|---|---|"]
+    rows = []
     for table in contract.tables:
         needed = ", ".join(c.source_name for c in table.columns if not c.optional)
         optional = ", ".join(c.source_name for c in table.columns if c.optional)
-        rows.append(f"| {_file(table)} | {needed}{f'; optional {optional}' if optional else ''} |")
-    return "\n".join(rows)
+        rows.append([_file(table), f"{needed}{f'; optional {optional}' if optional else ''}"])
+    return "\n".join(markdown.table(["file", "columns"], rows))
 
 
 def with_table(text: str, table: str) -> str:
@@ -44,18 +45,21 @@ def with_table(text: str, table: str) -> str:
 
 
 def columns_table(contract: Contract) -> str:
-    """Return every column with its type, its bounds and what it says, as a Markdown table."""
-    rows = [
-        "| table | column | type | may be | feature | description |",
-        "|---|---|---|---|---|---|",
-    ]
-    for table in contract.tables:
-        rows += [
-            f"| {table.name} | {_named(column)} | {_type(column)} | {_bounds(column)}"
-            f" | {_feature(column)} | {column.description} |"
-            for column in table.columns
+    """Return every column with its type, its bounds and its description, as a Markdown table."""
+    head = ["table", "column", "type", "may be", "feature", "description"]
+    rows = (
+        [
+            table.name,
+            _named(column),
+            _type(column),
+            _bounds(column),
+            _feature(column),
+            column.description,
         ]
-    return "\n".join(rows)
+        for table in contract.tables
+        for column in table.columns
+    )
+    return "\n".join(markdown.table(head, rows))
 
 
 def odcs(contract: Contract) -> str:

@@ -14,7 +14,7 @@ import psycopg
 
 from churn.contract.user_ids import is_seen_whole
 from churn.errors import ChurnError
-from churn.markdown import plain
+from churn.markdown import plain, table
 
 SHOWN_PER_KIND = 5
 SHOWN = 20
@@ -205,6 +205,4 @@ def _rest(problems: Sequence[Problem], limit: int) -> list[str]:
 
 
 def _table(header: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    escaped = (map(plain, line) for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    return "\n".join(table(header, ([plain(cell) for cell in row] for row in rows)))

@@ -1,4 +1,4 @@
 """The lake: feature views as monthly Parquet files, and the point-in-time join over them.
 
-Its rows come from `churn.warehouse.snapshots`. Feast's side of it is `feature_repo.offline_store`.
+Its rows come from `churn.warehouse.snapshots`; Feast reads it through `feature_repo.offline_store`.
 """

@@ -1,7 +1,7 @@
-"""The lake: each feature view's rows as plain Parquet, one file per month, read in place by Feast.
+"""The lake: each feature view's rows as plain Parquet, one file per month, which Feast reads in place.
 
-Every file is derived from a snapshot table and can be written again at any time: Postgres stays the
-system of record. A file holds all versions of its month, withdrawn users included (features null), so
+Every file is derived from a snapshot table and can be written again at any time: Postgres remains the
+system of record. A file holds all versions of its month, withdrawn users included (with null features), so
 that a point-in-time join sees what was known at any time.
 """
 
@@ -34,16 +34,21 @@ _KEY = ["user_id", "known_at"]
 
 @dataclass(frozen=True)
 class LakeMonth:
-    """One month of one feature view in the lake."""
+    """One month of one feature view in the lake.
+
+    Args:
+        rows: how many users the newest version has.
+        table: every row of the file.
+    """
 
     path: Path
-    rows: int  # users of the newest version
-    table: pa.Table  # every row of the file
+    rows: int
+    table: pa.Table
     fingerprint: str
 
 
 def schema_of(view: View) -> pa.Schema:
-    """Return the Arrow schema of a view's files: keys first, then the features in order."""
+    """Return the Arrow schema of a view's files: the keys, then the features in order."""
     return pa.schema(
         [
             pa.field("user_id", pa.string(), nullable=False),
@@ -56,9 +61,9 @@ def schema_of(view: View) -> pa.Schema:
 
 
 def read_columns(file: pq.ParquetFile, schema: pa.Schema, *, use_threads: bool = True) -> pa.Table:
-    """Read the columns of `schema`: null where the file was written before the contract had one.
+    """Read the columns of `schema`; a column that the contract gained after the file was written is null.
 
-    A file of before a column was given a wider type is read as of that type.
+    Where a column was given a wider type since, its values are cast to it.
     """
     present = [name for name in schema.names if name in file.schema_arrow.names]
     rows = file.read(present, use_threads=use_threads)
@@ -72,7 +77,7 @@ def read_columns(file: pq.ParquetFile, schema: pa.Schema, *, use_threads: bool =
 
 
 def lake_folder(view: View, lake: Path) -> Path:
-    """Return the folder of a view's files, for Feast, DuckDB, Spark or pandas to read as one table."""
+    """Return the folder of a view's files; Feast, DuckDB, Spark or pandas can read it as one table."""
     return lake / view.name
 
 
@@ -83,7 +88,7 @@ def lake_file(view: View, month: Month, lake: Path | None = None) -> Path:
 
 
 def months_of(folder: Path) -> dict[Month, Path]:
-    """Return the files of a view's folder by month, oldest first; empty where there is none."""
+    """Return the files in a view's folder by month, oldest first; empty where there are none."""
     paths = {path.parent.name.partition("=")[2]: path for path in folder.glob("*/rows.parquet")}
     return {Month.parse(date[:7]): paths[date] for date in sorted(paths)}
 
@@ -91,12 +96,12 @@ def months_of(folder: Path) -> dict[Month, Path]:
 def write_view(
     month: Month, view: View, judge: Callable[[LakeMonth], None] | None = None
 ) -> LakeMonth:
-    """Write one month of a view from its snapshot table; the old file stays until the new is whole.
+    """Write one month of a view from its snapshot table; the old file stays until the new one is whole.
 
     Args:
         month: the month.
-        view: of the contract.
-        judge: looks at the rows before they are written; what it raises leaves the old file as it was.
+        view: the feature view.
+        judge: called with the month before it is written; where it raises, the old file stays.
 
     Raises:
         ChurnError: the snapshot holds no rows of the month.
@@ -114,7 +119,7 @@ def write_view(
     )
     with connect() as connection:
         rows = copy_out(connection, query, schema)
-    # Sorted here, bytewise whatever the database's collation; a month as it came in is sorted already.
+    # Sorted here, bytewise, whatever the database's collation is. A month of one version arrives sorted.
     table = order_by(rows, _KEY).sort_table(rows)
     if table.num_rows == 0 and not view.table.optional:
         raise ChurnError(
@@ -131,7 +136,7 @@ def write_view(
 
 
 def view_version(month: Month, view: View) -> dt.datetime | None:
-    """Return the newest known_at that a month's file holds, or None where there is no file or no row."""
+    """Return the newest known_at in a month's file; None where there is no file, or no row in it."""
     path = lake_file(view, month)
     if not path.exists():
         return None
@@ -141,7 +146,12 @@ def view_version(month: Month, view: View) -> dt.datetime | None:
 
 
 def write_file(rows: pa.Table, path: Path) -> None:
-    """Write one month's rows, typed by `schema_of`, sorted by user_id and known_at: whole, or not at all."""
+    """Write one month's rows, durably, whole or not at all.
+
+    Args:
+        rows: of the type of `schema_of`, sorted by user_id and known_at.
+        path: the month's file.
+    """
     versions = rows["known_at"].unique().to_pylist()
     version = {_VERSION_KEY: max(versions).isoformat().encode()} if versions else {}
     stamped = rows.replace_schema_metadata(version)
@@ -151,10 +161,10 @@ def write_file(rows: pa.Table, path: Path) -> None:
 
 
 def current_rows(rows: pa.Table) -> pa.Table:
-    """Return the newest version of each user, withdrawn users left out.
+    """Return the newest version of each user, without withdrawn users.
 
     Args:
-        rows: a file of the lake, as written: sorted by user_id, known_at.
+        rows: a file of the lake, as it was written: sorted by user_id and known_at.
     """
     return rows.filter(_is_current(rows))
 
@@ -174,7 +184,7 @@ def read_current(view: View, month: Month) -> pa.Table:
     """
     path = lake_file(view, month)
     if not path.exists() and view.may_be_absent:
-        # The month was closed before there was such a table, or such a view of it.
+        # The month was closed before this table, or this view of it, existed.
         return schema_of(view).empty_table()
     if not path.exists():
         raise ChurnError(
@@ -182,11 +192,11 @@ def read_current(view: View, month: Month) -> pa.Table:
             where=f"{view.name} {month}",
             remedy=f"materialize {view.name} for {month.partition_key} first",
         )
-    # ParquetFile reads this one file; read_table would add the folder's as_of_date as a column.
+    # ParquetFile reads the file alone; read_table would add the folder's as_of_date as a column.
     return current_rows(read_columns(pq.ParquetFile(path), schema_of(view)))
 
 
 def microseconds(instant: dt.datetime) -> int:
-    """Return the microseconds since 1970, as the files hold an instant."""
+    """Return an instant as the files hold it: in microseconds since 1970."""
     since: int = (instant - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
     return since

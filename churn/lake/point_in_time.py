@@ -1,8 +1,8 @@
-"""The point-in-time join: entity rows to the newest rows of the lake's files that were known at their time.
+"""The point-in-time join: each entity row gets the newest row of the lake that was known at its time.
 
-Every row of the lake is of a month end, and a file holds one month. So the entity rows fall into groups
-with the same newest month; each group opens that month's files alone and looks its users up in them.
-Nothing is sorted by time, and an older month is opened only where a row may still answer from it. The idea:
+Every row of the lake belongs to a month's end, and a file holds one month. So the entity rows fall into
+groups with the same newest month; each group opens that month's files alone and looks its users up in them.
+Nothing is sorted by time, and an older month is opened only where a user was not in the newer ones. The idea:
 https://docs.feast.dev/getting-started/concepts/point-in-time-joins
 """
 
@@ -18,19 +18,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from churn.arrays import Ints
 from churn.errors import ChurnError
 from churn.lake.files import microseconds, months_of, read_columns
 from churn.months import Month
 
-Instants = npt.NDArray[np.int64]  # microseconds since 1970, UTC
-RowIndices = npt.NDArray[np.int64]  # of rows in a file
-ABSENT = -1  # the number of no row
+# Microseconds since 1970, UTC.
+Instants = Ints
+# Indices of rows in a file; ABSENT stands for no row.
+RowIndices = Ints
+ABSENT = -1
 _NEVER = np.iinfo(np.int64).min
 _REMEDY = "write the month again: materialize the feature view"
 
 
 class MonthFile:
-    """A month of one view: the rows of one as_of, in one or several versions by known_at.
+    """A month of one view: the rows of one as_of, in one or more versions by known_at.
 
     Raises:
         ChurnError: the file holds rows of another as_of.
@@ -48,7 +51,7 @@ class MonthFile:
 
     @functools.cached_property
     def versions(self) -> Instants:
-        """Every known_at in the file, ascending; where all rows share one, the footer says so."""
+        """Every known_at in the file, ascending; read from the footer where all rows share one."""
         if self._file.metadata.num_rows:
             first, last = self._bounds("known_at")
             if first == last:
@@ -56,7 +59,7 @@ class MonthFile:
         return np.unique(self._known_at)
 
     def locate(self, users: pa.Array, known_by: Instants) -> RowIndices:
-        """Return for each user the number of the newest row that was known by then, else ABSENT."""
+        """Return, for each user, the index of the newest row known by that instant, else ABSENT."""
         newest = np.full(len(users), ABSENT)
         visible = np.searchsorted(self.versions, known_by, side="right")
         for count in np.flatnonzero(np.bincount(visible)[1:]) + 1:
@@ -66,7 +69,7 @@ class MonthFile:
         return newest
 
     def same_keys(self, other: "MonthFile") -> bool:
-        """Say whether both files have the same users and versions row by row, as equal bytes prove."""
+        """Return whether both files have the same users and versions, row by row, as equal bytes prove."""
         return all(
             len(ours := self._stored(name)) == len(theirs := other._stored(name))
             and all(a.equals(b) for a, b in zip(ours, theirs, strict=True))
@@ -74,7 +77,7 @@ class MonthFile:
         )
 
     def read(self, schema: pa.Schema) -> pa.Table:
-        """Read some columns of every row: null where the file was written before there was such a column."""
+        """Read some columns of every row; a column that is newer than the file is null."""
         return read_columns(self._file, schema, use_threads=False).combine_chunks()
 
     def _newest_of(self, users: pa.Array, versions: int) -> RowIndices:
@@ -99,12 +102,12 @@ class MonthFile:
         return self._file.read([name], use_threads=False)[name]
 
     def _bounds(self, name: str) -> tuple[int, int]:
-        """Return the least and the greatest value of a column, by the footer."""
+        """Return the least and the greatest value of a column, from the footer."""
         statistics = [chunk.statistics for chunk in self._chunks(name)]
         return min(s.min_raw for s in statistics), max(s.max_raw for s in statistics)
 
     def _stored(self, name: str) -> list[pa.Buffer]:
-        """Return a column as it lies in the file, a buffer per row group; nothing is copied."""
+        """Return a column's bytes as they are in the file, one buffer per row group; nothing is copied."""
         buffers = []
         for chunk in self._chunks(name):
             self._source.seek(
@@ -122,7 +125,7 @@ class MonthFile:
 
 
 def instants(times: pa.Array | pa.ChunkedArray) -> Instants:
-    """Return instants as numbers; what has no zone is UTC, and null is before everything."""
+    """Return instants as numbers; those without a zone are UTC, and null comes before all others."""
     whole = times.cast(pa.timestamp("us", times.type.tz), safe=False).cast(pa.int64())
     return np.asarray(whole.fill_null(_NEVER).to_numpy())
 
@@ -144,12 +147,12 @@ class ViewRequest:
     """What is asked of one view.
 
     Attributes:
-        folder: of the view's files.
+        folder: the folder of the view's files.
         columns: the name that each column of the files gets in the answer.
         schema: the types of these columns, by their names in the files.
         user: the column of the entity rows that names the user.
-        may_be_empty: there need not be a file of it, as of a table that no drop has had yet.
-        life_us: for how long after its as_of a row answers, in microseconds; None for ever.
+        life_us: how long after its as_of a row remains valid, in microseconds; None for ever.
+        may_be_empty: the folder need not hold a file, for instance where no drop has had the table yet.
     """
 
     folder: Path
@@ -162,12 +165,12 @@ class ViewRequest:
 
 @dataclass(frozen=True)
 class _EntityGroup:
-    """Entity rows that see the same months."""
+    """Entity rows that see the same months: those that had ended by then, the newest first."""
 
     rows: pa.Table
     at: Instants
     known_by: Instants
-    months: Sequence[Month]  # those that had ended, newest first
+    months: Sequence[Month]
 
 
 @dataclass(frozen=True)
@@ -176,24 +179,24 @@ class _LocatedUsers:
 
     file: MonthFile
     user: str
-    numbers: RowIndices
+    indices: RowIndices
 
 
 def join(
     entities: pa.Table, views: Sequence[ViewRequest], at: str, known_by: str | None
 ) -> pa.Table:
-    """Return the entity rows, all their columns kept, with the columns of each view.
+    """Return the entity rows, with all their columns, and the columns of each view.
 
-    Rows come by newest month, then as they were given. A user without a row gets nulls.
+    The rows are ordered by newest month, then as they were given. A user without a row gets nulls.
 
     Args:
-        entities: one row per answer, in any number per user.
-        views: what is asked.
-        at: the column of instants: a row answers if its as_of is not later, and within its life.
-        known_by: the column of instants up to which a version counts; None for all versions.
+        entities: one row per answer; a user may have any number of them.
+        views: what is asked of each view.
+        at: a column of instants: a row of the lake answers if its as_of is not later, and it is still valid.
+        known_by: a column of instants: versions known later do not count; None where all versions count.
 
     Raises:
-        ChurnError: a view has no file, or a file holds something else than its month.
+        ChurnError: a view has no file, or a file holds rows of another month.
     """
     lake = [_files(view) for view in views]
     months = sorted(set[Month]().union(*lake))
@@ -226,9 +229,9 @@ def _files(view: ViewRequest) -> dict[Month, Path]:
 
 
 def _parts(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[int, slice | RowIndices]]:
-    """Yield each number with the rows that have it, in their order: a slice where they lie together."""
+    """Yield each number with the rows that have it, in their order; adjacent rows come as a slice."""
     in_order = bool((numbers[1:] >= numbers[:-1]).all())
-    # numpy sorts small integers by radix, in one pass
+    # numpy sorts small integers by radix, in one pass.
     order = None if in_order else np.argsort(numbers.astype(np.int16), kind="stable")
     counts = np.bincount(numbers, minlength=1)
     ends = np.cumsum(counts)
@@ -254,7 +257,7 @@ def _columns(
     files: Mapping[Month, Path],
     located: list[_LocatedUsers],
 ) -> pa.Table:
-    """Return a view's columns, a row for each of the group's; months are tried from the newest on."""
+    """Return a view's columns, one row for each row of the group; months are tried newest first."""
     chosen = np.full(len(group.at), ABSENT)
     parts: list[pa.Table] = []
     for month in (month for month in group.months if month in files):
@@ -264,10 +267,10 @@ def _columns(
         if not pending.any():
             break
         file = MonthFile(files[month], month)
-        numbers = _locate(file, group, view.user, located)
-        is_located = pending & (numbers != ABSENT)
+        indices = _locate(file, group, view.user, located)
+        is_located = pending & (indices != ABSENT)
         if is_located.any():
-            chosen[is_located] = numbers[is_located] + sum(part.num_rows for part in parts)
+            chosen[is_located] = indices[is_located] + sum(part.num_rows for part in parts)
             parts.append(file.read(view.schema))
     if not files:
         parts.append(view.schema.empty_table())
@@ -282,11 +285,11 @@ def _columns(
 def _locate(
     file: MonthFile, group: _EntityGroup, user: str, located: list[_LocatedUsers]
 ) -> RowIndices:
-    """Find the group's users in a file; files of several views often have the same keys."""
+    """Find the group's users in a file; the files of several views often have the same keys."""
     for known in located:
         if known.user == user and file.same_keys(known.file):
-            return known.numbers
+            return known.indices
     users = group.rows[user].cast(pa.string()).combine_chunks()
     located_here = _LocatedUsers(file, user, file.locate(users, group.known_by))
     located.append(located_here)
-    return located_here.numbers
+    return located_here.indices
