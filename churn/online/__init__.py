@@ -1,4 +1,4 @@
-"""The online table, one wide row per user: publishing a month, and reading what is published.
+"""The online table, one wide row per user: publishing a month, and reading what was published.
 
-Feast's side of it is `feature_repo.online_store`; the API reads the same rows.
+Feast reads it through `feature_repo.online_store`; the API reads the same rows.
 """

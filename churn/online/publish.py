@@ -1,8 +1,8 @@
-"""Publishing a month online: the next table is built aside, then switched in, and never backwards in time.
+"""Publishing a month online: the next table is built aside, then switched in; no user goes back in time.
 
-Each user is online with one version (as_of, known_at) of all views; only a version that is not older
-replaces it. Readers see the table before or after a publication; they wait for the moment of the switch at
-most. Users whom a correction withdraws from a month get that of an earlier published month back.
+Each user is online with one version (as_of, known_at) of all views, and an older version never replaces it.
+Readers see the table from before or after a publication, and wait for the moment of the switch at most. A
+user whom a correction withdraws from a month gets back the row of an earlier published month.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from churn.months import Month
 
 _VIEWS = {view.name for view in VIEWS}
 _DTYPES = {feature.name: feature.dtype for view in VIEWS for feature in view.features}
-# The wide row without its version, which all rows of a month share.
+# The wide row without as_of and known_at, which all rows of a month share.
 SCHEMA = pa.schema(
     [
         (name, pa.bool_() if name in _VIEWS else ARROW_TYPES[_DTYPES.get(name, "String")])
@@ -47,11 +47,11 @@ SCHEMA = pa.schema(
 
 
 def month_rows(month: Month, versions: Mapping[str, dt.datetime]) -> pa.Table:
-    """Return the wide rows of a month's users (SCHEMA), sorted by user_id: who is in any view has a row.
+    """Return the wide rows of a month (SCHEMA), sorted by user_id, for every user who is in any view.
 
     Args:
         month: a month of which every view is in the lake.
-        versions: the newest known_at of each table that the month has; a version holds its month whole.
+        versions: the newest known_at of each table that the month has; each version holds the whole month.
     """
     parts = {view: _newest(view, month, versions.get(view.table.name)) for view in VIEWS}
     users = _everybody([rows["user_id"].combine_chunks() for rows in parts.values()])
@@ -82,11 +82,12 @@ def _newest(view: View, month: Month, known_at: dt.datetime | None) -> pa.Table:
 def _everybody(parts: list[pa.Array]) -> pa.Array:
     first, *others = parts
     if all(users.equals(first) for users in others):
-        return first  # as in most months
+        # So it is in most months.
+        return first
     return pc.unique(pa.concat_arrays(parts)).sort()
 
 
-# Per user by the snapshots' key: these are few, and the history is long.
+# One look-up per user, by the snapshots' key: the users are few, and the history is long.
 _VERSIONS = (
     "SELECT w.user_id, s.as_of, s.known_at FROM withdrawn AS w CROSS JOIN LATERAL ("
     " SELECT DISTINCT ON (as_of) as_of, known_at, is_withdrawn FROM {snapshot}"
@@ -103,11 +104,11 @@ _NEWEST = (
 def restore_withdrawn(
     connection: psycopg.Connection, table: sql.Identifier, before: dt.datetime
 ) -> None:
-    """Insert the last published version before `before` of each user of the temporary table `withdrawn`.
+    """Insert, for each user in the temporary table `withdrawn`, the last version published before `before`.
 
     Args:
         connection: the publishing transaction.
-        table: wide rows, as churn.database.online_tables makes them.
+        table: a table of wide rows, as churn.database.online_tables defines it.
         before: the as_of that the users were withdrawn from.
     """
     versions = sql.SQL(" UNION ALL ").join(
@@ -152,30 +153,40 @@ _ROWS_AT_ONCE = 25_000
 
 @dataclass(frozen=True)
 class Publication:
-    """What publishing a month did."""
+    """What publishing a month did.
 
-    known_at: dt.datetime  # newest version among the month's tables
-    users: int  # users of the month
-    published: int  # users whose online rows this publication wrote
-    kept: int  # users who already had a newer month or version online
-    withdrawn: int  # users taken back because a correction no longer names them
-    fingerprint: str  # of the versions behind the publication
+    Args:
+        known_at: the newest version among the month's tables.
+        users: how many users the month has.
+        published: how many of them had their online rows written by this publication.
+        kept: how many of them had a newer month or version online already.
+        withdrawn: how many users were withdrawn because a correction no longer names them.
+        fingerprint: a hash of the versions behind the publication.
+    """
+
+    known_at: dt.datetime
+    users: int
+    published: int
+    kept: int
+    withdrawn: int
+    fingerprint: str
 
 
-Judge = Callable[[Publication, str], None]  # and the table
+# Called with a publication and the name of the table that it is about to give to readers.
+Judge = Callable[[Publication, str], None]
 
 
 def publish(month: Month, judge: Judge | None = None) -> Publication:
     """Publish every feature view of a month at once.
 
     Args:
-        month: whose views are in the lake.
-        judge: looks at the publication, and at the table that readers are to be given, before they are;
-            what it raises leaves them the present one.
+        month: a month whose views are in the lake.
+        judge: called with the publication and the new table before readers are given it; where it raises,
+            they keep the present one.
 
     Raises:
-        ChurnError: a view's file in the lake is older than its snapshot, or missing; or somebody holds the
-            online table so long that it cannot be switched.
+        ChurnError: a view's file in the lake is older than its snapshot, or missing; or the online table
+            cannot be switched, since somebody holds it for too long.
     """
     with connect() as connection:
         lock_until_closed(connection, LOCK)
@@ -188,7 +199,8 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
         fingerprint = _fingerprint(versions)
         if published + withdrawn:
             _complete(connection)
-        connection.commit()  # the bulk is on the disk before readers are asked to wait
+        # The bulk is on disk before any reader is asked to wait.
+        connection.commit()
         publication = Publication(
             known_at, users, published, users - published, withdrawn, fingerprint
         )
@@ -203,10 +215,10 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
 def _judge(
     connection: psycopg.Connection, judge: Judge, publication: Publication, table: str
 ) -> None:
-    """Let a publication be judged; a refused one leaves nothing.
+    """Call the judge; where it refuses the publication, drop the table that was built for it.
 
-    Where Postgres does not answer, the next publication clears away what is left of this one: why it was
-    refused must not be lost for it.
+    Where Postgres does not answer, the table is left to the next publication: the error that matters is the
+    judge's, and must not be replaced.
     """
     try:
         judge(publication, table)
@@ -225,7 +237,8 @@ def _versions(connection: psycopg.Connection, month: Month) -> dict[str, dt.date
             query.format(sql.Identifier(table.snapshot)), [month.as_of]
         ).fetchone()
         if table.optional and (row is None or row[0] is None):
-            continue  # absent from the drop
+            # The table is absent from the drop.
+            continue
         if row is None or row[0] is None:
             raise ChurnError(
                 f"{table.snapshot} holds no rows of this month",
@@ -251,15 +264,16 @@ def _require_views(month: Month, versions: dict[str, dt.datetime]) -> None:
 
 
 def _make_next(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> None:
-    """Make the next table, empty and without a key; what a killed publication left goes."""
+    """Make the next table, empty and without a key, in place of what a killed publication may have left."""
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(NEXT_USERS))
-    # No autovacuum: it would only stand in the way of the switch, and the next publication starts afresh.
+    # An autovacuum would only stand in the way of the switch: the next publication makes a new table anyway.
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = false)").format(
             NEXT_USERS, users_columns()
         )
     )
-    connection.execute(  # so that COPY need not carry the same two instants in every row
+    # With these defaults, COPY need not carry the same two instants in every row.
+    connection.execute(
         sql.SQL("ALTER TABLE {} ALTER as_of SET DEFAULT {}, ALTER known_at SET DEFAULT {}").format(
             NEXT_USERS, sql.Literal(as_of), sql.Literal(known_at)
         )
@@ -272,7 +286,11 @@ def _copy_month(
     versions: dict[str, dt.datetime],
     known_at: dt.datetime,
 ) -> tuple[int, int]:
-    """Copy in the month's users who are not online with a newer version; count all, and those copied."""
+    """Copy in the month's users who are not online with a newer version.
+
+    Returns:
+        How many users the month has, and how many of them were copied.
+    """
     online = connection.execute(
         sql.SQL("SELECT user_id FROM {} WHERE (as_of, known_at) > (%s, %s)").format(USERS),
         [month.as_of, known_at],
@@ -286,7 +304,7 @@ def _copy_month(
 
 
 def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt.datetime) -> int:
-    """Add everybody else who stays online; return how many were withdrawn from the month."""
+    """Add all other users who stay online; return how many were withdrawn from the month."""
     values = {"as_of": as_of, "known_at": known_at}
     columns = _common_columns(connection)
     absent = sql.SQL("NOT EXISTS (SELECT FROM {} AS n WHERE n.user_id = o.user_id)").format(
@@ -299,7 +317,8 @@ def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt
         ).format(next=NEXT_USERS, users=USERS, columns=columns, absent=absent),
         values,
     )
-    # Off for the bulk above, whose rows are all of other months as a rule, and this finds none at once.
+    # As a rule, all rows that are online belong to other months: they were copied above, and this query finds
+    # nothing, quickly.
     connection.execute(
         sql.SQL(
             "CREATE TEMP TABLE withdrawn ON COMMIT DROP AS WITH month AS MATERIALIZED"
@@ -316,9 +335,9 @@ def _carry_over(connection: psycopg.Connection, as_of: dt.datetime, known_at: dt
 
 
 def _common_columns(connection: psycopg.Connection) -> sql.Composed:
-    """Return the columns that the present table has of the next one's.
+    """Return those columns of the next table that the present one has, too.
 
-    It lacks those of a contract that grew meanwhile where somebody published by the contract of before.
+    The present one lacks newer columns where a process that still works by an earlier contract published it.
     """
     rows = connection.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass"
@@ -336,13 +355,13 @@ def _complete(connection: psycopg.Connection) -> None:
             NEXT_USERS
         )
     )
-    # Few samples are enough for reads by key; the number of rows is known from the key.
+    # A small sample is enough for reads by key; the number of rows is known from the key.
     connection.execute("SET LOCAL default_statistics_target = 10")
     connection.execute(sql.SQL("ANALYZE {} (user_id, as_of)").format(NEXT_USERS))
 
 
 def _switch(connection: psycopg.Connection, record: list[object], *, changed: bool) -> None:
-    """Put the next table in the place of the present one and record the publication, in one transaction."""
+    """Replace the present table by the next one and record the publication, in one transaction."""
 
     def switch() -> None:
         if changed:

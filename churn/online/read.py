@@ -1,7 +1,7 @@
-"""Reading the online table: one prepared statement, one state of the database, newest publication included.
+"""Reading the online table: one prepared statement, so that all it returns is of one state of the database.
 
-`online_state` says what is online seen from one month: who is behind, in whom views are missing, who is
-newer.
+`online_state` compares what is online with one month: which users are behind it, whose views do not match it,
+and who is newer.
 """
 
 import datetime as dt
@@ -23,35 +23,44 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 
-# For the connections of readers. The one statement is planned once per connection and publication;
-# left to itself Postgres would plan it again for every read, which takes longer than the read.
+# For readers' connections. The one statement is planned once per connection and publication; left to itself,
+# Postgres would plan it again for every read, which takes longer than the read.
 CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 2,
     "options": "-c plan_cache_mode=force_generic_plan -c timezone=UTC",
 }
-# For pools of them. A broken connection is found by the read that fails on it, not by asking before each.
+# For pools of such connections. A broken one is noticed by the read that fails on it, not by a check before
+# every read.
 POOL: dict[str, Any] = {
     "min_size": 1,
     "max_size": 8,
-    "timeout": 2,  # a request would rather be told than wait
+    # A request would rather fail than wait longer.
+    "timeout": 2,
     "reconnect_timeout": 2,
     "kwargs": CONNECTION,
 }
-# Each connection of a pool may be one of before; and the columns may be looked up once.
+# Every connection of a pool may be stale, and missing columns may have to be looked up once.
 _ATTEMPTS = POOL["max_size"] + 2
-_KEYS = 4  # newest, user_id, as_of, known_at: what stands before the views' columns
+# How many columns come before those of the views: newest, user_id, as_of, known_at.
+_KEYS = 4
 
 
 @dataclass(slots=True)
 class OnlineRow:
-    """What is online of one user, all of one version; as_of and known_at are None for an unknown one."""
+    """What is online of one user, all of one version.
+
+    Args:
+        as_of, known_at: the version; None for an unknown user.
+        values: by feature, in the order of the views; a Float32 is the number of its shortest text, as 29.85.
+        missing_views: the views, of those asked for, that have no row of the user; their features are None.
+    """
 
     user_id: str
     as_of: dt.datetime | None
     known_at: dt.datetime | None
-    values: dict[str, Any]  # by feature, in the order of the views; floats as their shortest text
-    missing_views: list[str]  # of the views asked for; their features are None
+    values: dict[str, Any]
+    missing_views: list[str]
 
 
 def read_rows(
@@ -60,13 +69,13 @@ def read_rows(
     views: Sequence[View],
     table: str = PRESENT,
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Return the newest published as_of (None before the first), and one row per user id, in order.
+    """Return the newest published as_of, None before the first, and one row per user id, in order.
 
     Args:
-        connection: to read with.
+        connection: the connection to read on.
         user_ids: the users asked for.
         views: the views asked for.
-        table: what readers are given; the next one, to look at a publication before it is switched in.
+        table: the present table, or the next one, to inspect a publication before it is switched in.
     """
     statement, names = _statement(_columns(views), table)
     cursor = connection.execute(statement, [list(user_ids)], prepare=True)
@@ -79,10 +88,10 @@ async def read_rows_async(
     views: Sequence[View],
     absent: frozenset[str] = frozenset(),
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Do what `read_rows` does, by the same statement, without blocking.
+    """Do what `read_rows` does, with the same statement, without blocking.
 
     Args:
-        connection: to read with.
+        connection: the connection to read on.
         user_ids: the users asked for.
         views: the views asked for.
         absent: columns that the table does not have.
@@ -95,11 +104,11 @@ async def read_rows_async(
 async def read_pooled_async(
     pool: "AsyncConnectionPool[Any]", user_ids: Sequence[str], views: Sequence[View]
 ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-    """Do the same on a connection of a pool, and again where that one is not what it was.
+    """Do the same on a connection of a pool, and try again where that connection is stale.
 
-    Postgres may have dropped it. It may hold a plan of before a column was given a wider type. And where the
-    table lacks columns of the contract, because nobody has migrated it yet, the others are read: a feature
-    that is not there is null, and a view that is not there has no row.
+    Postgres may have dropped it, or it may hold a plan from before a column was given a wider type. Where the
+    table lacks columns of the contract, because it has not been migrated yet, the others are read: a missing
+    feature is null, and a missing view has no row.
 
     Raises:
         psycopg.OperationalError: Postgres does not answer.
@@ -120,7 +129,8 @@ async def read_pooled_async(
                 if was_dropped or not connection.closed:
                     raise
                 was_dropped = True
-        await pool.check()  # Postgres came back: what the pool still holds is replaced
+        # Postgres has come back: broken connections of the pool are replaced.
+        await pool.check()
     async with pool.connection() as connection:
         return await read_rows_async(connection, user_ids, views, absent)
 
@@ -145,7 +155,7 @@ def newest_publication(connection: psycopg.Connection) -> dt.datetime | None:
 
 
 def _columns(views: Sequence[View]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return each view's name with those of its features: a release may read a part of a view."""
+    """Return each view's name with the names of its features; a release may read only part of a view."""
     return tuple((view.name, view.feature_names) for view in views)
 
 
@@ -157,7 +167,7 @@ def _statement(
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the statement that reads these views, and the names of their features.
 
-    It returns a row even where no user is found: the newest publication stands in it.
+    It returns a row even where no user is known, since every row holds the newest publication.
     """
     names = tuple(name for _, features in views for name in features)
     present = [view for view, _ in views]
@@ -200,20 +210,27 @@ def _rows(
 
 @dataclass(frozen=True)
 class OnlineState:
-    """What is online, seen from one month; `behind` and `mixed` must be 0 once it is published."""
+    """What is online, compared with one month; `behind` and `mixed` must be 0 once it is published.
 
-    behind: int  # users of the month who are online with an older month, or not at all
-    mixed: int  # views that a user of the month has online and not in the snapshots, or the reverse
-    users_newer: int  # users online with a newer month
-    newest: dt.datetime | None  # newest published as_of, None before the first publication
+    Args:
+        behind: how many users of the month are online with an older month, or not at all.
+        mixed: how often a user of the month has a view online but not in the snapshots, or the reverse.
+        users_newer: how many users are online with a newer month.
+        newest: the newest published as_of; None before the first publication.
+    """
+
+    behind: int
+    mixed: int
+    users_newer: int
+    newest: dt.datetime | None
 
 
 def online_state(month: Month, table: str = PRESENT) -> OnlineState:
     """Count what is online, in one statement over one state of the database.
 
     Args:
-        month: whose users are looked for.
-        table: what readers are given; the next one, to look at a publication before it is switched in.
+        month: the month to compare with.
+        table: the present table, or the next one, to inspect a publication before it is switched in.
     """
     users = sql.Identifier("online", table)
     mixed = sql.SQL(" + ").join(

@@ -1,8 +1,8 @@
-"""What each month is due: its jobs and its decision, from the records; pure functions first.
+"""What is due for each month, its jobs and its decision, as pure functions of what is recorded.
 
-Nobody asks the clock and nobody asks Dagster here: what Postgres says of the months comes as `Facts`
-(facts.py reads them), what was tried comes as `Attempt`s (churn_assets/due.py reads them), and the time is an
-argument. The last look is kept in Postgres for those who show it: the monthly report and the API.
+Nothing here asks the clock or Dagster: the state of the months comes as `Facts` (read by facts.py), what
+was tried comes as `Attempt`s (read by churn_assets/due.py), and the time is an argument. At the end of the
+module, the months that are behind are kept in Postgres, where the monthly report and the API read them.
 """
 
 import datetime as dt
@@ -21,67 +21,96 @@ State = Literal["done", "under way", "due", "waits", "failed", "given up"]
 
 JOBS: tuple[Job, ...] = get_args(Job)
 STAGES: tuple[Stage, ...] = get_args(Stage)
-# All that labels which came too late for their month are good for: they are kept, and the ledger says so.
+# Labels that came too late for their month can do no more than this: they are kept, and the ledger says so.
 LATE_LABELS = (LABELS.name, LABELS.snapshot, "champion")
 _LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What Postgres says of the months. A version names what the work on a month rests on."""
+    """What Postgres says about the months. A version names the data that the work on a month rests on.
 
-    closings: Mapping[Month, str]  # every month with a drop, and the version of its newest one
-    unpublished: Collection[Month]  # of them, those whose newest drop is not online
-    trainings: Mapping[Month, str]  # every month with labels
-    late: Collection[Month]  # of them, those that nobody could have trained on
-    scorings: Mapping[Month, str]  # every published month: its publication and the release in force
-    unscored: Collection[
-        Month
-    ]  # of them, those whose scores are missing or rest on another version
-    decidable: Sequence[Month]  # on which there is a decision, in decision time
+    Args:
+        closings: every month with a drop, with the version of its newest one.
+        unpublished: those of them whose newest drop is not online.
+        trainings: every month with labels, with their version.
+        late: those of them whose labels became known too late to train on.
+        scorings: every published month; the version is its publication and the release in force.
+        unscored: those of them whose scores are missing or rest on another version.
+        decidable: the months on which a decision is to be taken, in the order of their decisions.
+        decided: the months on which it was taken.
+        trained: the months whose models exist.
+    """
+
+    closings: Mapping[Month, str]
+    unpublished: Collection[Month]
+    trainings: Mapping[Month, str]
+    late: Collection[Month]
+    scorings: Mapping[Month, str]
+    unscored: Collection[Month]
+    decidable: Sequence[Month]
     decided: Collection[Month]
-    trained: Collection[Month] = ()  # whose models are there
+    trained: Collection[Month] = ()
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of a job for a month, as Dagster recorded it."""
+    """One run of a job for a month, as Dagster recorded it.
+
+    Args:
+        version: the version that it was requested for; None where a person launched it.
+        is_refused: a blocking check failed, so the same data will fail again.
+        finished: the assets that were made before it failed.
+        number: the number under which it was requested, among the attempts at its version.
+    """
 
     job: Job
     month: Month
-    version: str | None  # None: a person launched it
+    version: str | None
     state: Literal["under way", "succeeded", "failed"]
     ended_at: dt.datetime | None = None
     error: str = ""
-    is_refused: bool = False  # a blocking check failed: the same data will fail again
-    finished: frozenset[str] = frozenset()  # the assets that were made before it failed
-    number: int = 1  # among the attempts at its version, as it was asked for
+    is_refused: bool = False
+    finished: frozenset[str] = frozenset()
+    number: int = 1
 
 
 @dataclass(frozen=True)
 class Due:
-    """How one stage of one month stands."""
+    """How one stage of one month stands.
+
+    Args:
+        version: the version that it is due for.
+        asked: the number of the last run that was requested for this version.
+        failures: how often it failed.
+        since: when it first failed.
+        error: the last error, in a sentence.
+        is_refused: a blocking check failed, so the same data will fail again.
+        again_at: when it is requested again.
+        behind: the stage and month at the root of what it waits for.
+        left: the assets that are still to be made; empty for all of the job's.
+    """
 
     stage: Stage
     month: Month
     state: State
     version: str = ""
-    asked: int = 0  # the number of the last run of this version that was asked for
+    asked: int = 0
     failures: int = 0
-    since: dt.datetime | None = None  # of the first failure
-    error: str = ""  # the last one, in a sentence
+    since: dt.datetime | None = None
+    error: str = ""
     is_refused: bool = False
     again_at: dt.datetime | None = None
-    behind: tuple[Stage, Month] | None = None  # what it waits for, at the root
-    left: tuple[str, ...] = ()  # the assets still to be made; all of the job's, if empty
+    behind: tuple[Stage, Month] | None = None
+    left: tuple[str, ...] = ()
 
     @property
     def is_failure(self) -> bool:
-        """It went wrong and is not mended yet."""
+        """Whether it failed and has not succeeded since."""
         return self.state in ("failed", "given up")
 
     def is_askable(self, now: dt.datetime | None) -> bool:
-        """Say whether a run of it may be asked for at this instant; None: only for the first time."""
+        """Return whether a run may be requested at this instant; for None, only one that was never tried."""
         if self.state == "failed":
             return now is not None and self.again_at is not None and self.again_at <= now
         return self.state == "due" and self.stage != "decision"
@@ -98,8 +127,9 @@ def stage_states(
     Args:
         facts: what Postgres says.
         attempts: the runs of the three jobs, the newest first.
-        assets: what each job makes.
-        delays: how long to wait after the first failure, the second, ...; after the last, no more.
+        assets: the assets that each job makes.
+        delays: how long to wait after the first failure, the second, and so on; after the last, a stage is
+            given up.
     """
     return list(_Stages(facts, attempts, assets, delays).stages())
 
@@ -107,12 +137,12 @@ def stage_states(
 def askable(
     items: Iterable[Due], now: dt.datetime | None, *, given_up_too: bool = False
 ) -> list[Due]:
-    """Return what may be asked for: closings first, then trainings, then scores, oldest month first.
+    """Return what may be requested: closings first, then trainings, then scores, oldest month first.
 
     Args:
-        items: of a look.
-        now: the instant; None before anybody knows it: then only what was never tried.
-        given_up_too: a person asks, who has mended the cause.
+        items: the stages of all months.
+        now: the present instant; with None, only what was never tried is returned.
+        given_up_too: include what was given up, for a person who has mended the cause.
     """
     chosen = [
         item
@@ -125,12 +155,13 @@ def askable(
 def due_again_at(
     failed_at: dt.datetime | None, failures: int, delays: Sequence[dt.timedelta]
 ) -> dt.datetime | None:
-    """Return when what has failed is asked for again: a month's job, an alarm's answer; None: no more.
+    """Return when something that failed is requested again; None where it is given up.
 
     Args:
-        failed_at: when it failed last; None where that is not known.
+        failed_at: when it last failed; None where that is not known.
         failures: how often it has failed.
-        delays: how long to wait after the first failure, the second, ...; after the last, no more.
+        delays: how long to wait after the first failure, the second, and so on; after the last, it is given
+            up.
     """
     if failed_at is None or failures > len(delays):
         return None
@@ -139,7 +170,13 @@ def due_again_at(
 
 @dataclass(frozen=True)
 class _Chain:
-    """The attempts at one version of a job's month that count, the newest first."""
+    """The attempts that count for one version of a month's job.
+
+    Args:
+        under_way: whether a run is under way.
+        failed: the failed attempts, the newest first.
+        asked: the number of the last run that was requested for the version.
+    """
 
     under_way: bool
     failed: Sequence[Attempt]
@@ -147,6 +184,8 @@ class _Chain:
 
 
 class _Stages:
+    """Works out the stages of all months from the facts and the attempts."""
+
     def __init__(
         self,
         facts: Facts,
@@ -247,10 +286,10 @@ class _Stages:
         )
 
     def _chain(self, job: Job, month: Month, version: str, is_wanted: bool) -> _Chain:
-        """Collect the failures since the month last came out well, of this version.
+        """Collect the failures at this version since the month's job last succeeded.
 
-        What a person launched has no version: such a failure counts while nothing else has been tried.
-        A run that ended well and left undone what is wanted has failed, too.
+        A run that a person launched has no version: its failure counts while nothing else has been tried.
+        A run that ended well but did not make what is wanted counts as failed, too.
         """
         attempts = self.attempts.get((job, month), [])
         failed: list[Attempt] = []
@@ -263,22 +302,23 @@ class _Stages:
                 continue
             if each.state == "succeeded" and (each.version != version or not is_wanted):
                 break
-            # A failure of an older version is over once the month is to be made anew. Where what the job
-            # makes is there, and only what follows from it has failed, it is not.
+            # A failure at an older version no longer counts once the month is to be made again. It still does
+            # where the job's main result exists, and only what follows from it failed.
             if each.version != version and is_wanted:
                 break
             if failed and failed[-1].version is None:
                 failed.clear()
             failed.append(each if each.state == "failed" else _fruitless(each))
-        # Not how many there are: one that was deleted in the UI leaves its successors their numbers.
+        # The highest number, not how many there are: runs may have been deleted in the UI.
         asked = max((each.number for each in attempts if each.version == version), default=0)
         return _Chain(any(each.state == "under way" for each in attempts), failed, asked)
 
     def _what_decisions_wait_for(self) -> tuple[Stage, Month] | None:
-        """Return what keeps the oldest decision that is not taken; later ones wait behind it."""
+        """Return what the oldest open decision waits for; later decisions wait behind it."""
         undecided = [m for m in self.facts.decidable if m not in self.facts.decided]
         for month in undecided[:1]:
-            for each in (month.shift(-1), month):  # the challenger's month, and the one that judges
+            # The month of the challenger, and the month whose labels judge it.
+            for each in (month.shift(-1), month):
                 for stage in ("month_close", "train_month"):
                     item = self.due_by_stage.get((stage, each))
                     if item and item.state != "done":
@@ -292,15 +332,15 @@ def _fruitless(attempt: Attempt) -> Attempt:
 
 
 def sentences(items: Sequence[Due]) -> list[str]:
-    """Return a sentence for whatever went wrong: what waits behind it, since when, and what to do.
+    """Return a sentence for each thing that went wrong: what waits for it, since when, and what to do.
 
-    What waits for a run that is due or under way is in order, and not named.
+    Whatever waits for a run that is due or under way is in order, and not mentioned.
     """
     return list(told_by_root(items).values())
 
 
 def told_by_root(items: Sequence[Due]) -> dict[tuple[Stage, Month], str]:
-    """Return the same sentences by what they come down to: the stage of a month that others wait for."""
+    """Return the same sentences by their root: the stage and month that failed, or that others wait for."""
     behind: dict[tuple[Stage, Month], list[Due]] = {}
     for item in items:
         if item.behind:
@@ -316,7 +356,7 @@ def told_by_root(items: Sequence[Due]) -> dict[tuple[Stage, Month], str]:
 
 
 def sentence(item: Due, items: Sequence[Due]) -> str:
-    """Return how one stage of one month stands, in a sentence."""
+    """Return a sentence that says how one stage of one month stands."""
     if item.behind:
         root = next((each for each in items if (each.stage, each.month) == item.behind), None)
         return _waiting([item], _root_in_words(item.behind, root))
@@ -326,7 +366,7 @@ def sentence(item: Due, items: Sequence[Due]) -> str:
 
 
 def is_behind(item: Due, items: Sequence[Due]) -> bool:
-    """Say whether a stage of a month failed, or waits for one that did or for a drop that is missing."""
+    """Return whether a stage failed, or waits for one that failed or for a drop that is missing."""
     if not item.behind:
         return item.is_failure
     root = next((each for each in items if (each.stage, each.month) == item.behind), None)
@@ -379,7 +419,7 @@ def _short(error: str) -> str:
 
 
 def _months(stage: Stage, months: Sequence[Month]) -> str:
-    """Return `decisions of 2024-04 to 2025-06`: runs of months as their ends."""
+    """Return the months of a stage, such as `decisions of 2024-04 to 2025-06`, adjacent months as a range."""
     ranges: list[list[Month]] = []
     for month in months:
         if ranges and ranges[-1][-1].next == month:
@@ -392,7 +432,7 @@ def _months(stage: Stage, months: Sequence[Month]) -> str:
 
 @dataclass(frozen=True)
 class MonthBehind:
-    """What the last look found wrong or waiting of one stage of one month."""
+    """A stage of a month that failed or waits, as it was last kept."""
 
     stage: Stage
     month: Month
@@ -401,7 +441,7 @@ class MonthBehind:
 
 
 def keep_months_behind(items: Sequence[Due]) -> None:
-    """Keep what is wrong or waits, for those who show it; what was kept before goes."""
+    """Keep the stages that failed or wait, in place of those kept before, for the report and the API."""
     rows = [
         (item.stage, item.month.first_day, item.state, sentence(item, items))
         for item in items
@@ -417,7 +457,7 @@ def keep_months_behind(items: Sequence[Due]) -> None:
 
 
 def read_months_behind() -> list[MonthBehind]:
-    """Return what the last look kept, the oldest month first."""
+    """Return the stages that were last kept, the oldest month first."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT stage, month, state, sentence FROM online.months_behind ORDER BY month, stage"

@@ -1,4 +1,4 @@
-"""What is still due: months to close, to train and to score, and months whose drop is late."""
+"""What Postgres says is due: months to close, to train and to score, and months whose drop is late."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -17,11 +17,12 @@ from churn.schedule.due import Facts
 from churn.scoring.scores import scored_from
 from churn.settings import get_settings
 
-BATCH_LOCK = "churn.batch"  # held while the command line puts months through the graph
+# Held while the command line puts months through the graph.
+BATCH_LOCK = "churn.batch"
 
 
 def command_line_at_work() -> bool:
-    """Say whether a command-line run is putting months through the graph now."""
+    """Return whether a command-line run is putting months through the graph now."""
     with connect() as connection:
         row = connection.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [BATCH_LOCK]
@@ -30,7 +31,7 @@ def command_line_at_work() -> bool:
 
 
 def read_facts() -> Facts:
-    """Read what Postgres says of the months, for `churn.schedule.due.look`."""
+    """Read what Postgres says about the months, for `churn.schedule.due.stage_states`."""
     labels = _labelled()
     published, scored = _scoring_versions(), scored_from()
     with connect() as connection:
@@ -38,7 +39,7 @@ def read_facts() -> Facts:
         entries = ledger.entries(connection)
     closings, closable = _closings(), closable_months()
     known = list(months_known(arrivals, get_settings().first_month))
-    # Labels that are blocked are none of these: once another delivery heals them, the month is trained on.
+    # Blocked labels are not among these: once another delivery mends them, the month is trained on.
     usable = {each.month for each in arrivals if each.file == LABELS.name}
     return Facts(
         closings=closings,
@@ -57,9 +58,9 @@ def read_facts() -> Facts:
 
 
 def closable_months() -> dict[Month, str]:
-    """Return the months whose newest drop is not the one online, with what closing them rests on.
+    """Return the months whose newest drop is not online, with the version that closing them rests on.
 
-    That is its newest delivery id, and what people have confirmed of the month.
+    The version is the newest delivery_id, and what people have confirmed about the month.
     """
     with connect() as connection:
         rows = connection.execute(
@@ -73,13 +74,13 @@ def closable_months() -> dict[Month, str]:
 
 
 def trainable_months() -> dict[Month, str]:
-    """Return the published months whose labels are here, with what training on them rests on."""
+    """Return the published months whose labels are here, with the version that training rests on."""
     published = _scoring_versions()
     return {month: version for month, version in _labelled().items() if month in published}
 
 
 def _closings() -> dict[Month, str]:
-    """Return the months of which a drop is here, with what closing them rests on."""
+    """Return the months that have a drop, with the version that closing them rests on."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT month, max(delivery_id) FROM raw.deliveries WHERE file <> %s GROUP BY month",
@@ -89,7 +90,7 @@ def _closings() -> dict[Month, str]:
 
 
 def _labelled() -> dict[Month, str]:
-    """Return the months whose labels are here, with what training on them rests on."""
+    """Return the months whose labels are here, with the version that training rests on."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT month, max(delivery_id) FROM raw.deliveries GROUP BY month"
@@ -100,7 +101,7 @@ def _labelled() -> dict[Month, str]:
 
 
 class _ScoringVersion(NamedTuple):
-    """What a month's scores have to rest on."""
+    """What a month's scores have to rest on: its newest publication, and the release in force."""
 
     known_at: dt.datetime
     release_id: str | None
@@ -125,12 +126,12 @@ def _scoring_versions() -> dict[Month, _ScoringVersion]:
 
 
 def delivered_months() -> list[Month]:
-    """Return the months of which a drop has been accepted, the oldest first."""
+    """Return the months of which a drop was accepted, the oldest first."""
     return sorted(_closings())
 
 
 def late_months(last_closed: Month) -> list[Month]:
-    """Return the months up to `last_closed` of which no drop has been accepted."""
+    """Return the months up to `last_closed` of which no drop was accepted."""
     settings = get_settings()
     last = min(last_closed, settings.last_month or last_closed)
     with connect() as connection:

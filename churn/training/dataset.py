@@ -1,7 +1,7 @@
-"""A training set: the spine joined to its features through Feast, sorted, fingerprinted, with its lineage.
+"""A training set: the spine joined to its features through Feast, sorted and fingerprinted, with its lineage.
 
-Who is in it, and what was known of whom, is the spine's (`spine.py`). Lineage is the deliveries that were
-in force at its cut-offs.
+Who is in it, and with which label, is decided by the spine (`spine.py`). The lineage lists the deliveries
+that were in force at the cut-offs.
 """
 
 import datetime as dt
@@ -26,10 +26,10 @@ from churn.months import Month
 from churn.settings import get_settings
 from churn.training.spine import CutOffs, Spine, read_spine
 
-# One set serves every feature service: it has all that any of them has.
+# One set serves every feature service: it has the features of all of them.
 _SERVED = {name for service in SERVICES for name in service.feature_names}
 _FEATURES = tuple(f for view in VIEWS for f in view.features if f.name in _SERVED)
-# In the file's metadata: the fingerprint of the contract that the set was made by.
+# The key in the file's metadata for the fingerprint of the contract that the set was made under.
 _CONTRACT_KEY = b"churn.contract"
 
 
@@ -37,8 +37,14 @@ _CONTRACT_KEY = b"churn.contract"
 class TrainingSet:
     """One training set: user_id, as_of, the features of every service, churn_label.
 
-    A feature that came with a later version of the services is a column only where the month has values of
-    it; and a set that stands keeps the columns that it was made with, however the contract has grown since.
+    A feature that came with a later version of the services is a column only where the month has values for
+    it. A set that exists keeps the columns that it was made with, however the contract has grown since.
+
+    Args:
+        fingerprint: a hash of the rows.
+        unknown_users: how many labelled users were not known at the features' cut-off.
+        contract: the fingerprint of the contract that the set was made under; empty for sets from before
+            contracts were recorded.
     """
 
     month: Month
@@ -46,18 +52,16 @@ class TrainingSet:
     rows: pa.Table
     fingerprint: str
     unknown_users: int
-    contract: str = (
-        ""  # fingerprint of the contract that it was made by; empty in sets of before there was one
-    )
+    contract: str = ""
 
     @property
     def features(self) -> list[str]:
-        """The features that it has as columns."""
+        """The features that are columns of the set."""
         return [f.name for f in _FEATURES if f.name in self.rows.column_names]
 
     @property
     def blank(self) -> list[str]:
-        """The features without a single value, as they were delivered: nothing is learnt from them."""
+        """The features without a single value, from which nothing can be learnt."""
         return _blank(self.rows)
 
 
@@ -74,7 +78,7 @@ def schema(features: Sequence[Feature] = _FEATURES) -> pa.Schema:
 
 
 def training_set_path(month: Month, as_known: dt.datetime | None = None) -> Path:
-    """Return where the training set of a month is kept; one built as known later lies beside it."""
+    """Return the path of a month's training set; one built as known at another time lies beside it."""
     suffix = f"_as_known_{as_known:%Y-%m-%dT%H%M%S}" if as_known else ""
     return get_settings().training_sets / f"{month}{suffix}.parquet"
 
@@ -87,23 +91,23 @@ def build_training_set(
     """Join the labels of a month to its features as they were known, and keep the result.
 
     Args:
-        month: the label period.
-        as_known: build it as known at this instant instead of at the contract's cut-offs.
-        judge: looks at the set before it is written; what it raises leaves an earlier one as it was.
+        month: the month of the features; its labels say who left in the month after.
+        as_known: build the set as known at this instant, not at the month's own cut-offs.
+        judge: called with the set before it is written; where it raises, an earlier set stays.
 
     Raises:
-        ChurnError: labels or features are not there yet, or the join is not sane.
+        ChurnError: labels or features are not there yet, or the join gave other rows than it should.
     """
     cut_offs = CutOffs.of(month, as_known)
     spine = read_spine(month, cut_offs)
     joined = _features(month, spine, cut_offs.features)
     path = training_set_path(month, as_known)
-    standing = _standing(path)
-    rows = _assemble(month, spine, joined, standing)
-    _refuse_losses(month, rows, cut_offs.features, standing)
+    existing = _existing_rows(path)
+    rows = _assemble(month, spine, joined, existing)
+    _refuse_losses(month, rows, cut_offs.features, existing)
     content = fingerprint(rows, key=["user_id"])
-    is_new = standing is None or not rows.equals(standing)
-    contract = CONTRACT.fingerprint if is_new else _contract_of(standing)
+    is_new = existing is None or not rows.equals(existing)
+    contract = CONTRACT.fingerprint if is_new else _contract_of(existing)
     training_set = TrainingSet(month, path, rows, content, spine.unknown_users, contract)
     if judge is not None:
         judge(training_set)
@@ -113,7 +117,7 @@ def build_training_set(
 
 
 def with_every_feature(rows: pa.Table) -> pa.Table:
-    """Return the rows of a set with the features that it is older than, unknown to all its users.
+    """Return the rows of a set with null columns for features that are newer than it.
 
     So a release of any version can score them.
     """
@@ -125,7 +129,11 @@ def with_every_feature(rows: pa.Table) -> pa.Table:
 
 
 def read_training_set(month: Month, as_known: dt.datetime | None = None) -> TrainingSet:
-    """Read a training set that was built before."""
+    """Read a training set that was built before.
+
+    Raises:
+        ChurnError: there is none of this month.
+    """
     path = training_set_path(month, as_known)
     if not path.exists():
         raise ChurnError(
@@ -139,7 +147,7 @@ def read_training_set(month: Month, as_known: dt.datetime | None = None) -> Trai
 
 
 def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
-    """Ask Feast for the features of the spine's users in this month, as known by `known_by`."""
+    """Ask Feast for the features of the spine's users in this month, as they were known by `known_by`."""
     from feature_repo.offline_store import KNOWN_BY
     from feature_repo.store import open_store
 
@@ -167,11 +175,12 @@ def _features(month: Month, spine: Spine, known_by: dt.datetime) -> pa.Table:
     )
 
 
-def _standing(path: Path) -> pa.Table | None:
-    """Return the set that was built before, if there is one that can be read."""
+def _existing_rows(path: Path) -> pa.Table | None:
+    """Return the rows of the set that was built before; None where there is none that can be read."""
     try:
         return pq.read_table(path)
-    except (OSError, pa.ArrowException):  # missing, or broken: it is made again
+    except (OSError, pa.ArrowException):
+        # A missing or broken file is built again.
         return None
 
 
@@ -179,28 +188,28 @@ def _contract_of(rows: pa.Table) -> str:
     return str((rows.schema.metadata or {}).get(_CONTRACT_KEY, b"").decode())
 
 
-def _kept(joined: pa.Table, standing: pa.Table | None) -> list[Feature]:
-    """Return the features that the set has: those of the standing one, or those with a value.
+def _kept(joined: pa.Table, existing: pa.Table | None) -> list[Feature]:
+    """Return the features that become columns: those of the existing set, else those with a value.
 
-    What there was from the first version on is a column whether it has a value or not.
+    Features of the first version are always columns, with or without a value.
     """
-    if standing is not None:
-        return [f for f in _FEATURES if f.since == 1 or f.name in standing.column_names]
+    if existing is not None:
+        return [f for f in _FEATURES if f.since == 1 or f.name in existing.column_names]
     rows = joined.num_rows
     return [f for f in _FEATURES if f.since == 1 or joined[f.name].null_count < rows]
 
 
-def _schema(features: Sequence[Feature], standing: pa.Table | None) -> pa.Schema:
-    """Return the columns of the set; those that stand keep their type, though the contract's is wider now."""
+def _schema(features: Sequence[Feature], existing: pa.Table | None) -> pa.Schema:
+    """Return the schema of the set; existing columns keep their type, even if the contract's is wider now."""
     wanted = schema(features)
-    if standing is None:
+    if existing is None:
         return wanted
-    types = {field.name: field.type for field in standing.schema}
+    types = {field.name: field.type for field in existing.schema}
     return pa.schema([field.with_type(types.get(field.name, field.type)) for field in wanted])
 
 
-def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table | None) -> pa.Table:
-    """Bring the joined rows into the spine's order, by key: Feast promises no order."""
+def _assemble(month: Month, spine: Spine, joined: pa.Table, existing: pa.Table | None) -> pa.Table:
+    """Bring the joined rows into the spine's order, by user_id: Feast promises no order."""
     labels = spine.rows
     in_order = joined["user_id"].equals(labels["user_id"])
     ordered = joined if in_order else joined.sort_by("user_id")
@@ -212,7 +221,7 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table |
         )
     as_of = pa.repeat(pa.scalar(month.as_of, TIMESTAMP), labels.num_rows)
     columns = [labels["user_id"], as_of]
-    wanted = _schema(_kept(ordered, standing), standing)
+    wanted = _schema(_kept(ordered, existing), existing)
     columns += [ordered[name].cast(wanted.field(name).type) for name in wanted.names[2:-1]]
     rows = pa.table([*columns, labels["churn_label"]], schema=wanted)
     if rows.num_rows == 0:
@@ -226,15 +235,15 @@ def _assemble(month: Month, spine: Spine, joined: pa.Table, standing: pa.Table |
 
 
 def _refuse_losses(
-    month: Month, rows: pa.Table, known_by: dt.datetime, standing: pa.Table | None
+    month: Month, rows: pa.Table, known_by: dt.datetime, existing: pa.Table | None
 ) -> None:
     """Raise a ChurnError where a column has no value although the snapshot, as known by then, has some.
 
-    A column that was delivered blank throughout is no loss: a company may simply not have it. Nor is one
-    that the standing set, or the month's file in the lake, is older than.
+    A column that was delivered blank throughout is no loss: a company may simply not have it. Nor is a column
+    that is newer than the existing set, or than the month's file in the lake.
     """
     blank, later = set(_blank(rows)), {f.name for f in _FEATURES if f.since > 1}
-    if standing is None:
+    if existing is None:
         blank |= {f.name for f in _FEATURES} - set(rows.column_names)
     users = rows["user_id"].to_pylist() if blank else []
     with connect() as connection:
@@ -285,7 +294,7 @@ def _write(rows: pa.Table, path: Path) -> None:
 
 
 def lineage(training_set: TrainingSet, as_known: dt.datetime | None = None) -> dict[str, Any]:
-    """Return the way back from a training set to the bytes of each file behind it."""
+    """Return what a training set was made from, down to the sha256 of each file behind it."""
     cut_offs = CutOffs.of(training_set.month, as_known)
     return {
         "month": str(training_set.month),

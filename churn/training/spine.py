@@ -1,4 +1,4 @@
-"""The spine of a training set: who had a matured label, and who was known when the month closed."""
+"""The spine of a training set: the users who were known when the month closed, with their matured labels."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -16,30 +16,33 @@ from churn.months import Month
 
 @dataclass(frozen=True)
 class CutOffs:
-    """Up to when a training set may know: its features, and its labels (both inclusive)."""
+    """The instants up to which features and labels may have become known, both inclusive."""
 
     features: dt.datetime
     labels: dt.datetime
 
     @classmethod
     def of(cls, month: Month, as_known: dt.datetime | None = None) -> "CutOffs":
-        """Return the contract's cut-offs, as_of(M) and K(M); `as_known` replaces both."""
+        """Return a month's cut-offs: as_of for features, matures_at for labels, or `as_known` for both."""
         return cls(as_known or month.as_of, as_known or month.matures_at)
 
 
 @dataclass(frozen=True)
 class Spine:
-    """The rows of a training set before its features: user_id and churn_label, sorted by user_id."""
+    """The rows of a training set before its features: user_id and churn_label, sorted by user_id.
+
+    `unknown_users` counts the labelled users who were not among the users known at the features' cut-off.
+    """
 
     rows: pa.Table
-    unknown_users: int  # labelled users whom the profile, as known at the cut-off, does not name
+    unknown_users: int
 
 
 def read_spine(month: Month, cut_offs: CutOffs) -> Spine:
-    """Read the labels in force at their cut-off, of users known at the features' cut-off.
+    """Read the labels in force at their cut-off, for the users known at the features' cut-off.
 
     Raises:
-        ChurnError: the labels have not matured or arrived, or the features were not known yet.
+        ChurnError: the labels have not matured or arrived, or the features became known too late.
     """
     with connect() as connection:
         _require(connection, month, cut_offs)

@@ -1,4 +1,4 @@
-"""Raw tables: the rows of each accepted delivery, typed, as delivered, in Postgres."""
+"""Raw tables: the rows of each accepted delivery in Postgres, typed but otherwise as delivered."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,35 +21,44 @@ from churn.fingerprint import ByUser
 from churn.months import Month
 
 _BATCH = 65_536  # rows
-_LASTING = (RefusedDrop, *CAUSED_BY_CONTENT)  # what will be so at the next try, too
+# Errors that will occur again at the next try.
+_LASTING = (RefusedDrop, *CAUSED_BY_CONTENT)
 
 
 @dataclass(frozen=True)
 class RawMonth:
-    """What a raw table holds for one month."""
+    """What a raw table holds for one month.
+
+    Args:
+        newest: the newest version.
+        versions: how many versions were accepted.
+        loaded: how many of them this load added.
+        by_user: the newest version's rows.
+        passed_over: the versions that cannot be loaded, each with its reason.
+    """
 
     newest: Delivery
     versions: int
-    loaded: int  # versions that this load added
-    by_user: ByUser  # the newest version's rows
-    passed_over: tuple[Delivery, ...] = ()  # versions that cannot be loaded, each with its reason
+    loaded: int
+    by_user: ByUser
+    passed_over: tuple[Delivery, ...] = ()
 
 
 class UnknownUsers(ChurnError):
-    """A file names users whom no users.csv of its month knows."""
+    """A file names users who are in no users.csv of its month."""
 
 
 def load_raw(month: Month, table: Table) -> RawMonth:
     """Load the accepted deliveries of one file and month that Postgres does not hold yet.
 
-    Each is a partition of its own. One transaction: either every missing version is in, or none.
-    Loading again changes nothing. An older version that cannot be loaded does not stand in the way of
-    the newest one: it is passed over, marked in raw.deliveries with the reason, and tried again by the
-    next load. It counts as never known. The newest one that cannot be loaded is marked, and fails.
+    Each version is a partition of its own. It is one transaction: all missing versions are loaded, or none.
+    Loading again changes nothing. An older version that cannot be loaded does not stand in the way of the
+    newest one: it is passed over, marked in raw.deliveries with the reason, and tried again by the next load.
+    Until then it counts as never known. A newest version that cannot be loaded is marked, and the load fails.
 
     Raises:
         ChurnError: no delivery was accepted, or a stored file no longer passes its rules.
-        UnknownUsers: the newest version does not agree with the month's users.
+        UnknownUsers: the newest version names users whom the month does not have.
     """
     deliveries = accepted(month, table)
     if not deliveries:
@@ -88,7 +97,7 @@ def _load_missing(connection: psycopg.Connection, deliveries: list[Delivery]) ->
 def _try_to_load(
     connection: psycopg.Connection, delivery: Delivery, deliveries: list[Delivery]
 ) -> bool:
-    """Load an older version that is missing; say whether that was done, and mark it where it cannot be."""
+    """Load an older version if it is missing; return whether it was loaded, and mark it if it cannot be."""
     replaced = any(
         other.known_at == delivery.known_at and other.delivery_id > delivery.delivery_id
         for other in deliveries
@@ -110,14 +119,14 @@ def _is_loaded(connection: psycopg.Connection, delivery: Delivery) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return one line that says why, for the records."""
+    """Return the reason in one line, for the records."""
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     problems = getattr(error, "problems", ())
     return f"{first}: {problems[0].what}"[:500] if problems else first[:500]
 
 
 def newest_rows(connection: psycopg.Connection, month: Month, table: Table) -> int:
-    """Return how many rows the newest loaded version of a month has, of those that can be."""
+    """Return how many rows the newest version of a month has that is loaded and not blocked."""
     query = sql.SQL(
         "SELECT count(*) FROM raw.{table} WHERE delivery_id = ("
         " SELECT delivery_id FROM raw.deliveries AS d WHERE month = %s AND file = %s AND EXISTS ("
@@ -130,7 +139,7 @@ def newest_rows(connection: psycopg.Connection, month: Month, table: Table) -> i
 
 
 def _load(connection: psycopg.Connection, delivery: Delivery, by_user: ByUser) -> None:
-    """Write one version, in the order of its key: everything that reads it later finds it sorted."""
+    """Write one version in the order of its key, so that whatever reads it later finds it sorted."""
     partition = raw_partition(delivery.table, delivery.delivery_id)
     parent = sql.Identifier("raw", delivery.file)
     first = pa.field("delivery_id", pa.int64())

@@ -1,4 +1,4 @@
-"""Snapshots: every version of a month, keyed (user_id, as_of, known_at); nothing is ever overwritten."""
+"""Snapshots: every version of a month, by (user_id, as_of, known_at); nothing is ever overwritten."""
 
 import datetime as dt
 import hashlib
@@ -19,13 +19,21 @@ from churn.warehouse.raw import newest_rows
 
 @dataclass(frozen=True)
 class SnapshotMonth:
-    """What a snapshot table holds for one month."""
+    """What a snapshot table holds for one month.
 
-    rows: int  # users of the newest version
-    withdrawn: int  # users of an earlier version who are not in the newest
-    versions: tuple[dt.datetime, ...]  # known_at of each, oldest first
-    fingerprint: str  # of every version's content and known_at
-    raw_rows: int  # of the newest raw version, counted independently of what was added
+    Args:
+        rows: how many users the newest version has.
+        withdrawn: how many users of earlier versions are not in the newest.
+        versions: the known_at of each version, oldest first.
+        fingerprint: a hash of every version's content and known_at.
+        raw_rows: how many rows the newest raw version has, counted independently of what was added.
+    """
+
+    rows: int
+    withdrawn: int
+    versions: tuple[dt.datetime, ...]
+    fingerprint: str
+    raw_rows: int
 
 
 def build_snapshot(
@@ -33,23 +41,24 @@ def build_snapshot(
 ) -> SnapshotMonth:
     """Add the raw versions of a month that its snapshot does not hold yet, in one transaction.
 
-    A version replaces the file for that month whole, so a user whom it no longer names gets a row with
-    `is_withdrawn` at that known_at; earlier versions stay as they are. A version that cannot be, and that
-    nobody has confirmed, is left out.
+    A version replaces the whole file of that month, so a user who is no longer in it gets a row with
+    `is_withdrawn` at that known_at; earlier versions stay as they are. A version that is impossible beside
+    other months, and that nobody has confirmed, is left out.
 
     Args:
         month: the month.
-        table: of the contract.
-        judge: looks at the month before it is committed; what it raises leaves all as it was.
+        table: the table.
+        judge: called with the month before it is committed; where it raises, nothing changes.
 
     Raises:
-        ChurnError: no raw rows are there for the month.
+        ChurnError: there are no raw rows of the month that may be used.
     """
     with connect() as connection:
         lock(connection, f"{table.snapshot}.{month}")
         versions = _raw_versions(connection, month, table)
         if not versions and table.optional and not accepted(month, table, connection):
-            return SnapshotMonth(0, 0, (), _fingerprint(versions), 0)  # absent from the drop
+            # The table is absent from the drop.
+            return SnapshotMonth(0, 0, (), _fingerprint(versions), 0)
         if not versions:
             raise ChurnError(
                 f"raw.{table.name} holds no rows of this month that may be used",
@@ -62,7 +71,8 @@ def build_snapshot(
                 _add_version(connection, month, table, delivery_id, known_at)
         rows, withdrawn = _counts(connection, month, table)
         known_at_of_each = tuple(version[1] for version in versions)
-        # By this very connection: another's wait for a lock behind ours would be seen by nobody.
+        # On this very connection: a second one could wait for locks that this one holds, and Postgres would
+        # not see the deadlock.
         raw_rows = newest_rows(connection, month, table)
         snapshot = SnapshotMonth(
             rows, withdrawn, known_at_of_each, _fingerprint(versions), raw_rows
@@ -80,7 +90,7 @@ def _fingerprint(versions: Iterable[tuple[int, dt.datetime, str]]) -> str:
 
 
 def current_rows(month: Month, table: Table) -> int:
-    """Return how many users the newest version of a month has."""
+    """Return how many users are in the newest version of a month."""
     with connect() as connection:
         return _counts(connection, month, table)[0]
 
