@@ -20,7 +20,8 @@ from churn.arrays import Bools
 from churn.errors import ChurnError
 
 _WORD = 8
-_LONGEST = 4 * _WORD  # bytes; longer texts are ranked by Arrow instead
+# In bytes; longer texts are ranked by Arrow instead.
+_LONGEST = 4 * _WORD
 _Words = list[npt.NDArray[Any]]
 
 
@@ -82,7 +83,8 @@ def order_by(table: pa.Table, key: Sequence[str]) -> Order:
     tied = np.zeros(len(order), dtype=bool)
     tied[1:] = ordered[1:] == ordered[:-1]
     tied[:-1] |= tied[1:]
-    places = np.flatnonzero(tied)  # few, where eight bytes tell most rows apart
+    # There are few of these where the first eight bytes tell most rows apart.
+    places = np.flatnonzero(tied)
     among = order[places]
     order[places] = among[np.lexsort((among, *(word[among] for word in reversed(words))))]
     among = order[places]
@@ -216,8 +218,10 @@ def _number_bytes(column: pa.Array, layout: str) -> np.ndarray:
         column = column.cast(pa.int32())
     values = _array(column.fill_null(False if pa.types.is_boolean(column.type) else 0), layout)
     if values.dtype.kind == "f":
-        values = values + values.dtype.type(0)  # -0.0 and 0.0 are one number
-        values[np.isnan(values)] = np.nan  # and NaN has one spelling
+        # -0.0 and 0.0 are one number.
+        values = values + values.dtype.type(0)
+        # All NaNs are written alike.
+        values[np.isnan(values)] = np.nan
     return values
 
 

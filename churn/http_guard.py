@@ -22,9 +22,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_HEADER_BYTES = 32 * 1024
 MAX_UNFINISHED_HEADER_BYTES = 2 * MAX_HEADER_BYTES
-REQUEST_SECONDS = 20.0  # from the first byte of a request to its last
-BODY_TOO_LARGE = "body_too_large"  # the application says it too, of a body that told no length
-SHUTDOWN_SECONDS = 5  # a stopping server waits no longer for requests that are under way
+# From the first byte of a request to its last.
+REQUEST_SECONDS = 20.0
+# The application uses this code, too, for a body that did not state its length.
+BODY_TOO_LARGE = "body_too_large"
+# How long a stopping server waits for requests that are under way.
+SHUTDOWN_SECONDS = 5
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _WATCHED = frozenset(
     {
@@ -44,7 +47,8 @@ class RefusalResponse:
     """An answer that the application never hears of."""
 
     status: HTTPStatus
-    code: str  # as in the errors of the API: for programs
+    # The code of the API's errors, for programs.
+    code: str
     message: str
 
     @property
@@ -81,12 +85,14 @@ def host_names(text: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-@functools.lru_cache(256)  # few names are asked for, again and again
+# The same few names are asked for again and again.
+@functools.lru_cache(256)
 def name_of(url: str) -> str:
     """Return the host name of a URL, or an empty text where it has none."""
     try:
         return urlsplit(url).hostname or ""
-    except ValueError:  # brackets that close nothing
+    except ValueError:
+        # A bracket is not closed.
         return ""
 
 
@@ -151,14 +157,16 @@ class Guard:
         host = told.get(b"host", b"").decode("latin-1").lower()
         if name_of(f"//{host}") not in self._hosts:
             return self._other_host
-        method = scope.get("method", "GET")  # a WebSocket's handshake has none
+        # The handshake of a WebSocket has no method.
+        method = scope.get("method", "GET")
         if not self._is_of_ours(told, host, method):
             return _OTHER_PAGE
         return None if method in _READING else self._refused_body(told)
 
     def _is_of_ours(self, told: dict[bytes, bytes], host: str, method: str) -> bool:
         """Say whether a page of this server asks, or no page, or a link that a person followed."""
-        site = told.get(b"sec-fetch-site")  # a browser says it, and no page can change it
+        # The browser sends this, and no page can change it.
+        site = told.get(b"sec-fetch-site")
         if site == b"same-origin":
             return True
         origin = told.get(b"origin")
@@ -172,7 +180,8 @@ class Guard:
 
     def _refused_body(self, told: dict[bytes, bytes]) -> RefusalResponse | None:
         kind = told.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":  # what a form of another page cannot send
+        # A form on another page cannot send JSON.
+        if kind != b"application/json":
             return _NOT_JSON
         length = told.get(b"content-length", b"0")
         return self._too_large if length.isdigit() and int(length) > self._max_body_bytes else None
@@ -211,7 +220,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_arriving = False  # a request has begun and is not whole
+        # A request has begun, and is not complete.
+        self._is_arriving = False
         self._in_headers = True
         self._header_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
@@ -236,7 +246,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._close(_TOO_LONG)
             elif self._patience is None:
                 self._wait()
-        elif self.cycle is not None:  # a whole request; from here on uvicorn's keep-alive counts
+        elif self.cycle is not None:
+            # The request is complete; from here on uvicorn's keep-alive timeout applies.
             self._wait_no_longer()
 
     def handle_websocket_upgrade(self) -> None:

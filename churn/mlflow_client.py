@@ -57,8 +57,10 @@ def _configure() -> None:
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
     )
 
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # the bars are ours
-    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for answers: `--json`, tables
+    # Progress bars are shown by our own commands only.
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    # Standard output is for answers, such as `--json` and tables.
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     # At once, then after 2, 4 and 8 s, each with up to 1 s of jitter. Its default takes four minutes.
     bounds = {
         MLFLOW_HTTP_REQUEST_MAX_RETRIES: 4,
@@ -87,7 +89,8 @@ def load_request_headers() -> None:
 
     plugins.get_entry_points = without_feast
     try:
-        importlib.import_module("mlflow.tracking.request_header.registry")  # asks for them, once
+        # Importing it asks for the entry points, once.
+        importlib.import_module("mlflow.tracking.request_header.registry")
     finally:
         plugins.get_entry_points = every
 
@@ -118,7 +121,8 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         try:
             client.restore_experiment(experiment.experiment_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another process was quicker
+            # Another process may have restored it first.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
     if experiment is None:
         try:
@@ -126,7 +130,8 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            experiment = client.get_experiment_by_name(name)  # another process was quicker
+            # Another process created it first.
+            experiment = client.get_experiment_by_name(name)
     return str(experiment.experiment_id)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from churn.errors import ChurnError
 
 _TICK = dt.timedelta(microseconds=1)
-_YEARS = range(1900, 2200)  # others are slips of the pen, and near the ends of Python's calendar
+# Other years are typing errors, or lie near the ends of Python's calendar.
+_YEARS = range(1900, 2200)
 
 
 @dataclass(frozen=True, order=True)

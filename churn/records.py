@@ -36,7 +36,8 @@ class Tracking(Protocol):
     tracking_client: "MlflowClient"
     experiment: "Experiment"
     dagster_run_id: str
-    parent_id: str  # the MLflow run that stands for the Dagster run
+    # The MLflow run that stands for the Dagster run.
+    parent_id: str
 
 
 @contextlib.contextmanager
@@ -65,7 +66,8 @@ def recorded(
         record.tags["error"] = str(error)[:5000]
         try:
             _end(client, record, "FAILED", started)
-        except Exception as also:  # what went wrong first is what has to be told
+        except Exception as also:
+            # What went wrong first is what must be reported.
             LOG.warning("the record of %s %s stays open: %s", asset, partition, also)
         raise
     _end(client, record, "FINISHED", started)
@@ -118,7 +120,8 @@ def close_records(dagster_run_id: str, *, succeeded: bool) -> None:
     tracking = mlflow_client()
     for run in _search(tracking, {DAGSTER_RUN_TAG: dagster_run_id}):
         if PARENT_TAG in run.data.tags:
-            continue  # a model, which has ended its run
+            # This is the run of a model, which was ended with the model.
+            continue
         for child in _search(tracking, {PARENT_TAG: run.info.run_id}, status="RUNNING"):
             tracking.set_terminated(child.info.run_id, "FAILED")
         tracking.set_terminated(run.info.run_id, "FINISHED" if succeeded else "FAILED")

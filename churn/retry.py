@@ -129,7 +129,8 @@ def _postgres_passes(error: BaseException) -> bool:
     ):
         return False
     code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if code is None:  # the connection could not be opened, or is lost
+    # The connection could not be opened, or was lost.
+    if code is None:
         return not any(words in str(error) for words in _REFUSED_LOGIN)
     return code.startswith(_PASSING_SQLSTATE_CLASSES) or code in _PASSING_SQLSTATES
 

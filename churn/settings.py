@@ -25,7 +25,8 @@ from churn.months import Month
 KEPT = "settings.env"
 # What the running stack tells a second shell.
 OF_THE_STACK = "stack.env"
-PRIVATE = 0o077  # the umask of our processes: what they write, their owner alone may read
+# The umask of our processes: only their owner may read what they write.
+PRIVATE = 0o077
 
 
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -81,7 +82,8 @@ def wants_tracebacks() -> bool:
 
 
 DEFAULT_CONTRACT = "streamflow"
-_CUSTOMER_VALUE = 200.0  # where neither the contract nor the environment says what a user is worth
+# Used where neither the contract nor the environment says what a customer is worth.
+_CUSTOMER_VALUE = 200.0
 
 
 def contract_path() -> Path | None:
@@ -165,14 +167,18 @@ class CampaignSettings(BaseSettings):
 
     # Of a user who is kept; what the contract says of all users where it says so.
     customer_value: float = Field(default_factory=lambda: _customer_value(), gt=0)
-    incentive_cost: float = Field(default=10.0, ge=0)  # of the offer, when it is taken
-    contact_cost: float = Field(default=1.0, ge=0)  # of reaching one user
+    # Of the offer, when it is taken.
+    incentive_cost: float = Field(default=10.0, ge=0)
+    # Of reaching one user.
+    contact_cost: float = Field(default=1.0, ge=0)
     accept_alpha: float = Field(
         default=6.0, gt=0
     )  # P(a leaver takes the offer) ~ Beta(alpha, beta)
     accept_beta: float = Field(default=14.0, gt=0)
-    budget: float = Field(default=5_000.0, ge=0)  # per month: offers and contacts
-    control_share: float = Field(default=0.10, ge=0, lt=1)  # of those due, left untouched at random
+    # Per month, for offers and contacts.
+    budget: float = Field(default=5_000.0, ge=0)
+    # Of those who are due for a contact, how many are left alone at random.
+    control_share: float = Field(default=0.10, ge=0, lt=1)
 
 
 class GateSettings(BaseSettings):
@@ -180,10 +186,14 @@ class GateSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CHURN_GATE_", extra="ignore")
 
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)  # of the paired intervals
-    profit_margin: float = Field(default=0.0, ge=0)  # per user; the lower bound must lie above it
-    auc_margin: float = Field(default=-0.005)  # a challenger may not be worse than this
-    auc_floor: float = Field(default=0.70, gt=0, lt=1)  # of the champion's realised performance
+    # Of the paired intervals.
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    # Per user; the lower bound must lie above it.
+    profit_margin: float = Field(default=0.0, ge=0)
+    # By how much a challenger may be worse at most, as a negative difference.
+    auc_margin: float = Field(default=-0.005)
+    # Of the champion's realised performance.
+    auc_floor: float = Field(default=0.70, gt=0, lt=1)
     resamples: int = Field(default=1_000, ge=100)
 
 
@@ -204,7 +214,8 @@ class Settings(BaseSettings):
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str = "streamflow"
     postgres_sslmode: str = "prefer"
-    api_postgres_user: str = Field(default="churn_api", min_length=1)  # made if it has a password
+    # The role is made where it has a password.
+    api_postgres_user: str = Field(default="churn_api", min_length=1)
     api_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
@@ -227,11 +238,12 @@ class Settings(BaseSettings):
     feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
     drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
     n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
-    candidate_months: int = Field(  # that one candidate is fitted on, its own and those before
-        default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS"
-    )
-    debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")  # see wants_tracebacks
-    retry_minutes: Annotated[tuple[float, ...], NoDecode] = Field(  # after a failure, the next, ...
+    # How many months one candidate is fitted on: its own and those before it.
+    candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
+    # See wants_tracebacks.
+    debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
+    # How long to wait after the first failure, after the second, and so on.
+    retry_minutes: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(1, 5, 30, 120), validation_alias="CHURN_RETRY_MINUTES"
     )
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
@@ -241,7 +253,8 @@ class Settings(BaseSettings):
     @field_validator("mlflow_experiment", mode="before")
     @classmethod
     def _experiment(cls, value: Any) -> Any:
-        return value or contract_in_force().name  # Compose gives what is not set as an empty text
+        # Compose gives a variable that is not set as an empty text.
+        return value or contract_in_force().name
 
     @field_validator("first_month", mode="before")
     @classmethod

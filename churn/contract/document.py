@@ -118,7 +118,8 @@ def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
         for key, value in node.value:
-            key.tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG  # true, false, null: names here
+            # A key such as true, false or null is a name here.
+            key.tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
             if key.value in keys:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key.value} stands twice", problem_mark=key.start_mark
@@ -418,7 +419,8 @@ def _band_names(bands: tuple[float, ...], column: Column) -> tuple[str, ...]:
 def _fingerprint(file: ContractFile) -> str:
     """Return the sha256 of what the file says, whatever it leaves to defaults or in which order."""
     content = file.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for ordered in ("tables", "views", "services"):  # the order of these is part of what they say
+    # The order of these is part of what they say.
+    for ordered in ("tables", "views", "services"):
         content[ordered] = list(content.get(ordered, {}).items())
     for _, table in content["tables"]:
         table["columns"] = list(table["columns"].items())

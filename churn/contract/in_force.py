@@ -112,5 +112,6 @@ def _split(recorded: str) -> tuple[str, int]:
 
 REGISTERED_MODEL = f"{CONTRACT.name}_churn"
 CHAMPION_ALIAS = "champion"
-ONNX_PATH = "onnx/model.onnx"  # in the artifacts of a version's run
+# Paths among the artifacts of a model version's run.
+ONNX_PATH = "onnx/model.onnx"
 SCHEMA_PATH = "feature_schema.json"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # the API, which starts quickly, judges one id at a time and 
     Rows = Ints
     Points = npt.NDArray[np.uint32]
 
-LONGEST = 255  # characters: at most 1,020 bytes, where an index of Postgres ends at 2,704
+# In characters: at most 1,020 bytes, while an index of Postgres takes 2,704.
+LONGEST = 255
 
 # What a null, a missing value or a row of totals is called by databases, spreadsheets and statistics
 # programs; "." and ".." besides, which a client takes out of a URL before it asks.
@@ -49,7 +50,8 @@ WORDS = frozenset(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_UNSEEN = (  # C1 controls, separators, what Unicode calls default-ignorable, the blank Braille pattern
+# C1 controls, separators, what Unicode calls default-ignorable, and the blank Braille pattern.
+_UNSEEN = (
     "\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
@@ -114,7 +116,8 @@ RULES = (
 def fault_of(user_id: str) -> Rule | None:
     """Return the first rule that a text breaks as a user_id; None for a sound one."""
     if _PLAIN.fullmatch(user_id) and user_id.lower() not in WORDS:
-        return None  # the usual case, without a look at every rule
+        # This is the usual case, and needs no look at every rule.
+        return None
     return next((rule for rule in RULES if rule.is_broken_by(user_id)), None)
 
 
@@ -231,7 +234,8 @@ def _is_safe(point: int) -> bool:
     return (
         not _CONTROL.match(character)
         and not _INVISIBLE.match(character)
-        and not unicodedata.category(character).startswith("M")  # may combine with the one before
+        # A mark may combine with the character before it.
+        and not unicodedata.category(character).startswith("M")
         and point not in _JAMO
         and unicodedata.is_normalized("NFC", character)
     )

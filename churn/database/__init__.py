@@ -1,4 +1,4 @@
-"""Postgres: how to reach it, and its locks. The schema is in schema.py, the first start in init.py."""
+"""Postgres: connections and locks. The schema is in schema.py, the first start in init.py."""
 
 import functools
 import logging
@@ -18,8 +18,10 @@ from churn.errors import ChurnError
 from churn.retry import repeat
 from churn.settings import get_settings
 
-PATIENCE_SECONDS = 300.0  # for a table that others hold
-SAY_AFTER_SECONDS = 3.0  # a wait that is over sooner is not worth a word
+# How long to wait for a table that others hold.
+PATIENCE_SECONDS = 300.0
+# A shorter wait is not worth a message.
+SAY_AFTER_SECONDS = 3.0
 _logger = logging.getLogger(__name__)
 
 
@@ -27,11 +29,11 @@ _logger = logging.getLogger(__name__)
 def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
     """Open one transaction on Postgres; it commits at the end, or rolls back on an exception.
 
-    Only the opening is repeated where Postgres is just being restarted. A transaction is not: nobody
-    knows here whether its work may be done twice, or whether a lost commit was one.
+    Where Postgres is just being restarted, only the opening is tried again. A transaction is not: this
+    function cannot know whether its work may be done twice, nor whether a lost commit took effect.
 
     Args:
-        database: another database than POSTGRES_DB.
+        database: a database other than POSTGRES_DB.
 
     Raises:
         ChurnError: Postgres does not answer.
@@ -41,7 +43,8 @@ def connect(database: str | None = None) -> Iterator[psycopg.Connection]:
         connection = repeat(_open, settings.dsn(database))
     except psycopg.OperationalError as error:
         raise no_answer(error) from error
-    with connection:  # commits or rolls back, then closes
+    # This commits or rolls back, then closes the connection.
+    with connection:
         yield connection
 
 
@@ -56,7 +59,7 @@ def connected(connection: psycopg.Connection | None) -> Iterator[psycopg.Connect
 
 
 def no_answer(error: psycopg.Error) -> ChurnError:
-    """Return what to say where no connection could be opened; it passes as its cause does."""
+    """Return the error for a connection that could not be opened; it is retried as its cause is."""
     settings = get_settings()
     return ChurnError(
         f"Postgres does not answer: {str(error).strip()}",
@@ -66,7 +69,7 @@ def no_answer(error: psycopg.Error) -> ChurnError:
 
 
 def _open(dsn: str) -> psycopg.Connection:
-    """Open a connection and try it: a server that is being stopped may take one and drop it."""
+    """Open a connection and use it once: a server that is shutting down may accept one and drop it."""
     connection = psycopg.connect(dsn, connect_timeout=5, application_name=process_name())
     try:
         connection.execute("SET TIME ZONE 'UTC'")
@@ -78,7 +81,7 @@ def _open(dsn: str) -> psycopg.Connection:
 
 @functools.cache
 def process_name() -> str:
-    """Name this process for people: `churn run, process 4711 on laptop`; Postgres shows it, too."""
+    """Return a name of this process for people, such as `churn run, process 4711 on laptop`."""
     program = Path(sys.argv[0])
     name = {"__main__": program.parent.name, "main": "churn"}.get(program.stem, program.stem)
     command = [name, *(word for word in sys.argv[1:2] if not word.startswith("-"))]
@@ -86,31 +89,31 @@ def process_name() -> str:
 
 
 def lock(connection: psycopg.Connection, name: str) -> None:
-    """Wait for the advisory lock called `name`; it is free again when the transaction ends.
+    """Wait for the advisory lock called `name`; it is released when the transaction ends.
 
-    A wait of more than a few seconds says for whom, in the log of this module.
+    If the wait takes more than a few seconds, this module's log says who holds the lock.
     """
     _lock(connection, "pg_try_advisory_xact_lock", "pg_advisory_xact_lock", name)
 
 
 def lock_until_closed(connection: psycopg.Connection, name: str) -> None:
-    """Wait for the same advisory lock, and keep it over transactions until the connection is closed."""
+    """Wait for the same advisory lock, and hold it across transactions until the connection is closed."""
     _lock(connection, "pg_try_advisory_lock", "pg_advisory_lock", name)
 
 
 def briefly(connection: psycopg.Connection, work: Callable[[], None], *, where: str) -> None:
-    """Do work that locks tables others read, in a transaction of its own that holds nobody up.
+    """Do work that locks tables others read, in a transaction of its own, without holding readers up.
 
-    Readers who come while it waits for others to finish wait, too; so it waits a moment, lets them pass, and
-    tries again.
+    While the work waits for a lock, new readers queue behind it. So it waits only a moment, lets them pass,
+    and tries again.
 
     Args:
-        connection: no transaction is open on it.
-        work: is done again from its beginning.
-        where: what it locks, for people.
+        connection: a connection on which no transaction is open.
+        work: what to do; where it is tried again, it starts from its beginning.
+        where: what it locks, for messages.
 
     Raises:
-        ChurnError: somebody holds it all the time.
+        ChurnError: the table was never free for long enough.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -131,9 +134,9 @@ def briefly(connection: psycopg.Connection, work: Callable[[], None], *, where: 
 
 
 def refresh_statistics(connection: psycopg.Connection, table: sql.Identifier) -> None:
-    """Tell the planner what has just come into `table`.
+    """Refresh the planner's statistics of `table` after rows were added.
 
-    It takes a month that it has no statistics of for a single row, and joins it by nested loops.
+    Without statistics of a month, the planner takes it for a single row, and joins it by nested loops.
     """
     connection.execute(sql.SQL("ANALYZE {}").format(table))
 
@@ -161,6 +164,7 @@ def _say_for_whom(backend: int, name: str) -> None:
                 [backend],
             ).fetchall()
     except (ChurnError, psycopg.Error):
-        return  # the one that waits will hear of it itself
+        # Whoever waits will see the same error itself.
+        return
     for who, since in holders:
         _logger.warning("waits for %s, at work since %s UTC (%s)", who, f"{since:%H:%M:%S}", name)

@@ -1,7 +1,7 @@
-"""What tables lack of those that a contract declares, and what is in the way: a pure comparison.
+"""Comparing the tables that exist with those that a contract declares: what to add, and what is in the way.
 
-Nothing here asks a database. What a database has is read by churn.database.migrate; what the tables of
-another contract would have is `columns_of` it.
+Nothing here asks a database. The columns of a database are read by churn.database.migrate; the columns that
+the tables of a contract would have are `columns_of` that contract.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from psycopg import sql
 from churn.contract.structure import Column, Contract, Table, View
 from churn.contract.types import COLUMN_TYPES
 
-# The columns of each relation and their SQL types, by names as raw.users, users_snapshots, online.users.
+# The columns of each relation and their SQL types, by names such as raw.users, users_snapshots, online.users.
 Columns = Mapping[str, Mapping[str, str]]
 ONLINE = "online.users"
 
@@ -25,8 +25,8 @@ _OF_SNAPSHOT = {
     "is_withdrawn": "boolean",
 }
 _OF_ONLINE = {name: _OF_SNAPSHOT[name] for name in ("user_id", "as_of", "known_at")}
-# What holds every value of the type before it.
-# As every number that is not exact, a feature is served in 32 bits; the tables keep it in 64.
+# Pairs of types of which the second holds every value of the first. (bigint, real) is one of them since a
+# number that is not `exact` is served in 32 bits, while the tables keep it in 64.
 _WIDER = {
     ("bigint", "double precision"),
     ("real", "double precision"),
@@ -37,7 +37,7 @@ _KEEP = "leave it in the contract: a column may be `optional`, then files may co
 
 @dataclass(frozen=True)
 class Alteration:
-    """One column of one relation, to be added or to be given a wider type."""
+    """One column of one relation that is to be added, or to be given a wider type."""
 
     relation: str
     column: str
@@ -51,10 +51,11 @@ class Change:
     """One difference, in words.
 
     Args:
-        kind: `additive` loses nothing and is applied to a system with data; `breaking` is refused.
+        kind: an `additive` change loses nothing and is applied to a system with data; a `breaking` one is
+            refused.
         what: the difference.
-        remedy: what to do about a breaking one.
-        alterations: what it means for the columns of relations that are there.
+        remedy: what to do about a breaking change.
+        alterations: what it means for the columns of existing relations.
     """
 
     kind: Literal["additive", "breaking"]
@@ -64,7 +65,7 @@ class Change:
 
 
 def columns_of(declared: Contract) -> Columns:
-    """Return the columns that the tables of a contract have, as a database would."""
+    """Return the columns that the tables of a contract would have in a database."""
     columns: dict[str, Mapping[str, str]] = {}
     for table in declared.tables:
         values = {column.name: COLUMN_TYPES[column.kind].sql for column in table.values}
@@ -77,7 +78,7 @@ def columns_of(declared: Contract) -> Columns:
 
 
 def changes(declared: Contract, present: Columns) -> tuple[Change, ...]:
-    """Return how the tables that are present differ from those that are declared.
+    """Return how the existing tables differ from the declared ones.
 
     Args:
         declared: the contract.
@@ -163,7 +164,7 @@ def _of_views(declared: Contract, tables: Columns) -> Iterator[Change]:
         return
     present = tables[ONLINE]
     columns = {column.name for table in declared.tables for column in table.values}
-    # Of a column that is gone from its table, that is said already.
+    # For a column that is gone from its table, that was reported already.
     gone = {
         name for relation in tables if relation != ONLINE for name in tables[relation]
     } - columns

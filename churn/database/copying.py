@@ -1,4 +1,4 @@
-"""Arrow tables in and out of Postgres by COPY, the fast path both ways."""
+"""Copying Arrow tables into and out of Postgres by COPY, the fastest way in both directions."""
 
 import io
 from collections.abc import Iterable
@@ -34,9 +34,9 @@ def copy_batches_in(
 ) -> int:
     """Append batches of `schema`, whose types must be the table's own, in binary; return how many rows.
 
-    Columns are matched by name. Values go as they are: an empty text stays one. `freeze` is for a table
-    that was made in this transaction: no vacuum need come by its rows again. The next batch is made, in
-    another thread, while Postgres takes in the one before.
+    Columns are matched by name. Values are copied as they are: an empty text stays empty. `freeze` is for a
+    table that was created in this transaction: its rows need no later vacuum. While Postgres takes in one
+    batch, the next is encoded in another thread.
     """
     from pgpq import ArrowToPostgresBinaryEncoder
 
@@ -94,7 +94,7 @@ def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pa.S
 
 
 def _quoted_blanks(rows: pa.Table) -> pa.Table:
-    """Return the rows as they are; an empty text would be read back as null, so refuse it."""
+    """Return the rows as they are; refuse empty texts, which would be read back as nulls."""
     for name in rows.column_names:
         column = rows[name]
         if pa.types.is_string(column.type) and pa.compute.any(pa.compute.equal(column, "")).as_py():

@@ -1,7 +1,7 @@
 """The first start: databases and schema, in sequence and under one lock, before any service runs.
 
-Which code made a database ready is kept as its comment, so that the same code need not do it again. What
-changes a database that holds data is `migrate.py`.
+A signature of the code that made a database ready is kept as the database's comment, so that the same code
+need not do it again. Databases that hold data are changed by `migrate.py`.
 """
 
 import contextlib
@@ -28,16 +28,18 @@ _LIBRARIES = {
     "dagster": ("dagster", "dagster-postgres"),
     "mlflow": ("mlflow",),
 }
-_OURS = ("churn", "feature_repo")  # whose files say what is in our own database
+# The packages whose files decide what is in our own database.
+_OURS = ("churn", "feature_repo")
 
 
 def code_signature(service: str) -> str:
-    """Return what stands for all that makes a service's database: libraries, our files, the contract."""
+    """Return a signature of all that decides a service's database: libraries, our files, the contract."""
     digest = hashlib.sha256()
     for library in _LIBRARIES[service]:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
     if service == "streamflow":
-        digest.update(f"{get_settings().lake}\n".encode())  # Feast's registry has its path
+        # Feast's registry holds this path.
+        digest.update(f"{get_settings().lake}\n".encode())
         digest.update(f"{contract_in_force().fingerprint}\n".encode())
         for file in _files():
             digest.update(file.name.encode() + file.read_bytes())
@@ -45,7 +47,7 @@ def code_signature(service: str) -> str:
 
 
 def signature_of(connection: psycopg.Connection, database: str) -> str | None:
-    """Return who made a database ready; None where nobody did."""
+    """Return the signature of the code that made a database ready; None where none did."""
     row = connection.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
         [database],
@@ -54,9 +56,9 @@ def signature_of(connection: psycopg.Connection, database: str) -> str | None:
 
 
 def sign(connection: psycopg.Connection, database: str, text: str) -> None:
-    """Write down who made a database ready; it is gone with the database.
+    """Record in a database's comment which code made it ready.
 
-    Where the database is another role's, nothing is written: it is made ready each time.
+    Where another role owns the database, nothing is recorded, and it is made ready each time.
     """
     comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
@@ -79,12 +81,12 @@ SERVICE_DATABASES = ("dagster", "mlflow")
 def initialise(services: Collection[str] = SERVICES) -> None:
     """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
 
-    Processes of one service that start for the first time at once corrupt each other's migrations, so
-    each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
-    and from two places at once.
+    When several processes of a service start for the first time together, they corrupt each other's
+    migrations. So each service is migrated here, under a lock of its own, before any of its processes runs.
+    This is safe to run again, and from two places at once.
 
     Args:
-        services: what to make ready; the others are left as they are.
+        services: the services to make ready; the others are left as they are.
     """
     make_ready = {
         "streamflow": _make_own,
@@ -104,7 +106,7 @@ def initialise(services: Collection[str] = SERVICES) -> None:
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
-    """Say whether this very code has made the services ready before, and the API can log in.
+    """Return whether this very code has made the services ready before, and the API can log in.
 
     Raises:
         ChurnError: the months of the database are not those of the settings.
@@ -122,9 +124,10 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
 
 
 def prepare_schema() -> None:
-    """Create our own database and tables where they are missing: the part of `initialise` that is quick."""
+    """Create our own database and tables where they are missing: the quick part of `initialise`."""
     with _making("streamflow"), connect() as connection:
-        # What replaces a view waits for its readers, and all later ones behind it: not for nothing.
+        # Replacing a view waits for its readers, and later readers queue behind it, so it is not done for
+        # nothing.
         if is_this_schema(connection):
             keep_first_month(connection, get_settings().first_month)
         else:
@@ -132,7 +135,7 @@ def prepare_schema() -> None:
 
 
 def has_months() -> bool:
-    """Say whether our tables and Dagster's are there, whoever made them.
+    """Return whether our tables and Dagster's are there, whoever made them.
 
     Raises:
         ChurnError: our tables are there, but not as this code and contract have them.
@@ -145,7 +148,7 @@ def has_months() -> bool:
     if there != (2,):
         return False
     with connect("dagster") as connection:
-        # Of each of Dagster's storages one, so that nobody looks while it makes them.
+        # One table of each of Dagster's storages, so that this is not true while they are still being made.
         row = connection.execute(
             "SELECT to_regclass('runs'), to_regclass('event_logs'), to_regclass('job_ticks')"
         ).fetchone()
@@ -155,7 +158,7 @@ def has_months() -> bool:
 
 
 def has_deliveries() -> bool:
-    """Say whether a drop was ever accepted: before the first one, no month can be behind."""
+    """Return whether a drop was ever accepted; before the first one, no month can be behind."""
     with connect() as connection:
         row = connection.execute("SELECT EXISTS (SELECT FROM raw.deliveries)").fetchone()
     return row == (True,)
@@ -169,13 +172,14 @@ def _database(service: str) -> str:
 def _making(service: str) -> Iterator[tuple[psycopg.Connection, str]]:
     database = _database(service)
     with connect("postgres") as guard:
-        lock(guard, f"churn.initialise.{service}")  # until the service is ready
+        # Held until the service is ready.
+        lock(guard, f"churn.initialise.{service}")
         _create_database(database)
         yield guard, database
 
 
 def create_schema(connection: psycopg.Connection) -> None:
-    """Create our own schemas, tables and views where they are missing, and bring up those that are there.
+    """Create our own schemas, tables and views where they are missing, and migrate those that are there.
 
     Raises:
         ChurnError: the tables are of an unknown version, or the contract would lose data.
@@ -185,7 +189,7 @@ def create_schema(connection: psycopg.Connection) -> None:
 
 
 def admit_api() -> None:
-    """Make the API's role where a password is set for it; without one the API connects as we do."""
+    """Make the API's role where a password is set for it; without one, the API connects as we do."""
     settings = get_settings()
     if password := settings.api_postgres_password.get_secret_value():
         with connect() as connection:
@@ -212,7 +216,7 @@ def _create_database(name: str) -> None:
         if present.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         if name in SERVICE_DATABASES and get_settings().api_postgres_password:
-            # Who may log in may connect, unless told otherwise.
+            # By default, whoever may log in may connect.
             connection.execute(
                 sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(
                     sql.Identifier(name)
@@ -233,7 +237,8 @@ def _migrate_dagster() -> None:
 
     url = get_settings().sqlalchemy_url("dagster")
     storage = DagsterPostgresStorage(postgres_url=url, should_autocreate_tables=True)
-    storage.event_log_storage.dispose()  # the one that keeps a thread and a connection
+    # Of the three storages, this one keeps a thread and a connection.
+    storage.event_log_storage.dispose()
 
 
 def _migrate_mlflow() -> None:

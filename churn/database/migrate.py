@@ -1,12 +1,12 @@
-"""Bringing a database that holds data up to this code and to the contract in force, while others read it.
+"""Migrating a database that holds data to this code and to the contract in force, while others read it.
 
-To change a table of ours, change its DDL and add a Step with the ALTER TABLE that does the same to a table
-that is there: a new database is made by the DDL alone, and a test holds that both end alike. What is new
-altogether needs no step. The contract's tables have no steps: they are compared with the contract, and what
-they lack is added.
+To change a table of ours, change its DDL and add a Step with the ALTER TABLE that makes the same change to an
+existing table: a new database is made by the DDL alone, and a test checks that both come out alike. A new
+table needs no step. The contract's tables have no steps: they are compared with the contract, and what they
+lack is added.
 
-Each transaction alters one relation and waits for it a moment at most, so that no reader waits longer behind
-it; then it lets them pass and tries again. Whatever ends this half-way, the next start goes on from there: a
+Each transaction alters one relation and waits for it only a moment, so that no reader waits longer behind it;
+then it lets readers pass and tries again. If the migration is interrupted, the next start continues it: each
 step is recorded in its own transaction, and a contract once all of it is applied.
 """
 
@@ -40,14 +40,14 @@ from churn.settings import default_contract
 
 @dataclass(frozen=True)
 class Step:
-    """What one version of this code changed about tables of ours that were there before."""
+    """What one version of this code changed about tables that existed before it."""
 
     version: int
     what: str
     statements: tuple[LiteralString, ...] = ()
 
 
-# What the last version without a record of versions signed its schema with.
+# The signature of the schema in the last version of this code that did not record versions.
 _FIRST_SIGNATURE = "schema b037ba3b181a525765838fa8fa5b89cda36320d023e2472da494beeee36eca34"
 _FIRST = Step(1, "tables as they were before versions were recorded")
 STEPS: tuple[Step, ...] = (
@@ -82,18 +82,18 @@ def bring_up(
     contract: Contract = CONTRACT,
     steps: Sequence[Step] = STEPS,
 ) -> tuple[Change, ...]:
-    """Make the tables of this code and contract, or change those that are there; return what was changed.
+    """Make the tables of this code and contract, or change those that exist; return what was changed.
 
-    It may be done again. Only one may do it at a time: churn.database.init holds a lock.
+    This may be repeated, but only one process may do it at a time: churn.database.init holds a lock.
 
     Args:
-        connection: its transaction is committed; what is done here is committed piece by piece.
-        contract: whose tables there are to be.
+        connection: its open transaction is committed; the changes are committed one by one.
+        contract: the contract whose tables are wanted.
         steps: the changes of our own tables.
 
     Raises:
-        ChurnError: the tables are of a version that this code does not know, the contract would lose data,
-            or somebody holds a table so long that it cannot be altered.
+        ChurnError: the tables are of a version that this code does not know; the contract would lose data;
+            or a table cannot be altered, since somebody holds it for too long.
     """
     version = version_of(connection, steps)
     if version is None:
@@ -120,10 +120,10 @@ def bring_up(
 
 
 def version_of(connection: psycopg.Connection, steps: Sequence[Step] = STEPS) -> int | None:
-    """Return the version that our tables are of; None where there are none.
+    """Return the version of our tables; None where there are none.
 
     Raises:
-        ChurnError: it is none that this code knows.
+        ChurnError: this code does not know the version.
     """
     signature = signature_there(connection)
     if signature is None:
@@ -150,7 +150,7 @@ def version_of(connection: psycopg.Connection, steps: Sequence[Step] = STEPS) ->
 
 
 def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CONTRACT) -> None:
-    """Raise a ChurnError where our tables are there, but not as this code and contract have them."""
+    """Raise a ChurnError where our tables exist, but not as this code and contract define them."""
     version = version_of(connection)
     if version is None or is_this_schema(connection, contract):
         return
@@ -164,14 +164,14 @@ def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CON
 
 
 def refuse_breaking(due: Sequence[Change], database: str) -> None:
-    """Raise a ChurnError where a change would lose data, with the remedy of each such change."""
+    """Raise a ChurnError where changes would lose data, with the remedy for each."""
     _refuse([f"{each.what}: {each.remedy}" for each in due if each.kind == "breaking"], database)
 
 
 def contract_differences(
     connection: psycopg.Connection, contract: Contract = CONTRACT
 ) -> tuple[Difference, ...]:
-    """Return what a contract changes beside the one that was applied last; nothing where none is recorded."""
+    """Return how a contract differs from the one that was applied last; nothing where none is recorded."""
     before = _contract_before(connection)
     if before is None or before.fingerprint == contract.fingerprint:
         return ()
@@ -181,7 +181,7 @@ def contract_differences(
 def _contract_before(connection: psycopg.Connection) -> Contract | None:
     """Return the contract that was applied last; None where none is recorded, or it cannot be read."""
     if connection.execute("SELECT to_regclass('decisions.contracts')").fetchone() == (None,):
-        # Before contracts were recorded there was StreamFlow's own alone.
+        # Before contracts were recorded, StreamFlow's own was the only one.
         return default_contract() if version_of(connection) else None
     before = applied_contract(connection)
     if before is None:
@@ -189,12 +189,12 @@ def _contract_before(connection: psycopg.Connection) -> Contract | None:
     try:
         return read_contract(before[1], "the contract applied last")
     except ChurnError:
-        # A later version of this code may not know it any more; the tables are compared all the same.
+        # This version of the code may no longer understand it; the tables are compared all the same.
         return None
 
 
 def _keep_translations(connection: psycopg.Connection, before: Contract) -> None:
-    """Keep with deliveries that lack it how they were read so far, before another contract is in force."""
+    """Record with older deliveries how they were read so far, before another contract comes into force."""
     for table in before.tables:
         connection.execute(
             "UPDATE raw.deliveries SET translation = %s WHERE file = %s AND translation IS NULL",
@@ -203,7 +203,7 @@ def _keep_translations(connection: psycopg.Connection, before: Contract) -> None
 
 
 def _refuse_other_meanings(connection: psycopg.Connection, contract: Contract) -> None:
-    """Raise a ChurnError where the contract gives another meaning to what its predecessor has brought in."""
+    """Raise a ChurnError where the contract gives another meaning to data from the one before it."""
     breaking = [each for each in contract_differences(connection, contract) if each.is_breaking]
     lines = [f"{each.where}: {each.what}: {each.remedy}" for each in breaking]
     _refuse(lines, connection.info.dbname)
@@ -237,7 +237,7 @@ def present_columns(connection: psycopg.Connection) -> Columns:
 
 
 def applied_contract(connection: psycopg.Connection) -> tuple[str, str] | None:
-    """Return fingerprint and text of the contract that was applied last; None where none is recorded."""
+    """Return the fingerprint and text of the contract applied last; None where none is recorded."""
     row = connection.execute(
         "SELECT fingerprint, contract FROM decisions.contracts ORDER BY contract_id DESC LIMIT 1"
     ).fetchone()
@@ -264,7 +264,7 @@ def _take(connection: psycopg.Connection, step: Step) -> None:
 def _complete(
     connection: psycopg.Connection, contract: Contract, steps: Sequence[Step] = ()
 ) -> None:
-    """Make what is missing altogether, and record versions, contract and signature."""
+    """Make the tables that do not exist, and record versions, contract and signature."""
     for ddl in statements(contract):
         connection.execute(ddl)
     _record(connection, steps)
@@ -288,7 +288,7 @@ def _apply(
             continue
         ddl = [statement(relation, of_relation)]
         if table := snapshots.get(relation):
-            # The view of its newest versions has the columns that the table had when it was made.
+            # The view of the newest versions has only the columns that the table had when the view was made.
             view = sql.Identifier(f"{relation}_current")
             ddl = [sql.SQL("DROP VIEW {}").format(view), *ddl, current_view(table)]
         briefly(connection, partial(_execute, connection, ddl), where=relation)
@@ -300,9 +300,9 @@ def _apply(
 def _alter_online(
     connection: psycopg.Connection, contract: Contract, alterations: Sequence[Alteration]
 ) -> None:
-    """Alter the table that the API reads: by its catalog alone, or by one made aside and switched in.
+    """Alter the table that the API reads: new columns in place, other types by a table switched in.
 
-    No publication is under way meanwhile: it would put a table without the columns in its place.
+    No publication may run meanwhile: it would switch in a table without the change.
     """
     lock_until_closed(connection, LOCK)
     connection.commit()

@@ -1,4 +1,4 @@
-"""DDL of the online tables: one wide row per user, and what was published when."""
+"""The DDL of the online tables: one wide row per user, and what was published when."""
 
 from collections.abc import Iterator, Sequence
 from typing import LiteralString
@@ -9,11 +9,13 @@ from churn.contract.in_force import VIEWS
 from churn.contract.structure import View
 from churn.contract.types import FEATURE_TYPES
 
-PRESENT, NEXT = "users", "next_users"  # what readers are given, and what a publication builds aside
+# The table that readers are given, and the one that a publication builds aside.
+PRESENT, NEXT = "users", "next_users"
 USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", NEXT)
-LOCK = "churn.online.publish"  # one writer at a time; readers are not held up
+# One publication at a time; readers are not held up.
+LOCK = "churn.online.publish"
 
-# `contract` is the fingerprint of the contract in force, null for publications of before it was kept.
+# `contract` is the fingerprint of the contract in force; null for publications from before it was recorded.
 _PUBLICATIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.publications (
     as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
@@ -21,14 +23,14 @@ CREATE TABLE IF NOT EXISTS online.publications (
     PRIMARY KEY (as_of, known_at)
 )"""
 
-# At most one row: what the promotion ledger, which the API may not read, says is to be served.
+# It has at most one row: the release that the promotion ledger, which the API may not read, says to serve.
 _IN_FORCE: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.release_in_force (
     is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     release_id text NOT NULL, version text NOT NULL, onnx_sha256 text NOT NULL
 )"""
 
-# What the pipeline found failed or waiting at its last look; the API's role reads it for /health.
+# The stages that the pipeline last saw failed or waiting; the API's role reads them for /health.
 _MONTHS_BEHIND: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.months_behind (
     stage text NOT NULL, month date NOT NULL, state text NOT NULL, sentence text NOT NULL,
@@ -37,14 +39,14 @@ CREATE TABLE IF NOT EXISTS online.months_behind (
 
 
 def _features(views: Sequence[View]) -> dict[str, LiteralString]:
-    """Return the features and their types, the widest first, so that no row is padded."""
+    """Return the features and their SQL types, the widest first, so that rows are not padded."""
     features = [feature for view in views for feature in view.features]
     features.sort(key=lambda feature: list(FEATURE_TYPES).index(feature.dtype))
     return {feature.name: feature.type.sql for feature in features}
 
 
-# One row is one user in one version. The column called like a view says whether that view has a row for
-# the user; where it has none, its features are null.
+# One row is one user in one version. A column named after a view says whether that view has a row for the
+# user; where it has none, the view's features are null.
 COLUMNS = ("user_id", "as_of", "known_at", *(view.name for view in VIEWS), *_features(VIEWS))
 
 
@@ -66,7 +68,7 @@ def users_columns(views: Sequence[View] = VIEWS) -> sql.Composed:
 
 
 def statements(views: Sequence[View] = VIEWS) -> Iterator[sql.SQL | sql.Composed]:
-    """Yield the DDL, each statement safe to run again."""
+    """Yield the DDL; each statement may be run again."""
     yield sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY (user_id))").format(
         USERS, users_columns(views)
     )

@@ -1,7 +1,7 @@
-"""Partitions: rows that come in together get a table of their own, attached to the whole once filled.
+"""Partitions: rows that arrive together get a table of their own, which is attached once it is filled.
 
-Keys are built once over all rows and not row by row, what is there already is neither read nor locked
-meanwhile, and a month costs the same however many came before it.
+Keys are built once over all rows, not row by row; existing rows are neither read nor locked meanwhile; and a
+month costs the same, however many came before it.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ SCHEMA = "partitions"
 
 
 def raw_partition(table: Table, delivery_id: int) -> sql.Identifier:
-    """Return the name of one delivery's part of a raw table."""
+    """Return the name of one delivery's partition of a raw table."""
     return sql.Identifier(SCHEMA, f"{table.name}_{delivery_id}")
 
 
 def snapshot_partition(table: Table, month: Month) -> sql.Identifier:
-    """Return the name of one month's part of a snapshot table."""
+    """Return the name of one month's partition of a snapshot table."""
     return sql.Identifier(SCHEMA, f"{table.snapshot}_{month.first_day:%Y_%m}")
 
 
 def exists(connection: psycopg.Connection, partition: sql.Identifier) -> bool:
-    """Return whether the partition is there; where it is, it is part of its table and whole."""
+    """Return whether the partition exists; if it does, it is attached and complete."""
     row = connection.execute("SELECT to_regclass(%s)", [partition.as_string(connection)]).fetchone()
     return row is not None and row[0] is not None
 
@@ -40,10 +40,10 @@ def new_partition(
     """Make an empty table for the block to fill; then build its keys and attach it to `parent`.
 
     Args:
-        connection: an open transaction, in which all of it happens or nothing.
+        connection: an open transaction, in which all of it happens or nothing does.
         partition: the name of the new table.
-        parent: the table, partitioned by list.
-        value: what the partitioning column holds in every row of the new table.
+        parent: the table, which is partitioned by list.
+        value: the value of the partitioning column in every row of the new table.
     """
     names = {"partition": partition, "parent": parent, "value": sql.Literal(value)}
     connection.execute(

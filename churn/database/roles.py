@@ -12,7 +12,7 @@ _LOGIN = (
     sql.SQL("ALTER ROLE {role} SET default_transaction_read_only = on"),
     sql.SQL("ALTER ROLE {role} SET statement_timeout = '10s'"),
 )
-# These are what holds: a session may change its settings, but not what its role was granted.
+# The grants are what protects: a session may change its settings, but not what its role was granted.
 _GRANTS = (
     sql.SQL("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"),
     sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}"),
@@ -21,20 +21,20 @@ _GRANTS = (
         "GRANT SELECT ON {users}, online.publications, online.release_in_force, online.months_behind"
         " TO {role}"
     ),
-    # Every publication makes online.users anew.
+    # Every publication makes a new online.users.
     sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA online GRANT SELECT ON TABLES TO {role}"),
     sql.SQL("GRANT SELECT (feature_service_name) ON feast.feature_services TO {role}"),
 )
 
 
 def ensure_api_role(connection: psycopg.Connection, name: str, password: str) -> None:
-    """Make the role, or give it this password, and grant it what the API reads; it may be done again.
+    """Make the role, or set its password, and grant it what the API reads; this may be repeated.
 
-    The tables must be there, Feast's registry included. It waits for a publication that is under way,
-    whose new table would miss the grant.
+    The tables must exist, Feast's registry included. The call waits for a publication that is under way,
+    whose new table would otherwise lack the grant.
 
     Raises:
-        ChurnError: the name is that of a role with other work, or we may not make roles.
+        ChurnError: the name is that of a role with other rights, or we may not make roles.
     """
     lock(connection, LOCK)
     role = connection.execute(
@@ -48,7 +48,7 @@ def ensure_api_role(connection: psycopg.Connection, name: str, password: str) ->
             where="API_POSTGRES_USER",
             remedy="choose another name: `churn init` makes the role",
         )
-    # A verifier: the password itself would stand in the server's log where statements are logged.
+    # A verifier, since the password itself would appear in the log of a server that logs statements.
     verifier = connection.pgconn.encrypt_password(
         password.encode(), name.encode(), b"scram-sha-256"
     ).decode()

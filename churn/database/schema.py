@@ -1,4 +1,4 @@
-"""The tables of the contract as DDL, generated from churn.contract so that no list stands twice."""
+"""The DDL of the contract's tables, generated from churn.contract so that no list is kept twice."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from churn.database import online_tables
 from churn.database.partitions import SCHEMA as PARTITIONS
 from churn.database.tables import STATEMENTS
 
-# Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
-# version is in no order with the others: where none was ever loaded, the one that heals the month is known
-# as the first would have been. `translation` is what of the contract decided how the files were read, null
-# for what was taken in before that was kept.
+# `unloadable` says why a version could not be loaded; it is null where it was loaded, or never tried. Such
+# a version does not count in the order of known_at: where none was ever loaded, the version that mends the
+# month is known as the first one would have been. `translation` holds the parts of the contract by which
+# the files were read; it is null for deliveries from before that was recorded.
 _DELIVERIES = """
 CREATE TABLE IF NOT EXISTS raw.deliveries (
     delivery_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -35,7 +35,7 @@ _ONE_VERSION_AT_A_TIME = """
 CREATE UNIQUE INDEX IF NOT EXISTS deliveries_version ON raw.deliveries (month, file, known_at)
     WHERE unloadable IS NULL"""
 
-# CHURN_FIRST_MONTH when the first delivery was accepted: month_000 has meant this month since.
+# CHURN_FIRST_MONTH as it was when the first delivery was accepted; month_000 has meant that month since.
 _CALENDAR = """
 CREATE TABLE IF NOT EXISTS raw.calendar (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -44,18 +44,18 @@ CREATE TABLE IF NOT EXISTS raw.calendar (
 
 
 def statements(contract: Contract = CONTRACT) -> Iterator[sql.SQL | sql.Composed]:
-    """Yield the whole schema, each statement safe to run again, and at the end what it is known by."""
+    """Yield the whole schema, with its signature at the end; each statement may be run again."""
     yield from _everything(contract)
     yield sql.SQL("COMMENT ON SCHEMA raw IS {}").format(sql.Literal(_signature(contract)))
 
 
 def is_this_schema(connection: psycopg.Connection, contract: Contract = CONTRACT) -> bool:
-    """Say whether all our tables are there, as this code makes them for this contract."""
+    """Return whether all our tables are there, as this code makes them for this contract."""
     return signature_there(connection) == _signature(contract)
 
 
 def signature_there(connection: psycopg.Connection) -> str | None:
-    """Return what the tables that are there are known by; None where there are none."""
+    """Return the signature of the existing tables; None where there are none."""
     row = connection.execute(
         "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace"
         " WHERE nspname = 'raw' AND to_regclass('raw.deliveries') IS NOT NULL"
@@ -71,7 +71,7 @@ def _signature(contract: Contract) -> str:
 
 
 def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
-    # feast: the registry's own tables; decisions: releases and the ledger
+    # The schema `feast` holds the registry's own tables, `decisions` the releases and the ledger.
     for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring"):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
@@ -119,7 +119,7 @@ def _snapshot_table(table: Table) -> Iterator[sql.Composed]:
 
 
 def current_view(table: Table) -> sql.Composed:
-    """Return the DDL of the view of a snapshot's newest versions."""
+    """Return the DDL of the view that shows a snapshot's newest versions."""
     return sql.SQL(
         "CREATE OR REPLACE VIEW {current} AS SELECT * FROM ("
         " SELECT DISTINCT ON (user_id, as_of) * FROM {snapshot}"

@@ -1,12 +1,12 @@
 """The tables that are the same for every contract: decisions, judgements, monitoring, scores, backtests.
 
-Those that follow from the contract are in `schema.py` and `online_tables.py`. To change a table that
-databases already have, change it here and add a step in `migrate.py`.
+The tables that follow from the contract are in `schema.py` and `online_tables.py`. To change a table that
+databases have already, change it here and add a step in `migrate.py`.
 """
 
 from typing import LiteralString
 
-# `contract` is the fingerprint of the contract that it was fitted under, null in those of before it was kept.
+# `contract` is the fingerprint of the contract that the release was fitted under; null in older releases.
 _RELEASES: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.releases (
     release_id text PRIMARY KEY CHECK (release_id ~ '^[0-9a-f]{64}$'),
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS decisions.releases (
     contract text
 )"""
 
-# The text is the entry: every fact stands in it once, and the hash is over its bytes.
+# The text is the entry: it holds every fact once, and the hash is that of its bytes.
 _LEDGER: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.ledger (
     seq bigint PRIMARY KEY CHECK (seq > 0),
@@ -55,8 +55,8 @@ DECISION_TABLES: tuple[LiteralString, ...] = (
 )
 
 
-# What a delivery was found to be beside others: made again whenever it is judged again. `blocked_after` is
-# the newest delivery of all when it was first found impossible: one that comes later may heal it.
+# What was found about a delivery beside others; the row is replaced whenever it is judged again.
+# `blocked_after` is the newest delivery of all when it was first found impossible: a later one may mend it.
 _JUDGEMENTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS raw.judgements (
     delivery_id bigint PRIMARY KEY REFERENCES raw.deliveries,
@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS raw.judgements (
     judged_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 
-# The fingerprint ties a confirmation to the content: another delivery needs another word.
+# The fingerprint ties a confirmation to the content: another content needs another confirmation.
 _CONFIRMATIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.confirmations (
     confirmation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -84,7 +84,7 @@ _GUARD: LiteralString = """
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.confirmations
     FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
 
-# Deliveries that cannot be and that nobody has confirmed: no stage behind the raw tables reads them.
+# The deliveries that are impossible and that nobody has confirmed; no stage after the raw tables reads them.
 _BLOCKED: LiteralString = """
 CREATE OR REPLACE VIEW raw.blocked AS
     SELECT d.delivery_id, d.month, d.file, f ->> 'rule' AS rule, f ->> 'what' AS what
@@ -145,7 +145,7 @@ CREATE TABLE IF NOT EXISTS churn_scores (
     UNIQUE (as_of, rank)
 )"""
 
-# What a month was last scored from, also where that made no rows: no release was in force.
+# What a month was last scored from, even where no release was in force and there are no rows.
 _RUNS: LiteralString = """
 CREATE TABLE IF NOT EXISTS churn_score_runs (
     as_of timestamptz PRIMARY KEY,
@@ -165,7 +165,7 @@ CREATE TABLE IF NOT EXISTS action_list (
     FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
 )"""
 
-# No foreign key: making a list again deletes its rows first, and what was done stays done.
+# There is no foreign key: a list that is made again is deleted first, but what was done remains done.
 _TREATMENTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS treatments (
     as_of timestamptz NOT NULL,
@@ -221,7 +221,7 @@ CREATE TABLE IF NOT EXISTS decisions.schema_versions (
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 
-# The newest one is what the tables hold; its text, so that the next can be compared with it.
+# The newest row is the contract that the tables follow; its text is kept to compare the next one with it.
 _CONTRACTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.contracts (
     contract_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -234,7 +234,7 @@ CREATE TABLE IF NOT EXISTS decisions.contracts (
 VERSION_TABLES: tuple[LiteralString, ...] = (_VERSIONS, _CONTRACTS)
 
 
-# In the order in which a new database is given them: the signature of its schema is one of this order, too.
+# In the order in which a new database gets them; the schema's signature depends on this order.
 STATEMENTS: tuple[LiteralString, ...] = (
     *DECISION_TABLES,
     *PLAUSIBILITY_TABLES,

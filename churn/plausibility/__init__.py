@@ -1,1 +1,1 @@
-"""What a month cannot be, seen beside other months: rules, judgements of deliveries, confirmations."""
+"""Whether a month is possible beside other months: rules, judgements of deliveries, confirmations."""

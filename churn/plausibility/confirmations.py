@@ -1,4 +1,4 @@
-"""A person's word that what looks impossible is right: who, when, why; appended, never changed."""
+"""Confirmations: a person's word that what looks impossible is right. They are appended, never changed."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -16,14 +16,19 @@ from churn.plausibility.rules import Finding
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One recorded word. It holds for the content of this fingerprint only."""
+    """One confirmation; it holds only for the content with this fingerprint.
+
+    Args:
+        file: the table's name.
+        what: the finding, in words.
+    """
 
     confirmation_id: int
     month: Month
-    file: str  # the table's name
+    file: str
     rule: str
     fingerprint: str
-    what: str  # the finding, in words
+    what: str
     reason: str
     actor: str
     recorded_at: dt.datetime
@@ -40,7 +45,7 @@ def confirm(
     reason: str,
     actor: str,
 ) -> None:
-    """Record that a finding about a delivery's content is right.
+    """Record that what a finding says about a delivery's content is right.
 
     Raises:
         ChurnError: no reason is given.
@@ -65,7 +70,7 @@ def confirm(
 
 
 def confirmations(month: Month | None = None) -> list[Confirmation]:
-    """Return what was confirmed, oldest first; of one month where one is given."""
+    """Return all confirmations, or those of one month, oldest first."""
     with connect() as connection, connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(
             "SELECT * FROM decisions.confirmations WHERE month = coalesce(%s, month)"
@@ -89,11 +94,11 @@ def of_delivery(connection: psycopg.Connection, delivery: Delivery) -> Mapping[s
 
 
 def standing(connection: psycopg.Connection) -> dict[Month, str]:
-    """Return what else than its deliveries decides whether a month may be made; most months have nothing.
+    """Return a text for each month whose standing depends on more than its own deliveries; most do not.
 
-    The text changes when somebody confirms something of the month, and, as long as the month is blocked,
-    when a month that it may be compared with is delivered after it was: whoever asks once per text asks
-    again. That it is blocked changes nothing, since nothing else would come of asking again.
+    The text changes when somebody confirms something about the month and, while the month is blocked, when a
+    month that it may be compared with is delivered later. A caller that runs a month once per text will then
+    run it again. Being blocked does not change the text: running the month again would give the same result.
     """
     rows = connection.execute(
         "SELECT month, (SELECT max(confirmation_id) FROM decisions.confirmations AS c"

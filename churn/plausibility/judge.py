@@ -1,7 +1,7 @@
-"""Judging a delivery beside other months: find what it is compared with, apply the rules, keep the result.
+"""Judging a delivery beside other months: choose what to compare it with, apply the rules, keep the result.
 
-What a delivery is compared with is a function of the accepted deliveries alone, so that any order of a
-backfill ends in the same judgements.
+What a delivery is compared with depends on the accepted deliveries alone, so that a backfill ends in the same
+judgements whatever its order.
 """
 
 import json
@@ -42,12 +42,13 @@ _EARLIER_MONTHS = 2
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The versions beside which a delivery is judged, the one that counts most first.
+    """The versions that a delivery is compared with, the one that counts most first.
 
     Args:
-        before: of the last two earlier months. A file that does not fit the first may fit another without
-            any fault: then it is the first that is wrong, and was corrected later or is blocked itself.
-        after: of the next month, where that was known before this delivery: a correction, or a late drop.
+        before: versions of the last two earlier months. A file that does not fit the first may still fit
+            another: then the first is wrong, and was corrected later or is blocked itself.
+        after: versions of the next month, where that was known first, since this delivery is a correction or
+            a late drop.
     """
 
     before: tuple[Delivery, ...]
@@ -55,7 +56,7 @@ class Neighbours:
 
 
 def neighbours(judged: Delivery, deliveries: Sequence[Delivery]) -> Neighbours:
-    """Return what a delivery is compared with.
+    """Return the versions that a delivery is compared with.
 
     Args:
         judged: the delivery.
@@ -71,7 +72,7 @@ def neighbours(judged: Delivery, deliveries: Sequence[Delivery]) -> Neighbours:
 
 
 def twin(judged: Delivery, deliveries: Sequence[Delivery]) -> Delivery | None:
-    """Return the delivery of another month whose content this one repeats, if it is in force there."""
+    """Return the delivery of another month that has the same content and is in force there; None if none."""
     for other in _known_before(judged, deliveries):
         if other.fingerprint == judged.fingerprint and other == _newest(other.month, deliveries):
             return other
@@ -79,7 +80,7 @@ def twin(judged: Delivery, deliveries: Sequence[Delivery]) -> Delivery | None:
 
 
 def _known_before(judged: Delivery, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Return the versions of other months that were known before; of two known at once, the later month's."""
+    """Return the versions of other months known before; of two known at once, the later month's is later."""
     return [
         other
         for other in deliveries
@@ -89,7 +90,7 @@ def _known_before(judged: Delivery, deliveries: Sequence[Delivery]) -> list[Deli
 
 
 def _versions(month: Month, judged: Delivery, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Return a month's version that was in force when the judged one became known, and the newest."""
+    """Return a month's version in force when the judged one became known, and its newest, if another."""
     known = [other for other in _known_before(judged, deliveries) if other.month == month]
     then, now = max(known, key=lambda each: each.known_at), _newest(month, deliveries)
     return [then] if now == then else [then, now]
@@ -99,34 +100,35 @@ def _newest(month: Month, deliveries: Sequence[Delivery]) -> Delivery:
     return max((d for d in deliveries if d.month == month), key=lambda each: each.known_at)
 
 
-_EARLIER_LABELS = 3  # months
+# How many earlier months the share of leavers is compared with.
+_EARLIER_LABELS = 3
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a delivery is beside the deliveries of other months."""
+    """What was found about a delivery beside other months; `confirmed` holds the confirmations by rule."""
 
     delivery: Delivery
     findings: tuple[Finding, ...]
     compared_with: tuple[Delivery, ...]
-    confirmed: Mapping[str, Confirmation]  # by rule
+    confirmed: Mapping[str, Confirmation]
 
     @property
     def blocking(self) -> list[Finding]:
-        """What cannot be, and nobody has confirmed."""
+        """The impossible findings that nobody has confirmed."""
         return [f for f in impossible(self.findings) if f.rule not in self.confirmed]
 
     @property
     def odd(self) -> list[Finding]:
-        """What is unusual, and only shown."""
+        """The findings that are only unusual, and block nothing."""
         return [finding for finding in self.findings if not finding.is_impossible]
 
     @property
     def text(self) -> str:
-        """The blocking findings with the remedy; else what a person has confirmed; else nothing."""
+        """The blocking findings with the remedy; else what a person has confirmed; else an empty text."""
         if not self.blocking:
-            told = impossible(self.findings)
-            return "\n".join(f"{f.what}; {self.confirmed[f.rule]}" for f in told)
+            confirmed = impossible(self.findings)
+            return "\n".join(f"{f.what}; {self.confirmed[f.rule]}" for f in confirmed)
         month, rules = self.delivery.month, sorted({f.rule for f in self.blocking})
         words = " and ".join(
             f"`churn confirm --month {month} --check {rule} --reason TEXT`" for rule in rules
@@ -136,12 +138,12 @@ class Judgement:
 
 
 def judge(month: Month, table: Table) -> Judgement | None:
-    """Judge the newest version of a month's file, and keep what was found; None where there is none.
+    """Judge the newest version of a month's file and keep the result; None where there is no version.
 
-    Versions before it that were never judged are, too: no stage is to read one that cannot be.
+    Earlier versions that were never judged are judged, too: no stage may read an impossible one.
     """
     with connect() as connection:
-        # Read first: what comes in meanwhile is to be looked at later.
+        # This is read first, so that what arrives meanwhile counts as later.
         seen = _newest_delivery(connection)
         every = of_all_months(table, connection)
         versions = [delivery for delivery in every if delivery.month == month]
@@ -154,9 +156,9 @@ def judge(month: Month, table: Table) -> Judgement | None:
 
 
 def copies(deliveries: Iterable[Delivery]) -> list[Finding]:
-    """Return which deliveries are, to the last value, another month's: for who delivers them to hear at once.
+    """Return which deliveries are copies of another month's, so that the sender hears of it at once.
 
-    Nothing is kept of it, and nothing blocked: that is for the judgement, once the month is made.
+    Nothing is kept and nothing is blocked: that is left to the judgement, when the month is made.
     """
     findings: list[Finding] = []
     with connect() as connection:
@@ -167,7 +169,7 @@ def copies(deliveries: Iterable[Delivery]) -> list[Finding]:
 
 
 def judge_month(month: Month) -> list[Judgement]:
-    """Judge the newest version of every file that a month has."""
+    """Judge the newest version of each of a month's files."""
     judged = [judge(month, table) for table in (*PROFILE_TABLES, LABELS)]
     return [judgement for judgement in judged if judgement]
 
@@ -175,17 +177,17 @@ def judge_month(month: Month) -> list[Judgement]:
 def confirm_month(
     month: Month, rule: str, *, file: str | None, reason: str, actor: str
 ) -> list[Judgement]:
-    """Record that what a rule finds impossible about a month's files is right; return them, judged anew.
+    """Record that what a rule finds impossible about a month is right; return the new judgements.
 
     Args:
         month: the month.
         rule: the rule's name.
-        file: the table's name, where it is about one file only.
+        file: a table's name, to confirm it for one file only.
         reason: why it is right.
         actor: who says so.
 
     Raises:
-        ChurnError: nothing of that name blocks the month, or no reason is given.
+        ChurnError: no rule of that name blocks the month, or no reason is given.
     """
     blocked = [
         (judgement, finding)
@@ -219,7 +221,8 @@ def _judge(
     bench = _Comparison(connection, delivery, every)
     try:
         findings = bench.labels() if delivery.table is LABELS else bench.profile()
-    except ChurnError as error:  # a stored file that cannot be read is another check's matter
+    except ChurnError as error:
+        # A stored file that cannot be read is reported by another check.
         findings = [Finding("same_content", f"nothing was compared: {error.what}", False)]
     compared = tuple(dict.fromkeys(bench.compared))
     connection.execute(
@@ -243,7 +246,7 @@ def _is_judged(connection: psycopg.Connection, delivery: Delivery) -> bool:
 
 
 class _Comparison:
-    """One delivery and what it is held against; remembers with which deliveries it was compared."""
+    """One delivery and the versions that it is compared with, which are noted in `compared`."""
 
     def __init__(
         self, connection: psycopg.Connection, delivery: Delivery, every: Sequence[Delivery]
@@ -264,7 +267,7 @@ class _Comparison:
         return findings
 
     def copies(self) -> list[Finding]:
-        """Return whether the file is another month's; little is read where it is none."""
+        """Return a finding where the file is a copy of another month's; little is read where it is not."""
         table, same = self._delivery.table, twin(self._delivery, self._every)
         columns = ("user_id", "churn_label") if table is LABELS else columns_read(table)
         return self._copies(self._rows(self._delivery, columns), same) if same else []
@@ -281,9 +284,10 @@ class _Comparison:
         return [same_content(table, judged, same.month, is_whole_month=is_whole_month)]
 
     def _beside(self, judged: ProfileMonth, others: Sequence[Delivery]) -> list[Finding]:
-        """Return the findings beside the first version, where the file fits none of the others better.
+        """Return the findings beside the first version, unless the file fits one of the others better.
 
-        Rows that come again are a copy of the month that they come from, whatever other months hold.
+        For tables of a time window only the first month counts: rows that occur again in it are a copy,
+        whatever other months hold.
         """
         table, first = self._delivery.table, None
         for other in others:
@@ -303,7 +307,7 @@ class _Comparison:
         delivery, month = self._delivery, self._delivery.month
         labels = self._rows(delivery, ("user_id", "churn_label"))
         findings = self._copies(labels, twin(delivery, self._every))
-        # Derived labels come from the very users that they would be held against.
+        # Derived labels come from the very users that they would be checked against.
         are_delivered = CONTRACT.label.kind == "file"
         if are_delivered:
             findings += self._best(
@@ -319,7 +323,7 @@ class _Comparison:
         return findings
 
     def _best(self, attempts: Iterable[list[Finding]]) -> list[Finding]:
-        """Return the first findings without an impossible one, else the first."""
+        """Return the first findings of which none is impossible, else the first findings."""
         first = None
         for findings in attempts:
             if not impossible(findings):
@@ -328,7 +332,7 @@ class _Comparison:
         return first or []
 
     def _users_of(self, month: Month) -> list[pa.ChunkedArray]:
-        """Return the users of the month's users.csv in force when the labels were known, and by now."""
+        """Return the month's users in the version in force when the labels were known, and in today's."""
         then = in_force(month, USERS, self._delivery.known_at, self._connection)
         now = in_force(month, USERS, connection=self._connection)
         if then is None or now is None:
@@ -341,7 +345,8 @@ class _Comparison:
         month = self._delivery.month
         known = {
             other.month: other
-            for other in self._every  # oldest known first: the last one of a month is in force
+            # The oldest known comes first, so the last one of a month is the one in force.
+            for other in self._every
             if other.month < month and other.known_at <= self._delivery.known_at
         }
         chosen = [known[earlier] for earlier in sorted(known)[-_EARLIER_LABELS:]]
@@ -364,9 +369,9 @@ class _Comparison:
         return row is not None and int(row[0]) >= needed
 
     def _rows(self, delivery: Delivery, columns: Sequence[str]) -> pa.Table:
-        """Return columns of a delivery: of its stored file, several times as quick as of its raw rows.
+        """Return columns of a delivery from its stored file, which is several times as fast as raw rows.
 
-        Where the stored file is not the accepted one any more, the raw rows are, if they are there.
+        Where the stored file is no longer the accepted one, the raw rows are read, if they were loaded.
         """
         rows = stored_rows(delivery)
         if rows is not None:
@@ -389,7 +394,7 @@ class _Comparison:
 
 
 def _made_odd(findings: Sequence[Finding], fits: Delivery) -> list[Finding]:
-    """Return impossible findings as odd ones: the file fits another version that it is compared with."""
+    """Return impossible findings as odd ones, since the file fits another version."""
     return [
         Finding(f.rule, f"{f.what}; but it fits {fits.month} as known on {fits.known_at:%F}", False)
         for f in impossible(findings)

@@ -1,9 +1,9 @@
-"""The rules for a month beside other months: its profile files, and its labels. Each finding has counts.
+"""The rules for a month's profile files and labels beside those of other months. Each finding has counts.
 
-Where the bounds come from: in 24 months of the public population (60 to 7,043 users, 26 % of whom leave
-each month) and in 18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of whom
-leave) no usage row that says anything came again, at most 54 % of such rows of a 90-day table did, at least
-42 % of users stayed, and everybody's tenure grew. Each bound lies far outside of that.
+The bounds come from 24 months of the public population (60 to 7,043 users, 26 % of whom leave each month) and
+18 month ends of a business-to-business service (193 to 4,514 customers, 1 to 2 % of whom leave). There, no
+usage row with any figure in it occurred again in the next month; of 90-day tables, at most 54 % of such rows
+did; at least 42 % of the users stayed; and everybody's tenure grew. Each bound lies far outside of that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,12 +36,12 @@ RULES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that a file does not keep.
+    """A rule that a file breaks.
 
     Args:
-        rule: its name, which a confirmation repeats.
-        what: the fact with its counts.
-        is_impossible: it blocks until a person confirms it; otherwise it is odd and only shown.
+        rule: the rule's name, which a confirmation repeats.
+        what: the fact, with its counts.
+        is_impossible: it blocks the month until a person confirms it; otherwise it is odd, and only shown.
     """
 
     rule: str
@@ -54,16 +54,21 @@ def impossible(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.is_impossible]
 
 
-FEW_USERS = 20  # with fewer, nothing but a copy of the whole month is called impossible
-# Rows that say something, as many as it takes before their coming again can be no accident. Windows of
-# more than a month overlap from month to month, so that much of them comes again of itself.
+# With fewer users, nothing but a copy of the whole month is called impossible.
+FEW_USERS = 20
+# How many rows with any figure in them it takes before their repetition can be no accident. Windows of more
+# than a month overlap from month to month, so that many rows repeat by themselves.
 _TELLING_ROWS, _TELLING_ROWS_OF_LONG_WINDOWS = FEW_USERS, 30
 _LONGEST_MONTH_DAYS = 31
-_UNMOVED_USERS = 2000  # so many users, and nobody joins or leaves in a month
+# With as many users as this, somebody joins or leaves every month.
+_UNMOVED_USERS = 2000
 _SAME_ROWS_ODD, _SAME_ROWS_IMPOSSIBLE = 0.9, 0.98
-_STAY_ODD, _STAY_IMPOSSIBLE = 0.5, 0.1  # share of users who stay, per month
-_NEW_ODD = 0.5  # share of users who were not there the month before
-_OFF_ODD, _OFF_IMPOSSIBLE = 0.1, 0.5  # share of users whose figure moved as it cannot
+# Shares of the users who stay, per month.
+_STAY_ODD, _STAY_IMPOSSIBLE = 0.5, 0.1
+# Share of users who were not there the month before.
+_NEW_ODD = 0.5
+# Shares of the users whose figure moved as it cannot.
+_OFF_ODD, _OFF_IMPOSSIBLE = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -75,16 +80,16 @@ class ProfileMonth:
 
 
 def columns_read(table: Table) -> tuple[str, ...]:
-    """Return the columns that the rules for a file read."""
+    """Return the columns that the rules for a table read."""
     if table.window_days is not None:
         return tuple(column.name for column in table.columns)
     return ("user_id", *(column.name for column in table.values if column.trend))
 
 
 def compare(table: Table, judged: ProfileMonth, other: ProfileMonth) -> list[Finding]:
-    """Return what is odd or impossible about a file beside that of another month, earlier or later.
+    """Return what is odd or impossible about a file beside that of an earlier or later month.
 
-    Beside a later month only a copy is impossible: anything else may be that month's fault.
+    Beside a later month, only a copy is impossible: anything else may be that month's fault.
     """
     beside = _PairedMonths(table, judged, other)
     findings = _users_stay(beside) if table is USERS else []
@@ -99,13 +104,13 @@ def compare(table: Table, judged: ProfileMonth, other: ProfileMonth) -> list[Fin
 def same_content(
     table: Table, judged: ProfileMonth, twin: Month, *, is_whole_month: bool
 ) -> Finding:
-    """Return what to think of a file whose content is, to the last value, another month's.
+    """Return the finding about a file whose content is, to the last value, another month's.
 
     Args:
-        table: the file.
+        table: the file's table.
         judged: its rows.
-        twin: the month whose content it is.
-        is_whole_month: so are the month's other four files.
+        twin: the other month.
+        is_whole_month: the month's other files are copies, too.
     """
     count = judged.rows.num_rows
     others = ", and the other four files are that month's, too" if is_whole_month else ""
@@ -117,7 +122,7 @@ def same_content(
 
 
 def _must_move(table: Table, rows: pa.Table) -> bool:
-    """Return whether a file with these rows cannot be the same in two months."""
+    """Return whether a file with these rows cannot possibly be the same in two months."""
     if table is USERS:
         return bool(rows.num_rows >= _UNMOVED_USERS)
     if table.window_days is not None:
@@ -132,13 +137,13 @@ def _telling_rows(table: Table) -> int:
 
 
 class _PairedMonths:
-    """A file and its like of another month, brought together by user."""
+    """A file and the same file of another month, matched by user; `gap` is how many months lie between."""
 
     def __init__(self, table: Table, judged: ProfileMonth, other: ProfileMonth) -> None:
         self.table, self.judged, self.other = table, judged, other
         self.is_backward = other.month < judged.month
         self.earlier, self.later = (other, judged) if self.is_backward else (judged, other)
-        self.gap = self.later.month - self.earlier.month  # in months
+        self.gap = self.later.month - self.earlier.month
         there = pc.index_in(
             self.later.rows["user_id"], value_set=self.earlier.rows["user_id"].combine_chunks()
         )
@@ -148,7 +153,7 @@ class _PairedMonths:
         self.both = _count(stay)
 
     def rows(self) -> tuple[pa.Table, pa.Table]:
-        """Return the rows of those who are in both months, in one order: the earlier's, the later's."""
+        """Return the earlier and the later rows of the users who are in both months, in the same order."""
         return self.earlier.rows.take(self._of_earlier), self.later.rows.filter(self._of_later)
 
     def finding(self, what: str) -> str:
@@ -219,7 +224,7 @@ def _same_rows(beside: _PairedMonths) -> list[Finding]:
 
 
 def _says_something(table: Table, rows: pa.Table) -> pa.ChunkedArray:
-    """Return which rows hold a figure other than 0; all others may well be the same each month."""
+    """Return which rows hold a figure other than 0; the others may well be the same each month."""
     telling = pa.chunked_array([pa.array([], pa.bool_())])
     for column in table.values:
         some = pc.fill_null(pc.not_equal(rows[column.name], 0), False)
@@ -231,13 +236,19 @@ def _count(mask: pa.ChunkedArray | pa.Array) -> int:
     return pc.sum(mask).as_py() or 0
 
 
-_COVER_ODD, _COVER_IMPOSSIBLE = 0.95, 0.5  # share of the month's users who have a label
-_AGREE_ODD, _AGREE_IMPOSSIBLE = 0.1, 0.5  # share of leavers, or stayers, whom the next month belies
+# Shares of the month's users who have a label.
+_COVER_ODD, _COVER_IMPOSSIBLE = 0.95, 0.5
+# Shares of the leavers, or of the stayers, whom the next month contradicts.
+_AGREE_ODD, _AGREE_IMPOSSIBLE = 0.1, 0.5
 _FEW_LEAVERS = 10
-_STAY_AT_ALL = 0.1  # with fewer users left, the next month itself is what cannot be
-_FIRST_HIGHEST = 0.5  # where no earlier month is there: half of all users leave within a month
-_ODDS_ODD, _ODDS_IMPOSSIBLE = 2.0, 3.0  # how far the odds of leaving may lie from earlier months'
-_Z = 3.0  # standard errors that chance is given on either side
+# With fewer users left, it is the next month itself that is impossible.
+_STAY_AT_ALL = 0.1
+# Without an earlier month to compare with: half of all users leave within a month.
+_FIRST_HIGHEST = 0.5
+# How far the odds of leaving may be from those of earlier months, as a factor.
+_ODDS_ODD, _ODDS_IMPOSSIBLE = 2.0, 3.0
+# How many standard errors are allowed for chance, on either side.
+_Z = 3.0
 
 
 @dataclass(frozen=True)
@@ -250,7 +261,7 @@ class Leavers:
 
 
 def labels_cover(month: Month, labels: pa.Table, users: pa.ChunkedArray) -> list[Finding]:
-    """Return whether too few of the month's users have a label."""
+    """Return a finding where too few of the month's users have a label."""
     total = len(users)
     labelled = _count(pc.is_in(users, value_set=labels["user_id"].combine_chunks()))
     if labelled >= _COVER_ODD * total:
@@ -261,10 +272,10 @@ def labels_cover(month: Month, labels: pa.Table, users: pa.ChunkedArray) -> list
 
 
 def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
-    """Return whether the share of leavers lies where neither chance nor a bad month can take it.
+    """Return a finding where neither chance nor a bad month can explain the share of leavers.
 
-    A month of one class is no measure for others: nothing can be trained on it, and months that follow it
-    would be blocked for its fault.
+    Earlier months in which all users left, or none, do not count: nothing can be trained on them, and the
+    months after them would be blocked for their fault.
     """
     low, high = _interval(now)
     earlier = [month for month in earlier if 0 < month.left < month.labelled]
@@ -289,10 +300,10 @@ def leavers_share(now: Leavers, earlier: Sequence[Leavers]) -> list[Finding]:
 def labels_agree(
     month: Month, labels: pa.Table, users: pa.ChunkedArray, next_users: pa.ChunkedArray
 ) -> list[Finding]:
-    """Return whether the next month's users.csv belies the labels.
+    """Return findings where the next month's users contradict the labels.
 
-    It says nothing where nearly nobody is left in it, or where nobody came and nobody went: then it is
-    that file which needs a look, and a rule of its own says so.
+    Next month's file proves nothing where nearly nobody is left in it, or where nobody joined and nobody
+    left: then that file is the suspect, and a rule of its own says so.
     """
     stayed = pc.is_in(users, value_set=next_users.combine_chunks())
     if _count(stayed) < _STAY_AT_ALL * len(users):
@@ -316,7 +327,7 @@ def labels_agree(
 
 
 def same_labels(month: Month, labels: pa.Table, twin: Month) -> Finding:
-    """Return what to think of labels that are, to the last value, another month's."""
+    """Return the finding about labels that are, to the last value, another month's."""
     leavers = _count(labels["churn_label"])
     what = (
         f"{LABELS.shown_file} of {month} is that of {twin}: the same content in all {labels.num_rows:,} rows,"
@@ -326,7 +337,7 @@ def same_labels(month: Month, labels: pa.Table, twin: Month) -> Finding:
 
 
 def _interval(month: Leavers) -> tuple[float, float]:
-    """Return Wilson's interval of the share of leavers."""
+    """Return Wilson's interval for the share of leavers."""
     share, z2 = month.left / month.labelled, _Z * _Z / month.labelled
     middle = (share + z2 / 2) / (1 + z2)
     half = _Z * sqrt(share * (1 - share) / month.labelled + z2 / (4 * month.labelled)) / (1 + z2)

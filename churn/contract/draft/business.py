@@ -29,8 +29,10 @@ from churn.contract.draft.sources import (
 from churn.contract.structure import plain
 from churn.errors import ChurnError
 
-_LEAST_KEPT = 0.3  # of the keys of a month, the next month's: fewer, and they are of events
-_MOST_TEXTS = 50  # more different texts are names of something, and no categories
+# Where fewer of a month's keys are there again in the next month, they are keys of events.
+_LEAST_KEPT = 0.3
+# A column with more distinct texts holds names, not categories.
+_MOST_TEXTS = 50
 
 
 def understand(exports: Exports, key: str = "") -> Business:

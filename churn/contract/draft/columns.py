@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from churn.contract.types import Kind
 
-_LONGEST = 40  # snapshots and bands are called by a name, too
+# Snapshots and bands are named after columns, with something added.
+_LONGEST = 40
 _UNITS = {
     "secs": "seconds", "seconds": "seconds", "mins": "minutes", "minutes": "minutes", "hours": "hours",
     "hrs": "hours", "days": "days", "months": "months", "pct": "percent", "percent": "percent", "gb": "GB",
@@ -46,9 +47,12 @@ def unit(name: str) -> str:
     return next((_UNITS[word] for word in reversed(name.split("_")) if word in _UNITS), "")
 
 
-MOST_CATEGORIES = 20  # beyond, a text is hardly a category
-_MOST_DATES = 2_000  # distinct texts of a column that are tried as dates
-_FLOAT32_WHOLE = 1 << 24  # beyond, a Float32 does not tell neighbours apart
+# A column with more distinct texts is hardly a category.
+MOST_CATEGORIES = 20
+# How many distinct texts of a column are tried as dates.
+_MOST_DATES = 2_000
+# Beyond this, a Float32 cannot tell neighbouring whole numbers apart.
+_FLOAT32_WHOLE = 1 << 24
 _WORDS_OF_NOTHING = frozenset(
     {"na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "?", "\\n", "unknown"}
 )

@@ -13,7 +13,8 @@ from churn.contract.draft.columns import Profile, unit
 from churn.contract.draft.sources import Source
 from churn.contract.structure import CANONICAL
 
-_LARGEST_INT = 2**31 - 1  # without a max of its own, a whole number is bounded by it
+# The upper bound of a whole number that gives no max of its own.
+_LARGEST_INT = 2**31 - 1
 
 _CANONICAL: dict[str, Any] = {
     "format": CANONICAL.format,

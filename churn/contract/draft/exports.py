@@ -26,7 +26,8 @@ from churn.months import Month
 
 _MOST_BYTES = 64 << 20  # of a file, decompressed
 _MOST_ROWS = 500_000  # of a Parquet file
-_SHOWN_LINES = 50  # by which a delimiter is told
+# How many lines are looked at to find the delimiter.
+_SHOWN_LINES = 50
 _DELIMITERS = (",", ";", "\t", "|")
 _FILES = re.compile(r"(?P<stem>.+)\.(?:csv|tsv|txt|csv\.gz|tsv\.gz|parquet)", re.IGNORECASE)
 _MONTH = re.compile(r"(?<![0-9])((?:19|20|21)[0-9]{2}-(?:0[1-9]|1[0-2]))(?![0-9])")

@@ -19,7 +19,8 @@ _OF_MEANS = frozenset(
     {"score", "rate", "rating", "avg", "average", "mean", "ratio", "share", "pct", "percent", "price", "age",
      "hours", "satisfaction", "response", "resolution", "latency", "temperature"}
 )  # fmt: skip
-_REPEATED = 0.1  # of the rows, fewer different texts than this: they are of kinds of events
+# Where the distinct texts are fewer than this share of the rows, they are kinds of events.
+_REPEATED = 0.1
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ PEOPLE = (
     "user", "customer", "member", "client", "subscriber", "subscription", "account", "contract"
 )  # fmt: skip
 OF_KEYS = frozenset({"id", "key", "no", "number", "nr", "code", "uuid", "guid", "msisdn", *PEOPLE})
-_LEAST_KNOWN = 0.5  # of the values of a column that refers to another file
+# The least share of a column's values that the other file has, where the column refers to it.
+_LEAST_KNOWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,10 @@ _OF_ENDS = frozenset(
         "exit",
     ]
 )
-_LEAST_BLANK = 0.3  # of the dates of an end, those who are there have none
-_FEW = 10  # different values of a column that says the same as the label
+# The least share of blanks in a column of end dates: customers who are still there have none.
+_LEAST_BLANK = 0.3
+# A column that says the same as the label has at most this many distinct values.
+_FEW = 10
 
 
 def label_of(parts: list[BusinessPart], key: str) -> Label:
