@@ -1,1 +1,1 @@
-"""The pure core and the platform of StreamFlow churn; Dagster's shell is churn_assets, HTTP's is api."""
+"""StreamFlow churn, without its shells: churn_assets puts it into Dagster, and api serves it over HTTP."""

@@ -1,4 +1,4 @@
-"""The one error that a person reads: what went wrong, where, and what to do next."""
+"""The one error that people are meant to read: what went wrong, where, and what to do next."""
 
 
 class ChurnError(Exception):
@@ -6,8 +6,8 @@ class ChurnError(Exception):
 
     Args:
         what: the fact, with the value that is wrong.
-        where: file, table, month, column or row; empty when the fact says it.
-        remedy: the next step of the person who reads it.
+        where: file, table, month, column or row; empty where `what` already says it.
+        remedy: what the person who reads it should do next.
     """
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
@@ -15,6 +15,6 @@ class ChurnError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        """One readable text: `where: what`, and the remedy on a line of its own."""
+        """The whole text: `where: what`, and the remedy on a line of its own."""
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  -> {self.remedy}" if self.remedy else head

@@ -1,8 +1,8 @@
 """The canonical order of a table's rows, and the fingerprint of its content: the same on every machine.
 
-Rows are ordered by their keys, text bytewise. The fingerprint is a sha256 of the sorted, typed content in
-canonical bytes of our own: row order, column order, file name, number spelling, platform and library version
-do not change it.
+Rows are ordered by their keys, text bytewise. The fingerprint is the sha256 of the sorted, typed content in a
+canonical encoding of our own: the order of rows and columns, file names, the spelling of numbers, platforms
+and library versions do not change it.
 """
 
 import functools
@@ -27,12 +27,15 @@ _Words = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Order:
-    """How a table's rows stand to each other by their keys."""
+    """The sort order of a table by its key columns.
 
-    indices: (
-        pa.Array | None
-    )  # that sort the rows, equal ones as they stand; None where they are sorted
-    has_repeats: bool  # two rows share a key
+    Args:
+        indices: the row indices that sort the table, stable for equal keys; None where it is sorted already.
+        has_repeats: two rows share a key.
+    """
+
+    indices: pa.Array | None
+    has_repeats: bool
 
     def sort(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return a column of the table in this order."""
@@ -47,13 +50,13 @@ class Order:
 
 @dataclass(frozen=True)
 class ByUser:
-    """A table with a row per user, and its order by user_id, worked out when first asked for."""
+    """A table with one row per user, and its order by user_id, which is computed when first asked for."""
 
     rows: pa.Table
 
     @functools.cached_property
     def order(self) -> Order:
-        """The rows' order."""
+        """The order of the rows by user_id."""
         return order_by(self.rows, ["user_id"])
 
     @functools.cached_property
@@ -62,7 +65,7 @@ class ByUser:
         return self.sorted("user_id")
 
     def sorted(self, column: str) -> pa.ChunkedArray:
-        """Return a column by user."""
+        """Return a column in the order of user_id."""
         return self.order.sort(self.rows[column])
 
 
@@ -70,7 +73,7 @@ def order_by(table: pa.Table, key: Sequence[str]) -> Order:
     """Return the order of the rows by `key`, the first column first.
 
     Args:
-        table: its key columns hold text, integers or instants, and no nulls.
+        table: a table whose key columns hold text, integers or instants, and no nulls.
         key: the columns to sort by.
     """
     words = [word for name in key for word in _words(table[name])]
@@ -93,7 +96,7 @@ def order_by(table: pa.Table, key: Sequence[str]) -> Order:
 
 
 def _neighbours(words: _Words) -> tuple[Bools, Bools]:
-    """Return of each row but the first whether its key is smaller than the one before, or the same."""
+    """Return, for each row but the first, whether its key is smaller than the one before, or the same."""
     falls = np.zeros(max(len(words[0]) - 1, 0), dtype=bool)
     same = np.ones_like(falls)
     for word in words:
@@ -103,7 +106,7 @@ def _neighbours(words: _Words) -> tuple[Bools, Bools]:
 
 
 def _words(column: pa.ChunkedArray) -> _Words:
-    """Return a key column as numbers, the most significant first, that compare as its values do."""
+    """Return a key column as arrays of numbers, the most significant first, that compare as its values do."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
@@ -124,7 +127,7 @@ def _words(column: pa.ChunkedArray) -> _Words:
 def _chunk_words(
     chunk: pa.StringArray | pa.LargeStringArray, lengths: npt.NDArray[Any], count: int
 ) -> npt.NDArray[np.uint64]:
-    """Return the bytes of each text, eight at a time, zeros behind them: rows by words."""
+    """Return the bytes of each text, padded with zeros, as numbers of eight bytes: [rows, words]."""
     _, offsets, content = chunk.buffers()
     width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
     starts = np.frombuffer(offsets, width)[chunk.offset : chunk.offset + len(chunk)]
@@ -142,7 +145,7 @@ def _chunk_words(
 
 
 _FORMAT = b"churn fingerprint 1\n"
-# Arrow's own type names may change between versions, so the canonical ones are written here.
+# Arrow's own names of types may change between versions, so the canonical ones are defined here.
 _NUMBERS: dict[pa.DataType, tuple[str, str]] = {
     pa.bool_(): ("bool", "u1"),
     pa.int8(): ("int8", "i1"),
@@ -160,11 +163,11 @@ def fingerprint(
 ) -> str:
     """Return the sha256 (hex) of the table's content, sorted by `key`.
 
-    Columns are sorted and read one at a time, so that memory holds one of them twice, not all.
+    Columns are sorted and hashed one at a time, so that memory holds only one of them twice.
 
     Args:
         table: columns of text, boolean, integer, float, date or timestamp type; nulls are content.
-        key: the columns that tell the rows apart; without that, "sorted" would mean nothing.
+        key: the columns that identify a row, so that the sort order is unique.
         order: the rows' order by `key`, where it is known already.
 
     Raises:

@@ -1,9 +1,9 @@
 """What stands between a port of ours and the application behind it: names, origins and limits.
 
-A port on the loopback is open to every web page that a person of this machine opens: the browser carries
-its requests. `Guard` is ASGI middleware that lets through what was asked by one of our own names, from a page
-of our own or from no page at all. `BoundedProtocol` is uvicorn's HTTP protocol with an end to its patience: a
-request whose headers grow without end, or that is never sent to its end, is answered and closed.
+A port on the loopback can be reached by every web page that a person opens on this machine, since the
+browser sends its requests. `Guard` is ASGI middleware that lets a request through if it is addressed to one
+of our own names and comes from a page of ours, or from no page at all. `BoundedProtocol` is uvicorn's HTTP
+protocol with limits: a request whose headers never end, or that is never completed, is answered and closed.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _WATCHED = frozenset(
 
 @dataclass(frozen=True)
 class RefusalResponse:
-    """An answer that the application never hears of."""
+    """An answer that is given without asking the application."""
 
     status: HTTPStatus
     # The code of the API's errors, for programs.
@@ -88,7 +88,7 @@ def host_names(text: str) -> frozenset[str]:
 # The same few names are asked for again and again.
 @functools.lru_cache(256)
 def name_of(url: str) -> str:
-    """Return the host name of a URL, or an empty text where it has none."""
+    """Return the host name in a URL; empty where there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -100,12 +100,12 @@ class Guard:
     """ASGI middleware that refuses what none of our own clients would send.
 
     Args:
-        app: what is guarded.
-        names: called once, when the server starts: the host names under which it may be asked, beyond those
-            of the loopback. A page whose origin has one of them is taken for a page of ours, since a proxy in
-            front may have given the request another Host.
+        app: the application to guard.
+        names: called once, when the server starts; returns the host names that it answers to, besides those
+            of the loopback. A page whose origin has one of these names counts as ours, since a proxy in
+            front may have changed the Host header.
         setting: the environment variable that adds a name, for the message.
-        max_body_bytes: of a request.
+        max_body_bytes: the largest body of a request.
     """
 
     def __init__(
@@ -146,48 +146,48 @@ class Guard:
             await _answer(refusal, send)
 
     def _refusal(self, scope: Scope) -> RefusalResponse | None:
-        size, told = 0, {}
+        size, headers = 0, {}
         for name, value in scope["headers"]:
             size += len(name) + len(value)
             if name in _WATCHED:
-                # Two Host headers, or two of anything else here, are one that fits nothing.
-                told[name] = value if name not in told else b"?,?"
+                # A header that comes twice gets a value that fits nothing.
+                headers[name] = value if name not in headers else b"?,?"
         if size > MAX_HEADER_BYTES:
             return _TOO_LONG
-        host = told.get(b"host", b"").decode("latin-1").lower()
+        host = headers.get(b"host", b"").decode("latin-1").lower()
         if name_of(f"//{host}") not in self._hosts:
             return self._other_host
         # The handshake of a WebSocket has no method.
         method = scope.get("method", "GET")
-        if not self._is_of_ours(told, host, method):
+        if not self._is_of_ours(headers, host, method):
             return _OTHER_PAGE
-        return None if method in _READING else self._refused_body(told)
+        return None if method in _READING else self._refused_body(headers)
 
-    def _is_of_ours(self, told: dict[bytes, bytes], host: str, method: str) -> bool:
-        """Say whether a page of this server asks, or no page, or a link that a person followed."""
+    def _is_of_ours(self, headers: dict[bytes, bytes], host: str, method: str) -> bool:
+        """Return whether a page of this server asks, or no page at all, or a person followed a link."""
         # The browser sends this, and no page can change it.
-        site = told.get(b"sec-fetch-site")
+        site = headers.get(b"sec-fetch-site")
         if site == b"same-origin":
             return True
-        origin = told.get(b"origin")
+        origin = headers.get(b"origin")
         if origin is not None:
             address = origin.decode("latin-1").lower()
             return address.partition("://")[2] == host or name_of(address) in self._names
         if site in (None, b"none"):
             return True
-        followed = (told.get(b"sec-fetch-mode"), told.get(b"sec-fetch-dest"))
+        followed = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest"))
         return method == "GET" and followed == (b"navigate", b"document")
 
-    def _refused_body(self, told: dict[bytes, bytes]) -> RefusalResponse | None:
-        kind = told.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    def _refused_body(self, headers: dict[bytes, bytes]) -> RefusalResponse | None:
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         # A form on another page cannot send JSON.
         if kind != b"application/json":
             return _NOT_JSON
-        length = told.get(b"content-length", b"0")
+        length = headers.get(b"content-length", b"0")
         return self._too_large if length.isdigit() and int(length) > self._max_body_bytes else None
 
     def _counted(self, receive: Receive) -> Receive:
-        """Return `receive` with an end: a body that told no length, or a false one."""
+        """Return `receive` with a limit, for bodies that state no length, or a false one."""
         received = 0
 
         async def counting() -> Message:
@@ -211,9 +211,9 @@ async def _answer(refusal: RefusalResponse, send: Send) -> None:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol; a request must arrive to its end in time, and its headers in some room.
+    """Uvicorn's HTTP protocol with limits on how long a request may take to arrive, and on its headers' size.
 
-    A request that comes in one piece, as nearly all do, costs two comparisons more.
+    For a request that arrives in one piece, as nearly all do, the cost is two comparisons.
     """
 
     request_seconds = REQUEST_SECONDS
@@ -227,17 +227,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start waiting for the first request."""
         super().connection_made(transport)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._wait_no_longer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; then see whether the request is whole."""
+        """Parse the data, and then see whether the request is complete."""
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
@@ -262,12 +262,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Note that its headers are there."""
+        """Note that the request's headers are complete."""
         self._in_headers = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that it is there to its end; the next one begins with headers again."""
+        """Note that the request is complete; the next one begins with headers again."""
         self._is_arriving, self._in_headers, self._header_bytes = False, True, 0
         super().on_message_complete()
 
@@ -280,7 +280,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience = None
 
     def _close(self, refusal: RefusalResponse) -> None:
-        """Answer, unless an answer is on its way already or nothing was asked, and close."""
+        """Answer, unless nothing was asked or an answer has begun, and close the connection."""
         self._wait_no_longer()
         is_answered = not self._in_headers and self.cycle.response_started
         if self._is_arriving and not is_answered:

@@ -1,4 +1,4 @@
-"""Markdown for people: tables, values that stay values, and a page of its own in HTML."""
+"""Writing Markdown: tables, escaped values, and a page of its own in HTML."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +15,12 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|]")
 
 
 def plain(value: Any) -> str:
-    """Return a value that came with the data as text in one line: no table, link or markup comes of it."""
+    """Return a value from the data as text on one line, escaped so that it is never table, link or markup."""
     return _MARKUP.sub(lambda sign: f"\\{sign[0]}", " ".join(str(value).split()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Yield the lines of a table."""
+    """Yield the lines of a table; cells are written as they are, so values from the data need `plain`."""
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)
     for row in rows:
@@ -28,7 +28,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def to_html(markdown: str, title: str) -> str:
-    """Return a page of its own; markup in the text stays text."""
+    """Return Markdown as a complete HTML page; HTML in the text stays text."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)

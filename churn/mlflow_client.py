@@ -1,4 +1,4 @@
-"""MLflow: how to reach it. No fluent state: threads and processes stay out of each other's runs."""
+"""MLflow: how to reach it, without its global state, so that threads and processes do not share runs."""
 
 import functools
 import importlib
@@ -22,9 +22,9 @@ LOG = logging.getLogger(__name__)
 def mlflow_client() -> "MlflowClient":
     """Return a client of the tracking server and registry.
 
-    Its calls are made again by MLflow's own rule, bounded here, whatever they do: a lost answer to one
-    that creates something leaves at worst a run or a version that nobody refers to. A run of that kind is
-    ended with its parent, and a version without the tag `checks_passed` is never put forward.
+    MLflow repeats its calls by a rule of its own, which is bounded here, whatever they do. If the answer to
+    a call that creates something is lost, there is at worst a run or a version that nothing refers to. Such
+    a run is ended with its parent, and a version without the tag `checks_passed` is never promoted.
 
     Raises:
         ChurnError: MLflow does not answer.
@@ -48,7 +48,7 @@ def mlflow_client() -> "MlflowClient":
 
 
 def _configure() -> None:
-    """Tell MLflow's client how to behave; what the environment says of the retries holds."""
+    """Configure MLflow's client; retries that the environment configures stay as they are."""
     from mlflow.environment_variables import (
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
         MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
@@ -61,7 +61,8 @@ def _configure() -> None:
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     # Standard output is for answers, such as `--json` and tables.
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
-    # At once, then after 2, 4 and 8 s, each with up to 1 s of jitter. Its default takes four minutes.
+    # It retries at once, then after 2, 4 and 8 s, each with up to 1 s of jitter. Its default takes four
+    # minutes.
     bounds = {
         MLFLOW_HTTP_REQUEST_MAX_RETRIES: 4,
         MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR: 1,
@@ -74,11 +75,11 @@ def _configure() -> None:
 
 @functools.cache
 def load_request_headers() -> None:
-    """Load, once, what MLflow adds to its requests, without Feast's plugin for it.
+    """Load, once, the plugins that add headers to MLflow's requests, but not Feast's.
 
-    The plugin would load all of Feast in every process that asks MLflow something, which takes longer than
-    all else that it does, and send the service account's token of a Kubernetes pod to whichever MLflow is
-    asked. MLflow's own way to log in is MLFLOW_TRACKING_TOKEN, or a user and a password.
+    Feast's plugin would load all of Feast in every process that talks to MLflow, which takes longer than all
+    else the process does; and it would send the service-account token of a Kubernetes pod to whichever MLflow
+    is asked. MLflow's own way to log in is MLFLOW_TRACKING_TOKEN, or a user and a password.
     """
     from mlflow.utils import plugins
 
@@ -101,17 +102,17 @@ def _ask_health(uri: str) -> None:
 
 @functools.cache
 def _http(tls: bool) -> "httpx.Client":
-    """Return a client that keeps its connections; without TLS it reads no certificates, which takes long."""
+    """Return a client that keeps its connections; without TLS it does not load certificates, which is slow."""
     import httpx
 
     return httpx.Client(timeout=10, verify=tls)
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment called `name`; it is created if need be.
+    """Return the id of the experiment called `name`, which is created if need be.
 
-    One that was deleted in MLflow's UI is restored, with all of its runs: MLflow would neither record in
-    it nor let another one have its name.
+    An experiment that was deleted in MLflow's UI is restored with all of its runs: MLflow would neither
+    record in it nor let another one have its name.
     """
     from mlflow.exceptions import MlflowException
 
@@ -136,7 +137,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
 
 
 def ensure_registered_model(client: "MlflowClient", name: str, description: str) -> None:
-    """Create the registered model called `name` unless it is there."""
+    """Create the registered model called `name` unless it exists."""
     from mlflow.exceptions import MlflowException
 
     try:

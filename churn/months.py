@@ -1,4 +1,4 @@
-"""The calendar: months, the instant they close, and when their labels mature. Nothing asks the clock."""
+"""The calendar: months, when they close, and when their labels mature. Nothing here asks the clock."""
 
 import datetime as dt
 import re
@@ -20,7 +20,11 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> "Month":
-        """Read `2024-01` or `2024-01-01`; anything else is a ChurnError."""
+        """Read `2024-01` or `2024-01-01`.
+
+        Raises:
+            ChurnError: the text is anything else, or the year is implausible.
+        """
         digits = re.fullmatch(r"([0-9]{4})-([0-9]{2})(-01)?", text)
         if digits is None or int(digits[1]) not in _YEARS or not 1 <= int(digits[2]) <= 12:
             raise ChurnError(f"{text!r} is not a month", remedy="write a month as 2024-01")
@@ -33,7 +37,7 @@ class Month:
 
     @property
     def partition_key(self) -> str:
-        """Dagster's key: the first day, `2024-01-01`."""
+        """Dagster's partition key: the first day, `2024-01-01`."""
         return self.first_day.isoformat()
 
     @property
@@ -43,12 +47,12 @@ class Month:
 
     @property
     def as_of_date(self) -> dt.date:
-        """The date that as_of is shown as: the last day."""
+        """The date of as_of: the month's last day."""
         return self.as_of.date()
 
     @property
     def matures_at(self) -> dt.datetime:
-        """K(M): the instant at which the labels of this month are known, as_of of the next month."""
+        """K(M): the instant at which this month's labels are known, which is the next month's as_of."""
         return self.next.as_of
 
     @property
@@ -57,7 +61,7 @@ class Month:
         return self.shift(1)
 
     def shift(self, months: int) -> "Month":
-        """Return the month `months` later (earlier if negative)."""
+        """Return the month that is `months` later, or earlier if it is negative."""
         index = self.first_day.year * 12 + self.first_day.month - 1 + months
         return Month(dt.date(index // 12, index % 12 + 1, 1))
 
@@ -69,7 +73,7 @@ class Month:
         return f"{self.first_day:%Y-%m}"
 
     def folder(self, first: "Month") -> str:
-        """Return the drop's folder name, `month_000` for the first month."""
+        """Return the name of the drop's folder, which is `month_000` for the first month."""
         return f"month_{self - first:03d}"
 
 

@@ -1,6 +1,6 @@
-"""A project of one's own: a folder with a contract, a state folder that keeps it, and the next steps.
+"""A project of one's own: a folder with a contract, a state folder that refers to it, and the next steps.
 
-It is made once, by `churn new`; nothing else writes into it but the person, and the state folder's own.
+`churn new` makes it once. After that only its owner writes into it; commands write into the state folder.
 """
 
 import shutil
@@ -20,12 +20,12 @@ DROPS_FOLDER = "drops"
 
 @dataclass(frozen=True)
 class Project:
-    """What was made.
+    """A project that was just made.
 
     Args:
         contract: the contract that it works by.
-        draft: what was guessed and what is to be decided; None where a contract was given.
-        drops: the folder that its drops are taken from.
+        draft: what was guessed and what must be decided; None where a contract was given.
+        drops: the folder from which its drops are taken.
     """
 
     folder: Path
@@ -38,10 +38,10 @@ class Project:
 def draft_contract(
     folder: Path, key: str = "", name: str = ""
 ) -> tuple[Exports, ContractDraft, Contract]:
-    """Return the exports of a folder, the contract drafted of them, and it as it is read.
+    """Return the exports in a folder, the draft of a contract for them, and the contract that it makes.
 
     Raises:
-        ChurnError: no exports are there, or no column is called as the key.
+        ChurnError: there are no exports, or no column is named like the key.
     """
     exports = read_exports(folder)
     draft = draft_text(understand(exports, key), name)
@@ -51,16 +51,16 @@ def draft_contract(
 def make_project(
     folder: Path, exports_folder: Path, *, contract_file: Path | None = None, key: str = ""
 ) -> Project:
-    """Make a project that `churn run` works on.
+    """Make a project for `churn run` to work on.
 
     Args:
-        folder: where it goes; it may be there, but without a contract or a state folder.
+        folder: where it goes; it may exist, but without a contract or a state folder in it.
         exports_folder: the exports, which stay where they are.
-        contract_file: a contract, which is copied; drafted from the exports where not given.
+        contract_file: a contract to copy; by default one is drafted from the exports.
         key: the customers' key, for a draft.
 
     Raises:
-        ChurnError: a project is there already, the exports are none, or the contract is none.
+        ChurnError: a project is there already, there are no exports, or the contract cannot be read.
     """
     for name in (CONTRACT_FILE, STATE_FOLDER):
         if (folder / name).exists():
@@ -86,7 +86,7 @@ def make_project(
 
 
 def _drops(folder: Path, exports: Exports, contract: Contract) -> Path:
-    """Return the folder of drops: the exports' own, or one of ours where no name there says a month."""
+    """Return the folder of drops: that of the exports, or one of ours where no name there holds a month."""
     if not exports.is_one_drop:
         return exports.drops.resolve()
     drops = folder.resolve() / DROPS_FOLDER

@@ -1,4 +1,4 @@
-"""The record of every materialization in MLflow: who made what, for which month, from what, how long."""
+"""A record in MLflow of every materialization: of which asset and month, by which run, and how it went."""
 
 import contextlib
 import datetime as dt
@@ -31,7 +31,7 @@ class MaterializationRecord:
 
 
 class Tracking(Protocol):
-    """What dagster-mlflow's resource offers, once it has its MLflow run."""
+    """What dagster-mlflow's resource offers once it has its MLflow run."""
 
     tracking_client: "MlflowClient"
     experiment: "Experiment"
@@ -44,16 +44,16 @@ class Tracking(Protocol):
 def recorded(
     asset: str, partition: str, tracking: Tracking, *, attempt: int = 0
 ) -> Iterator[MaterializationRecord]:
-    """Record one materialization; it ends FINISHED, or FAILED with the error's text.
+    """Record one materialization; the record ends FINISHED, or FAILED with the error's text.
 
-    A step that is made again goes on with the record of the attempt before: one materialization is one
-    record, which ends as the last attempt did.
+    A repeated step continues the record of the attempt before: one materialization is one record, which ends
+    as its last attempt did.
 
     Args:
         asset: the asset's key.
         partition: the month's partition key.
         tracking: the resource of the Dagster run that materializes it.
-        attempt: how often the step has been made again.
+        attempt: how often the step has been repeated.
     """
     client = tracking.tracking_client
     record = MaterializationRecord(_begin(asset, partition, tracking, attempt), tracking.parent_id)
@@ -66,15 +66,15 @@ def recorded(
         record.tags["error"] = str(error)[:5000]
         try:
             _end(client, record, "FAILED", started)
-        except Exception as also:
+        except Exception as second_error:
             # What went wrong first is what must be reported.
-            LOG.warning("the record of %s %s stays open: %s", asset, partition, also)
+            LOG.warning("the record of %s %s stays open: %s", asset, partition, second_error)
         raise
     _end(client, record, "FINISHED", started)
 
 
 def _begin(asset: str, partition: str, tracking: Tracking, attempt: int) -> str:
-    """Return the id of a run to record in: the one of the attempt before, where there is one."""
+    """Return the id of the MLflow run to record in: that of the attempt before, where there is one."""
     client = tracking.tracking_client
     tags = {
         PARENT_TAG: tracking.parent_id,
@@ -113,9 +113,9 @@ def _end(
 
 
 def close_records(dagster_run_id: str, *, succeeded: bool) -> None:
-    """End the MLflow runs of a Dagster run that has ended: the parent, and what a killed step left.
+    """End the MLflow runs of a Dagster run that has ended: its own, and the records that killed steps left.
 
-    A record still running belongs to a step that never came back, so it failed, whatever the run did.
+    A record that is still running belongs to a step that never returned, so it failed, however the run ended.
     """
     tracking = mlflow_client()
     for run in _search(tracking, {DAGSTER_RUN_TAG: dagster_run_id}):
@@ -128,7 +128,7 @@ def close_records(dagster_run_id: str, *, succeeded: bool) -> None:
 
 
 def record_check(asset: str, partition: str | None, check: str, *, passed: bool) -> None:
-    """Add the result of a check that ran later to the newest record of its asset (and month)."""
+    """Add the result of a check that ran later to the newest record of its asset, and month if given."""
     wanted = {"asset": asset} | ({"partition": partition} if partition else {})
     tracking = mlflow_client()
     for run in _search(tracking, wanted, newest=1):

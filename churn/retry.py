@@ -1,7 +1,7 @@
-"""Calls over a network: which failures pass by themselves, and how such a call is made again.
+"""Retrying calls over a network: which failures pass by themselves, and how soon a call is made again.
 
-Belongs here: the rule and the pace. What may be repeated is said where the call is made, since a call
-that is not idempotent must not be made twice blindly.
+Whether a call may be repeated at all is decided where it is made, since a call that is not idempotent must
+not be made twice blindly.
 """
 
 import functools
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-# Classes 08 (connection) and 40 (serialization, deadlock), and single codes: a server that is stopped
-# (57P01), has crashed (57P02) or is starting up (57P03), and one that has no connection left (53300).
+# Classes 08 (connection) and 40 (serialization, deadlock), and single codes: a server that is shutting down
+# (57P01), has crashed (57P02), is starting up (57P03), or has no connection left (53300).
 _PASSING_SQLSTATE_CLASSES = ("08", "40")
 _PASSING_SQLSTATES = frozenset({"57P01", "57P02", "57P03", "53300"})
-# libpq gives a refused login no SQLSTATE, only these words.
+# libpq reports a refused login without an SQLSTATE, in these words only.
 _REFUSED_LOGIN = (
     "password authentication failed",
     "no password supplied",
@@ -38,9 +38,9 @@ _REFUSED_LOGIN = (
 
 
 def repeat(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make a call, and make it again for some seconds while it fails in a way that passes.
+    """Make a call, and repeat it for some seconds while it fails in a way that may pass.
 
-    For a dropped connection, or a server that is just being restarted. The last error is raised as it is.
+    This is for dropped connections and servers that are just being restarted. The last error is raised as is.
     """
     return _caller(attempts=6, timeout=20.0, wait_initial=0.1, wait_max=3.0, wait_jitter=0.2)(
         call, *args, **kwargs
@@ -48,9 +48,10 @@ def repeat(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def repeat_at_once(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make a call once more, without delay: for a caller that asks again by itself after a while.
+    """Make a call, and repeat it once, at once, where it fails in a way that may pass.
 
-    It outlives a kept connection that the server has closed meanwhile.
+    This is for callers that try again by themselves after a while: it gets past a kept-alive connection that
+    the server has closed.
     """
     return _caller(attempts=2, timeout=None, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0)(
         call, *args, **kwargs
@@ -58,9 +59,9 @@ def repeat_at_once(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 
 
 def repeat_patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make a call again for up to a minute and a half: for work that is lost if it is given up.
+    """Make a call, and repeat it for up to a minute and a half, since its work would otherwise be lost.
 
-    Long enough for a server that a person or Docker starts again.
+    That is long enough for a person or Docker to restart a server.
     """
     return _caller(attempts=12, timeout=90.0, wait_initial=0.5, wait_max=15.0, wait_jitter=1.0)(
         call, *args, **kwargs
@@ -68,13 +69,13 @@ def repeat_patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def backoff_seconds(attempt: int) -> float:
-    """Return how long to wait before a whole step is made again: 5 s, then 20 s, then 80 s.
+    """Return how many seconds to wait before a whole step is repeated: 5, then 20, then 80.
 
-    Seconds, and not CHURN_RETRY_MINUTES, which is for a run that has ended: this one is under way and
-    keeps its place in the queue and in its pool. A single call is made again sooner still, as above.
+    CHURN_RETRY_MINUTES is for runs that have ended; this run is under way, and keeps its place in the queue
+    and in its pool meanwhile. Single calls are repeated sooner, by the functions above.
 
     Args:
-        attempt: how often it has been made again already.
+        attempt: how often the step has been repeated already.
     """
     import stamina
 
@@ -82,9 +83,9 @@ def backoff_seconds(attempt: int) -> float:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Return whether a failure passes by itself: the same call may succeed if it is made again.
+    """Return whether a failure may pass by itself, so that the same call may succeed if it is repeated.
 
-    An error of ours (`raise ChurnError(...) from error`) passes as its cause does.
+    An error of ours (`raise ChurnError(...) from error`) passes if its cause does.
     """
     return any(_passes(each) for each in _causes(error))
 
@@ -92,7 +93,7 @@ def is_passing(error: BaseException | None) -> bool:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        # MLflow raises its own error while it handles that of the connection, without naming it.
+        # MLflow raises its own error while it handles that of the connection, without naming it as the cause.
         unnamed = (
             error.__context__ if _is_a(error, "mlflow.exceptions", "MlflowException") else None
         )
@@ -136,7 +137,7 @@ def _postgres_passes(error: BaseException) -> bool:
 
 
 def _is_a(error: BaseException, module: str, *names: str) -> bool:
-    """Return whether an error is of a library's class, without importing a library that nobody uses."""
+    """Return whether an error is of a library's class, without importing a library that is not in use."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, tuple(getattr(loaded, n) for n in names))
 
@@ -146,12 +147,12 @@ def _caller(**pace: Any) -> "stamina.BoundRetryingCaller":
     import stamina
     from stamina.instrumentation import set_on_retry_hooks
 
-    # Its default would print to stdout, which is for answers.
+    # By default it would print to standard output, which is for answers.
     set_on_retry_hooks([_log])
     return stamina.RetryingCaller(**pace).on(is_passing)
 
 
 def _log(details: "RetryDetails") -> None:
-    """Say aloud what keeps us waiting; a fault that is over at once is nobody's concern."""
+    """Log what a call waits for; as a warning only once it has failed several times."""
     level = logging.INFO if details.retry_num < 3 else logging.WARNING
     LOG.log(level, "%s; trying again in %.1f s", details.caused_by, details.wait_for)

@@ -21,9 +21,9 @@ from churn.errors import ChurnError
 from churn.files import write_text
 from churn.months import Month
 
-# What a state folder was made for, kept in it: each line is a variable, as in the environment, which wins.
+# The settings that a state folder keeps. Each line is a variable; the environment takes precedence.
 KEPT = "settings.env"
-# What the running stack tells a second shell.
+# The variables by which a second shell finds the running stack.
 OF_THE_STACK = "stack.env"
 # The umask of our processes: only their owner may read what they write.
 PRIVATE = 0o077
@@ -33,13 +33,13 @@ _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def loopback_without_proxy() -> dict[str, str]:
-    """Return the variables by which nothing on the loopback goes through a proxy of the environment.
+    """Return the variables that keep requests to the loopback away from the environment's proxy.
 
-    HTTP clients and gRPC heed HTTP_PROXY for 127.0.0.1, too, and an office's proxy cannot reach that. What
-    is excepted already stays so, and other hosts keep their proxy.
+    HTTP clients and gRPC apply HTTP_PROXY to 127.0.0.1, too, which an office's proxy cannot reach. Hosts that
+    are excepted already stay so, and all others keep their proxy.
     """
     hosts = _listed("no_proxy") + _listed("NO_PROXY")
-    # A star counts where it stands alone, and gRPC does not know it.
+    # A star counts only where it is alone, and gRPC does not know it.
     everywhere = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *_LOOPBACK_HOSTS]))
     of_grpc = [host for host in _listed("no_grpc_proxy") or hosts if host != "*"]
     return {
@@ -57,7 +57,7 @@ def home_folder() -> Path:
     """Return the state folder: CHURN_HOME, or `.churn` under the current folder.
 
     Raises:
-        ChurnError: it is something else than a folder.
+        ChurnError: it is something other than a folder.
     """
     home = Path(os.environ.get("CHURN_HOME") or ".churn").resolve()
     if home.exists() and not home.is_dir():
@@ -70,9 +70,9 @@ def home_folder() -> Path:
 
 
 def wants_tracebacks() -> bool:
-    """Say whether an unexpected error is to be shown as Python shows it: CHURN_DEBUG.
+    """Return whether an unexpected error should be shown with its traceback: CHURN_DEBUG.
 
-    The environment is asked, and what the state folder keeps; not the settings, which may be what is wrong.
+    This reads the environment and the state folder, not the settings, since those may be what is wrong.
     """
     value = os.environ.get("CHURN_DEBUG")
     if value is None:
@@ -87,9 +87,9 @@ _CUSTOMER_VALUE = 200.0
 
 
 def contract_path() -> Path | None:
-    """Return the contract's file: CHURN_CONTRACT, of the environment or kept in the state folder.
+    """Return the path of the contract's file: CHURN_CONTRACT, from the environment or the state folder.
 
-    A path that the state folder keeps is taken from there, so that a project may be moved whole.
+    A path in the state folder is relative to that folder, so that a project can be moved as a whole.
     """
     value = os.environ.get("CHURN_CONTRACT")
     if value:
@@ -101,24 +101,24 @@ def contract_path() -> Path | None:
 
 @functools.cache
 def default_contract() -> Contract:
-    """Read StreamFlow's own contract, which comes with the package."""
+    """Return StreamFlow's own contract, which comes with the package."""
     text = resources.files("churn.contract").joinpath(f"{DEFAULT_CONTRACT}.yaml")
     return read_contract(text.read_text(encoding="utf-8"), DEFAULT_CONTRACT)
 
 
 @functools.cache
 def contract_in_force() -> Contract:
-    """Read the contract that this process works by, once: another contract is another process.
+    """Return the contract that this process works by; it is read once, and never changes within a process.
 
     Raises:
-        ChurnError: there is no such file, or it is no contract.
+        ChurnError: the file does not exist, or is not a contract.
     """
     path = contract_path()
     return default_contract() if path is None else read_contract_file(path)
 
 
 def kept_drops() -> Path | None:
-    """Return the folder of drops that the state folder was made for, as `churn new` keeps it; else None."""
+    """Return the folder of drops that `churn new` recorded in the state folder; None where it did not."""
     kept = dotenv_values(home_folder() / KEPT).get("CHURN_DROPS")
     return Path(kept) if kept else None
 
@@ -127,10 +127,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def private_home() -> Path:
-    """Make the state folder, or close one that others may look into; return it.
+    """Make the state folder, or take other users' rights to it away; return it.
 
-    Deliveries, scores, reports and passwords lie in it: it is its owner's alone, and so is each folder and
-    file directly below. What is not ours alone (a temporary folder, a home, a clone) keeps its rights.
+    Since it holds deliveries, scores, reports and passwords, the folder and everything directly below it are
+    for their owner alone. A folder with other uses (a temporary folder, a home, a clone) keeps its rights.
     """
     home = home_folder()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,7 +145,8 @@ def _close_to_others(path: Path) -> None:
     status = path.lstat()
     if status.st_uid != os.geteuid() or stat.S_ISLNK(status.st_mode):
         return
-    # Where root is the owner, another group is that of the user as whom Postgres runs: it may walk through.
+    # Where root is the owner, a group other than root's is that of the user who runs Postgres, and needs to
+    # pass through the folder.
     walked_through = os.geteuid() == 0 and status.st_gid != 0 and stat.S_ISDIR(status.st_mode)
     mode = stat.S_IMODE(status.st_mode)
     closed = mode & (0o710 if walked_through else 0o700)
@@ -159,50 +160,49 @@ def _customer_value() -> float:
 
 
 class CampaignSettings(BaseSettings):
-    """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_..."""
+    """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_*."""
 
     model_config = SettingsConfigDict(
         env_prefix="CHURN_CAMPAIGN_", extra="ignore", env_ignore_empty=True
     )
 
-    # Of a user who is kept; what the contract says of all users where it says so.
+    # What a user who is kept is worth; by default what the contract says, where that is the same for all.
     customer_value: float = Field(default_factory=lambda: _customer_value(), gt=0)
-    # Of the offer, when it is taken.
+    # The cost of the offer, if it is accepted.
     incentive_cost: float = Field(default=10.0, ge=0)
-    # Of reaching one user.
+    # The cost of contacting one user.
     contact_cost: float = Field(default=1.0, ge=0)
-    accept_alpha: float = Field(
-        default=6.0, gt=0
-    )  # P(a leaver takes the offer) ~ Beta(alpha, beta)
+    # The probability that a leaver accepts the offer is distributed as Beta(alpha, beta).
+    accept_alpha: float = Field(default=6.0, gt=0)
     accept_beta: float = Field(default=14.0, gt=0)
-    # Per month, for offers and contacts.
+    # The budget per month, for offers and contacts.
     budget: float = Field(default=5_000.0, ge=0)
-    # Of those who are due for a contact, how many are left alone at random.
+    # The share of the users to be contacted who are left alone at random, as a control group.
     control_share: float = Field(default=0.10, ge=0, lt=1)
 
 
 class GateSettings(BaseSettings):
-    """What a challenger must show before it is promoted: CHURN_GATE_..."""
+    """What a challenger must show before it is promoted: CHURN_GATE_*."""
 
     model_config = SettingsConfigDict(env_prefix="CHURN_GATE_", extra="ignore")
 
-    # Of the paired intervals.
+    # The confidence level of the paired intervals.
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    # Per user; the lower bound must lie above it.
+    # The lower bound of the difference in profit per user must lie above this.
     profit_margin: float = Field(default=0.0, ge=0)
-    # By how much a challenger may be worse at most, as a negative difference.
+    # The lower bound of the difference in AUC must lie above this: how much worse a challenger may be.
     auc_margin: float = Field(default=-0.005)
-    # Of the champion's realised performance.
+    # The least AUC that the champion must realise.
     auc_floor: float = Field(default=0.70, gt=0, lt=1)
     resamples: int = Field(default=1_000, ge=100)
 
 
 class Settings(BaseSettings):
-    """What the environment decides; names are the contract's.
+    """The settings, by the names of their environment variables.
 
-    The variables of the process win; what a running embedded stack wrote to `stack.env` in the state
-    folder fills the rest, so that a second shell finds the same Postgres, MLflow and API; and below both,
-    `settings.env` says what the state folder was made for, such as the last month of a demo.
+    The variables of the process take precedence. Next comes `stack.env` in the state folder, which a running
+    embedded stack writes, so that a second shell finds the same Postgres, MLflow and API. Last comes
+    `settings.env`, which holds what the state folder was made for, such as the last month of a demo.
     """
 
     model_config = SettingsConfigDict(extra="ignore")
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str = "streamflow"
     postgres_sslmode: str = "prefer"
-    # The role is made where it has a password.
+    # The role is made only if it has a password.
     api_postgres_user: str = Field(default="churn_api", min_length=1)
     api_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
@@ -225,7 +225,7 @@ class Settings(BaseSettings):
     api_port: Port = 8000
     api_host: str = "127.0.0.1"
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
-    # More host names, comma-separated, under which a proxy or another machine asks.
+    # Further host names, comma-separated, by which a proxy or another machine addresses the port.
     api_host_names: str = ""
     dagster_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
     drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
     n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
-    # How many months one candidate is fitted on: its own and those before it.
+    # How many months one candidate is fitted on: its own month and those before.
     candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
     # See wants_tracebacks.
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
@@ -253,7 +253,7 @@ class Settings(BaseSettings):
     @field_validator("mlflow_experiment", mode="before")
     @classmethod
     def _experiment(cls, value: Any) -> Any:
-        # Compose gives a variable that is not set as an empty text.
+        # Compose passes a variable that is not set as an empty text.
         return value or contract_in_force().name
 
     @field_validator("first_month", mode="before")
@@ -299,7 +299,7 @@ class Settings(BaseSettings):
 
     @property
     def retry_delays(self) -> tuple[dt.timedelta, ...]:
-        """How long a month that failed is left alone: after the first failure, the second, ..."""
+        """How long to wait before a month is tried again: after its first failure, its second, and so on."""
         return tuple(dt.timedelta(minutes=minutes) for minutes in self.retry_minutes)
 
     @property
@@ -309,17 +309,17 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> Path:
-        """The offline store: plain Parquet, one folder per feature view, one per as_of."""
+        """The lake: plain Parquet, one folder per feature view, and in it one per as_of."""
         return self.home / "lake"
 
     @property
     def training_sets(self) -> Path:
-        """One Parquet file per training set."""
+        """The training sets, one Parquet file each."""
         return self.home / "training"
 
     @property
     def reports(self) -> Path:
-        """The monthly reports, `2024-01.md` and on."""
+        """The monthly reports, from `2024-01.md` on."""
         return self.home / "reports"
 
     @property
@@ -329,11 +329,11 @@ class Settings(BaseSettings):
 
     @property
     def smoke_url(self) -> str:
-        """Where the API answers, for the smoke check and the command line."""
+        """The API's address, for the smoke check and the command line."""
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
 
     def dsn(self, database: str | None = None) -> str:
-        """Return a libpq connection text for psycopg (values quoted)."""
+        """Return a libpq connection string for psycopg, with its values quoted."""
         from psycopg.conninfo import make_conninfo
 
         return make_conninfo(
@@ -346,7 +346,7 @@ class Settings(BaseSettings):
         )
 
     def sqlalchemy_url(self, database: str, schema: str = "public") -> str:
-        """Return a URL with the psycopg2 driver named: a bare `postgresql://` means psycopg 3 now."""
+        """Return a URL that names the psycopg2 driver: a bare `postgresql://` now means psycopg 3."""
         from urllib.parse import quote
 
         password = quote(self.postgres_password.get_secret_value(), safe="")
@@ -359,7 +359,7 @@ class Settings(BaseSettings):
 
 
 def declared_settings() -> Settings:
-    """Read what the environment and the state folder's `settings.env` say, without a running stack."""
+    """Read the settings from the environment and `settings.env` alone, as if no stack were running."""
     return _read(home_folder() / KEPT)
 
 
@@ -381,7 +381,7 @@ def _read(*files: Path) -> Settings:
 
 
 def _problem(settings: str, error: ErrorDetails) -> str:
-    """Say which variable is wrong, and how; what it holds is shown unless it is a secret."""
+    """Return which variable is wrong, and why; its value is shown unless it is a secret."""
     prefixes = {
         cls.__name__: cls.model_config["env_prefix"] for cls in (CampaignSettings, GateSettings)
     }
@@ -394,10 +394,10 @@ def _problem(settings: str, error: ErrorDetails) -> str:
 
 
 def keep_settings(values: Mapping[str, str]) -> None:
-    """Keep variables in the state folder, so that a later command there works with them, too.
+    """Keep variables in the state folder, so that later commands there use them, too.
 
     Args:
-        values: by name, as in the environment; what was kept of other names stays.
+        values: the values by name, as in the environment; other variables that were kept stay.
     """
     path = private_home() / KEPT
     kept = {**dotenv_values(path), **values}
@@ -405,7 +405,7 @@ def keep_settings(values: Mapping[str, str]) -> None:
 
 
 def write_env(path: Path, values: Mapping[str, str]) -> None:
-    """Write variables as a file that their owner alone may read, and that a shell can read, too."""
+    """Write variables to a file that only its owner may read, in a form that a shell can read, too."""
     lines = []
     for name, value in sorted(values.items()):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")

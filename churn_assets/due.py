@@ -20,8 +20,8 @@ from churn.schedule.due import (
     askable,
     is_behind,
     keep_months_behind,
+    sentences_by_root,
     stage_states,
-    told_by_root,
 )
 from churn.schedule.facts import read_facts
 from churn.settings import get_settings
@@ -58,7 +58,7 @@ def look_at(instance: dg.DagsterInstance) -> list[Due]:
 def months_behind(instance: dg.DagsterInstance) -> list[dict[str, str]]:
     """Return what failed or waits behind a failure as JSON knows it, with the sentence that tells of it."""
     items = _look(instance, list(_attempts(instance)))
-    told = told_by_root(items)
+    told = sentences_by_root(items)
     return [
         {
             "month": str(item.month),

@@ -1,1 +1,1 @@
-"""The contract as data: the six tables of a drop, the feature views, the feature services."""
+"""The contract as data: the tables of a drop, the feature views, the feature services, the labels."""

@@ -1,7 +1,7 @@
-"""What differs between two contracts: what may be applied to a system with data, what breaks it, what to do.
+"""The differences between two contracts: which may be applied to a system with data, and which break it.
 
-What breaks would lose data, or give another meaning to what is kept, and is refused. Everything else may be
-applied to a system with data: what is new is added, and what holds from now on is said.
+A breaking difference would lose data, or give another meaning to what is kept, and is refused. All others may
+be applied to a system with data: what is new is added, and what holds from now on is reported.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Difference:
     """One difference.
 
     Args:
-        where: the key of the contract's file, as in `tables.users.columns.country`.
+        where: the key in the contract's file, such as `tables.users.columns.country`.
         what: the fact.
         is_breaking: it cannot be applied to a system with data.
-        remedy: what a person does about it; empty where there is nothing to do.
+        remedy: what a person should do about it; empty where there is nothing to do.
     """
 
     where: str
@@ -38,7 +38,7 @@ class Difference:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """One line, and the remedy on another."""
+        """The difference on one line, and the remedy on another."""
         kind = "breaks " if self.is_breaking else "changes"
         return f"{kind} {self.where}: {self.what}" + (
             f"\n  -> {self.remedy}" if self.remedy else ""
@@ -46,7 +46,7 @@ class Difference:
 
 
 def differences(old: Contract, new: Contract) -> tuple[Difference, ...]:
-    """Return every difference, in the order of the file, that matters to data or to models."""
+    """Return every difference that matters to data or to models, in the order of the file."""
     return (
         *_of_calendar(old, new),
         *_by_name(
@@ -189,7 +189,7 @@ def _of_column(where: str, old: Column, new: Column) -> Iterator[Difference]:
 
 
 def _is_rounded(old: Column, new: Column) -> bool:
-    """Say whether a whole number that is a feature would be served in too few digits."""
+    """Return whether a feature that is a whole number would be served with too few digits."""
     is_wide = old.maximum is None or old.maximum > _LARGEST_FLOAT32_INT
     return new.kind == "float" and new.since is not None and not new.is_exact and is_wide
 

@@ -1,4 +1,4 @@
-"""The contract's file, read: its keys become the objects of structure.py, and each mistake has its line."""
+"""Reading the contract's file: its keys become the objects of structure.py, and each mistake has its line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from churn.months import Month
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# Keys and places in a list that lead to an entry of the file.
+# The keys and list indices that lead to an entry of the file.
 Path = tuple[str | int, ...]
 
 
@@ -58,7 +58,7 @@ def read_contract(text: str, source: str) -> Contract:
         source: where it was read, for messages.
 
     Raises:
-        ChurnError: it is no contract; each mistake with its line, its key and what to do.
+        ChurnError: the text is no contract; each mistake is listed with its line, its key and what to do.
     """
     data, lines = _parse(text, source)
     try:
@@ -73,7 +73,7 @@ def read_contract_file(path: FilePath) -> Contract:
     """Return the contract that a file declares.
 
     Raises:
-        ChurnError: the file cannot be read, or is no contract.
+        ChurnError: the file cannot be read, or is not a contract.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def _parse(text: str, source: str) -> tuple[Any, dict[Path, int]]:
 
 
 def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the line of everything below a node, and refuse keys that stand twice: one would be lost."""
+    """Yield the line of everything below a node; refuse duplicate keys, of which one would be lost."""
     yield path, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
@@ -133,7 +133,7 @@ def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _mistake(error: ErrorDetails, lines: Mapping[Path, int]) -> str:
-    """Say where a mistake stands, and what it is, in words."""
+    """Return a sentence that says where a mistake is, and what it is."""
     path: Path = tuple(part for part in error["loc"] if part != "[key]")
     key = ".".join(map(str, path))
     words = error["msg"].removeprefix("Value error, ")
@@ -153,7 +153,7 @@ def _line(path: Path, lines: Mapping[Path, int]) -> int:
 
 
 class _Builder:
-    """Makes the objects, and holds the names that the parts of a file have for each other together."""
+    """Builds the contract's objects, and checks that the names by which they refer to each other exist."""
 
     def __init__(
         self, file: ContractFile, lines: Mapping[Path, int], source: str, text: str
@@ -162,7 +162,7 @@ class _Builder:
         self.mistakes: list[str] = []
 
     def contract(self) -> Contract:
-        """Return the whole; every name that leads nowhere is a mistake."""
+        """Return the contract; every name that refers to nothing is a mistake."""
         file = self.file
         tables = {name: self._table(name, entry) for name, entry in file.tables.items()}
         self._columns_differ(tables)
@@ -218,7 +218,7 @@ class _Builder:
         return False
 
     def _dialect(self, entry: DialectEntry | None) -> Dialect:
-        """Return a file's dialect: what it does not say itself, the contract's says."""
+        """Return a file's dialect; what it leaves open is taken from the contract's own."""
         if entry is None:
             return self.file.dialect.dialect()
         own = entry.model_dump(exclude_unset=True)
@@ -272,7 +272,7 @@ class _Builder:
         )
 
     def _columns_differ(self, tables: Mapping[str, Table]) -> None:
-        """Each column is a feature of its own name, whichever table it is of."""
+        """Check that no two columns share a name: each may be a feature, whichever table it is in."""
         owners: dict[str, str] = {}
         for table in tables.values():
             for column in table.values:
@@ -368,7 +368,7 @@ class _Builder:
                 self._label_column(tables[file.label.table])
 
     def _label_column(self, table: Table) -> None:
-        """Hold the column that says who is gone against what its rule needs of it."""
+        """Check that the column that says who is gone is one that its rule can read."""
         label, path = self.file.label, ("label", "column")
         if label.from_ == "end_date":
             dates = [column.name for column in table.values if column.kind == "date"]
@@ -382,12 +382,12 @@ class _Builder:
 
 
 def _until(version: int, views: tuple[View, ...]) -> tuple[View, ...]:
-    """Return the views as they were at a version; one that came later is left out."""
+    """Return the views as they were at a version, without views that came later."""
     return tuple(view for each in views if (view := each.until(version)).features)
 
 
 def _features(columns: list[Column]) -> tuple[Feature, ...]:
-    """Return the features of a view, those that came later behind those that were there."""
+    """Return the features of a view, ordered by the version that they came with."""
     features = [Feature(c.name, c.dtype, c.description, c.since or 1) for c in columns]
     return tuple(sorted(features, key=lambda feature: feature.since))
 
@@ -405,7 +405,7 @@ def _oddity(entry: OddityEntry) -> OddityRule:
 
 
 def _band_names(bands: tuple[float, ...], column: Column) -> tuple[str, ...]:
-    """Return what the bands are called: 0-6, 7-12, 13+ for whole numbers."""
+    """Return the names of the bands; for whole numbers they look like 0-6, 7-12, 13+."""
     if not bands:
         return ()
     if column.kind != "int":
@@ -417,7 +417,7 @@ def _band_names(bands: tuple[float, ...], column: Column) -> tuple[str, ...]:
 
 
 def _fingerprint(file: ContractFile) -> str:
-    """Return the sha256 of what the file says, whatever it leaves to defaults or in which order."""
+    """Return the sha256 of the file's content, whatever its order of keys, with or without its defaults."""
     content = file.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     # The order of these is part of what they say.
     for ordered in ("tables", "views", "services"):

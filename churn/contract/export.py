@@ -1,4 +1,4 @@
-"""The contract in other forms: tables of columns for people, an Open Data Contract Standard document."""
+"""The contract in other forms: Markdown tables for people, and an Open Data Contract Standard document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from churn.contract.structure import KEY, Column, Contract, Table
 from churn.contract.types import COLUMN_TYPES, Kind
 from churn.errors import ChurnError
 
-# Between these, a page shows a table of the contract.
+# The marks between which a page shows a table of the contract.
 BEGIN, END = "<!-- contract -->", "<!-- /contract -->"
 ODCS_VERSION = "v3.1.0"
 _ODCS_TYPES: dict[Kind, str] = {
@@ -20,7 +20,7 @@ _ODCS_TYPES: dict[Kind, str] = {
 
 
 def files_table(contract: Contract) -> str:
-    """Return the files of a drop and their columns, as a Markdown table."""
+    """Return a Markdown table of a drop's files and their columns."""
     rows = []
     for table in contract.tables:
         needed = ", ".join(c.source_name for c in table.columns if not c.optional)
@@ -30,7 +30,7 @@ def files_table(contract: Contract) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """Return a Markdown page with what stands between its two marks replaced by a table.
+    """Return a Markdown page in which a table replaces what was between its two marks.
 
     Raises:
         ChurnError: the page has no such marks.
@@ -65,7 +65,7 @@ def columns_table(contract: Contract) -> str:
 def odcs(contract: Contract) -> str:
     """Return the contract as a YAML document of the Open Data Contract Standard.
 
-    What the standard has no word for, such as views and services, stands in its custom properties.
+    What the standard has no word for, such as views and services, goes into its custom properties.
     """
     document: dict[str, Any] = {
         "apiVersion": ODCS_VERSION,

@@ -1,7 +1,7 @@
 """The contract in force, as names to import: tables, feature views, feature services, names in MLflow.
 
-It is read once, at the first import, from the file that `churn.settings` names. What a contract is made of
-is `structure.py`; how a file is read, `document.py`.
+It is read once, at the first import, from the file that `churn.settings` names. The parts of a contract are
+defined in `structure.py`; its file is read by `document.py`.
 """
 
 import re
@@ -23,7 +23,7 @@ USER_ID = USERS.columns[0]
 
 VIEWS = CONTRACT.views
 VIEW_BY_NAME = {view.name: view for view in VIEWS}
-# Every version of every feature service, of each the newest last.
+# Every version of every feature service, the newest of each last.
 SERVICE_VERSIONS = CONTRACT.services
 # The newest version of each feature service.
 SERVICES = tuple(CONTRACT.newest(name) for name in dict.fromkeys(s.name for s in SERVICE_VERSIONS))
@@ -35,7 +35,7 @@ _VERSIONED = re.compile(r"(.+)_v(\d+)")
 
 
 def service_named(name: str) -> Service:
-    """Return a feature service by its versioned name, or by the plain one, which in records means version 1.
+    """Return a feature service by its versioned name, or by the plain name, which means version 1 in records.
 
     Raises:
         ChurnError: the contract in force has no such service.
@@ -53,10 +53,9 @@ def service_named(name: str) -> Service:
 def services_within(
     columns: Collection[str], versions: Sequence[Service] = SERVICE_VERSIONS
 ) -> list[Service]:
-    """Return of each feature service the newest version whose features are all among the columns.
+    """Return, for each feature service, the newest version whose features are all among the columns.
 
-    Where not even those of the first version are, it is the first; of versions with the same features, the
-    oldest.
+    Where no version qualifies, the first is returned; of versions with the same features, the oldest.
     """
     within = []
     for name in dict.fromkeys(each.name for each in versions):
@@ -68,14 +67,14 @@ def services_within(
 
 
 def service_of(recorded: str, names: Collection[str]) -> Service:
-    """Return what a model takes as a service of its own: these features, and no other of their views.
+    """Return a service with exactly the features that a model takes.
 
     Args:
-        recorded: the name under which the model's records know its service.
-        names: of its features.
+        recorded: the name of the service in the model's records.
+        names: the names of the features.
 
     Raises:
-        ChurnError: the contract in force has one of them no more.
+        ChurnError: the contract in force no longer has one of them.
     """
     for service in SERVICE_VERSIONS:
         if service.recorded_name == recorded and set(service.feature_names) == set(names):

@@ -1,6 +1,6 @@
-"""What may stand in a contract's file: its keys, as pydantic models of the file as people write it.
+"""What a contract's file may hold: its keys, as pydantic models of the file as people write it.
 
-`json_schema` is what editors complete and check the file by. What becomes of a file is in document.py.
+Editors complete and check the file by `json_schema`. The file is turned into objects by document.py.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from churn.contract.structure import (
 from churn.contract.types import COLUMN_TYPES, Kind
 
 _LARGEST_INT = 2**31 - 1
-# Postgres folds and cuts other names, and Feast joins names with two underscores.
+# Postgres would fold or cut other names, and Feast joins names by two underscores.
 _NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 _LONGEST_NAME = 48
-# Our own tables beside the contract's, in schema `raw` and beside the snapshots.
+# Tables of our own that are in the schema `raw` or beside the snapshots.
 _OUR_RAW_TABLES = frozenset({"deliveries", "calendar", "judgements", "blocked"})
 _OUR_TABLES = frozenset({"churn_scores", "churn_score_runs", "action_list", "treatments"})
-# Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.
+# Columns that we add to tables of the contract; `score` is the name of the scores themselves in drift.
 _RESERVED = frozenset(
     {KEY, LABEL_COLUMN, "score", "as_of", "known_at", "is_withdrawn", "delivery_id"}
 )
@@ -44,7 +44,7 @@ _A_DAY = dt.datetime(2024, 11, 28)
 
 
 def _require_date_format(pattern: str) -> None:
-    """Raise a ValueError where a format does not say which day it is."""
+    """Raise a ValueError where a format does not identify a day."""
     try:
         says = dt.datetime.strptime(_A_DAY.strftime(pattern), pattern)
     except (ValueError, re.error) as error:

@@ -1,7 +1,7 @@
-"""What a contract is made of: columns, tables, views, services, and what the business says of them.
+"""What a contract is made of: columns, tables, views, services, and what the business says about them.
 
-These are the objects that every stage works with. They come from a file (document.py); the ones of the
-contract in force are in tables.py and features.py.
+These are the objects that every stage works with. They are read from a file by document.py; those of the
+contract in force are in in_force.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Trend = Literal["counts_months", "never_falls"]
 
 
 def plain(name: str) -> str:
-    """Return a name in a file such that case and the width of blanks say nothing."""
+    """Return a name without its differences in case and in the width of blanks, to compare names in files."""
     return " ".join(name.split()).lower()
 
 
@@ -34,14 +34,14 @@ class Column:
     """One column: its type, the bounds beyond which a value is impossible, the values expected.
 
     Args:
-        name: what it is called everywhere but in the file.
+        name: its name everywhere but in the file.
         expected: values other than these are odd (a warning), not impossible.
-        required: no blanks.
+        required: blanks are refused.
         optional: the whole column may be absent from the file.
-        is_exact: a number that keeps its cents: float64 wherever it goes.
-        source: what it is called in the file.
-        earlier_sources: what it was called in the files of earlier months.
-        since: the version of the feature services from which on it is a feature; None where it is none.
+        is_exact: it keeps its cents, as a float64 wherever it goes.
+        source: its name in the file.
+        earlier_sources: its names in the files of earlier months.
+        since: the version of the feature services from which it is a feature; None where it is none.
         trend: how it moves from month to month: it grows by one a month, or it never falls.
     """
 
@@ -63,12 +63,12 @@ class Column:
 
     @property
     def source_name(self) -> str:
-        """What the column is called in its file."""
+        """The column's name in its file."""
         return self.source or self.name
 
     @property
     def dtype(self) -> DType:
-        """Its type as a feature: Float32 as agreed, but for numbers that need more than its 24 bits.
+        """Its type as a feature; a number is a Float32 unless it is exact, and needs more than 24 bits.
 
         Raises:
             ValueError: such a column cannot be a feature.
@@ -86,9 +86,9 @@ class Dialect:
     """How a file writes its values; the default is the canonical CSV file.
 
     Args:
-        true_words, false_words: what stands for True and False.
-        null_words: what stands for unknown.
-        date_formats: as strftime has them, tried in this order.
+        true_words, false_words: the words for True and False.
+        null_words: the words for unknown.
+        date_formats: formats of strftime, tried in this order.
     """
 
     format: Literal["csv", "parquet"] = "csv"
@@ -107,7 +107,7 @@ CANONICAL = Dialect()
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a drop that is no table by itself: the `select` of one or more tables reads it."""
+    """A file of a drop that is not a table itself, but is read by the `select` of one or more tables."""
 
     name: str
     files: str
@@ -120,11 +120,11 @@ class Table:
     """One table of the drop, its raw table of the same name, and its snapshot table.
 
     Args:
-        columns: the key comes first.
-        files: the pattern of its file in a drop; {month} stands for 2024-01, {n} for 000.
-        select: SQL over the drop's files that gives its rows, in place of a file of its own.
+        columns: its columns, the key first.
+        files: the pattern of its file's name in a drop; {month} stands for 2024-01, {n} for 000.
+        select: SQL over the drop's files that returns its rows, in place of a file of its own.
         optional: it may be absent from a drop.
-        window_days: how many days before the month's end its figures cover; None where they are a state.
+        window_days: how many days up to the month's end its figures cover; None where they are a state.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Table:
 
     @property
     def shown_file(self) -> str:
-        """What messages call its file: as the contract does, with YYYY-MM or NNN for the month."""
+        """The name of its file in messages: as in the contract, with YYYY-MM or NNN for the month."""
         if self.select is not None:
             return f"{self.name} (select)"
         pattern = self.files or f"{self.name}.{self.dialect.format}"
@@ -157,7 +157,7 @@ class Table:
 
     @property
     def is_canonical(self) -> bool:
-        """Whether its file is read as it stands, without being shaped first."""
+        """Whether its file is read as it stands, without being translated first."""
         return (
             self.select is None
             and self.files in ("", self.file)
@@ -200,11 +200,11 @@ class View:
 
     @property
     def may_be_absent(self) -> bool:
-        """Whether months may have nothing of it: of an optional table, or from before the view was there."""
+        """Whether a month may lack it: its table is optional, or the view is newer than the first version."""
         return self.table.optional or all(feature.since > 1 for feature in self.features)
 
     def part(self, names: Collection[str]) -> View:
-        """Return the view with those of its features that are named."""
+        """Return the view with only the features that are named."""
         return replace(self, features=tuple(f for f in self.features if f.name in names))
 
     def until(self, version: int) -> View:
@@ -214,7 +214,7 @@ class View:
 
 @dataclass(frozen=True)
 class Service:
-    """One version of a feature service: an ordered list of views, each with its features up to then."""
+    """One version of a feature service: an ordered list of views, each with its features at that version."""
 
     name: str
     views: tuple[View, ...]
@@ -223,12 +223,12 @@ class Service:
 
     @property
     def versioned_name(self) -> str:
-        """The name of this version, as in `churn_rich_v2`; the plain name means the newest one."""
+        """The name of this version, such as `churn_rich_v2`; the plain name means the newest version."""
         return f"{self.name}_v{self.version}"
 
     @property
     def recorded_name(self) -> str:
-        """The name in what a release is known by: version 1 is called as before there were versions."""
+        """The name in a release's records: version 1 keeps the plain name from before there were versions."""
         return self.name if self.version == 1 else self.versioned_name
 
     @property
@@ -254,10 +254,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Segment:
-    """A column by whose values, or bands of values, the users are told apart.
+    """A column by whose values, or bands of values, reports tell users apart.
 
     Args:
-        bands: the upper bounds of all bands but the last, each within its band; none for values as they are.
+        bands: the upper bounds of all bands but the last, each inclusive; empty where values are not banded.
     """
 
     name: str
@@ -271,14 +271,16 @@ class OddityRule:
     """What is odd about a row: a warning with a count, never blocking.
 
     Args:
-        table: whose rows are looked at.
-        column: of which it is said.
-        when: SQL over the row's columns, `as_of` (the month's last day) and, as `users.column`, those of the
-            user's row in the table that says who is there; the rows for which it holds are odd.
-        text: what is said of them; {as_of} stands for the month's last day.
-        share: of the table's rows that must be odd before it is said; 0 says it of a single one.
-        explains_blanks: the blanks among these rows are not counted as blank without a reason.
-        is_of_users: what is wrong is the user's row, not the row that is looked at.
+        table: the table whose rows are checked.
+        column: the column that the warning names.
+        when: SQL over the row's columns, `as_of` (the month's last day) and, as `users.column`, the columns
+            of
+            the user's row in the population table; the rows for which it holds are odd.
+        text: the warning; {as_of} stands for the month's last day.
+        share: the share of the table's rows that must be odd before there is a warning; with 0, one is
+            enough.
+        explains_blanks: blanks in these rows are not counted as unexplained.
+        is_of_users: the user's row is what is wrong, not the row that was checked.
     """
 
     table: str
@@ -295,10 +297,11 @@ class LabelRule:
     """Where a month's labels come from: a file, or the next month's data.
 
     Args:
-        kind: `file`: labels.csv says it; `absent`: who left is missing from the next month's users;
+        kind: `file`: labels.csv says who left; `absent`: who left is missing from the next month's users;
             `status`: a column of the next month holds a word of `gone`; `end_date`: a column of the next
             month holds a date that is not after that month's end.
         table, column: the column of the next month that `status` and `end_date` read.
+        gone: the words that mean that a user has left.
     """
 
     kind: Literal["file", "absent", "status", "end_date"] = "file"
@@ -318,15 +321,15 @@ class CustomerValue:
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything that is said of one business and its exports.
+    """Everything that is declared about one business and its exports.
 
     Args:
-        tables: in their order; the one of the labels is the last.
+        tables: the tables in their order; that of the labels is the last.
         population: the name of the table that says who is there in a month.
         services: every version of every feature service, the newest version of each last.
-        default_service, baseline_service: names among the services.
-        tenure: the column of the comparator that knows nothing but how long a user has been there.
-        drop_folder: what a month's folder of files is called; {n} and {month} as in Table.files.
+        default_service, baseline_service: names of feature services.
+        tenure: the column that says how long a user has been there, and on which a simple comparator rests.
+        drop_folder: the name of a month's folder of files; {n} and {month} as in Table.files.
         fingerprint: the sha256 of the contract's content, whatever its comments and order of keys.
         source: where it was read.
     """

@@ -1,7 +1,7 @@
-"""What decides how delivered files become a table's rows: kept with each delivery, which is read by it again.
+"""A translation: those parts of the contract that decide how delivered files become a table's rows.
 
-Names, kinds, dialects and selects belong to it. Descriptions, bounds and features do not: they say nothing
-about which value stands in which cell.
+It is kept with each delivery, which is always read by it again. Names, kinds, dialects and selects belong to
+it; descriptions, bounds and features do not, since they do not decide which value is in which cell.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from churn.contract.structure import CANONICAL, Contract, Dialect, Table
 
 
 def dialects_of(contract: Contract) -> dict[str, Dialect]:
-    """Return how each file of a drop is written, by the names under which selects read them."""
+    """Return the dialect of each file of a drop, by the names under which selects read them."""
     return {file.name: file.dialect for file in contract.source_files} | {
         table.name: table.dialect for table in contract.tables if table.select is None
     }
 
 
 def translation(contract: Contract, table: Table, files: Iterable[str] | None = None) -> str:
-    """Return as canonical JSON what decides how files are read as a table.
+    """Return, as canonical JSON, what decides how files are read as a table.
 
     Args:
-        contract: which the table is of.
-        table: what is read.
-        files: the names of the files that its select reads; none given: of all that it could read.
+        contract: the contract.
+        table: one of its tables.
+        files: the names of the files that the table's select reads; by default, all that it could read.
     """
     content: dict[str, Any] = {
         "columns": [
@@ -46,9 +46,9 @@ def translation(contract: Contract, table: Table, files: Iterable[str] | None = 
 
 
 def translated_by(text: str, table: Table) -> tuple[Table, dict[str, Dialect]]:
-    """Return a table as it was translated when `text` was kept, and the dialects of its files.
+    """Return a table as it was when `text` was kept, and the dialects of its files.
 
-    Columns that the contract has got since then are not among its columns.
+    Columns that the contract has gained since are left out.
     """
     content = json.loads(text)
     by_name = {column.name: column for column in table.columns}

@@ -1,4 +1,4 @@
-"""The types of values, each written once: as a kind of column, and as the type of a feature made of it."""
+"""The types of values, each defined once: as a kind of column, and as the type of a feature made from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ValueType:
 
     @property
     def arrow(self) -> pa.DataType:
-        """The type of an Arrow column; the contract is read by commands that need no Arrow."""
+        """The type of an Arrow column; Arrow is imported late, since not every command needs it."""
         import pyarrow as pa
 
         return pa.type_for_alias(self.arrow_alias)
@@ -37,7 +37,7 @@ class ColumnType(ValueType):
 
     # None where such a column cannot be a feature.
     feature: DType | None
-    # In words, for people who read what a file may hold.
+    # In words, for people.
     text: str
 
 

@@ -1,8 +1,8 @@
 """What a user_id may be: one rule for deliveries, treatments, the API and the command line.
 
-An id is kept as it is, byte for byte, and no two ids may look alike: so it is written in Unicode's composed
-form (NFC), holds no character that nobody sees and no space but the ordinary one between two others, and is
-no word that an export writes where there is no user.
+An id is kept as it is, byte for byte, and no two ids may look alike. So it must be in Unicode's composed form
+(NFC), and may hold no invisible character and no spaces but single ordinary ones inside. Nor may it be a word
+that exports write where there is no user.
 """
 
 import functools
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the API, which starts quickly, judges one id at a time and needs neither
+# The API, which must start quickly, checks one id at a time and needs none of these.
+if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
@@ -26,24 +27,13 @@ if TYPE_CHECKING:  # the API, which starts quickly, judges one id at a time and 
 # In characters: at most 1,020 bytes, while an index of Postgres takes 2,704.
 LONGEST = 255
 
-# What a null, a missing value or a row of totals is called by databases, spreadsheets and statistics
-# programs; "." and ".." besides, which a client takes out of a URL before it asks.
+# Words for a null, a missing value or a row of totals in databases, spreadsheets and statistics programs; and
+# "." and "..", which clients remove from a URL before they send it.
 WORDS = frozenset(
     [
         *("null", "(null)", "[null]", "<null>", "#null!", r"\n", "nil", "none", "nan", "nat"),
-        *(
-            "na",
-            "n/a",
-            "#n/a",
-            "<na>",
-            "undefined",
-            "unknown",
-            "(blank)",
-            "user_id",
-            "-",
-            ".",
-            "..",
-        ),
+        *("na", "n/a", "#n/a", "<na>", "undefined", "unknown", "(blank)"),
+        *("user_id", "-", ".", ".."),
         *("total", "totals", "grand total", "subtotal", "gesamt", "gesamtergebnis", "summe"),
         *("total general", "totale", "totale complessivo", "eindtotaal"),
     ]
@@ -59,9 +49,8 @@ _UNSEEN = (
 _INVISIBLE = re.compile(f"[{_SPACES}{_UNSEEN}]")
 _PLAIN = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
 _SPACE, _LAST_ASCII = 0x20, 0x7E
-_JAMO = range(
-    0x1160, 0x1200
-)  # Hangul vowels and finals, which compose with what stands before them
+# Hangul vowels and finals, which compose with the character before them.
+_JAMO = range(0x1160, 0x1200)
 
 
 @dataclass(frozen=True)
@@ -69,8 +58,8 @@ class Rule:
     """One thing that an id may not be.
 
     Args:
-        what: the fault, to stand behind the id.
-        remedy: what the sender changes.
+        what: the fault, as a phrase that follows the id.
+        remedy: what the sender should change.
         is_broken_by: whether a text has the fault.
     """
 
@@ -114,7 +103,7 @@ RULES = (
 
 
 def fault_of(user_id: str) -> Rule | None:
-    """Return the first rule that a text breaks as a user_id; None for a sound one."""
+    """Return the first rule that a user_id breaks; None for a sound one."""
     if _PLAIN.fullmatch(user_id) and user_id.lower() not in WORDS:
         # This is the usual case, and needs no look at every rule.
         return None
@@ -122,7 +111,7 @@ def fault_of(user_id: str) -> Rule | None:
 
 
 def faults(ids: "pa.ChunkedArray") -> dict[Rule, list[tuple[int, str]]]:
-    """Return for each rule that is broken the rows that break it, and their ids; nulls are passed over."""
+    """Return, for each broken rule, the rows that break it and their ids; nulls are passed over."""
     broken: dict[Rule, list[tuple[int, str]]] = {}
     rows = suspects(ids)
     for row, text in zip(rows.tolist(), ids.take(rows).to_pylist(), strict=True):
@@ -133,7 +122,7 @@ def faults(ids: "pa.ChunkedArray") -> dict[Rule, list[tuple[int, str]]]:
 
 
 def lookalikes(ids: "pa.ChunkedArray") -> list[tuple[int, str]]:
-    """Return the rows whose ids differ from another row's in spaces, invisible characters or form only."""
+    """Return the rows whose ids differ from another's only in spaces, invisible characters or form."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -154,7 +143,7 @@ def lookalikes(ids: "pa.ChunkedArray") -> list[tuple[int, str]]:
 
 
 def is_seen_whole(text: str) -> bool:
-    """Say whether a text shows all that is in it: nothing unprintable, invisible or decomposed."""
+    """Return whether a text shows all that is in it: nothing is unprintable, invisible or decomposed."""
     return (
         text.isprintable()
         and unicodedata.is_normalized("NFC", text)
@@ -163,9 +152,9 @@ def is_seen_whole(text: str) -> bool:
 
 
 def suspects(ids: "pa.ChunkedArray") -> "Rows":
-    """Return the rows whose ids need a look at every rule: few as a rule, and all that break one.
+    """Return the rows whose ids must be checked against every rule: usually few, and all that break one.
 
-    A million ids take some hundredths of a second: bytes are looked at, and distinct characters judged.
+    A million ids take some hundredths of a second, since only bytes and distinct characters are looked at.
     """
     import numpy as np
 
@@ -195,7 +184,7 @@ def _suspects_of(chunk: "pa.StringArray") -> "Rows":
 
 
 def _bytes_of(chunk: "pa.StringArray") -> bytes:
-    """Return the bytes of the texts, one behind the other."""
+    """Return the bytes of all texts, one after the other."""
     import numpy as np
 
     _, offsets, content = chunk.buffers()
@@ -207,9 +196,9 @@ def _bytes_of(chunk: "pa.StringArray") -> bytes:
 
 
 def _is_odd(points: "Points", ends: "Rows") -> "Bools":
-    """Say of each character of the texts, one behind the other, whether its text needs a look.
+    """Return, for each character of the joined texts, whether its text must be checked.
 
-    An ordinary space does at the beginning or the end of a text, or behind another one.
+    An ordinary space counts at the beginning or end of a text, or after another one.
     """
     import numpy as np
 
@@ -229,7 +218,7 @@ def _is_odd(points: "Points", ends: "Rows") -> "Bools":
 
 
 def _is_safe(point: int) -> bool:
-    """Say whether a character breaks no rule wherever it stands."""
+    """Return whether a character breaks no rule, wherever it is."""
     character = chr(point)
     return (
         not _CONTROL.match(character)
@@ -242,7 +231,7 @@ def _is_safe(point: int) -> bool:
 
 
 def _look_of(text: str) -> str:
-    """Return what a person sees of a text."""
+    """Return a text as a person sees it."""
     spaced = re.sub(f"[ {_SPACES}]+", " ", text)
     seen = re.sub(f"[{_UNSEEN}]", "", _CONTROL.sub("", spaced))
     return unicodedata.normalize("NFC", seen.strip(" "))

@@ -336,23 +336,23 @@ def sentences(items: Sequence[Due]) -> list[str]:
 
     Whatever waits for a run that is due or under way is in order, and not mentioned.
     """
-    return list(told_by_root(items).values())
+    return list(sentences_by_root(items).values())
 
 
-def told_by_root(items: Sequence[Due]) -> dict[tuple[Stage, Month], str]:
+def sentences_by_root(items: Sequence[Due]) -> dict[tuple[Stage, Month], str]:
     """Return the same sentences by their root: the stage and month that failed, or that others wait for."""
     behind: dict[tuple[Stage, Month], list[Due]] = {}
     for item in items:
         if item.behind:
             behind.setdefault(item.behind, []).append(item)
     roots = {(item.stage, item.month): item for item in items}
-    told = {
+    sentences_by_key = {
         key: _of_root(root, behind.get(key, [])) for key, root in roots.items() if root.is_failure
     }
     for key, waiting in behind.items():
         if key not in roots:
-            told[key] = _waiting(waiting, _root_in_words(key, None))
-    return told
+            sentences_by_key[key] = _waiting(waiting, _root_in_words(key, None))
+    return sentences_by_key
 
 
 def sentence(item: Due, items: Sequence[Due]) -> str:

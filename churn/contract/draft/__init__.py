@@ -1,4 +1,4 @@
-"""A first contract, drafted from somebody's exports: what was guessed, and what a person must decide."""
+"""Drafting a first contract from somebody's exports, with what was guessed and what a person must decide."""
 
 from churn.contract.draft.business import understand
 from churn.contract.draft.exports import Exports, read_exports

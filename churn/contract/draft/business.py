@@ -1,6 +1,7 @@
-"""What the files are to each other: who the customer is, and which file holds what of whom.
+"""How the files relate: who the customers are, and which file holds what about them.
 
-A guess is made from values and names alone. Each is said, and each that a person must decide is a decision.
+Guesses rest on values and names alone. Every guess is reported, and those that a person must settle are
+listed as decisions.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _MOST_TEXTS = 50
 
 
 def understand(exports: Exports, key: str = "") -> Business:
-    """Return what the files are to each other.
+    """Return how the files relate to each other.
 
     Args:
         exports: the files.
-        key: the customers' key as a person knows it, by its name in the files; guessed where not given.
+        key: the name in the files of the customers' key; guessed by default.
 
     Raises:
-        ChurnError: no file has a column of the name given.
+        ChurnError: no file has a column of that name.
     """
     sources = [_source(export) for export in exports.files]
     candidates = _keys(sources)
@@ -92,7 +93,7 @@ def _keys(sources: list[Source]) -> list[tuple[Source, str]]:
                 scored.append((-score, _rank(source.name), source.name, column.source))
     by_name = {source.name: source for source in sources}
     ordered = [(by_name[name], column) for _, _, name, column in sorted(scored)]
-    # What is in several files names something of theirs; what is in one, as a rule, its rows.
+    # A column in several files usually names what they have in common; one in a single file names its rows.
     return [each for each in ordered if shared[plain(each[1])] > 1] or ordered
 
 
@@ -108,7 +109,7 @@ def _may_be_key(source: Source, column: Profile, shared: Counter[str]) -> bool:
 
 
 def _is_kept(source: Source, column: str) -> bool:
-    """Say whether the values are there again in the month after; events come but once."""
+    """Return whether the values occur again in the month after; those of events do not."""
     months = source.export.months
     if len(months) == 1:
         return True
@@ -120,7 +121,7 @@ def _is_kept(source: Source, column: str) -> bool:
 def _score(source: Source, column: Profile, sources: list[Source], shared: Counter[str]) -> int:
     name = plain(column.source)
     score = 4 * (shared[name] > 1) + 2 * bool(OF_KEYS & set(words(column.source)))
-    # A file that refers to another is the finer one: of an account, it holds the subscriptions.
+    # A file that refers to another is the finer one: it holds, say, the subscriptions of an account.
     for other in sources:
         for reference in source.columns:
             same = next(
@@ -165,7 +166,7 @@ def _chosen(
 
 
 def _part(source: Source, population: Source, key: str) -> BusinessPart:
-    """Return what a file is to the customers."""
+    """Return how a file relates to the customers."""
     own = next((name for name in source.names if key and plain(name) == plain(key)), "")
     if own:
         return BusinessPart(source, "state" if source.is_unique(own) else "events", own)
@@ -175,7 +176,7 @@ def _part(source: Source, population: Source, key: str) -> BusinessPart:
             continue
         if source.is_unique(name) and refers(population, leads, source, name):
             return BusinessPart(source, "joined", name)
-        # Not everybody has events, and most events are of somebody.
+        # Not every customer has events, but most events belong to one.
         if not source.is_unique(name) and refers(source, name, population, leads):
             return BusinessPart(source, "joined_events", name)
     return BusinessPart(source, "apart")
@@ -192,7 +193,9 @@ def _left_out(parts: list[BusinessPart], label: Label, key: str) -> dict[tuple[s
                 reasons[place] = "the same for everybody"
             elif plain(column.source) in references:
                 reasons[place] = "it leads to another file"
-            elif column.kind == "string" and not column.is_category and column.distinct > 50:
+            elif (
+                column.kind == "string" and not column.is_category and column.distinct > _MOST_TEXTS
+            ):
                 reasons[place] = f"{column.distinct:,} different texts: a name, not a category"
             elif label.source is part.source and tells(part.source, column, label):
                 reasons[place] = (
@@ -202,7 +205,7 @@ def _left_out(parts: list[BusinessPart], label: Label, key: str) -> dict[tuple[s
 
 
 def _remarks(parts: list[BusinessPart], key: str) -> dict[tuple[str, str], list[str]]:
-    """Return the columns that two files, or one file twice, have in common."""
+    """Return remarks on columns that two files share, or that one file holds twice."""
     remarks: dict[tuple[str, str], list[str]] = {}
     population = parts[0].source
     for part in parts:
@@ -219,14 +222,14 @@ def _remarks(parts: list[BusinessPart], key: str) -> dict[tuple[str, str], list[
 
 
 def _twin(rows: pa.Table, name: str, others: list[str]) -> str:
-    """Return the first of the other columns that holds the same in every row."""
+    """Return the first of the other columns with the same value in every row; empty where there is none."""
     known = set(rows.column_names)
     same = (n for n in others if {n, name} <= known and rows[n].equals(rows[name]))
     return next(same, "")
 
 
 def _in_common(part: BusinessPart, population: Source, key: str) -> Iterable[tuple[str, str]]:
-    """Yield the columns that the population's file has, too, and how often they agree."""
+    """Yield the columns that the population's file also has, with a text on how often they agree."""
     via = (
         key
         if part.role == "state"

@@ -1,6 +1,6 @@
 """What a column of an export holds, judged by its values and its name: type, spelling, unit, oddities.
 
-Nothing here reads a file. A guess that rests on little says so, and is a person's to decide.
+Nothing here reads a file. A guess that rests on little says so, and is left to a person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNITS = {
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a name, in small letters: of `monthlyFee` as of `Monthly Fee`."""
+    """Return the words of a name in lower case; `monthlyFee` and `Monthly Fee` have the same."""
     ascii_name = (
         unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     )
@@ -32,18 +32,18 @@ def words(name: str) -> list[str]:
 
 
 def contract_name(text: str) -> str:
-    """Return a name that a contract takes: small letters, digits and single underscores."""
+    """Return a name that a contract accepts: lower-case letters, digits and single underscores."""
     name = "_".join(words(text)) or "column"
     return short(name if name[0].isalpha() else f"n_{name}")
 
 
 def short(name: str) -> str:
-    """Return a name that is not too long for what is called by it."""
+    """Return a name cut to a length that leaves room for the names made from it."""
     return name[:_LONGEST].rstrip("_")
 
 
 def unit(name: str) -> str:
-    """Return the unit that a name says; nothing where it says none."""
+    """Return the unit in a name; empty where there is none."""
     return next((_UNITS[word] for word in reversed(name.split("_")) if word in _UNITS), "")
 
 
@@ -56,7 +56,7 @@ _FLOAT32_WHOLE = 1 << 24
 _WORDS_OF_NOTHING = frozenset(
     {"na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "?", "\\n", "unknown"}
 )
-# Pairs of words for True and False, in small letters.
+# Pairs of words for True and False, in lower case.
 _PAIRS = (
     ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"), ("1.0", "0.0"), ("on", "off"),
     ("ja", "nein"), ("oui", "non"), ("sí", "no"), ("si", "no"),
@@ -70,20 +70,23 @@ _DATE_FORMATS = (
     "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S",
     "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y",
 )  # fmt: skip
+_OF_CODES = frozenset(
+    {"plan", "group", "status", "type", "code", "class", "region", "segment", "category", "tariff"}
+)
 _LIKE_A_DATE = re.compile(r"\d{1,4}[-/. ][\w]{1,9}[-/., ]{1,2}\d{1,4}.*|[A-Z][a-z]+ \d{1,2}, \d{4}")
 _WITH_A_UNIT = re.compile(r"(?:[€$£¥]|[A-Z]{3})\s?-?[\d.,]+|-?[\d.,]+\s?(?:[€$£¥%]|[A-Za-z]{1,4})")
 
 
 @dataclass(frozen=True)
 class Marks:
-    """How a file writes numbers: the decimal mark, and what parts the thousands."""
+    """How a file writes numbers: the decimal mark, and what separates the thousands."""
 
     decimal: str = "."
     thousands: str = ""
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """What a number looks like."""
+        """The pattern of a number."""
         mark, parts = re.escape(self.decimal), re.escape(self.thousands)
         whole = rf"(?:\d{{1,3}}(?:{parts}\d{{3}})+|\d+)" if parts else r"\d+"
         return re.compile(rf"[-+]?(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:[eE][-+]?\d+)?")
@@ -94,26 +97,26 @@ class Marks:
         return float(digits.replace(self.decimal, "."))
 
 
-# In this order: the first by which most columns are numbers is the file's.
+# Of these, a file's marks are those by which most columns are numbers; the first, where several are equal.
 _MARKS = (Marks(), Marks(","), Marks(".", ","), Marks(",", "."), Marks(",", " "), Marks(".", "'"))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A column as it stands in a file.
+    """A column as it is in a file.
 
     Args:
         source: its name in the file.
-        kind: what it holds.
-        rows, blanks, distinct: how many there are; a word that means unknown is a blank.
+        kind: the type of its values.
+        rows, blanks, distinct: the number of rows, blanks and distinct values; words for unknown are blanks.
         values: the distinct texts where they are few, the most frequent first.
-        minimum, maximum, typical: of numbers; the one that is there most often is typical.
-        has_fraction: whether any number has one.
+        minimum, maximum, typical: the bounds of its numbers, and the most frequent one.
+        has_fraction: whether any number has a fraction.
         true, false: the words of a boolean.
-        nulls: the words that stand for unknown beside the blank.
-        formats: of dates, as strftime has them.
-        notes: what a person should know of it, in words.
-        is_unsure: whether the kind may as well be another.
+        nulls: the words for unknown, besides the blank.
+        formats: the formats of its dates, as for strftime.
+        notes: what a person should know about it.
+        is_unsure: the type may just as well be another.
     """
 
     source: str
@@ -135,45 +138,45 @@ class Profile:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it says the same of everybody."""
+        """Whether it has the same value in every row."""
         return self.distinct == 0 or (self.distinct == 1 and not self.blanks)
 
     @property
     def is_category(self) -> bool:
-        """Whether its texts are few."""
+        """Whether it holds texts of few distinct values."""
         return self.kind == "string" and 2 <= self.distinct <= MOST_CATEGORIES
 
     @property
     def needs_exact(self) -> bool:
-        """Whether a Float32 would lose what its numbers say."""
+        """Whether its numbers have more digits than a Float32 holds."""
         largest = max(abs(self.minimum or 0), abs(self.maximum or 0))
         return self.kind == "float" and largest * (100 if self.has_fraction else 1) > _FLOAT32_WHOLE
 
 
 def marks_of(columns: Iterable[Mapping[str, int]]) -> tuple[Marks, bool]:
-    """Return how a file writes its numbers, and whether another reading would fit as well.
+    """Return how a file writes its numbers, and whether another reading would fit just as well.
 
     Args:
-        columns: the file's columns, each as the counts of its distinct texts.
+        columns: the counts of the distinct texts of each column.
     """
     texts = [_known(counts)[0] for counts in columns]
     texts = [each for each in texts if each]
     fitting = [sum(all(map(m.pattern.fullmatch, column)) for column in texts) for m in _MARKS]
     best = max(range(len(_MARKS)), key=lambda index: (fitting[index], -index))
-    # 1,234 is a number by either reading; 0,5 and 1,234.5 are by one.
+    # 1,234 is a number by either reading; 0,5 and 1,234.5 are numbers by only one.
     is_unsure = best == 1 and fitting[2] == fitting[1]
     return _MARKS[best], is_unsure
 
 
 def profile(source: str, counts: Mapping[str, int], marks: Marks) -> Profile:
-    """Return what a column is, from the counts of its distinct texts."""
+    """Return what a column holds, judged by the counts of its distinct texts."""
     known, nulls = _known(counts)
     rows = sum(counts.values())
     named = sum(counts[text] for text in known)
     values = tuple(sorted(known, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES])
 
     def of(kind: Kind, **more: object) -> Profile:
-        # A word for nothing is one only beside what is plainly something else.
+        # In a column of texts, a word for nothing is a text like any other.
         words = nulls if kind != "string" else ()
         lost = sum(counts[word] for word in nulls) if kind == "string" else 0
         return Profile(
@@ -236,7 +239,7 @@ def _boolean(known: list[str]) -> Guess | None:
 
 
 def _like(word: str, other: str) -> str:
-    """Return the other word with the capitals of the first."""
+    """Return the other word, capitalised as the first is."""
     if word.isupper() and len(word) > 1:
         return other.upper()
     return other.title() if word[0].isupper() else other
@@ -268,21 +271,7 @@ def _number(known: list[str], source: str, marks: Marks) -> Guess | None:
 
 def _is_code(source: str) -> bool:
     words = set(re.split(r"[^a-z]+", source.lower()))
-    return bool(
-        words
-        & {
-            "plan",
-            "group",
-            "status",
-            "type",
-            "code",
-            "class",
-            "region",
-            "segment",
-            "category",
-            "tariff",
-        }
-    )
+    return not words.isdisjoint(_OF_CODES)
 
 
 def _date(known: list[str]) -> Guess | None:
@@ -302,7 +291,7 @@ def _date(known: list[str]) -> Guess | None:
 
 
 def _formats(texts: list[str], formats: Iterable[str]) -> tuple[tuple[str, ...], bool] | None:
-    """Return the fewest formats that read all texts, and whether day and month may be swapped."""
+    """Return a few formats that read all texts, and whether day and month may be swapped."""
     taken: list[str] = []
     left, is_unsure = texts, False
     while left:

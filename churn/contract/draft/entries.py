@@ -1,4 +1,4 @@
-"""How a draft writes single entries: what is said of a file or column, as YAML on as few lines as may be."""
+"""How a draft writes single entries: what it says about a file or a column, as YAML on few lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DIALECT_KEYS = tuple(_CANONICAL)
 
 
 def dialect(source: Source) -> dict[str, Any]:
-    """Return how a file writes its values; None for what none of its columns tells."""
+    """Return how a file writes its values; None for whatever its columns do not show."""
     export, columns = source.export, source.columns
     has_numbers = any(column.kind == "float" for column in columns)
 
@@ -54,12 +54,12 @@ def dialect(source: Source) -> dict[str, Any]:
 
 
 def uncommon(dialect: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a dialect is otherwise than in a canonical file."""
+    """Return the parts of a dialect that differ from a canonical file."""
     return {k: v for k, v in dialect.items() if v is not None and v != _CANONICAL[k]}
 
 
 def entry_of(column: Profile, name: str, is_file: bool) -> dict[str, Any]:
-    """Return what the contract says of a column."""
+    """Return the contract's entry for a column."""
     kind: str = column.kind
     entry: dict[str, Any] = {"type": kind}
     if is_file and column.source != name:
@@ -93,12 +93,12 @@ def _example(column: Profile) -> Any:
 
 
 def block(key: str, text: str) -> list[str]:
-    """Return a text of several lines, as a key of a table has it."""
+    """Return a text of several lines as a block under a key of a table."""
     return [f"    {key}: |", *(f"      {line}" for line in text.splitlines())]
 
 
 def scalar(value: Any) -> str:
-    """Return a value as YAML, as plain as it may be written."""
+    """Return a value as YAML, without quotes where it needs none."""
     if isinstance(value, str):
         plain_text = re.fullmatch(r"[A-Za-z][A-Za-z0-9 _./()+€-]*(?<! )", value)
         if plain_text and yaml.safe_load(f"[{value}]") == [value]:

@@ -1,7 +1,7 @@
-"""Somebody's folder of exports: which files are there for which months, and their columns as texts.
+"""Somebody's folder of exports: which files there are for which months, and their columns as texts.
 
-The files are read and nothing of them is run: bytes are decoded and parted into texts, in this process and
-without the network. Of many months only a few are looked at, and of a large file its beginning.
+The files are only read, and nothing in them is executed: bytes are decoded and split into texts, in this
+process and without the network. Of many months only a few are read, and of a large file only the beginning.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _NUMBER = re.compile(r"(?<![0-9])([0-9]{3})(?![0-9])")
 
 @dataclass(frozen=True)
 class Export:
-    """One kind of file, with what it holds in the months that were looked at.
+    """One kind of file, with its content in the months that were read.
 
     Args:
         stem: its name without month and ending.
-        files: the pattern of its name; {month} or {n} where a month stands in it.
+        files: the pattern of its name, with {month} or {n} in the place of a month.
         format: csv or parquet.
-        delimiter, encoding: of a CSV file.
-        months: its rows as texts, a table per month that was looked at, the oldest first.
-        is_cut: whether only the beginning of the file was read.
+        delimiter, encoding: those of a CSV file.
+        months: its rows as texts, one table per month that was read, the oldest first.
+        is_cut: only the beginning of the file was read.
     """
 
     stem: str
@@ -57,7 +57,7 @@ class Export:
 
     @property
     def rows(self) -> pa.Table:
-        """The rows of all months that were looked at."""
+        """The rows of all months that were read."""
         return pa.concat_tables(self.months, promote_options="default")
 
 
@@ -66,12 +66,12 @@ class Exports:
     """A folder of exports.
 
     Args:
-        folder: where they lie.
-        drop_folder: the pattern of a month's folder; empty where all files lie in the folder itself.
-        first_month: as the names say; None where they do not.
-        months: how many there are.
-        months_seen: which of them were looked at, as their names say.
-        files: in the order of their names.
+        folder: where they are.
+        drop_folder: the pattern of a month's folder; empty where all files are in the folder itself.
+        first_month: the first month in the names; None where they hold none.
+        months: how many months there are.
+        months_seen: those of them that were read, as in their names.
+        files: the files, in the order of their names.
         notes: what was passed over, in words.
     """
 
@@ -85,12 +85,12 @@ class Exports:
 
     @property
     def is_one_drop(self) -> bool:
-        """Whether the files lie side by side, and no name says a month."""
+        """Whether the files are side by side, and no name holds a month."""
         return not self.drop_folder and self.first_month is None and self.months == 1
 
     @property
     def drops(self) -> Path:
-        """The folder in which the drops lie."""
+        """The folder that holds the drops."""
         is_inside = (
             self.folder.is_file() or _pattern(self.folder.resolve().name)[0] == self.drop_folder
         )
@@ -99,17 +99,17 @@ class Exports:
 
 @dataclass
 class _MonthlyFiles:
-    """The files of one pattern: the path per month, by the text that stands for the month."""
+    """The files of one pattern: their paths by the text that stands for the month."""
 
     files: str
     paths: dict[str, Path] = field(default_factory=dict)
 
 
 def read_exports(folder: Path) -> Exports:
-    """Look at a folder of exports, a folder of folders per month, or one file.
+    """Read a folder of exports, a folder with a folder per month, or one file.
 
     Raises:
-        ChurnError: there is none, or no file in it can be read.
+        ChurnError: the folder does not exist, or no file in it can be read.
     """
     if not folder.exists():
         raise ChurnError(
@@ -137,18 +137,14 @@ def read_exports(folder: Path) -> Exports:
 
 
 def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFiles], list[str]]:
-    """Return the pattern of the months' folders, the kinds of files, and the months, in order."""
+    """Return the pattern of the months' folders, the files by kind, and the months in order."""
     if folder.is_file():
         kinds = _kinds([("", folder)], notes)
         return "", kinds, _months_of(kinds)
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     folders = [path for path in inside if path.is_dir()]
     patterns = {path: _pattern(path.name) for path in folders}
-    of_months = [
-        (path, *pattern_and_month)
-        for path, pattern_and_month in patterns.items()
-        if pattern_and_month[1]
-    ]
+    of_months = [(path, pattern, month) for path, (pattern, month) in patterns.items() if month]
     own_pattern, own_month = _pattern(folder.resolve().name)
     if not folders and own_month:
         return own_pattern, _kinds([(own_month, path) for path in inside], notes), [own_month]
@@ -157,11 +153,7 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFile
         kinds = _kinds([("", path) for path in inside if path.is_file()], notes)
         return "", kinds, _months_of(kinds)
     pattern = of_months[0][1]
-    taken = [
-        (month, path)
-        for path, pattern_and_month, month in of_months
-        if pattern_and_month == pattern
-    ]
+    taken = [(month, path) for path, its_pattern, month in of_months if its_pattern == pattern]
     for path in inside:
         if path not in [each for _, each in taken]:
             notes.append(f"{path.name} was passed over: it is no folder {pattern}")
@@ -172,7 +164,7 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFile
 
 
 def _kinds(files: Iterable[tuple[str, Path]], notes: list[str]) -> dict[str, _MonthlyFiles]:
-    """Return the files by their stem; those of other endings are passed over."""
+    """Return the files by their stem; those with other endings are passed over."""
     kinds: dict[str, _MonthlyFiles] = {}
     for month, path in files:
         name = _FILES.fullmatch(path.name)
@@ -192,7 +184,7 @@ def _months_of(kinds: dict[str, _MonthlyFiles]) -> list[str]:
 
 
 def _pattern(name: str) -> tuple[str, str]:
-    """Return a name with its month as {month} or {n}, and the month; the name alone where it has none."""
+    """Return a name with {month} or {n} in place of its month, and the month; unchanged where it has none."""
     for word, form in (("{month}", _MONTH), ("{n}", _NUMBER)):
         match = form.search(name)
         if match:
@@ -227,7 +219,7 @@ def _export(kind: _MonthlyFiles, seen: tuple[str, ...], notes: list[str]) -> Exp
 
 
 def _content(path: Path) -> tuple[bytes, bool]:
-    """Return a file's bytes, decompressed, up to the last whole line of what may be read."""
+    """Return a file's bytes, decompressed, up to the last whole line within the limit; and if it was cut."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -239,7 +231,7 @@ def _content(path: Path) -> tuple[bytes, bool]:
 
 
 def _encoding(content: bytes) -> str:
-    """Return in which encoding the bytes are text; a single byte per letter where nothing else fits."""
+    """Return the encoding in which the bytes are text; latin-1 where nothing else fits."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if content.startswith(b"\xef\xbb\xbf"):
@@ -254,7 +246,7 @@ def _encoding(content: bytes) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """Return what parts the values: by it, the first rows have the most values, each row as many."""
+    """Return the delimiter by which the first rows have the most values, the same number in each."""
     lines = list(itertools.islice(io.StringIO(text, newline=""), _SHOWN_LINES))
     best, most = ",", 1
     for delimiter in _DELIMITERS:
@@ -284,7 +276,7 @@ def _table(text: str, delimiter: str) -> pa.Table:
 
 
 def _apart(header: list[str]) -> list[str]:
-    """Return the names of a header, each once: what stands twice, or is blank, is numbered."""
+    """Return the names of a header, made unique: duplicate and blank names are numbered."""
     names: list[str] = []
     for number, name in enumerate(header, 1):
         name = name.strip() or f"column{number}"
@@ -308,7 +300,7 @@ def _parquet(path: Path) -> pa.Table:
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return typed values as the texts of a canonical file; None where they are no single values."""
+    """Return typed values as the texts of a canonical file; None where they are not single values."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type

@@ -14,7 +14,7 @@ from churn.contract.draft.sources import OF_KEYS, Business, BusinessPart, Source
 from churn.contract.structure import KEY, plain
 from churn.contract.types import Kind
 
-# What is averaged rather than summed.
+# Words for figures that are averaged rather than summed.
 _OF_MEANS = frozenset(
     {"score", "rate", "rating", "avg", "average", "mean", "ratio", "share", "pct", "percent", "price", "age",
      "hours", "satisfaction", "response", "resolution", "latency", "temperature"}
@@ -25,7 +25,7 @@ _REPEATED = 0.1
 
 @dataclass(frozen=True)
 class Selected:
-    """A column that a select gives: the expression, and what it is."""
+    """A column that a select returns: its expression, type and description."""
 
     name: str
     expression: str
@@ -35,7 +35,7 @@ class Selected:
 
 @functools.cache
 def reserved_words() -> frozenset[str]:
-    """Return the words that are no names in SQL."""
+    """Return the words that SQL does not accept as names."""
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
         rows = connection.execute(
             "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
@@ -44,50 +44,50 @@ def reserved_words() -> frozenset[str]:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL takes it, in quotes where it needs them."""
+    """Return a name as SQL accepts it, in quotes where it needs them."""
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in reserved_words():
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def text_literal(text: str) -> str:
-    """Return a text as SQL takes it."""
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def numbered(source: Source, columns: list[tuple[str, str]]) -> str:
-    """Return the select of a file without a key: its rows are numbered."""
+    """Return the select for a file without a key, which numbers its rows."""
     lines = [f"CAST(row_number() OVER () AS VARCHAR) AS {KEY}", *_named("", columns)]
     return _select(lines, f"FROM {quoted(source.name)}")
 
 
 def keyed(source: Source, key: str, columns: list[tuple[str, str]]) -> str:
-    """Return the select of a file with the key, by which some of its columns are taken."""
+    """Return the select that takes some columns of a file with the key."""
     return _select(_named("", [(key, KEY), *columns]), f"FROM {quoted(source.name)}")
 
 
 def months_since(population: Source, key: str, begin: str, name: str) -> str:
-    """Return the select of how long each customer is there."""
+    """Return the select for how long each customer has been there."""
     since = day(quoted(begin), population.column(begin))
     months = f"date_diff('month', {since}, as_of()) AS {name}"
     return _select([*_named("", [(key, KEY)]), months], f"FROM {quoted(population.name)}")
 
 
 def joined(business: Business, part: BusinessPart, columns: list[tuple[str, str]]) -> str:
-    """Return the select by which a file of something else, as of accounts, is told per customer."""
+    """Return the select that joins a file about something else, such as accounts, to each customer."""
     lines = [f"p.{quoted(business.key)} AS {KEY}", *_named("f.", columns)]
     return _select(lines, _from(business, part))
 
 
 def counted(business: Business, part: BusinessPart, selected: list[Selected]) -> str:
-    """Return the select by which events become one row per customer; nothing happened where none is."""
+    """Return the select that aggregates events into one row per customer, also for those without events."""
     lines = [f"p.{quoted(business.key)} AS {KEY}"]
     lines += [f"{each.expression} AS {each.name}" for each in selected]
     return _select(lines, f"{_from(business, part)}\nGROUP BY p.{quoted(business.key)}")
 
 
 def aggregates(part: BusinessPart) -> Iterator[Selected]:
-    """Yield what can be told of the events of a month: how many, how much, how recent."""
+    """Yield aggregates of a month's events: how many, how much, how recent."""
     source = part.source
     noun = source.name.removesuffix("s").replace("_", " ")
     yield Selected(
@@ -125,13 +125,13 @@ def aggregates(part: BusinessPart) -> Iterator[Selected]:
 
 
 def _is_number(source: Source, column: Profile) -> bool:
-    """Say whether a column numbers the events."""
+    """Return whether a column merely numbers the events."""
     is_named = column is source.columns[0] or bool(OF_KEYS & set(words(column.source)))
     return column.kind == "int" and is_named and source.is_unique(column.source)
 
 
 def day(place: str, column: Profile) -> str:
-    """Return the expression of a date that is written as text."""
+    """Return the expression that reads a date from text."""
     if column.formats in (("%Y-%m-%d",), ()):
         return f"CAST({place} AS DATE)"
     formats = ", ".join(map(text_literal, column.formats))
@@ -164,7 +164,7 @@ def _from(business: Business, part: BusinessPart) -> str:
 
 
 def _named(prefix: str, columns: list[tuple[str, str]]) -> list[str]:
-    """Return the columns of a select: those of the file, by the names of the contract."""
+    """Return the columns of a select: those of the file, under the contract's names."""
     texts = []
     for source, name in columns:
         place = f"{prefix}{quoted(source)}"

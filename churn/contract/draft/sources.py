@@ -1,7 +1,7 @@
-"""What was understood of exports: the files, what each is to the customers, and how it is known who left.
+"""What was understood of the exports: how each file relates to the customers, and how it is known who left.
 
-Who left is said by a column, or by who is missing the month after; columns that would give it away are
-named.
+A column says who left, or they are missing in the month after. Columns that would give the answer away are
+pointed out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAST_KNOWN = 0.5
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of file, with what its columns are."""
+    """One kind of file, with the profiles of its columns."""
 
     export: Export
     name: str
@@ -46,7 +46,7 @@ class Source:
         return [column.source for column in self.columns]
 
     def is_unique(self, source: str) -> bool:
-        """Say whether no value of a column stands twice in a month, and none is blank."""
+        """Return whether no value of a column occurs twice in a month, and none is blank."""
         return all(
             source in rows.column_names
             and pc.count_distinct(rows[source]).as_py() == rows.num_rows
@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True)
 class BusinessPart:
-    """What a file is to the customers: its role, and the column of the population that leads to it."""
+    """How a file relates to the customers: its role, and the column that links it to the population."""
 
     source: Source
     role: Role
@@ -66,7 +66,7 @@ class BusinessPart:
 
 @dataclass(frozen=True)
 class Label:
-    """How it is known who left; `is_guess` where nothing in the files says it."""
+    """How it is known who left; `is_guess` is true where nothing in the files says so."""
 
     kind: Literal["file", "absent", "status", "end_date"]
     source: Source | None = None
@@ -81,11 +81,11 @@ class Business:
     """Everything that was understood of a folder of exports.
 
     Args:
-        key: what the customers' key is called in the population's file; empty where no column is one.
-        keys: the other columns that may be it, each with its file.
+        key: the name of the customers' key in the population's file; empty where no column is a key.
+        keys: the other columns that may be the key, as (file, column).
         parts: the files, the population first.
-        left_out: the columns that should be no feature, with the reason, by file and name.
-        remarks: what else is to be known of a column, by file and name.
+        left_out: why columns should not be features, by file and name.
+        remarks: what else should be known about columns, by file and name.
     """
 
     exports: Exports
@@ -103,21 +103,21 @@ class Business:
 
 
 def refers(source: Source, column: str, other: Source, name: str) -> bool:
-    """Say whether the values of a column are mostly among those of another file's column."""
+    """Return whether most values of a column are among those of another file's column."""
     if source.column(column).kind not in ("string", "int") or source.column(column).distinct < 2:
         return False
-    # In the first months of an export, what it refers to may not be there yet.
+    # In the first months of an export, what the column refers to may not be there yet.
     shares = known_shares(source, column, other, name)
     return may_refer(other.column(name)) and max(shares) >= _LEAST_KNOWN
 
 
 def may_refer(column: Profile) -> bool:
-    """Say whether a column may lead to another file: it is a key by its name, or has many values."""
+    """Return whether a column may refer to another file: it is named like a key, or has many values."""
     return bool(OF_KEYS & set(words(column.source))) or not column.is_category
 
 
 def known_shares(source: Source, column: str, other: Source, name: str) -> list[float]:
-    """Return, per month looked at, the share of a column's values that another file's column has."""
+    """Return, for each month that was read, the share of a column's values that another file's column has."""
     shares = []
     for mine, theirs in zip(source.export.months, other.export.months, strict=False):
         if column in mine.column_names and name in theirs.column_names and mine.num_rows:
@@ -127,7 +127,7 @@ def known_shares(source: Source, column: str, other: Source, name: str) -> list[
 
 
 def span(source: Source, column: Profile) -> tuple[dt.date, dt.date] | None:
-    """Return the first and the last day of a column of dates in the last month that was looked at."""
+    """Return the first and the last day in a column of dates, in the last month that was read."""
     days = []
     rows = source.export.months[-1]
     if column.source not in rows.column_names:
@@ -142,34 +142,13 @@ def span(source: Source, column: Profile) -> tuple[dt.date, dt.date] | None:
     return (min(days), max(days)) if days else None
 
 
+# Words in the name of a column that says who left, as values of a status, and in the name of an end date.
 _OF_LEAVING = frozenset(
-    [
-        "churn",
-        "churned",
-        "left",
-        "exited",
-        "exit",
-        "attrition",
-        "attrited",
-        "cancelled",
-        "canceled",
-        "gone",
-    ]
-)
+    ["churn", "churned", "left", "exited", "exit", "attrition", "attrited", "cancelled", "canceled", "gone"]
+)  # fmt: skip
 _WORDS_OF_LEAVING = frozenset(
-    [
-        "churn",
-        "churned",
-        "cancelled",
-        "canceled",
-        "closed",
-        "terminated",
-        "expired",
-        "left",
-        "gone",
-        "exited",
-    ]
-)
+    ["churn", "churned", "cancelled", "canceled", "closed", "terminated", "expired", "left", "gone", "exited"]
+)  # fmt: skip
 _OF_ENDS = frozenset(
     [
         "end",
@@ -190,7 +169,7 @@ _FEW = 10
 
 
 def label_of(parts: list[BusinessPart], key: str) -> Label:
-    """Return how it is known who left, by what the files hold."""
+    """Return how it is known who left, judged by what the files hold."""
     keyed = [part for part in parts if part.role in ("population", "state")]
     for part in keyed:
         for column in part.source.columns:
@@ -223,7 +202,7 @@ def _label_of_column(source: Source, column: Profile) -> Label | None:
 
 
 def _missing(population: Source, key: str) -> str:
-    """Say how many customers of the first month are missing in the second; nothing where none is."""
+    """Return a sentence on how many customers of the first month are missing in the second, if any."""
     months = population.export.months
     if not key or len(months) == 1:
         return ""
@@ -234,14 +213,14 @@ def _missing(population: Source, key: str) -> str:
 
 
 def as_labels(part: BusinessPart, label: Label, key: str) -> BusinessPart:
-    """Return the file of labels as such, if it holds nothing else."""
+    """Return the part as the file of labels, if it holds nothing else."""
     others = [c for c in part.source.names if c != label.column and plain(c) != plain(key)]
     is_labels = part.source is label.source and part.role == "state" and not others
     return BusinessPart(part.source, "labels", part.via) if is_labels else part
 
 
 def tells(source: Source, column: Profile, label: Label) -> bool:
-    """Say whether a column beside the label gives it away."""
+    """Return whether a column other than the label gives the label away."""
     if label.kind not in ("file", "end_date") or column.source == label.column:
         return False
     rows = source.export.rows
@@ -253,4 +232,4 @@ def tells(source: Source, column: Profile, label: Label) -> bool:
     if column.blanks and len(by_blank) == 2 and len({b for b, _ in by_blank}) == 2:
         return True
     pairs = set(zip(rows[column.source].to_pylist(), left.to_pylist(), strict=True))
-    return len(pairs) == column.distinct + bool(column.blanks) and column.distinct <= 10
+    return len(pairs) == column.distinct + bool(column.blanks) and column.distinct <= _FEW

@@ -1,4 +1,4 @@
-"""The tables of a drafted contract, with the files that their selects read and a comment at each guess."""
+"""The tables of a drafted contract, the files that their selects read, and a comment at each guess."""
 
 from __future__ import annotations
 
@@ -30,27 +30,18 @@ from churn.contract.structure import KEY, LABEL_COLUMN, LABEL_TABLE, plain
 
 _TAKEN = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
 _LONGEST_WINDOW_DAYS = 400
-_MOST_OF_SEGMENT = 8  # different values
+# How many distinct values a segment may have.
+_MOST_OF_SEGMENT = 8
 _OF_VALUE = frozenset(["mrr", "fee", "price", "revenue", "charge", "charges", "arpu", "amount"])
 _OF_BEGIN = frozenset(
-    [
-        "start",
-        "started",
-        "signup",
-        "since",
-        "created",
-        "joined",
-        "begin",
-        "registration",
-        "activation",
-    ]
-)
+    ["start", "started", "signup", "since", "created", "joined", "begin", "registration", "activation"]
+)  # fmt: skip
 _OF_TENURE = frozenset(["tenure", "length", "seniority"])
 
 
 @dataclass
 class TableWriter:
-    """Writes the tables, and notes the guesses and decisions that come up."""
+    """Writes the tables, and notes guesses and decisions on the way."""
 
     business: Business
     title: str
@@ -65,7 +56,7 @@ class TableWriter:
     begin: str = ""
 
     def _is_file(self, part: BusinessPart) -> bool:
-        """Say whether a part is a table as it stands in its file."""
+        """Return whether a part is a table exactly as it is in its file."""
         has_label = self.business.label.kind == "file" and self.business.label.source is part.source
         is_keyed = part.role == "state" or (part.role == "population" and bool(self.business.key))
         return is_keyed and not has_label
@@ -218,7 +209,7 @@ class TableWriter:
         return [*comments, f"      {name}: {flow(entry)}{mark}"]
 
     def _note_use(self, part: BusinessPart, column: Profile, name: str, is_left_out: bool) -> None:
-        """Note what a column of the population may be beside a feature."""
+        """Note what a column may be besides a feature: a segment, the tenure, the value, the beginning."""
         own = set(words(column.source))
         is_number = column.kind in ("int", "float")
         if column.is_category and not is_left_out and column.distinct <= _MOST_OF_SEGMENT:
@@ -238,7 +229,7 @@ class TableWriter:
             self.begin = column.source
 
     def _of_begin(self) -> list[str]:
-        """Return a table of how long each customer is there, to be uncommented."""
+        """Return a table of how long each customer has been there, commented out."""
         if not self.begin or self.tenure or not self.business.key:
             return []
         population = self.business.population
@@ -257,7 +248,7 @@ class TableWriter:
         return [*(f"  # {line.removeprefix('  ')}" for line in lines), ""]
 
     def _shared_dialect(self) -> dict[str, Any]:
-        """Return the dialect of all files, where none contradicts another."""
+        """Return the dialect that all files share; empty where two contradict each other."""
         every = [dialect(part.source) for part in self.business.parts]
         shared: dict[str, Any] = {}
         for key in DIALECT_KEYS:

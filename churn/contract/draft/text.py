@@ -1,4 +1,4 @@
-"""The text of a drafted contract: YAML with comments that say what was guessed and what is to be decided."""
+"""The text of a drafted contract: YAML with comments on what was guessed and what must be decided."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ContractDraft:
     """A drafted contract.
 
     Args:
-        text: of the file.
-        guesses: what was taken to be so.
-        decisions: what a person must decide, as sentences with what to do.
+        text: the text of the file.
+        guesses: what was assumed.
+        decisions: what a person must decide, as sentences that say what to do.
     """
 
     text: str
@@ -35,11 +35,11 @@ class ContractDraft:
 
 
 def draft_text(business: Business, name: str = "") -> ContractDraft:
-    """Return the contract of a business as far as its exports tell it.
+    """Return the contract of a business, as far as its exports show it.
 
     Args:
         business: what was understood of the exports.
-        name: of the contract; that of the folder where not given.
+        name: the contract's name; by default that of the folder.
     """
     return _Writer(business, name or business.exports.folder.resolve().stem).draft()
 
@@ -49,7 +49,7 @@ class _Writer(TableWriter):
     """Writes the whole file."""
 
     def draft(self) -> ContractDraft:
-        """Return the whole."""
+        """Return the whole draft."""
         first_month, population = self._first_month(), self._table_name(self.business.parts[0])
         shared = self._shared_dialect()
         self._about_key()
@@ -88,7 +88,7 @@ class _Writer(TableWriter):
 
     @property
     def folder_name(self) -> str:
-        """What the exports lie in."""
+        """The name of the folder that holds the exports."""
         return self.business.exports.folder.resolve().name
 
     # What is known of the whole.
