@@ -102,7 +102,7 @@ def _ask_health(uri: str) -> None:
 
 @functools.cache
 def _http(tls: bool) -> "httpx.Client":
-    """Return a client that keeps its connections; without TLS it does not load certificates, which is slow."""
+    """Return a client that keeps its connections; without TLS it skips the slow loading of certificates."""
     import httpx
 
     return httpx.Client(timeout=10, verify=tls)

@@ -58,11 +58,3 @@ def new_partition(
         )
     )
     refresh_statistics(connection, partition)
-
-
-def ensure_month(connection: psycopg.Connection, table: Table, month: Month) -> None:
-    """Make an empty partition for a month of a snapshot table where there is none."""
-    partition = snapshot_partition(table, month)
-    if not exists(connection, partition):
-        with new_partition(connection, partition, sql.Identifier(table.snapshot), month.as_of):
-            pass

@@ -3,7 +3,7 @@ import pytest
 from psycopg import sql
 
 from churn.database import connect
-from churn.database.partitions import ensure_month, exists, new_partition, snapshot_partition
+from churn.database.partitions import exists, new_partition, snapshot_partition
 from tests.stages.world import FEBRUARY, JANUARY
 from tests.streamflow import PAYMENTS
 
@@ -53,12 +53,3 @@ def test_rows_that_break_a_rule_of_the_whole_leave_nothing(
     assert count() == 0
     with connect() as connection:
         assert not exists(connection, snapshot_partition(PAYMENTS, JANUARY))
-
-
-def test_a_month_that_is_there_is_left_as_it_is() -> None:
-    fill(("a", JANUARY.as_of, JANUARY.as_of))
-    with connect() as connection:
-        ensure_month(connection, PAYMENTS, JANUARY)
-        ensure_month(connection, PAYMENTS, FEBRUARY)
-        assert exists(connection, snapshot_partition(PAYMENTS, FEBRUARY))
-    assert count() == 1

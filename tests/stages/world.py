@@ -9,7 +9,7 @@ from psycopg import sql
 from churn.contract.in_force import LABELS, PROFILE_TABLES, VIEWS
 from churn.contract.structure import Column, Table
 from churn.database import connect
-from churn.database.partitions import ensure_month
+from churn.database.partitions import exists, new_partition, snapshot_partition
 from churn.lake.files import write_view
 from churn.months import Month
 
@@ -42,7 +42,10 @@ def put(
     )
     instant = known_at or (month.matures_at if table is LABELS else month.as_of)
     with connect() as connection, connection.cursor() as cursor:
-        ensure_month(connection, table, month)
+        partition = snapshot_partition(table, month)
+        if not exists(connection, partition):
+            with new_partition(connection, partition, sql.Identifier(table.snapshot), month.as_of):
+                pass
         for gone, ids in ((False, users), (True, withdrawn)):
             cells = [None if gone else _cell(c, values) for c in table.values]
             rows = [[user, month.as_of, instant, gone, *cells] for user in ids]
