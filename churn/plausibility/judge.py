@@ -164,7 +164,7 @@ def copies(deliveries: Iterable[Delivery]) -> list[Finding]:
     with connect() as connection:
         for delivery in deliveries:
             every = of_all_months(delivery.table, connection)
-            findings += _Comparison(connection, delivery, every).copies()
+            findings += _DeliveryComparison(connection, delivery, every).copies()
     return findings
 
 
@@ -218,7 +218,7 @@ def _newest_delivery(connection: psycopg.Connection) -> int:
 def _judge(
     connection: psycopg.Connection, delivery: Delivery, every: Sequence[Delivery], seen: int
 ) -> Judgement:
-    bench = _Comparison(connection, delivery, every)
+    bench = _DeliveryComparison(connection, delivery, every)
     try:
         findings = bench.labels() if delivery.table is LABELS else bench.profile()
     except ChurnError as error:
@@ -245,7 +245,7 @@ def _is_judged(connection: psycopg.Connection, delivery: Delivery) -> bool:
     return connection.execute(query, [delivery.delivery_id]).fetchone() is not None
 
 
-class _Comparison:
+class _DeliveryComparison:
     """One delivery and the versions that it is compared with, which are noted in `compared`."""
 
     def __init__(
