@@ -30,12 +30,12 @@ def promote(
     from churn.promotion.by_hand import operator
     from churn.promotion.by_hand import promote as promote_by_hand
     from churn.promotion.cards import write_missing_cards
-    from churn.promotion.entry import said_of_action
+    from churn.promotion.entry import action_text
 
     with running("postgres", "mlflow"):
         entry = promote_by_hand(version, reason=reason, actor=operator())
         write_missing_cards()
-    out().print(said_of_action(entry))
+    out().print(action_text(entry))
 
 
 def rollback(
@@ -53,11 +53,11 @@ def rollback(
     from churn.cli.progress import running
     from churn.promotion.by_hand import operator
     from churn.promotion.by_hand import rollback as roll_back
-    from churn.promotion.entry import said_of_action
+    from churn.promotion.entry import action_text
 
     with running("postgres", "mlflow"):
         entry = roll_back(reason=reason, actor=operator())
-    out().print(said_of_action(entry))
+    out().print(action_text(entry))
 
 
 def ledger(

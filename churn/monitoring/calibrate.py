@@ -22,7 +22,7 @@ from churn.monitoring.false_alarms import OLDEST
 from churn.monitoring.thresholds import SCORE, calibrated_path, simulated_thresholds
 from churn.months import Month
 from churn.promotion.ledger import Release, entries, releases
-from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.registry import Registry, ReleaseRegistry
 from churn.scoring.scores import active_users, features_of
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path, with_every_feature
@@ -77,7 +77,7 @@ def calibrate(
             where="calibrate",
             remedy="calibrate when there are more; until then the provisional thresholds hold",
         )
-    seen = [*_of_features(chosen), *_of_scores(chosen, registry or MlflowRegistry())]
+    seen = [*_of_features(chosen), *_of_scores(chosen, registry or ReleaseRegistry())]
     turnover = turnover_of(seen)
     columns = [*NUMBERS, SCORE]
     calibration = Calibration(

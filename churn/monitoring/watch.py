@@ -30,7 +30,7 @@ from churn.monitoring.store import keep_drift, keep_performance
 from churn.months import Month
 from churn.promotion.arrivals import months_known, read_arrivals
 from churn.promotion.ledger import Release, release_in_force, releases
-from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.registry import Registry, ReleaseRegistry
 from churn.scoring.scores import features_of, scored_from
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path, with_every_feature
@@ -112,7 +112,7 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
         keep_drift(month, None, None)
         drift_page_path(month).unlink(missing_ok=True)
         return WatchedDrift(None)
-    reference = _training_window(scored.release, registry or MlflowRegistry())
+    reference = _training_window(scored.release, registry or ReleaseRegistry())
     users = scored.scores.user_ids
     held = is_holdout(users)
     # What the release was trained before cannot have drifted from it.

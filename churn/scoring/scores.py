@@ -22,7 +22,7 @@ from churn.lake.files import TIMESTAMP, read_current
 from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import Release, release_in_force
-from churn.promotion.registry import MlflowRegistry
+from churn.promotion.registry import ReleaseRegistry
 from churn.settings import get_settings
 
 SCHEMA = pa.schema(
@@ -65,7 +65,7 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
     if release is None:
         rows = SCHEMA.empty_table()
     else:
-        registry = MlflowRegistry()
+        registry = ReleaseRegistry()
         features = features_of(month, registry.service(release).views, users)
         probabilities = registry.probabilities(release, features)
         campaign = Campaign.of(get_settings().campaign)
