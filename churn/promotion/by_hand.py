@@ -1,4 +1,4 @@
-"""What a person may decide: to promote a version, or to return to the release before; the ledger keeps why."""
+"""What a person may decide: to promote a version, or return to the release before. The ledger keeps why."""
 
 import psycopg
 

@@ -232,5 +232,5 @@ class _Decider:
 
 
 def _challenger_month(month: Month, champion: Release | None) -> Month:
-    """Return whose challenger is judged: for a first release the month's own, else that of the month before."""
+    """Return whose challenger is judged: the month's own for a first release, else the month before's."""
     return month.shift(-1) if champion else month
