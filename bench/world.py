@@ -19,8 +19,8 @@ from churn.stack.parts import make_parts, prepare_dagster_home
 from churn.stack.plan import make_plan
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port, stop
-from churn.stack.record import Record
-from churn.stack.supervisor import Underway
+from churn.stack.record import StackRecord
+from churn.stack.supervisor import StartedPart
 from feature_repo.store import apply_features
 
 
@@ -116,10 +116,10 @@ class World:
         It is well then, or has ended, where it is a step.
         """
         if name not in self._started:
-            record = Record()
+            record = StackRecord()
             plan = make_plan(record)
             part = next(part for part in make_parts(plan, record) if part.name == name)
-            underway = Underway(part, plan.home, plan.environment)
+            underway = StartedPart(part, plan.home, plan.environment)
             self._stack.callback(stop, plan.home, (name,), signal.SIGTERM)
             while not underway.is_well():
                 time.sleep(0.1)
