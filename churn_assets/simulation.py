@@ -18,7 +18,7 @@ from churn.contract.in_force import LABELS
 from churn.deliveries import deliver
 from churn.months import Month
 from churn.population.drops import correct_some_fees, write_drops
-from churn.population.scenario import Arrival, Troubles
+from churn.population.scenario import DropArrival, Troubles
 from churn.promotion.entry import decisions, sentence
 from churn.promotion.ledger import entries
 from churn.schedule.due import sentences
@@ -163,7 +163,7 @@ def _alarms(job: JobResult) -> Iterator[tuple[Month, str]]:
 
 
 @contextmanager
-def _as_it_comes(drop: Path, arrival: Arrival) -> Iterator[Path]:
+def _as_it_comes(drop: Path, arrival: DropArrival) -> Iterator[Path]:
     """Yield a folder with the files that arrive: labels come a month after the rest of their drop."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / drop.name
