@@ -40,7 +40,7 @@ _WATCHED = frozenset(
 
 
 @dataclass(frozen=True)
-class Refusal:
+class HttpRefusal:
     """An answer that the application never hears of."""
 
     status: HTTPStatus
@@ -54,22 +54,22 @@ class Refusal:
         return json.dumps({"error": error}).encode()
 
 
-_TOO_LONG = Refusal(
+_TOO_LONG = HttpRefusal(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "headers_too_large",
     f"the request's headers are longer than {MAX_HEADER_BYTES:,} bytes",
 )
-_TOO_SLOW = Refusal(
+_TOO_SLOW = HttpRefusal(
     HTTPStatus.REQUEST_TIMEOUT,
     "request_timeout",
     "the request did not arrive to its end in time; send it again",
 )
-_NOT_JSON = Refusal(
+_NOT_JSON = HttpRefusal(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "unsupported_media_type",
     "the body must be sent as content-type: application/json",
 )
-_OTHER_PAGE = Refusal(
+_OTHER_PAGE = HttpRefusal(
     HTTPStatus.FORBIDDEN,
     "other_origin",
     "the request comes from a page of another origin; ask from a page of this server, or from no page",
@@ -113,12 +113,12 @@ class Guard:
         self._app, self._max_body_bytes = app, max_body_bytes
         self._names = frozenset(name.lower() for name in names() if name)
         self._hosts = self._names | LOOPBACK_NAMES
-        self._other_host = Refusal(
+        self._other_host = HttpRefusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             "unknown_host",
             f"this server does not answer to the name in the Host header; {setting} adds names",
         )
-        self._too_large = Refusal(
+        self._too_large = HttpRefusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             BODY_TOO_LARGE,
             f"the body is longer than {max_body_bytes:,} bytes",
@@ -139,7 +139,7 @@ class Guard:
         else:
             await _answer(refusal, send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _refusal(self, scope: Scope) -> HttpRefusal | None:
         size, told = 0, {}
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -170,7 +170,7 @@ class Guard:
         followed = (told.get(b"sec-fetch-mode"), told.get(b"sec-fetch-dest"))
         return method == "GET" and followed == (b"navigate", b"document")
 
-    def _refused_body(self, told: dict[bytes, bytes]) -> Refusal | None:
+    def _refused_body(self, told: dict[bytes, bytes]) -> HttpRefusal | None:
         kind = told.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":  # what a form of another page cannot send
             return _NOT_JSON
@@ -192,7 +192,7 @@ class Guard:
         return counting
 
 
-async def _answer(refusal: Refusal, send: Send) -> None:
+async def _answer(refusal: HttpRefusal, send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(refusal.body)),
@@ -268,7 +268,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience.cancel()
             self._patience = None
 
-    def _close(self, refusal: Refusal) -> None:
+    def _close(self, refusal: HttpRefusal) -> None:
         """Answer, unless an answer is on its way already or nothing was asked, and close."""
         self._wait_no_longer()
         is_answered = not self._in_headers and self.cycle.response_started

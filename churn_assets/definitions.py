@@ -1,7 +1,4 @@
-"""The entry point for Dagster: `defs`, put together from the groups of assets.
-
-https://docs.dagster.io/guides/build/projects-and-components/projects/dagster-definitions
-"""
+"""The entry point for Dagster: `defs`, put together from the groups of assets."""
 
 import warnings
 from collections.abc import Mapping

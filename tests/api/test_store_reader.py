@@ -10,7 +10,7 @@ from api.errors import NotReadyError
 from api.features import (
     NO_RIGHT,
     NOTHING_PUBLISHED,
-    Reading,
+    FeatureRows,
     StorePart,
     StoreState,
     open_store_reader,
@@ -38,7 +38,7 @@ class StoreReader:
         self._portal = portal
         self._reader = portal.call(open_store_reader)
 
-    def read(self, user_ids: list[str], service: Service) -> Reading:
+    def read(self, user_ids: list[str], service: Service) -> FeatureRows:
         return self._portal.call(self._reader.read, user_ids, service)
 
     def check(self) -> dt.date:
