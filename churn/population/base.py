@@ -1,4 +1,4 @@
-"""The public IBM Telco benchmark: read from the installed wheel, in the contract's columns."""
+"""The public IBM Telco benchmark: read from the installed wheel, in StreamFlow's columns."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ _TRUTH = {"Yes": True, "No": False, "1": True, "0": False, "No internet service"
 
 
 def load_base() -> pd.DataFrame:
-    """Return the benchmark's 7,043 users in the contract's columns, money in whole cents.
+    """Return the benchmark's 7,043 users in StreamFlow's columns, money in whole cents.
 
     The columns are those of users (except signup_date) and subscriptions, and churn_label. `fee_cents` and
     `paid_cents` stand for monthly_fee and total_paid, so that sums stay exact.

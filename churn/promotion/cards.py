@@ -117,7 +117,7 @@ def _figures(records: Records) -> Iterator[str]:
     yield from ["", "By segment:", ""]
     segments = by_segment(panel.frame, panel.labels, probabilities, records.release.threshold)
     yield from table(
-        ("segment", "level", "users", "left", "said", "F1", "AUC"), map(_segment_row, segments)
+        ("segment", "level", "users", "left", "predicted", "F1", "AUC"), map(_segment_row, segments)
     )
 
 
