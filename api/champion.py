@@ -1,6 +1,6 @@
-"""The champion: the model version that the registry's alias names, checked, loaded and kept up to date.
+"""The champion: the model version that the registry's alias names, verified, loaded and kept up to date.
 
-The registry is asked over MLflow's REST interface:
+The registry is asked over MLflow's REST API, since MLflow's own client takes seconds to import:
 https://mlflow.org/docs/latest/api_reference/rest-api.html
 """
 
@@ -32,11 +32,11 @@ class Repeater:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the calls."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait until a running call has returned."""
+        """Stop the calls, and wait until a running one has returned."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -50,7 +50,11 @@ class Repeater:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """What the registry says of the champion, unchecked; any change of it is a new champion."""
+    """What the registry says about the champion, unverified; any change to it makes a new champion.
+
+    The schema's sha256 is empty for a version that was registered before schemas had one, and the explainer's
+    path for a version without an explainer.
+    """
 
     version: str
     run_id: str
@@ -59,14 +63,13 @@ class ModelVersion:
     threshold: str
     onnx_path: str
     onnx_sha256: str
-    # Empty: it was registered before schemas had one.
     schema_sha256: str = ""
-    explainer_path: str = ""  # empty: nothing explains this version
+    explainer_path: str = ""
     explainer_sha256: str = ""
 
 
 class ModelRegistry(Protocol):
-    """Where champions come from; both calls raise httpx.HTTPError where it does not answer."""
+    """Where champions come from; calls raise httpx.HTTPError if it does not answer."""
 
     def champion(self) -> ModelVersion | None:
         """Return the version that has the alias, or None."""
@@ -75,11 +78,11 @@ class ModelRegistry(Protocol):
         """Return one artifact of a run."""
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
 
 
 class MlflowRegistry:
-    """MLflow's tracking server. Calls only read, so each may be made twice; the watcher asks again."""
+    """MLflow's tracking server. All calls only read, so a failed one is repeated once."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._http = httpx.Client(base_url=tracking_uri, timeout=httpx.Timeout(30, connect=2))
@@ -103,15 +106,15 @@ class MlflowRegistry:
         return answer.raise_for_status().content
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._http.close()
 
 
-def _model_version(found: dict[str, Any]) -> ModelVersion:
-    tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+def _model_version(answer: dict[str, Any]) -> ModelVersion:
+    tags = {tag["key"]: tag["value"] for tag in answer.get("tags", [])}
     return ModelVersion(
-        version=found["version"],
-        run_id=found.get("run_id", ""),
+        version=answer["version"],
+        run_id=answer.get("run_id", ""),
         as_of=tags.get("as_of", ""),
         service=tags.get("service", ""),
         threshold=tags.get("threshold", ""),
@@ -133,17 +136,21 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Champion:
-    """One loaded version; a request takes it once, and is answered by it alone."""
+    """One loaded version; a request takes it once, and is answered by it alone.
+
+    `service` has the features of its own schema, which are read for it. A baseline, which only a person
+    promotes, has no explanations.
+    """
 
     version: ModelVersion
     schema: "FeatureSchema"
-    service: Service  # what is read for it: the features of its own schema
+    service: Service
     threshold: float
     session: Any
-    explanations: Explanations | None = None  # None: a baseline, promoted by hand
+    explanations: Explanations | None = None
 
     def probabilities(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return P(churn) of each row of the schema's features."""
+        """Return P(churn) of each row, which has all features of the schema."""
         from churn.model.encode import onnx_inputs_of_rows
         from churn.model.onnx import score
 
@@ -152,7 +159,7 @@ class Champion:
 
 
 class ChampionWatcher:
-    """Looks at the alias every `interval` seconds, and swaps models in one assignment."""
+    """Polls the alias every `interval` seconds, and replaces the model in one assignment."""
 
     def __init__(self, registry: ModelRegistry, interval: float = POLL_SECONDS) -> None:
         self._registry = registry
@@ -162,34 +169,38 @@ class ChampionWatcher:
         self._poller = Repeater("watch-champion", self.poll, interval)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start polling."""
         self._poller.start()
 
     def stop(self) -> None:
-        """End; the model stays."""
+        """Stop polling; the model stays."""
         self._poller.stop()
         self._registry.close()
 
     @property
     def loaded(self) -> Champion | None:
-        """The model that serves."""
+        """The model that serves, or None before the first."""
         return self._loaded
 
     @property
     def problem(self) -> str | None:
-        """What the last look found wrong; a loaded model goes on serving all the same."""
+        """What was wrong at the last poll; a loaded model keeps serving all the same."""
         return self._problem
 
     @property
     def champion(self) -> Champion:
-        """The model that serves; NotReadyError before the first."""
+        """The model that serves.
+
+        Raises:
+            NotReadyError: none has been loaded yet.
+        """
         champion = self._loaded
         if champion is None:
             raise NotReadyError("model", self._problem or "it is being loaded")
         return champion
 
     def poll(self) -> None:
-        """Look once: load a new champion, keep the present one where that cannot be done."""
+        """Ask once: load a new champion, or keep the present one if that fails."""
         try:
             version = self._registry.champion()
             if version is None:
@@ -198,7 +209,8 @@ class ChampionWatcher:
                 self._problem = None
             elif version != self._refused:
                 self._load(version)
-        except (httpx.HTTPError, ValueError, KeyError) as error:  # down, or not an MLflow
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            # It is down, or it is not an MLflow.
             self._problem = f"MLflow does not answer ({type(error).__name__})"
 
     def _load(self, version: ModelVersion) -> None:
@@ -206,7 +218,8 @@ class ChampionWatcher:
             self._loaded = load(version, self._registry)
         except httpx.HTTPError:
             raise
-        except Exception as error:  # whatever is wrong with a file, it must not end the watch
+        except Exception as error:
+            # Whatever is wrong with a file, it must not end the polling.
             LOG.warning("version %s is refused", version.version, exc_info=True)
             self._refused = version
             self._problem = f"version {version.version} is refused: {error}"
@@ -216,10 +229,10 @@ class ChampionWatcher:
 
 
 def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
-    """Fetch a version, check it, and try it on one row.
+    """Fetch a version, verify it, and try it on one row.
 
     Raises:
-        RefusedError: the file is not the registered one, or the model does not fit this API's features.
+        RefusedError: a file is not the registered one, or the version is inconsistent.
         httpx.HTTPError: the registry does not answer.
     """
     from churn.model.onnx import open_session
@@ -242,16 +255,16 @@ def load(version: ModelVersion, registry: ModelRegistry) -> Champion:
 
 def _verified(version: ModelVersion, path: str, sha256: str, registry: ModelRegistry) -> bytes:
     content = registry.file(version.run_id, path)
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise RefusedError(f"sha256 of {path} is {found}, registered is {sha256 or 'none'}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise RefusedError(f"sha256 of {path} is {digest}, registered is {sha256 or 'none'}")
     return content
 
 
 def _schema(version: ModelVersion, text: bytes) -> "FeatureSchema":
     """Return a version's own schema, which must be the one that was registered.
 
-    One that was registered before schemas had a sha256 must be, column for column, that of its service.
+    A schema that was registered before schemas had a sha256 must equal that of its service, column by column.
     """
     from churn.contract.in_force import service_named
     from churn.model.encode import FeatureSchema

@@ -7,9 +7,12 @@ from typing import Generic, TypeVar
 
 from api.errors import NotReadyError, OverloadedError
 
-MOST_KEYS = 64  # of one call: it must not hold up the others for long
-CALLS_AT_ONCE = 1  # a second one would only share the same questions out among two round trips
-MOST_WAITING = 2_000  # keys; who comes then is told so at once
+# The most keys in one call, which must not hold up the others for long.
+MOST_KEYS = 64
+# A second call at a time would only split the same keys between two round trips.
+CALLS_AT_ONCE = 1
+# With this many keys waiting, further ones are refused at once.
+MOST_WAITING = 2_000
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -17,9 +20,9 @@ _Waiting = tuple[K, asyncio.Future[V]]
 
 
 class Coalescer(Generic[K, V]):
-    """Calls `load` with all the keys that have come in since the call before.
+    """Calls `load` with all the keys that have come in since the last call.
 
-    A call begins after each of its keys was asked for, so no answer is older than its question; keys go
+    A call begins after each of its keys was requested, so no answer is older than its request. Keys are taken
     in the order in which they came, so none waits for ever. A key whose caller has gone is left out.
     """
 
@@ -49,7 +52,7 @@ class Coalescer(Generic[K, V]):
         return await future
 
     def _call_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Call once everybody who is about to ask in this turn of the loop has done so."""
+        """Begin a call once all requests of this turn of the event loop have come in."""
         if not self._due and self._waiting and len(self._calls) < CALLS_AT_ONCE:
             self._due = True
             loop.call_soon(self._begin, loop)
@@ -59,7 +62,8 @@ class Coalescer(Generic[K, V]):
         batch: list[_Waiting[K, V]] = []
         while self._waiting and len(batch) < MOST_KEYS:
             key, future = self._waiting.popleft()
-            if not future.done():  # else its caller was cancelled
+            # A future is done already if its caller was cancelled.
+            if not future.done():
                 batch.append((key, future))
         if batch:
             call = loop.create_task(self._call(batch))
@@ -72,24 +76,27 @@ class Coalescer(Generic[K, V]):
 
     async def _call(self, batch: Sequence[_Waiting[K, V]]) -> None:
         try:
-            found = await self._load([key for key, _ in batch])
+            values = await self._load([key for key, _ in batch])
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
             raise
-        except Exception as error:  # the callers', each of whom gets it
+        except Exception as error:
+            # Each caller gets it.
             await self._failed(batch, error)
         else:
-            for (_, future), value in zip(batch, found, strict=True):
+            for (_, future), value in zip(batch, values, strict=True):
                 if not future.done():
                     future.set_result(value)
 
     async def _failed(self, batch: Sequence[_Waiting[K, V]], error: Exception) -> None:
         if len(batch) > 1 and not isinstance(error, NotReadyError):
-            for one in batch:  # one key may have spoilt it for all
+            # A single key may have failed the call for all.
+            for one in batch:
                 await self._call([one])
             return
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # seen, even if its caller goes now
+                # Marks the exception as retrieved, in case its caller goes away now.
+                future.exception()

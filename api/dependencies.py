@@ -1,4 +1,4 @@
-"""The two parts that the API stands on, the feature store and the champion, and how routes get at them."""
+"""The two parts that the API rests on, the feature store and the champion, and how routes get them."""
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +10,7 @@ from churn.settings import get_settings
 
 
 class Parts:
-    """Started and stopped with the application."""
+    """The parts of the API, which are started and stopped with the application."""
 
     def __init__(self, store: StorePart, champions: ChampionWatcher) -> None:
         self.store, self.champions = store, champions
@@ -18,12 +18,12 @@ class Parts:
 
     @classmethod
     def from_settings(cls) -> "Parts":
-        """Return the real ones, not yet started."""
+        """Return the parts of production, not yet started."""
         registry = MlflowRegistry(get_settings().mlflow_tracking_uri)
         return cls(StorePart(open_store_reader), ChampionWatcher(registry))
 
     def start(self) -> None:
-        """Begin to open the store and to look for the champion."""
+        """Start opening the store and polling for the champion."""
         self.store.start()
         self.champions.start()
 
@@ -34,6 +34,6 @@ class Parts:
 
 
 def parts_of(request: Request) -> Parts:
-    """Return the parts behind a request. A plain call: a dependency costs a tenth of a quick answer."""
+    """Return the parts behind a request. A plain call, since a dependency adds a tenth to a quick answer."""
     parts: Parts = request.app.state.parts
     return parts

@@ -13,15 +13,16 @@ from churn.http_guard import BODY_TOO_LARGE
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: BODY_TOO_LARGE}
 _SHOWN_PROBLEMS = 20
-_SHOWN_CHARACTERS = 100  # of a key that a client made up
+# A client may make up keys of any length.
+_SHOWN_CHARACTERS = 100
 
 
 class ApiError(Exception):
-    """An answer that is not a 200; each subclass is one code of the contract.
+    """An answer other than a 200; each subclass is one code that clients may rely on.
 
     Args:
-        message: one sentence for a person.
-        detail: the same facts for a program.
+        message: a sentence for people.
+        detail: the same facts for programs.
     """
 
     status: ClassVar[int] = 500
@@ -87,7 +88,7 @@ class MissingFeaturesError(ApiError):
 
 
 class NoExplainerError(ApiError):
-    """The champion is a baseline, promoted by hand: nothing was kept that explains it."""
+    """The champion is a baseline, promoted by hand, which has no explainer."""
 
     status, code = 409, "no_explainer"
 
@@ -100,7 +101,7 @@ class NoExplainerError(ApiError):
 
 
 class NotReadyError(ApiError):
-    """The feature store or the model cannot answer now; asking again later may work."""
+    """The feature store or the model cannot answer now; trying again later may work."""
 
     status, code = 503, "not_ready"
 
@@ -109,7 +110,7 @@ class NotReadyError(ApiError):
 
 
 class OverloadedError(ApiError):
-    """More requests wait than can be answered soon; asking again later may work."""
+    """More requests wait than can be answered soon; trying again later may work."""
 
     status, code = 503, "overloaded"
 
@@ -123,7 +124,7 @@ def error_body(code: str, message: str, detail: Any = None) -> dict[str, Any]:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Give every error of `app`, the framework's own included, the one shape."""
+    """Give every error of `app` the one shape, including those of the framework."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
@@ -141,7 +142,7 @@ async def _api_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    # Without `input` and `ctx`: what was sent may be large, private, or not even encodable.
+    # `input` and `ctx` are left out, since what was sent may be large, private, or not even encodable.
     problems = [
         {"loc": [_shown(part) for part in e["loc"]], "msg": e["msg"], "type": e["type"]}
         for e in error.errors()[:_SHOWN_PROBLEMS]

@@ -1,4 +1,4 @@
-"""Why a user is at risk by the champion: its explainer, opened at the first question."""
+"""Why a user is at risk by the champion: its explainer, opened at the first request."""
 
 import threading
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def shortest_float32(value: float) -> float:
-    """Return the number with the shortest text that reads back as this float32: 29.85."""
+    """Return the number with the shortest text that reads back as this float32, such as 29.85."""
     import numpy as np
 
     return float(str(np.float32(value)))
@@ -21,7 +21,7 @@ def shortest_float32(value: float) -> float:
 
 @dataclass(frozen=True)
 class Explained:
-    """A user's score, from the mean training user's on, in `unit`."""
+    """A user's score, the mean score `base` that it starts from, and the strongest reasons, all in `unit`."""
 
     score: float
     base: float
@@ -32,8 +32,8 @@ class Explained:
 class Explanations:
     """One version's explainer, fetched and verified with its model.
 
-    The libraries that read it take seconds to import, so neither the start of the API nor a new
-    champion waits for them: the first question does, in its own thread.
+    The libraries that read it take seconds to import. Neither the start of the API nor a new champion waits
+    for them, only the first request does, in its own thread.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -42,16 +42,16 @@ class Explanations:
         self._opened: Explaining | None = None
 
     def explain(self, values: Mapping[str, Any], service: Service, top: int) -> Explained:
-        """Return what moves a user's score most, the strongest first."""
+        """Return what moves a user's score most, the strongest reason first."""
         from churn.model.encode import onnx_inputs_of_rows
 
         explaining = self._open()
         inputs = onnx_inputs_of_rows([values], explaining.explainer)
-        found = explaining.contributions(inputs)
+        contributions = explaining.contributions(inputs)
         [reasons] = explaining.reasons(inputs, top=top, raising=False)
         return Explained(
-            score=shortest_float32(float(found.values.sum()) + found.base),
-            base=shortest_float32(found.base),
+            score=shortest_float32(float(contributions.values.sum()) + contributions.base),
+            base=shortest_float32(contributions.base),
             unit="share_of_votes" if explaining.explainer.is_share else "log_odds",
             reasons=[_shown(each, values, service) for each in reasons],
         )

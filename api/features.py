@@ -1,6 +1,7 @@
-"""The features of users: the store, opened in the background, and whose rows are read as of when.
+"""The features of users: the online store, opened in the background, and the rows that are read from it.
 
-What a reader gives says which views have no row, and whether the rows are the newest month's.
+Rows tell which views are missing, and whether they are those of the newest month. The statement that reads
+them is `churn.online.read`.
 """
 
 import asyncio
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 NOTHING_PUBLISHED = "no month has been published yet"
 NO_RIGHT = "its role may not read the features: run `churn init`"
-_NO_USER = ""  # nobody's id: asking for it exercises the whole path
+# Nobody has this id, but reading it exercises the whole path.
+_NO_USER = ""
 
 
 @dataclass(slots=True)
 class UserRow:
-    """What the online store holds of one user; as_of is None for a user it does not know."""
+    """What the online store has about one user; as_of is None for a user that it does not know."""
 
     user_id: str
     as_of: dt.date | None = None
@@ -41,30 +43,30 @@ class UserRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The rows of some users and the newest published month, of one state of the store."""
+class FeatureRows:
+    """The rows of some users and the newest published month, from one state of the store."""
 
     newest: dt.date
     users: list[UserRow]
 
     def is_current(self, user: UserRow) -> bool:
-        """Say whether the user is in the newest published month."""
+        """Return whether the user is in the newest published month."""
         return user.as_of is not None and user.as_of >= self.newest
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseInForce:
-    """What the promotion ledger says is to be served."""
+    """The release that should be served by the promotion ledger, with its version when it was promoted."""
 
     release_id: str
-    version: str  # in MLflow, when it was promoted
+    version: str
     onnx_sha256: str
 
 
 class Reader(Protocol):
     """Where features come from."""
 
-    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
+    async def read(self, user_ids: Sequence[str], service: Service) -> FeatureRows:
         """Return one row per user id, in order.
 
         Raises:
@@ -78,31 +80,31 @@ class Reader(Protocol):
         """Return the release in force; None before the first, or where that cannot be told."""
 
     async def months_behind(self) -> list[str]:
-        """Return what the pipeline found failed or waiting at its last look, a sentence each."""
+        """Return a sentence about each month that had failed or waited when the pipeline last looked."""
 
     async def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
 
 
 class StoreReader:
-    """The online store in Postgres, read by the statement of its Feast interface.
+    """The online store in Postgres, read by the same statement as by Feast's interface.
 
-    Feast's own `get_online_features` answers the same from the same rows; its way through registry and
-    protobuf takes many times as long as the read.
+    Feast's own `get_online_features` gives the same answers from the same rows, but its way through registry
+    and protobuf takes many times as long as the read.
     """
 
     def __init__(self, pool: "AsyncConnectionPool[Any]") -> None:
         self._pool = pool
 
-    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
+    async def read(self, user_ids: Sequence[str], service: Service) -> FeatureRows:
         """Return one row per user id, in order."""
         newest, rows = await self._rows(user_ids, service)
         if newest is None:
             raise NotReadyError("store", NOTHING_PUBLISHED)
-        return Reading(_day(newest), [_user_row(row) for row in rows])
+        return FeatureRows(_day(newest), [_user_row(row) for row in rows])
 
     async def check(self) -> dt.date:
-        """Read through every layer and return the newest as_of; NotReadyError where that fails."""
+        """Read through every layer and return the newest as_of; NotReadyError if that fails."""
         readings = [await self.read([_NO_USER], service) for service in SERVICES]
         return readings[-1].newest
 
@@ -114,12 +116,13 @@ class StoreReader:
         try:
             async with self._pool.connection() as connection:
                 row = await (await connection.execute(query)).fetchone()
-        except psycopg.Error:  # what is served does not depend on it
+        except psycopg.Error:
+            # What is served does not depend on it.
             return None
         return ReleaseInForce(*row) if row else None
 
     async def months_behind(self) -> list[str]:
-        """Return what the pipeline found failed or waiting at its last look, a sentence each."""
+        """Return a sentence about each month that had failed or waited when the pipeline last looked."""
         import psycopg
 
         query = "SELECT sentence FROM online.months_behind ORDER BY month, stage"
@@ -127,11 +130,12 @@ class StoreReader:
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(query)
                 return list(dict.fromkeys(row[0] for row in await cursor.fetchall()))
-        except psycopg.Error:  # what is served does not depend on it
+        except psycopg.Error:
+            # What is served does not depend on it.
             return []
 
     async def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         await self._pool.close()
 
     async def _rows(
@@ -169,20 +173,20 @@ _POSTGRES_SECONDS = 2
 
 @dataclass(frozen=True)
 class StoreState:
-    """Whether features can be read now, and if not, why."""
+    """Whether features can be read now, and if not, why; and sentences about months that are behind."""
 
     newest: dt.date | None
     problem: str | None
-    months_behind: Sequence[str] = ()  # what the pipeline found failed or waiting
+    months_behind: Sequence[str] = ()
 
     @property
     def ready(self) -> bool:
-        """Features can be read."""
+        """Whether features can be read."""
         return self.problem is None
 
 
 class StorePart:
-    """Opens the reader in the background, trying again until Postgres and the features are there."""
+    """Opens the reader in the background, retrying until Postgres and the features are there."""
 
     def __init__(
         self,
@@ -196,11 +200,11 @@ class StorePart:
         self._together = Coalescer(self._read)
 
     def start(self) -> None:
-        """Begin to open; call it in the event loop that will read."""
+        """Start opening the store; to be called in the event loop that will read."""
         self._opening = asyncio.create_task(self._open(), name="open-store")
 
     async def stop(self) -> None:
-        """Close what is open."""
+        """Stop opening the store, and close it if it is open."""
         if self._opening is not None:
             self._opening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -215,12 +219,12 @@ class StorePart:
             raise NotReadyError("store", self._problem)
         return self._opened
 
-    async def read_one(self, user_id: str) -> Reading:
-        """Read one user's features of the default service, together with all who ask at the same time."""
+    async def read_one(self, user_id: str) -> FeatureRows:
+        """Read one user's features of the default service, in one read with all requests of the moment."""
         return await self._together.get(user_id)
 
     async def state(self) -> StoreState:
-        """Read from the store, and say what came of it."""
+        """Read from the store, and return whether that worked."""
         try:
             newest = await self.reader.check()
             return StoreState(newest, None, await self.reader.months_behind())
@@ -228,18 +232,19 @@ class StorePart:
             return StoreState(None, str(error.detail["reason"]))
 
     async def in_force(self) -> ReleaseInForce | None:
-        """Return the release that the ledger says is to be served; None where that cannot be told."""
+        """Return the release that the ledger says should be served, or None if that is not known."""
         return await self._opened.in_force() if self._opened else None
 
-    async def _read(self, user_ids: Sequence[str]) -> list[Reading]:
+    async def _read(self, user_ids: Sequence[str]) -> list[FeatureRows]:
         reading = await self.reader.read(user_ids, DEFAULT_SERVICE)
-        return [Reading(reading.newest, [user]) for user in reading.users]
+        return [FeatureRows(reading.newest, [user]) for user in reading.users]
 
     async def _open(self) -> None:
         while True:
             try:
                 self._opened = await self._open_reader()
-            except Exception as error:  # whatever is wrong may be repaired while we wait
+            except Exception as error:
+                # Whatever is wrong may be fixed while we wait.
                 self._problem = f"it cannot be opened ({type(error).__name__})"
                 LOG.warning("the feature store cannot be opened yet: %s", error)
                 await asyncio.sleep(self._retry_seconds)
@@ -248,12 +253,12 @@ class StorePart:
 
 
 async def open_store_reader() -> Reader:
-    """Open the pool of readers, as the settings say."""
+    """Open the reader with a pool of connections, by the settings."""
     from psycopg_pool import AsyncConnectionPool
 
     from churn.online.read import CONNECTION, POOL
 
-    # One call waits for the one before it, so none may take for ever.
+    # A call waits for the one before it, so none may take for ever.
     options = f"{CONNECTION['options']} -c statement_timeout={_POSTGRES_SECONDS}s"
     settings = POOL | {"kwargs": CONNECTION | {"options": options}}
     pool = AsyncConnectionPool(get_settings().dsn(), open=False, **settings)
@@ -267,9 +272,9 @@ async def open_store_reader() -> Reader:
 
 
 async def _require_registered(connection: "AsyncConnection[Any]") -> None:
-    """Raise LookupError unless the services that are served are those of Feast's registry."""
-    found = await connection.execute("SELECT feature_service_name FROM feast.feature_services")
+    """Raise LookupError unless Feast's registry has the services that are served."""
+    registered = await connection.execute("SELECT feature_service_name FROM feast.feature_services")
     served = {name for each in SERVICE_VERSIONS for name in (each.name, each.versioned_name)}
-    missing = served - {row[0] for row in await found.fetchall()}
+    missing = served - {row[0] for row in await registered.fetchall()}
     if missing:
         raise LookupError(f"Feast's registry has no {', '.join(sorted(missing))}: run `churn init`")

@@ -1,6 +1,6 @@
 """The application: routes, error handlers, its guard, metrics, and the parts that start and stop with it.
 
-`/docs` is the OpenAPI page, whole without the internet: its files come from a package, not from a CDN.
+`/docs` is the OpenAPI page. It works without the internet: its files come from a package, not from a CDN.
 """
 
 import base64
@@ -33,7 +33,7 @@ _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
 def serve_documentation(app: FastAPI) -> None:
-    """Add the page and its files. Addresses are relative: a proxy may put a path in front."""
+    """Add the page and its files. Addresses are relative, since a proxy may put a path in front."""
     script, style, icon = (f"docs/{name}" for name in _FILES)
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -61,7 +61,7 @@ def _folder() -> Path:
 
 
 def _policy(html: str) -> str:
-    """Return a policy that lets the page run its own scripts and nothing else."""
+    """Return a content security policy that lets the page run its own scripts and nothing else."""
     inline = [
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in re.findall(r"<script>(.*?)</script>", html, re.S)
@@ -75,13 +75,13 @@ def _policy(html: str) -> str:
 
 
 class AnswersHead:
-    """Answers HEAD wherever GET is answered: the same status and headers, and no body."""
+    """Answers HEAD wherever GET is answered: the same status and headers, without a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a HEAD on as a GET, and keep the body back."""
+        """Pass a HEAD on as a GET, and leave out the body."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -90,20 +90,21 @@ class AnswersHead:
             is_body = message["type"] == "http.response.body"
             await send({**message, "body": b""} if is_body else message)
 
-        # A copy: the server goes by its own, and a response to HEAD has a length and no body.
-        asked = {**scope, "method": "GET"}
+        # A copy, since the server must still see a HEAD, whose response has a length and no body.
+        as_get = {**scope, "method": "GET"}
         try:
-            await self._app(asked, receive, without_body)
+            await self._app(as_get, receive, without_body)
         finally:
-            if "route" in asked:
-                scope["route"] = asked["route"]  # by which it is counted
+            # Requests are counted by route.
+            if "route" in as_get:
+                scope["route"] = as_get["route"]
 
 
 def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI:
     """Return a new application.
 
     Args:
-        make_parts: called at start; tests put their own store and registry there.
+        make_parts: called at start; tests pass one that returns their own store and registry.
     """
     registry = CollectorRegistry()
 
@@ -112,7 +113,8 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
         parts = make_parts()
         app.state.parts = parts
         parts.start()
-        gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
+        # What is loaded by now stays, so the garbage collector need not look at it again and again.
+        gc.freeze()
         try:
             yield
         finally:
@@ -124,7 +126,8 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
         version="0.1.0",
         lifespan=lifespan,
         redirect_slashes=False,
-        docs_url=None,  # a page of our own, below
+        # `serve_documentation` adds a page of our own.
+        docs_url=None,
         redoc_url=None,
         responses=errors(500),
     )
@@ -133,7 +136,8 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     app.add_middleware(
         Guard, names=_host_names, setting="API_HOST_NAMES", max_body_bytes=MAX_BODY_BYTES
     )
-    app.add_middleware(RequestMetrics, registry=registry)  # outside: it counts refusals, too
+    # Added last, and so outermost: it also counts requests that the guard refuses.
+    app.add_middleware(RequestMetrics, registry=registry)
     install_handlers(app)
     # A path is tried against the routes in this order.
     for router in (

@@ -1,4 +1,4 @@
-"""Prometheus: requests by route template, and what is being served. Never a user id in a label."""
+"""Prometheus metrics: requests by route template, and what is being served. No label holds a user id."""
 
 import time
 
@@ -41,11 +41,12 @@ class RequestMetrics:
         self._labelled: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and note what came of it."""
+        """Pass the request on, and record its status and time."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500  # an error that nothing has turned into an answer
+        # The status of an error that nothing has turned into an answer.
+        status = 500
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -64,19 +65,20 @@ class RequestMetrics:
             total.inc()
 
     def _children(self, route: str, method: str, status: int) -> tuple[Histogram, Counter]:
-        """Look the labelled metrics up once: Prometheus' own look-up takes longer than the counting."""
+        """Return the labelled metrics, cached: Prometheus' own lookup takes longer than the counting."""
         key = (route, method, status)
-        if (found := self._labelled.get(key)) is None:
+        if (children := self._labelled.get(key)) is None:
             known = method if method in _METHODS else "OTHER"
             total = self._total.labels(route, known, str(status))
-            found = self._latency.labels(route, known), total
-            if known == method:  # a client may make up any number of others
-                self._labelled[key] = found
-        return found
+            children = self._latency.labels(route, known), total
+            # A client may make up any number of other methods.
+            if known == method:
+                self._labelled[key] = children
+        return children
 
 
 def served_metrics(store: StoreState, champion: Champion | None) -> CollectorRegistry:
-    """Return what is being served now: readiness, the newest as_of and the model's version."""
+    """Return metrics of what is being served now: readiness, the newest as_of and the model's version."""
     registry = CollectorRegistry()
     ready = Gauge("api_ready", "1 if this part can serve.", ["part"], registry=registry)
     ready.labels("store").set(store.ready)

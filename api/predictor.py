@@ -1,4 +1,4 @@
-"""From user ids to predictions: one read of features, one run of the model, a verdict for each user."""
+"""From user ids to predictions: one read of features, one run of the model, one outcome per user."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,13 +8,13 @@ from starlette.concurrency import run_in_threadpool
 from api.champion import Champion
 from api.coalescing import MOST_KEYS, Coalescer
 from api.errors import ApiError, MissingFeaturesError, NotCurrentError, UnknownUserError
-from api.features import Reader, Reading, StorePart, UserRow
+from api.features import FeatureRows, Reader, StorePart, UserRow
 from api.schemas import Prediction
 from churn.contract.in_force import VIEW_BY_NAME
 
 
 class Predictor:
-    """Predicts user by user; those who are asked about at the same time share one read and one run."""
+    """Predicts user by user; requests at the same time share one read and one run."""
 
     def __init__(self, store: StorePart) -> None:
         self._store = store
@@ -27,13 +27,14 @@ class Predictor:
         Raises:
             ApiError: why there is none.
         """
-        if champion is not self._champion:  # nobody shares a run of another version
+        # Requests for different versions do not share a run.
+        if champion is not self._champion:
             self._champion = champion
             self._together = Coalescer(partial(self._predict, champion))
-        found = await self._together.get(user_id)
-        if isinstance(found, ApiError):
-            raise found
-        return found
+        outcome = await self._together.get(user_id)
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return outcome
 
     async def _predict(
         self, champion: Champion, user_ids: Sequence[str]
@@ -49,24 +50,25 @@ async def predict(
     refusals = [_refusal(user, reading) for user in reading.users]
     rows = [user.values for user, no in zip(reading.users, refusals, strict=True) if no is None]
     if not rows:
-        found: list[float] = []
-    elif len(rows) > MOST_KEYS:  # a large batch must not hold up the others
-        found = await run_in_threadpool(champion.probabilities, rows)
+        probabilities: list[float] = []
+    elif len(rows) > MOST_KEYS:
+        # A large batch must not hold up the others.
+        probabilities = await run_in_threadpool(champion.probabilities, rows)
     else:
-        found = champion.probabilities(rows)
-    probabilities = iter(found)
+        probabilities = champion.probabilities(rows)
+    remaining = iter(probabilities)
     return [
-        no or _prediction(user, next(probabilities), champion)
+        no or _prediction(user, next(remaining), champion)
         for user, no in zip(reading.users, refusals, strict=True)
     ]
 
 
-def _refusal(user: UserRow, reading: Reading) -> ApiError | None:
+def _refusal(user: UserRow, reading: FeatureRows) -> ApiError | None:
     if user.as_of is None:
         return UnknownUserError(user.user_id)
     if not reading.is_current(user):
         return NotCurrentError(user.user_id, user.as_of, reading.newest)
-    # A table that may be absent says nothing of such a user, in training and scoring as here.
+    # A view of an optional table may lack a user, here as in training and scoring.
     missing = [name for name in user.missing_views if not VIEW_BY_NAME[name].table.optional]
     if missing:
         return MissingFeaturesError(user.user_id, missing, user.as_of)

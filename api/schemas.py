@@ -1,7 +1,7 @@
-"""What goes in and what comes out, with examples made of those that the contract gives for its columns.
+"""Requests and answers, with examples made from those that the contract gives for its columns.
 
-What goes in is validated, by pydantic. The answers that must be quick are dataclasses: mypy checks them
-where they are made, and orjson writes them as they are.
+Requests are validated by pydantic. Answers that must be quick are dataclasses: mypy checks them where they
+are made, and orjson writes them as they are.
 """
 
 import datetime as dt
@@ -37,7 +37,7 @@ _PLACEHOLDERS: dict[str, Any] = {"int": 1, "float": 1.5, "bool": True, "string":
 
 
 def _example(column: Column) -> Any:
-    """Return the contract's example of a column; one that its type allows where it gives none."""
+    """Return the contract's example of a column or, if it gives none, a value of its type."""
     if column.example is not None:
         return column.example
     return column.expected[0] if column.expected else _PLACEHOLDERS[column.kind]
@@ -51,7 +51,7 @@ def _shown(value: Any) -> str:
 
 
 def _reasons() -> list[dict[str, Any]]:
-    """Return as many reasons as are answered unasked, of the first features."""
+    """Return as many reasons as an answer has by default, about the first features."""
     contributions = (0.68394625, 0.6437562, -0.32584321)
     return [
         {
@@ -133,7 +133,7 @@ _SHOWN_UNKNOWN_KEYS = 10
 
 
 def _sound(user_id: str) -> str:
-    """Refuse what no delivery can hold: the rule at its door is the rule here."""
+    """Refuse an id that no delivery can contain, by the same rule."""
     if rule := fault_of(user_id):
         raise PydanticCustomError("user_id", "{fault}", {"fault": f"{rule.what}; {rule.remedy}"})
     return user_id
@@ -144,14 +144,14 @@ FeatureValue = bool | int | float | str | None
 
 
 class Asked(BaseModel):
-    """The body of a request: a key that it does not know is refused."""
+    """The body of a request; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _few_unknown_keys(cls, body: Any) -> Any:
-        """Each unknown key is an error of its own: of a million of them, a few say as much."""
+        """Keep only a few unknown keys: each is an error of its own, and a body may have a million."""
         if not isinstance(body, dict) or len(body) <= _SHOWN_UNKNOWN_KEYS:
             return body
         unknown = islice((key for key in body if key not in cls.model_fields), _SHOWN_UNKNOWN_KEYS)
@@ -161,7 +161,7 @@ class Asked(BaseModel):
 
 @dataclass(slots=True)
 class FeaturesAnswer:
-    """What the online store holds of one user."""
+    """What the online store has about one user."""
 
     __pydantic_config__ = ConfigDict(json_schema_extra={"examples": [FEATURES]})
 
@@ -185,7 +185,7 @@ class PredictRequest(Asked):
 
 @dataclass(slots=True)
 class Prediction:
-    """What the champion says of one user."""
+    """The champion's prediction for one user."""
 
     __pydantic_config__ = ConfigDict(json_schema_extra={"examples": [PREDICTION]})
 
@@ -224,11 +224,11 @@ class ReasonOut(BaseModel):
     value: FeatureValue = Field(description="the user's; null is a stored unknown")
     usual: FeatureValue = Field(description="median, or most frequent, of the training users")
     contribution: float = Field(description="to the score; above 0 it raises the risk")
-    words: str = Field(description="the same for people")
+    words: str = Field(description="the same as a sentence for people")
 
 
 class Explanation(BaseModel):
-    """Why the champion says what it says of one user."""
+    """Why the champion predicts what it does for one user."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXPLANATION]})
 
@@ -301,7 +301,7 @@ class StoreHealth(BaseModel):
 
 
 class ModelHealth(BaseModel):
-    """The champion; `problem` may be set beside a model that goes on serving."""
+    """The champion; `problem` may be set while a loaded model keeps serving."""
 
     ready: bool
     problem: str | None = None
@@ -314,7 +314,7 @@ class ModelHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether predictions can be made now, and what stands in the way."""
+    """Whether predictions can be made now, and what prevents them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [HEALTH]})
 

@@ -1,1 +1,4 @@
-"""How long things take: one module per row of the table, beside what else one could use."""
+"""How long things take, compared with what else one could use: a module for each section of the table.
+
+The figures and what they mean are in docs/performance.md.
+"""

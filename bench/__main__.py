@@ -1,4 +1,4 @@
-"""`python -m bench`: measures every row in a world of its own, prints the table, writes JSON."""
+"""`python -m bench`: measures every row in an environment of its own, prints the table and writes JSON."""
 
 import signal
 import sys
@@ -43,7 +43,7 @@ SECTIONS = {
     "whole-month": whole_month.measure,
     "startup": startup.measure,
     "growth": growth.measure,
-    # The last: what it adds to the served database stays there.
+    # The last section, since what it adds to the served database stays there.
     "contract-change": contract_change.measure,
 }
 
@@ -74,13 +74,14 @@ def main(
         bool, typer.Option("--add", help="Keep the rows that are there and not measured again.")
     ] = False,
 ) -> None:
-    """Measure the pipeline stage by stage, and set it beside what one could use instead.
+    """Measure the pipeline stage by stage, and compare it with what one could use instead.
 
     Works in a temporary folder with a Postgres, an MLflow server and an API of its own on free ports; a
-    stack that is up is not touched. The figures mean something on a quiet machine only.
+    running stack is not touched. The figures are meaningful only on a quiet machine.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else its servers would outlive it
-    # Ignored in the background of a script, and `dagster dev` is ended by it.
+    # Otherwise, its servers would outlive it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # In the background of a script, SIGINT is ignored; but it is what ends `dagster dev`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     unknown = set(only or []) - set(SECTIONS)
     if unknown:
@@ -98,10 +99,11 @@ def main(
                 try:
                     with shown(Console(stderr=True), name) as say:
                         rows += measure(world, sizes, say)
-                except Exception:  # hours of others' figures are not lost with it
+                except Exception:
+                    # Hours of other sections' figures must not be lost with it.
                     Console(stderr=True).print_exception()
                     failed.append(name)
-                # What is measured stays, whatever comes next.
+                # What has been measured is kept, whatever comes next.
                 write_json(rows, machine, json_file, kept)
     console.print(table(rows))
     if failed:
@@ -109,5 +111,6 @@ def main(
         raise typer.Exit(1)
 
 
-if __name__ == "__main__":  # worker processes import this module again
+# Worker processes import this module, too.
+if __name__ == "__main__":
     typer.run(main)

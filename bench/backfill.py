@@ -1,4 +1,4 @@
-"""Months through the whole graph, as `churn run` puts them there, beside what their stages alone compute."""
+"""Months through the whole graph, as by `churn run`, compared with the stages' own functions without it."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ Drops = list[tuple[Month, Path]]
 
 @dataclass(frozen=True)
 class Run:
-    """Some months, done one way.
+    """Some months, done in one way.
 
     Attributes:
         elapsed: seconds from the first drop to the last report.
-        processor: seconds of all processes that took part, Postgres, MLflow and API among them.
-        parts: seconds of each month by part of the work; of the graph, of all months by job.
-        peak_mb: of the processes that did it, added up; Postgres, MLflow and API are not among them.
-        content: what came out, in hashes.
+        processor: seconds of all processes that took part, including Postgres, MLflow and the API.
+        parts: seconds of each month by part of the work; for the graph, of all months by job.
+        peak_mb: of the processes that did the work, added up, without Postgres, MLflow and the API.
+        content: hashes of the results.
     """
 
     elapsed: float
@@ -131,11 +131,11 @@ def pid() -> int:
 
 
 def contents() -> list[tuple[object, ...]]:
-    """Return what was decided, and how many scores and actions there are with a hash of them all."""
+    """Return counts and hashes of all scores and actions, and what was decided."""
     from churn.promotion.ledger import entries
 
     with connect() as connection:
-        found = [
+        hashes = [
             connection.execute(query).fetchone() or ()
             for query in (
                 "SELECT count(*), sum(hashtextextended(ROW(as_of, user_id, probability, rank,"
@@ -144,4 +144,4 @@ def contents() -> list[tuple[object, ...]]:
             )
         ]
     decided = [(str(entry.month), entry.outcome) for entry in entries()]
-    return [*found, tuple(decided)]
+    return [*hashes, tuple(decided)]

@@ -1,4 +1,4 @@
-"""Batch scoring: every user's probability by the served file, beside scikit-learn on the same rows."""
+"""Batch scoring: every user's probability by the served file, compared with scikit-learn on the same rows."""
 
 import pickle
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from churn.model.kinds import FOREST, KINDS
 from churn.model.onnx import TOLERANCE
 from churn.settings import get_settings
 
-SCORED = (
-    FOREST,
-    *KINDS,
-)  # the baseline, which may be promoted by hand, and every kind of challenger
+# The baseline, which may be promoted by hand, and every kind of challenger.
+SCORED = (FOREST, *KINDS)
 SKLEARN = "scikit-learn predict_proba"
-FULL_USERS, FULL_FIT = 1_000_000, 100_000  # the contract fits on 100,000 users at most
-FIT_SHARE = 5  # otherwise one in so many users is fitted on
+# Models are fitted on at most 100,000 users.
+FULL_USERS, FULL_FIT = 1_000_000, 100_000
+# Below full size, one in five users is fitted on.
+FIT_SHARE = 5
 NOTE = (
     "ours encodes Arrow rows and gives the API's bits; scikit-learn (n_jobs of the settings) takes rows that"
     " are encoded as its pipeline wants them; probabilities compared"
@@ -51,12 +51,14 @@ def _row(kind: str, folder: Path, users: int, fit_on: int, sizes: Sizes, say: Sa
             "ours": partial(ours.time, score_ours),
             SKLEARN: partial(peer.time, score_sklearn),
         }
-        found: dict[str, list[Timed]] = take_turns(ways, sizes, say)
-        difference = float(np.abs(found["ours"][0].value - found[SKLEARN][0].value).max())
+        runs_by_way: dict[str, list[Timed]] = take_turns(ways, sizes, say)
+        difference = float(
+            np.abs(runs_by_way["ours"][0].value - runs_by_way[SKLEARN][0].value).max()
+        )
         if not difference <= TOLERANCE:
             raise AssertionError(f"{kind}: the probabilities are {difference:g} apart")
         peaks = {"ours": ours.peak_mb(), SKLEARN: peer.peak_mb()}
-    spreads = {way: Spread.of([run.seconds for run in runs]) for way, runs in found.items()}
+    spreads = {way: Spread.of([run.seconds for run in runs]) for way, runs in runs_by_way.items()}
     seconds, theirs = spreads["ours"].median, spreads[SKLEARN].median
     return Row(
         f"batch scoring, {kind}",
@@ -97,7 +99,7 @@ def prepare(folder: Path, users: int, fit_on: int, seed: int) -> None:
 
 @dataclass
 class _Opened:
-    """What a worker holds between its runs."""
+    """What a worker keeps between its runs."""
 
     model: Any
     rows: Any

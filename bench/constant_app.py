@@ -1,4 +1,4 @@
-"""What the server and the framework cost: the API's middleware, and a GET /features that reads nothing."""
+"""What server and framework alone cost: the API's middleware, and a GET /features that reads nothing."""
 
 from typing import Annotated
 

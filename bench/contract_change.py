@@ -1,4 +1,4 @@
-"""A contract that grows under a running API, and a month published: requests at a fixed rate meanwhile."""
+"""Requests at a fixed rate while the contract grows under a running API, and a month is published."""
 
 import itertools
 import threading
@@ -28,11 +28,10 @@ from churn.months import Month
 from churn.settings import default_contract, get_settings
 
 PER_SECOND = 200
-LEAST_SECONDS = (
-    2.0  # of load; at full size as long as the changes take is well within ten times that
-)
-Answer = tuple[Any, ...]  # user, as_of and features
-LONGER = 5  # than other loads: it must last for as long as the changes
+# A user, as_of and features.
+Answer = tuple[Any, ...]
+# How many times as long as other loads this one lasts, since it must last for as long as the changes.
+LONGER = 5
 NOTHING = "the same requests, nothing changed"
 
 
@@ -92,7 +91,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 
 def grow() -> int:
-    """Apply a contract with a column, a table, a view and a wider type more; return the number of changes."""
+    """Apply a contract with another column, table and view and a wider type; return the number of changes."""
     from churn.database.migrate import bring_up
 
     with connect() as connection:
@@ -118,7 +117,7 @@ def _grown() -> str:
 
 
 def _who_stay(users: Sequence[str], month: Month) -> list[str]:
-    """Return the users who are there in that month, too: who has left is answered with another status."""
+    """Return the users who are there in that month, too: for those who have left, the status is another."""
     query = sql.SQL("SELECT user_id FROM {} WHERE as_of = %s").format(
         sql.Identifier(USERS.snapshot)
     )
@@ -140,7 +139,7 @@ def _requests(users: Sequence[str]) -> list[bytes]:
 
 @dataclass
 class _Answers:
-    """Features of some users as they were answered, held against those of the month before and after."""
+    """Features of some users as they were answered, and how many were those of neither month."""
 
     seen: set[Answer] = field(default_factory=set)
     compared: int = 0
@@ -149,7 +148,7 @@ class _Answers:
 
 @contextmanager
 def _whole_answers(port: int, users: Sequence[str]) -> Iterator[_Answers]:
-    """Ask for the users' features over and over; at the end count answers of neither month."""
+    """Ask for the users' features over and over during the block, then count answers of neither month."""
     answers, ended = _Answers(), threading.Event()
     with httpx.Client() as client:
 

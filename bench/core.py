@@ -1,4 +1,4 @@
-"""The work of a month as the assets call it, stage by stage, without Dagster and its MLflow records."""
+"""The work of a month as the assets do it, stage by stage, without Dagster and without records in MLflow."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +11,11 @@ from churn.model.tracking import LoggedModel
 from churn.months import Month
 from churn.settings import get_settings
 
-EXAMPLE_USER, SMOKE_SAMPLE = "7590-VHVEG", 20  # as the graph's report and smoke check have them
+# Those of the graph's report and smoke check.
+EXAMPLE_USER, SMOKE_SAMPLE = "7590-VHVEG", 20
 Stage = Callable[[Month, Path], Any]
-_fitted: dict[Month, dict[str, Fitted]] = {}  # from the models' stage to the search for leaks
+# Handed from the models' stage to the search for leaks.
+_fitted: dict[Month, dict[str, Fitted]] = {}
 
 
 def deliver_drop(month: Month, drop: Path) -> None:
@@ -166,7 +168,7 @@ TRAIN: dict[str, Stage] = {
     "leaks": leaks,
     "decision": decision,
 }
-# What is there once a month is closed and its labels are joined; no model yet.
+# What closing a month and joining its labels takes, without checks and models.
 TO_TRAINING_SET = {
     name: stage for name, stage in CLOSE.items() if name not in ("parity", "smoke test")
 } | {"training set": training_set}
@@ -176,7 +178,7 @@ SCORE: dict[str, Stage] = {
     "drift": drift,
 }
 LOOK_BACK: dict[str, Stage] = {"performance": performance, "uplift": uplift, "report": report}
-# As in the jobs: a month is looked back at once it is trained on, and again once it is scored.
+# As in the jobs, LOOK_BACK comes twice: after a month is trained on, and after it is scored.
 STAGES = [
     (name, stage)
     for stages in (CLOSE, TRAIN, LOOK_BACK, SCORE, LOOK_BACK)

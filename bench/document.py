@@ -1,4 +1,4 @@
-"""`python -m bench.document`: puts what is kept into docs/performance.md, as two tables and two pictures."""
+"""`python -m bench.document`: puts the kept results into docs/performance.md: two tables, two pictures."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ from bench.growth import growth_png
 from bench.plot import performance_png
 from bench.profile import KEPT, markdown
 from bench.report import number
+from churn.markdown import table
 
 ROOT = Path(__file__).parents[1]
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 GROWTH = ROOT / "docs" / "images" / "growth.png"
-# What is generated on the page, each part between marks of its own.
+# The generated parts of the page, each between its own marks.
 RESULTS, PROFILE = "results", "profile"
 _HEAD = ("what", "ours", "beside", "ratio", "goal", "measured limit", "peak memory")
 _MET = {True: "met", False: "**not met**"}
@@ -29,19 +30,19 @@ def read_results(path: Path = LATEST) -> list[dict[str, Any]]:
 def results_markdown(records: Sequence[dict[str, Any]]) -> str:
     """Return the machine, the table and the notes."""
     notes = list(dict.fromkeys(record["note"] for record in records if record["note"]))
-    lines = [_machine(records[0]["machine"]), "", _line(_HEAD), "|---" * len(_HEAD) + "|"]
-    lines += [_line(_cells(record, notes)) for record in records]
-    lines += ["", *(f"{at}. {note}" for at, note in enumerate(notes, 1))]
+    rows = ([cell.replace("|", "\\|") for cell in _cells(record, notes)] for record in records)
+    lines = [_machine(records[0]["machine"]), "", *table(_HEAD, rows), ""]
+    lines += [f"{at}. {note}" for at, note in enumerate(notes, 1)]
     return "\n".join(lines)
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the comments between which a generated part of the page stands."""
+    """Return the comments that enclose a generated part of the page."""
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
 def filled(page: str, name: str, text: str) -> str:
-    """Return a page with a text between the marks of its part, instead of what stood there."""
+    """Return a page in which a text replaces what was between the marks of its part."""
     begin, end = marks(name)
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
@@ -49,7 +50,7 @@ def filled(page: str, name: str, text: str) -> str:
 
 
 def page_text(page: str) -> str:
-    """Return the page with what is kept now: the results, and where a month's seconds go."""
+    """Return the page with the kept results: the table, and where a month's seconds go."""
     page = filled(page, RESULTS, results_markdown(read_results()))
     return filled(page, PROFILE, markdown(json.loads(KEPT.read_text(encoding="utf-8"))))
 
@@ -86,10 +87,6 @@ def _reached(goal: dict[str, Any]) -> str:
 def _spread(median: float, ends: Sequence[float]) -> str:
     low, high = map(number, ends)
     return number(median) if low == high else f"{number(median)} ({low}-{high})"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def main() -> None:

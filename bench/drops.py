@@ -1,4 +1,4 @@
-"""The drops that are put through the graph: the public population, month after month, labelled."""
+"""The drops that go through the graph: the public population, month by month, with labels."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ def base_drops(world: World, sizes: Sizes, months: int | None = None) -> list[tu
     """Return the drops of the public population: one month to warm up, then those measured.
 
     Args:
-        world: keeps them; a longer run adds to a shorter one.
+        world: the place where they are kept; a longer run adds to a shorter one.
         sizes: users, months and seed.
-        months: measured ones; those of `sizes` if not given.
+        months: how many are measured; None takes those of `sizes`.
     """
     folders = write_drops(
         world.folder("base"),

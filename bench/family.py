@@ -1,4 +1,4 @@
-"""What a process and those that it started cost: processor seconds and memory, by the system's account."""
+"""What a process and those that it has started use: processor seconds and memory, as the system counts."""
 
 import contextlib
 import math
@@ -13,19 +13,19 @@ _POLL_SECONDS = 0.1
 
 
 def processor_seconds() -> float:
-    """Return the processor time so far of everything that this process started, the ended included."""
+    """Return the processor time so far of all that this process has started, including what has ended."""
     seconds = 0.0
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            # children_...: of those that have ended and were waited for; the living have their own turn.
+            # `children_*` are those that have ended and were waited for; the living ones come by themselves.
             seconds += times.user + times.system + times.children_user + times.children_system
     return seconds
 
 
 @contextlib.contextmanager
 def peaks_of(pid: int) -> Iterator[dict[int, float]]:
-    """Watch a process and all that it starts; the peak of each in MB is filled in meanwhile, by its id."""
+    """Watch a process and all that it starts; the yielded dict fills with the peak of each in MB, by id."""
     peaks: dict[int, float] = {}
     over = threading.Event()
 
@@ -33,7 +33,8 @@ def peaks_of(pid: int) -> Iterator[dict[int, float]]:
         with contextlib.suppress(psutil.NoSuchProcess):
             head = psutil.Process(pid)
             for process in (head, *head.children(recursive=True)):
-                with contextlib.suppress(OSError, StopIteration):  # it has ended meanwhile
+                # It may have ended meanwhile.
+                with contextlib.suppress(OSError, StopIteration):
                     peak = peak_mb(process.pid)
                     if not math.isnan(peak):
                         peaks[process.pid] = peak
@@ -49,4 +50,5 @@ def peaks_of(pid: int) -> Iterator[dict[int, float]]:
     finally:
         over.set()
         watcher.join()
-        look()  # what lives still says its peak, however seldom the watcher had its turn
+        # What still lives tells its peak now, however seldom the watcher had its turn.
+        look()

@@ -1,4 +1,4 @@
-"""Does a forest of small trees rank as well as one of full trees? Fitted on a month, judged a month later.
+"""Whether a forest of small trees ranks as well as one of full trees, when judged a month later.
 
 `python -m bench.forests` prints the table of docs/evaluation.md; `--drop DIR` adds a drop from outside, which
 is judged on its own hold-out users.

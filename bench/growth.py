@@ -14,15 +14,17 @@ from bench.worker import Say, Worker
 from bench.world import Sizes, World
 from churn.population.drops import write_drops
 
-NAME = "growth: "  # of the rows, before the stage's
+# A row's name is this and the stage's.
+NAME = "growth: "
 SMALL, FULL = (7_000, 21_000, 70_000), (7_000, 70_000, 700_000, 7_000_000)
-LEAST_USERS = 1_000  # of the warm-up, whose imports and first connections are not counted
+# The warm-up has this many users; its imports and first connections are not counted.
+LEAST_USERS = 1_000
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    """Play one month at each size, up to its training set; a model is fitted on a sample of fixed size.
+    """Play one month at each size, up to its training set, since models are fitted on a sample of fixed size.
 
-    Each size has a state and a process of its own.
+    Each size has its own state and its own process.
     """
     populations = FULL if sizes.full else tuple(n * sizes.users // 100_000 or 1 for n in SMALL)
     seconds: dict[str, list[float]] = {name: [] for name in TO_TRAINING_SET}
@@ -43,12 +45,12 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 
 def exponent(users: Sequence[int], seconds: Sequence[float]) -> float:
-    """Return the slope of the least-squares line through the logarithms: 1 grows as the work does."""
+    """Return the slope of the least-squares line through the logarithms; 1 is linear growth."""
     return float(np.polyfit(np.log(users), np.log(seconds), 1)[0])
 
 
 def growth_png(records: Sequence[dict[str, Any]]) -> bytes:
-    """Draw the kept seconds of each stage over the users, both logarithmic, beside a straight line."""
+    """Draw the kept seconds of each stage over the users, both logarithmic, beside linear growth."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -81,14 +83,14 @@ def _drop(folder: Path, number: int, users: int, seed: int) -> Path:
 
 
 def _row(name: str, users: Sequence[int], seconds: Sequence[float], peaks: dict[str, float]) -> Row:
-    found = exponent(users, seconds)
+    slope = exponent(users, seconds)
     return Row(
         f"{NAME}{name}",
         f"{users[0]:,} to {users[-1]:,} users",
-        Spread.of([found]),
+        Spread.of([slope]),
         "exponent",
         more={f"s_{n}_users": Spread.of([taken]) for n, taken in zip(users, seconds, strict=True)},
         peak_mb=peaks,
-        goals=[at_most("exponent", found, 1.05)],
+        goals=[at_most("exponent", slope, 1.05)],
         note="least squares on logarithms of one run per size; 1 is a straight line",
     )

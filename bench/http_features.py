@@ -1,4 +1,4 @@
-"""GET /features over HTTP, one worker: beside `feast serve`, and the same route returning a constant."""
+"""GET /features over HTTP with one worker, compared with `feast serve` and a route returning a constant."""
 
 import sys
 from functools import partial
@@ -65,11 +65,11 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
                     (CEILING, bare, gets),
                 )
             }
-            found = take_turns(ways, sizes, say)
+            loads = take_turns(ways, sizes, say)
             alone = worker.run(load, ours, gets, 1, sizes.seconds)
         api_peak = peak_mb(api)
-    require_success(found)
-    rates = {name: per_second(runs) for name, runs in found.items()}
+    require_success(loads)
+    rates = {name: per_second(runs) for name, runs in loads.items()}
     return [
         Row(
             "GET /features over HTTP",
@@ -78,8 +78,8 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
             "requests/s",
             beside={FEAST: rates[FEAST], CONSTANT: rates[CONSTANT]},
             more={
-                "p50_ms": p50(found[OURS]),
-                "p99_ms": p99(found[OURS]),
+                "p50_ms": p50(loads[OURS]),
+                "p99_ms": p99(loads[OURS]),
                 "p50_ms_1_client": p50([alone]),
                 "generator_ceiling_per_s": rates[CEILING],
             },
@@ -104,7 +104,7 @@ def _feast_command(port: int) -> list[str]:
 
     feast = str(Path(sys.executable).with_name("feast"))
     options = ["--host", LOOPBACK, "--port", str(port), "--workers", "1", "--no-access-log"]
-    # Else it starts a new worker after a thousand requests, which takes seconds.
+    # Otherwise it starts a new worker after a thousand requests, which takes seconds.
     return [feast, "-c", str(repository()), "serve", *options, "--max-requests", "0"]
 
 
@@ -115,7 +115,7 @@ def _feast_environment() -> dict[str, str]:
 
 
 def _require_equal(users: list[str], ours: int, feast: int) -> None:
-    """Ask both about some users; raise ChurnError unless they say the same."""
+    """Ask both about some users; raise ChurnError unless their answers are equal."""
     for user in users[:20]:
         features = httpx.get(local(ours, f"/features/{quote(user)}")).json()["features"]
         answer = httpx.post(local(feast, "/get-online-features"), json=_asked_of_feast(user)).json()

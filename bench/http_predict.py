@@ -1,4 +1,4 @@
-"""POST /predict over HTTP, one worker: beside MLflow's pyfunc around scikit-learn in the same framework."""
+"""POST /predict over HTTP with one worker, compared with MLflow's pyfunc in the same framework."""
 
 from functools import partial
 
@@ -49,30 +49,30 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
                 name: partial(worker.run, load, port, posts, CLIENTS, sizes.seconds)
                 for name, port in ((OURS, ours), (USUAL, usual))
             }
-            found = take_turns(ways, sizes, say)
+            loads = take_turns(ways, sizes, say)
             usual_peak = peak_mb(other)
-        found[HALF] = _half_load(worker, sizes, posts, found[OURS], say)
+        loads[HALF] = _half_load(worker, sizes, posts, loads[OURS], say)
         api_peak = peak_mb(api)
-    require_success(found)
-    peak = per_second(found[OURS])
-    half = {"p50": p50(found[HALF]), "p99": p99(found[HALF])}
+    require_success(loads)
+    peak = per_second(loads[OURS])
+    half = {"p50": p50(loads[HALF]), "p99": p99(loads[HALF])}
     return [
         Row(
             "POST /predict over HTTP",
             f"{CLIENTS} clients, one worker, a forest of 300 trees",
             peak,
             "requests/s",
-            beside={USUAL: per_second(found[USUAL])},
+            beside={USUAL: per_second(loads[USUAL])},
             more={
                 "p50_ms_half_load": half["p50"],
                 "p99_ms_half_load": half["p99"],
-                "half_load_per_s": per_second(found[HALF]),
-                "p50_ms": p50(found[OURS]),
-                "p99_ms": p99(found[OURS]),
+                "half_load_per_s": per_second(loads[HALF]),
+                "p50_ms": p50(loads[OURS]),
+                "p99_ms": p99(loads[OURS]),
             },
             peak_mb={"ours": api_peak, USUAL: usual_peak},
             goals=[
-                at_least("ratio", peak.median / per_second(found[USUAL]).median, 20),
+                at_least("ratio", peak.median / per_second(loads[USUAL]).median, 20),
                 at_most(f"p50 {HALF}", half["p50"].median, 2, " ms"),
                 at_most(f"p99 {HALF}", half["p99"].median, 10, " ms"),
             ],
@@ -90,7 +90,7 @@ def _half_load(
 
 
 def _require_equal(users: list[str], ours: int, usual: int) -> None:
-    """Ask both about some users; raise ChurnError unless they say the same."""
+    """Ask both about some users; raise ChurnError unless their answers are equal."""
     for user in users[:20]:
         answers = [
             httpx.post(local(port, "/predict"), json={"user_id": user}, timeout=30).json()

@@ -1,4 +1,4 @@
-"""Ingest of a month, validated, into the raw tables, beside a bare COPY of the same files into them."""
+"""Ingest of a month into the raw tables, validated, compared with a bare COPY of the same files into them."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,8 @@ MONTH = Month.parse("2024-01")
 COPY = "bare COPY"
 KEYS_LAST = "bare COPY, keys built last"
 FULL_USERS = 1_000_000
-MANY_USERS, MANY_MB = 1_700_000, 1_500  # ten million rows, and what they may take
+# These users have ten million rows, which may take this much memory.
+MANY_USERS, MANY_MB = 1_700_000, 1_500
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
@@ -81,15 +82,15 @@ def _beside_copy(world: World, sizes: Sizes, say: Say) -> Row:
             return keys_last.time(copy_files_keys_last, drop, ids)
 
         ways = {"ingest": ingest, COPY: bare_copy, KEYS_LAST: copy_then_keys}
-        found = take_turns(ways, sizes, say)
+        runs_by_way = take_turns(ways, sizes, say)
         if not ours.run(contents) == copy.run(contents) == keys_last.run(contents):
             raise AssertionError("ingest and the bare COPY left different rows")
         peaks = {"ours": ours.peak_mb()}
     speed = {
         name: Spread.of([timed.value / timed.seconds for timed in runs])
-        for name, runs in found.items()
+        for name, runs in runs_by_way.items()
     }
-    rows = found["ingest"][0].value
+    rows = runs_by_way["ingest"][0].value
     return Row(
         "ingest of a month",
         f"{rows:,} rows, 6 files",
@@ -112,7 +113,7 @@ def deliver_and_load(drop: Path) -> int:
 
 
 def copy_files(drop: Path, delivery_ids: dict[str, int]) -> int:
-    """COPY the files into the raw tables as they stand, keys and all."""
+    """COPY the files into the raw tables as they are, with their keys."""
     rows = 0
     with connect() as connection:
         for table in TABLES:
@@ -121,7 +122,7 @@ def copy_files(drop: Path, delivery_ids: dict[str, int]) -> int:
 
 
 def copy_files_keys_last(drop: Path, delivery_ids: dict[str, int]) -> int:
-    """COPY the files into tables without keys, which are given their keys and join the raw tables."""
+    """COPY the files into tables without keys, which then get their keys and join the raw tables."""
     rows = 0
     with connect() as connection:
         for table in TABLES:
@@ -155,20 +156,20 @@ def _copy(
 
 
 def empty() -> None:
-    """Forget everything that was delivered, and write it off, so that no run pays for the one before."""
+    """Remove everything that was delivered, and checkpoint, so that no run pays for the one before."""
     with psycopg.connect(get_settings().dsn(), autocommit=True) as connection:
         connection.execute("TRUNCATE raw.deliveries CASCADE")
-        found = connection.execute(
+        partitions = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = %s", [PARTITIONS]
         )
-        for (name,) in found.fetchall():
+        for (name,) in partitions.fetchall():
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(PARTITIONS, name)))
         connection.execute("CHECKPOINT")
     shutil.rmtree(get_settings().deliveries, ignore_errors=True)
 
 
 def announce(*, partitions: bool) -> dict[str, int]:
-    """Write the delivery rows that the raw tables refer to, and make their empty partitions or not."""
+    """Write the delivery rows that the raw tables refer to and, if asked, create their empty partitions."""
     ids: dict[str, int] = {}
     with connect() as connection:
         for table in TABLES:
@@ -188,8 +189,8 @@ def announce(*, partitions: bool) -> dict[str, int]:
 
 
 def contents() -> dict[str, tuple[int, int]]:
-    """Return for each raw table how many rows it has, and a hash of them in which order plays no part."""
-    found: dict[str, tuple[int, int]] = {}
+    """Return the number of rows of each raw table, and a hash of them that does not depend on their order."""
+    by_table: dict[str, tuple[int, int]] = {}
     with connect() as connection:
         for table in TABLES:
             query = sql.SQL(
@@ -200,5 +201,5 @@ def contents() -> dict[str, tuple[int, int]]:
             )
             row = connection.execute(query).fetchone()
             assert row is not None
-            found[table.name] = (int(row[0]), int(row[1]))
-    return found
+            by_table[table.name] = (int(row[0]), int(row[1]))
+    return by_table

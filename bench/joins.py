@@ -1,4 +1,4 @@
-"""The ways of joining entity rows to features as known then: a Parquet file in, an Arrow table out."""
+"""The ways of joining entity rows to features as they were known: from a Parquet file to an Arrow table."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from churn.database.copying import copy_in
 from churn.lake.files import ARROW_TYPES, TIMESTAMP, lake_folder
 from churn.settings import get_settings
 
-_last: list[pa.Table] = []  # the worker's newest result, kept to be compared
+# The worker's newest result, which is kept to be compared.
+_last: list[pa.Table] = []
 _SQL_TYPES = {
     "Int64": "bigint",
     "Float64": "double precision",
@@ -25,7 +26,7 @@ _SQL_TYPES = {
 
 
 def through_our_store(entities: Path) -> int:
-    """Ask Feast, with the store of feature_store.yaml; return how many rows came."""
+    """Ask Feast with the store of feature_store.yaml; return the number of rows."""
     from feature_repo.store import open_store
 
     return _ask(open_store(), pq.read_table(entities))
@@ -38,7 +39,7 @@ def through_feast_duckdb(entities: Path) -> int:
 
 
 def through_feast_postgres(entities: Path) -> int:
-    """Ask Feast's Postgres store, of tables that `load_tables` filled."""
+    """Ask Feast's Postgres store, from the tables that `load_tables` filled."""
     from feast import FeatureStore, RepoConfig
 
     return _ask(
@@ -50,7 +51,7 @@ def by_asof(entities: Path) -> int:
     import duckdb
 
     views = " ".join(_asof_join(view) for view in BASELINE.views)
-    # The newest row known by then may be of an earlier month: that is no answer for this one.
+    # The newest row known by then may belong to an earlier month, and then is no answer for this one.
     features = ", ".join(
         f"CASE WHEN {view.name}.as_of = l.event_timestamp THEN {view.name}.{feature.name} END"
         f" AS {feature.name}"
@@ -87,15 +88,16 @@ def load_tables(folder: Path) -> None:
 
 
 def content() -> tuple[int, int]:
-    """Return how many rows the newest result has, and a hash of their values whatever their order."""
+    """Return the number of rows of the newest result, and a hash that does not depend on their order."""
     import duckdb
 
     types = {"user_id": pa.string(), "event_timestamp": TIMESTAMP, "churn_label": pa.bool_()}
     types |= {f.name: ARROW_TYPES[f.dtype] for f in BASELINE.features}
     joined = _last[0]
     rows = pa.table({name: joined[name].cast(kind) for name, kind in types.items()})
+    # In pandas, null floats are NaN.
     known = ", ".join(
-        f"nullif({name}, 'NaN')" if pa.types.is_floating(kind) else name  # pandas has no other null
+        f"nullif({name}, 'NaN')" if pa.types.is_floating(kind) else name
         for name, kind in types.items()
     )
     with duckdb.connect() as connection:

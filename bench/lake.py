@@ -1,4 +1,4 @@
-"""A lake of made-up months, straight into files as churn.lake writes them, and entity rows to ask of it."""
+"""A lake of random months, written straight into files as `churn.lake` has them, and entity rows to join."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from churn.months import Month
 
 FIRST = Month.parse("2021-01")
 _NET_SERVICES = ["DSL", "Fiber optic", "No"]
-_CORRECTED_EVERY = 3  # months
+_CORRECTED_EVERY_MONTHS = 3
 _CORRECTION_AFTER_US = 10 * 86_400 * 1_000_000
 
 
 def fill_lake(lake: Path, users: int, months: int, seed: int) -> pa.Array:
     """Write the baseline's views for some months; return the ids of all users, sorted.
 
-    Of the users, 2 % are not there in a month. Every third month the support file is corrected ten days
-    later, after the cut-off of its training set: all values change, and one user in a hundred is withdrawn.
+    In each month, 2 % of the users are missing. Every third month, the last view is corrected ten days later,
+    after the cut-off of its training set: all values change, and one user in a hundred is withdrawn.
     """
     rng = np.random.default_rng(seed)
     ids = _user_ids(rng, users)
@@ -31,14 +31,14 @@ def fill_lake(lake: Path, users: int, months: int, seed: int) -> pa.Array:
         present = ids.filter(pa.array(rng.random(users) < 0.98))
         for view in BASELINE.views:
             known_at = [0]
-            if view is BASELINE.views[-1] and number % _CORRECTED_EVERY == 0:
+            if view is BASELINE.views[-1] and number % _CORRECTED_EVERY_MONTHS == 0:
                 known_at.append(_CORRECTION_AFTER_US)
             write_file(_rows(rng, view, month, present, known_at), lake_file(view, month, lake))
     return ids
 
 
 def write_entity_rows(path: Path, ids: pa.Array, months: int, rows: int, seed: int) -> None:
-    """Write so many different (user, month end) pairs, each with a label; shuffled unless they are all."""
+    """Write `rows` distinct pairs of user and month end, each with a label; in random order unless all."""
     rng = np.random.default_rng(seed)
     every = len(ids) * months
     chosen = np.arange(every) if rows == every else rng.choice(every, rows, replace=False)
@@ -56,7 +56,7 @@ def write_entity_rows(path: Path, ids: pa.Array, months: int, rows: int, seed: i
 
 
 def _user_ids(rng: np.random.Generator, users: int) -> pa.Array:
-    """Return different ids like 7590-VHVEG."""
+    """Return distinct ids like 7590-VHVEG."""
     letters = rng.integers(ord("A"), ord("Z") + 1, (2 * users, 10), dtype=np.uint8)
     letters[:, :4] = rng.integers(ord("0"), ord("9") + 1, (2 * users, 4))
     letters[:, 4] = ord("-")

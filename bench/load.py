@@ -1,4 +1,4 @@
-"""The load generator: connections that each keep one request in flight, for some seconds (a closed loop)."""
+"""The load generator: connections that each keep one request in flight for some seconds (a closed loop)."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ _CONSTANT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-lengt
 
 @dataclass(frozen=True)
 class Load:
-    """What the clients saw of one run."""
+    """The latencies, the rate and the statuses that the clients measured in one run."""
 
     p50_ms: float
     p99_ms: float
@@ -31,7 +31,7 @@ class Load:
 
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """Return the bytes of a request, made before the clock runs."""
+    """Return the bytes of a request, which are made before the clock runs."""
     head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n"
     if body:
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
@@ -39,7 +39,7 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 def load(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Load:
-    """Send the requests, over and over, on so many connections; the first half second is not counted."""
+    """Send the requests over and over on `connections` connections; the first half second does not count."""
     return uvloop.run(_load(port, requests, connections, seconds))
 
 
@@ -49,7 +49,7 @@ async def _load(port: int, requests: Sequence[bytes], connections: int, seconds:
     run = _Run(itertools.cycle(requests), begin, begin + seconds)
     ends = []
     for _ in range(connections):
-        _, client = await loop.create_connection(lambda: _Client(run), LOOPBACK, port)
+        _, client = await loop.create_connection(lambda: _ClosedLoopClient(run), LOOPBACK, port)
         ends.append(client.ended)
     async with asyncio.timeout(WARM_UP_SECONDS + seconds + ANSWER_SECONDS):
         await asyncio.gather(*ends)
@@ -68,7 +68,7 @@ class _Run:
     statuses: Counter[int] = field(default_factory=Counter)
 
 
-class _Client(asyncio.Protocol):
+class _ClosedLoopClient(asyncio.Protocol):
     def __init__(self, run: _Run) -> None:
         self._run = run
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,9 +82,8 @@ class _Client(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         now = time.perf_counter()
-        if (
-            self._run.begin <= now < self._run.end
-        ):  # whenever it was sent: slow answers count in full
+        # It counts whenever it was sent, so slow answers count in full.
+        if self._run.begin <= now < self._run.end:
             self._run.latencies.append(now - self._sent)
             self._run.statuses[self._parser.get_status_code()] += 1
         if now < self._run.end:
@@ -105,7 +104,7 @@ class _Client(asyncio.Protocol):
 
 
 class _Constant(asyncio.Protocol):
-    """Answers every packet with the same bytes: what remains is the generator's own cost."""
+    """Answers every packet with the same bytes, so that what remains is the generator's own cost."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -116,7 +115,7 @@ class _Constant(asyncio.Protocol):
 
 @contextmanager
 def constant_server(port: int) -> Iterator[None]:
-    """Run a server that only answers, in a process of its own."""
+    """Run a server that returns a constant, in its own process."""
     context = multiprocessing.get_context("spawn")
     listening = context.Event()
     process = context.Process(target=_serve, args=(port, listening), daemon=True)

@@ -1,4 +1,4 @@
-"""The machine and the versions that the figures belong to."""
+"""The machine and the versions that figures were measured with."""
 
 import os
 import platform
@@ -32,7 +32,8 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_before": round(os.getloadavg()[0], 2),  # above .3 or so, the machine is not quiet
+        # Above 0.3 or so, the machine is not quiet.
+        "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }

@@ -1,4 +1,4 @@
-"""Where publishing and online reads are measured: two months in the lake, and Feast's own Postgres store."""
+"""The state in which publishing and online reads are measured: two months in the lake; Feast's own store."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ FEAST = "Feast's Postgres store"
 
 @contextmanager
 def filled(world: World, sizes: Sizes, say: Say) -> Iterator[Settings]:
-    """Open the state of both rows, made on first use: two months in snapshots and lake, the first online."""
+    """Open the state of both sections: two months in snapshots and lake, which are made on first use."""
     users = FULL_USERS if sizes.full else sizes.users
     with world.state("online", features=True) as settings:
         marker = settings.home / "filled"
@@ -47,7 +47,7 @@ def filled(world: World, sizes: Sizes, say: Say) -> Iterator[Settings]:
 
 
 def back_to_the_old_month() -> None:
-    """Put the first month online and nothing else; write it off, so that no run pays for the one before."""
+    """Put only the first month online, and checkpoint, so that no run pays for the one before."""
     with psycopg.connect(get_settings().dsn(), autocommit=True) as connection:
         connection.execute("TRUNCATE online.users, online.publications")
         publish(OLD)
@@ -55,7 +55,7 @@ def back_to_the_old_month() -> None:
 
 
 def open_feasts_own() -> Any:
-    """Open the same features on Feast's own Postgres store, in a schema of its own."""
+    """Open the same features in Feast's own Postgres store, in a separate schema."""
     from feature_repo.store import open_store
     from feature_repo.streamflow import feast_objects
 
@@ -81,7 +81,7 @@ def open_feasts_own() -> Any:
 
 
 def materialize_feasts_own() -> None:
-    """Put the second month into Feast's own store as `feast materialize` does: the baseline's features."""
+    """Put the baseline's features of the second month into Feast's own store, as `feast materialize` does."""
     hour = dt.timedelta(hours=1)
     views = [view.name for view in BASELINE.views]
     open_feasts_own().materialize(NEW.as_of - hour, NEW.as_of + hour, feature_views=views)

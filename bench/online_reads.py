@@ -1,4 +1,4 @@
-"""Online features in process, for one user and for a hundred, beside a bare SELECT and Feast's own store."""
+"""Online features in process, for 1 and for 100 users, compared with a bare SELECT and Feast's own store."""
 
 import time
 from collections.abc import Callable
@@ -26,9 +26,11 @@ from churn.settings import get_settings
 
 SELECT = "prepared SELECT of a wide row"
 OURS_IN_FEAST = "our store through Feast"
-_ROUNDS = {1: 300, 100: 60}  # reads of one run, by users in each
+# The number of reads in one run, by the number of users in each.
+_ROUNDS = {1: 300, 100: 60}
 _NAMES = BASELINE.feature_names
-Answer = dict[str, list[Any]]  # by user: the values, in the order of the service
+# The values of each user, in the order of the service.
+Answer = dict[str, list[Any]]
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
@@ -57,27 +59,27 @@ def _row(users: int, sizes: Sizes, say: Say) -> Row:
             name: partial(workers[name].run, p50_ms, read, sample, users)
             for name, read in reads.items()
         }
-        found = {name: Spread.of(runs) for name, runs in take_turns(ways, sizes, say).items()}
+        latencies = {name: Spread.of(runs) for name, runs in take_turns(ways, sizes, say).items()}
     finally:
         for worker in workers.values():
             worker.__exit__(None, None, None)
     return Row(
         f"online features in process, {users} user{'s' if users > 1 else ''}",
         f"{len(_NAMES)} features",
-        found["ours"],
+        latencies["ours"],
         "ms, p50",
-        beside={name: found[name] for name in (SELECT, FEAST, OURS_IN_FEAST)},
+        beside={name: latencies[name] for name in (SELECT, FEAST, OURS_IN_FEAST)},
         goals=[
-            at_most("ratio to SELECT", found["ours"].median / found[SELECT].median, 2),
-            at_least("times Feast's", found[FEAST].median / found["ours"].median, 5),
+            at_most("ratio to SELECT", latencies["ours"].median / latencies[SELECT].median, 2),
+            at_least("times Feast's", latencies[FEAST].median / latencies["ours"].median, 5),
         ],
-        limit={SELECT: found[SELECT].median},
+        limit={SELECT: latencies[SELECT].median},
         note="month, version and newest publication included; values of 100 users equal",
     )
 
 
 def p50_ms(read: Callable[[list[str]], Answer], sample: list[str], users: int) -> float:
-    """Return the median of some reads, each of other users."""
+    """Return the median latency of some reads, each of different users."""
     spent = []
     for number in range(_ROUNDS[users]):
         asked = [sample[(number * users + offset) % len(sample)] for offset in range(users)]

@@ -1,4 +1,4 @@
-"""The load generator at a fixed rate (an open loop): a slow answer does not slow the questions down."""
+"""The load generator at a fixed rate (an open loop): a slow answer does not slow the requests down."""
 
 import asyncio
 import itertools
@@ -18,12 +18,12 @@ CONNECTIONS = 64
 
 
 def paced(port: int, requests: Sequence[bytes], per_second: float, seconds: float) -> Load:
-    """Send the requests, over and over, at so many a second; the first half second is not counted.
+    """Send the requests over and over at `per_second` a second; the first half second does not count.
 
-    Each latency runs from the instant at which the request was due, so waiting for a free connection, and a
-    generator that is late, count in full.
+    Each latency runs from the instant at which the request was due, so waiting for a free connection, and
+    delays of the generator itself, count in full.
     """
-    # Its timers are exact to microseconds; those of epoll and of uvloop to a millisecond.
+    # The timers of this loop are exact to microseconds; those of epoll and uvloop, to a millisecond.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     try:
         return loop.run_until_complete(_paced(port, requests, per_second, seconds))
@@ -35,7 +35,7 @@ async def _paced(port: int, requests: Sequence[bytes], per_second: float, second
     loop = asyncio.get_running_loop()
     pace = _Pace(requests, per_second, seconds)
     for _ in range(CONNECTIONS):
-        await loop.create_connection(lambda: _Client(pace), LOOPBACK, port)
+        await loop.create_connection(lambda: _PacedClient(pace), LOOPBACK, port)
     pace.start()
     async with asyncio.timeout(WARM_UP_SECONDS + seconds + ANSWER_SECONDS):
         await pace.ended
@@ -44,7 +44,7 @@ async def _paced(port: int, requests: Sequence[bytes], per_second: float, second
 
 
 class _Pace:
-    """When each request is due, which are late, and who is free to send it."""
+    """When each request is due, which ones wait for a connection, and which connections are free."""
 
     def __init__(self, requests: Sequence[bytes], per_second: float, seconds: float) -> None:
         self._requests = itertools.cycle(requests)
@@ -52,8 +52,9 @@ class _Pace:
         self._count = round(per_second * (WARM_UP_SECONDS + seconds))
         self._uncounted = round(per_second * WARM_UP_SECONDS)
         self._sent = self._answered = 0
-        self._due: deque[int] = deque()  # numbers of requests that wait for a connection
-        self._free: list[_Client] = []
+        # The numbers of requests that wait for a connection.
+        self._due: deque[int] = deque()
+        self._free: list[_PacedClient] = []
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -79,7 +80,7 @@ class _Pace:
         while self._due and self._free:
             self._free.pop().send(self._due.popleft(), next(self._requests))
 
-    def free(self, client: "_Client") -> None:
+    def free(self, client: "_PacedClient") -> None:
         self._free.append(client)
         self._send()
 
@@ -91,15 +92,15 @@ class _Pace:
         if self._answered == self._count and not self.ended.done():
             self.ended.set_result(None)
 
-    def closed(self, client: "_Client", error: Exception | None) -> None:
-        """Go on without a connection that nothing was asked on: a server closes what is idle for long."""
+    def closed(self, client: "_PacedClient", error: Exception | None) -> None:
+        """Go on without an idle connection, since servers close those; fail if it was in use."""
         if client in self._free:
             self._free.remove(client)
         elif not self.ended.done():
             self.ended.set_exception(error or ConnectionError("the server closed the connection"))
 
 
-class _Client(asyncio.Protocol):
+class _PacedClient(asyncio.Protocol):
     def __init__(self, pace: _Pace) -> None:
         self._pace = pace
 

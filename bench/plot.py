@@ -1,4 +1,4 @@
-"""The picture of the results: how many times as fast ours is as each peer, with the goals."""
+"""The picture of the results: how many times as fast as each peer ours is, with the goals."""
 
 import hashlib
 import io
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SOURCE = "Source"  # the picture's own note: the sha256 of the figures that it shows
+# The key of the PNG's metadata with the sha256 of the figures that it shows.
+SOURCE = "Source"
 _COLOURS = {True: "#2a7f3f", False: "#b3312c", None: "#5b6b7b"}
 _SAYS = {True: "every goal of the row met", False: "not every goal met", None: "no goal"}
 _ROW_INCHES, _HEAD_INCHES, _WIDTH_INCHES, _DPI = 0.27, 1.3, 10.0, 110
@@ -23,9 +24,9 @@ class Bar:
 
     Attributes:
         label: the row, its size and the peer.
-        times: how many times as fast ours is; below 1, slower.
-        goal: how many times it is to be, if a goal says so.
-        met: whether the row reached its goals; None where it has none.
+        times: how many times as fast ours is; below 1, it is slower.
+        goal: how many times as fast it should be, if there is a goal.
+        met: whether the row reached its goals; None if it has none.
     """
 
     label: str
@@ -36,15 +37,16 @@ class Bar:
 
 def bars(records: Sequence[dict[str, Any]]) -> list[Bar]:
     """Return one bar per row and peer, in the order of the rows."""
-    found = []
+    result = []
     for record in records:
-        is_rate = "/s" in record["unit"]  # more of it is better
+        # Of a rate, more is better.
+        is_rate = "/s" in record["unit"]
         for peer, value in record["beside"].items():
             ratio = record["ours"] / value
             times = ratio if is_rate else 1 / ratio
             label = f"{record['name']} ({_short(record['size'])})  |  {peer}"
-            found.append(Bar(label, times, _goal(record["goals"], times), record["met"]))
-    return found
+            result.append(Bar(label, times, _goal(record["goals"], times), record["met"]))
+    return result
 
 
 def _short(size: str, most: int = 40) -> str:
@@ -52,7 +54,7 @@ def _short(size: str, most: int = 40) -> str:
 
 
 def _goal(goals: Sequence[dict[str, Any]], times: float) -> float | None:
-    """Return the bound of the goal that speaks of this very ratio, whichever way round it was put."""
+    """Return the bound of the goal about this ratio, whichever way round it is written."""
     for goal in goals:
         value, bound = goal["value"], goal["bound"]
         if not value or not bound:
@@ -70,7 +72,7 @@ def digest(records: Sequence[dict[str, Any]]) -> str:
 
 
 def performance_figure(records: Sequence[dict[str, Any]]) -> "Figure":
-    """Draw the bars from 1, a log axis under them."""
+    """Draw the bars from 1 on a logarithmic axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -93,9 +95,9 @@ def performance_figure(records: Sequence[dict[str, Any]]) -> "Figure":
     axes.set_yticks(range(len(shown)), [bar.label for bar in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
-    # The figures are a column of their own, beside no name and over no bar. They are tick labels because
-    # the layout makes room for those; it makes none for the width of an axis label, which therefore ends
-    # where the axis ends and begins under the names.
+    # The figures are a column of their own, clear of names and bars. They are tick labels because the layout
+    # makes room for those. It makes none for the width of an axis label, which therefore ends where the axis
+    # ends, and begins under the names.
     figures = axes.secondary_yaxis("right")
     figures.set_yticks(range(len(shown)), [f"{bar.times:.3g}x" for bar in shown], fontsize=8)
     figures.spines["right"].set_visible(False)

@@ -1,4 +1,4 @@
-"""`python -m bench.profile`: where a month's seconds go, by stage of the graph and by library, sampled."""
+"""`python -m bench.profile`: samples where a month's seconds go, by stage of the graph and by library."""
 
 import json
 import sys
@@ -21,22 +21,26 @@ from bench.machine import describe_machine
 from bench.report import shown
 from bench.worker import Say
 from bench.world import Sizes, World
+from churn.markdown import table
 from churn.months import Month
 
 KEPT = Path(__file__).parent / "results" / "profile.json"
 JOBS = ("month_close", "train_month", "score_month")
-AROUND = "Dagster and records"  # whatever is not inside an asset's own function
+# The stage of everything that is not inside an asset's own function.
+AROUND = "Dagster and records"
 _OURS = ("churn", "churn_assets", "feature_repo", "api")
 _ROOT = Path(__file__).parents[1]
-_SHELL = "monthly.py"  # of churn_assets: what an asset calls below it is a stage's own
+# In churn_assets; whatever is called from it belongs to a stage.
+_SHELL = "monthly.py"
 _PERIOD_SECONDS = 0.004
-Where = tuple[str, str, str]  # job, stage, library
+# Job, stage and library.
+Where = tuple[str, str, str]
 
 
 class Sampler(threading.Thread):
-    """Looks at one thread's stack every few milliseconds, and adds up the time since the last look.
+    """Samples one thread's stack every few milliseconds, and adds up the time since the last sample.
 
-    Calls into native code and waits for a server count for the library that called.
+    Native code and waiting for a server count for the library that called.
     """
 
     def __init__(self, watched: int) -> None:
@@ -47,13 +51,14 @@ class Sampler(threading.Thread):
         self._last_look = time.perf_counter()
 
     def run(self) -> None:
-        """Look until the end."""
+        """Take samples until the end."""
         while not self.ended.wait(_PERIOD_SECONDS):
             self.look(time.perf_counter())
 
     def look(self, now: float) -> None:
-        """Enter the time since the last look under what the thread is doing."""
-        frame = sys._current_frames().get(self.watched)  # the standard library's only way
+        """Add the time since the last sample to what the thread is doing now."""
+        # The standard library has no other way.
+        frame = sys._current_frames().get(self.watched)
         if frame is not None and self.job:
             self.seconds[(self.job, *where(frame))] += now - self._last_look
         self._last_look = now
@@ -61,7 +66,7 @@ class Sampler(threading.Thread):
 
 @contextmanager
 def sampling() -> Iterator[Sampler]:
-    """Watch the thread that asks, until the block ends."""
+    """Sample the calling thread until the block ends."""
     sampler = Sampler(threading.get_ident())
     sampler.start()
     try:
@@ -72,10 +77,10 @@ def sampling() -> Iterator[Sampler]:
 
 
 def where(innermost: FrameType) -> tuple[str, str]:
-    """Return the stage that a stack is in, and the library that works, which is the innermost one.
+    """Return the stage that a stack is in, and the library at work, which is the innermost one.
 
-    A stage is the module of churn_assets whose function makes the asset. The standard library works
-    for whoever calls it.
+    A stage is the module of churn_assets whose function makes the asset. The standard library counts for
+    whatever calls it.
     """
     stage, library = AROUND, ""
     frame: FrameType | None = innermost
@@ -104,7 +109,7 @@ def _library(file: Path) -> str:
 
 
 def profile(world: World, sizes: Sizes, say: Say) -> dict[Where, float]:
-    """Play months one by one in this process, as the command line does; return seconds of those counted."""
+    """Play months one by one in this process, as the command line does; return the seconds that count."""
     drops = base_drops(world, sizes)
     with world.served(), sampling() as sampler:
         for number, (month, drop) in enumerate(drops):
@@ -119,17 +124,17 @@ def _play(month: Month, drop: Path, sampler: Sampler, *, counted: bool) -> None:
     from churn_assets.run import instance, run_job
 
     deliver(drop, settings=get_settings(), now=arrival(month), month=month)
-    with instance() as found:
+    with instance() as dagster:
         for job in JOBS:
             sampler.job = job if counted else ""
-            result = run_job(job, month, found)
+            result = run_job(job, month, dagster)
             sampler.job = ""
             if not result.succeeded or result.failures:
                 raise AssertionError(f"{job} of {month}: {'; '.join(result.failures)}")
 
 
 def records(seconds: dict[Where, float], months: int) -> list[dict[str, Any]]:
-    """Return seconds a month by job, stage and library; jobs in their order, the dearest stage first."""
+    """Return seconds per month by job, stage and library; jobs in their order, the longest stage first."""
     stages: dict[tuple[str, str], float] = defaultdict(float)
     for (job, stage, _), spent in seconds.items():
         stages[job, stage] += spent
@@ -151,39 +156,39 @@ def records(seconds: dict[Where, float], months: int) -> list[dict[str, Any]]:
 
 
 def markdown(kept: dict[str, Any], shown_libraries: int = 4, least: float = 0.01) -> str:
-    """Return the table of the docs: stages of at least a hundredth of the whole, their dearest libraries."""
-    rows: Sequence[dict[str, Any]] = kept["stages"]
-    whole = sum(row["seconds"] for row in rows)
-    lines = [
-        f"A month of {kept['users']:,} users, alone in one process: {whole:.1f} s; load before"
-        f" {kept['machine']['load_before']}.",
-        "",
-        "| job | stage | share | most of it |",
-        "|---|---|---|---|",
-    ]
-    for row in rows:
-        if row["seconds"] < least * whole:
+    """Return the docs' table: stages that take at least `least` of the whole, and their longest libraries."""
+    stages: Sequence[dict[str, Any]] = kept["stages"]
+    whole = sum(stage["seconds"] for stage in stages)
+    rows = []
+    for stage in stages:
+        if stage["seconds"] < least * whole:
             continue
-        dearest = list(row["libraries"].items())[:shown_libraries]
-        inside = ", ".join(f"{name} {spent / row['seconds']:.0%}" for name, spent in dearest)
-        lines.append(f"| {row['job']} | {row['stage']} | {row['seconds'] / whole:.1%} | {inside} |")
-    return "\n".join(lines)
+        longest = list(stage["libraries"].items())[:shown_libraries]
+        inside = ", ".join(f"{name} {spent / stage['seconds']:.0%}" for name, spent in longest)
+        share = f"{stage['seconds'] / whole:.1%}"
+        rows.append((stage["job"], stage["stage"], share, inside))
+    head = (
+        f"A month of {kept['users']:,} users, alone in one process: {whole:.1f} s; load before"
+        f" {kept['machine']['load_before']}."
+    )
+    return "\n".join([head, "", *table(("job", "stage", "share", "most of it"), rows)])
 
 
 def main(
     months: Annotated[int, typer.Option(min=1, help="Months sampled, after two to warm up.")] = 2,
     json_file: Annotated[Path, typer.Option("--json", help="Write the seconds here.")] = KEPT,
 ) -> None:
-    """Sample where the months' seconds go, in a world of its own; `bench.document` puts it into the docs."""
-    sizes = Sizes(months=months, warm_ups=2)  # the second month is the first with a release
+    """Sample where months' seconds go, in a world of its own; `bench.document` puts it into the docs."""
+    # The second month is the first with a release, so two are needed to warm up.
+    sizes = Sizes(months=months, warm_ups=2)
     machine = describe_machine()
     with (
         tempfile.TemporaryDirectory(prefix="churn-profile-") as folder,
         World(Path(folder)) as world,
         shown(Console(stderr=True), "profile") as say,
     ):
-        found = records(profile(world, sizes, say), months)
-    kept = {"machine": machine, "users": sizes.base_users, "months": months, "stages": found}
+        stages = records(profile(world, sizes, say), months)
+    kept = {"machine": machine, "users": sizes.base_users, "months": months, "stages": stages}
     json_file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     Console().print(markdown(kept), soft_wrap=True)
 

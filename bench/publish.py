@@ -1,4 +1,4 @@
-"""Publishing a month online, beside Feast's materialize and a bare COPY of the same rows with its key."""
+"""Publishing a month online, compared with Feast's materialize and a bare COPY of the same rows and key."""
 
 import threading
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
             copy.run(drop_copy)
             return copy.time(copy_rows, rows_file)
 
-        found = take_turns({"ours": publication, COPY: bare_copy}, sizes, say)
+        runs_by_way = take_turns({"ours": publication, COPY: bare_copy}, sizes, say)
         if ours.run(contents, "users") != copy.run(contents, "copied"):
             raise AssertionError("the publication and the bare COPY left different rows")
         say(f"{FEAST}, once")
@@ -57,7 +57,9 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
         say("publishing while others read")
         seen = _read_meanwhile(ours, settings.home / "reading")
         peaks = {"ours": ours.peak_mb(), FEAST: feast.peak_mb()}
-    seconds = {name: Spread.of([timed.seconds for timed in runs]) for name, runs in found.items()}
+    seconds = {
+        name: Spread.of([timed.seconds for timed in runs]) for name, runs in runs_by_way.items()
+    }
     feasts = Spread.of([peer.seconds])
     return [
         Row(
@@ -93,7 +95,7 @@ def publish_new() -> int:
 
 
 def save_rows(path: Path) -> None:
-    """Keep what is online as the bytes that a bare COPY sends."""
+    """Save the online rows as the bytes that a bare COPY sends."""
     statement = sql.SQL("COPY (SELECT {} FROM online.users) TO STDOUT (FORMAT binary)").format(
         _COLUMNS
     )
@@ -123,7 +125,7 @@ def copy_rows(path: Path) -> None:
 
 
 def contents(table: str) -> tuple[int, int]:
-    """Return how many rows a table has, and a hash of them in which order plays no part."""
+    """Return the number of rows of a table, and a hash of them that does not depend on their order."""
     query = sql.SQL("SELECT count(*), sum(hashtextextended(ROW({})::text, 0)) FROM {}")
     with psycopg.connect(get_settings().dsn()) as connection:
         row = connection.execute(query.format(_COLUMNS, sql.Identifier("online", table))).fetchone()
@@ -133,39 +135,42 @@ def contents(table: str) -> tuple[int, int]:
 
 @dataclass
 class Seen:
-    """What a reader saw while months were published."""
+    """What a reader saw while months were published.
+
+    `backward` counts reads that returned an older month or publication than an earlier read.
+    """
 
     reads: int = 0
     failed: int = 0
-    backward: int = 0  # reads that answered with an older month or publication than one before
+    backward: int = 0
     slowest_ms: float = 0.0
 
 
 def _read_meanwhile(publisher: Worker, folder: Path) -> Seen:
-    """Publish the new month over the old one, and again, while another process reads."""
+    """Publish the new month over the old one repeatedly, while another process reads."""
     folder.mkdir(exist_ok=True)
     publisher.run(back_to_the_old_month)
-    with Worker() as reader, _reading(reader, folder) as found:
+    with Worker() as reader, _reading(reader, folder) as results:
         for _ in range(3):
             publisher.run(publish_new)
         publisher.run(publish_old)
-    [seen] = found
+    [seen] = results
     return seen
 
 
 @contextmanager
 def _reading(reader: Worker, folder: Path) -> Iterator[list[Seen]]:
-    """Let `reader` read until the block ends; what it saw is then in the list."""
+    """Let `reader` read until the block ends; then the list has what it saw."""
     began, stop = folder / "began", folder / "stop"
     for file in (began, stop):
         file.unlink(missing_ok=True)
-    found: list[Seen] = []
-    thread = threading.Thread(target=lambda: found.append(reader.run(read_until, began, stop)))
+    results: list[Seen] = []
+    thread = threading.Thread(target=lambda: results.append(reader.run(read_until, began, stop)))
     thread.start()
     while not began.exists() and thread.is_alive():
         thread.join(0.01)
     try:
-        yield found
+        yield results
     finally:
         stop.touch()
         thread.join()
@@ -178,7 +183,7 @@ def publish_old() -> int:
 
 
 def read_until(began: Path, stop: Path) -> Seen:
-    """Read users in turn until `stop` is there: each must be found, in no older version than before."""
+    """Read users in turn until `stop` exists: each must be there, in no older version than before."""
     import time
 
     from churn.online.read import CONNECTION, read_rows

@@ -1,4 +1,4 @@
-"""Reason codes: naming the three strongest reasons of each user, by kind of challenger, beside shap."""
+"""Reason codes: the three strongest reasons of each user, by kind of challenger, compared with shap."""
 
 import dataclasses
 import pickle
@@ -20,10 +20,13 @@ from churn.model.fitted import Explainer, explainer_of
 from churn.model.kinds import BOOSTING, KINDS, SHALLOW_FOREST
 
 SHAP = "shap TreeExplainer"
-PER = 10_000  # users: what the seconds are for
-LISTED = 50_000  # users of an action list: what a goal is for
+# Seconds are given per this many users.
+PER = 10_000
+# The users of an action list, for which there is a goal.
+LISTED = 50_000
 USERS, FULL_USERS = 10_000, LISTED
-PEER_USERS = {BOOSTING.name: LISTED, SHALLOW_FOREST.name: 2_000}  # at most
+# The most users that shap explains.
+PEER_USERS = {BOOSTING.name: LISTED, SHALLOW_FOREST.name: 2_000}
 TOLERANCE = 1e-5
 NOTE = (
     "ours names reasons in words, shap gives values only; values compared, feature by feature. open_s: once"
@@ -48,18 +51,18 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
         if kind in PEER_USERS:
             peer.run(open_shap, folder, kind, min(users, PEER_USERS[kind]))
             ways[SHAP] = partial(peer.run, explain_by_shap)
-        found = take_turns(ways, sizes, say)
+        runs_by_way = take_turns(ways, sizes, say)
         peak_mb = {"ours": ours.peak_mb()}
-        if SHAP in found:
+        if SHAP in runs_by_way:
             say(f"{kind}: comparing")
-            values = found[SHAP][0].added
+            values = runs_by_way[SHAP][0].added
             differences = np.abs(ours.run(contributions, len(values)) - values)
             if not differences.max() <= TOLERANCE:
                 raise AssertionError(f"{kind}: the values are {differences.max():g} apart")
             peak_mb[SHAP] = peer.peak_mb()
     seconds = {
         way: Spread.of([run.seconds * PER / run.users for run in runs])
-        for way, runs in found.items()
+        for way, runs in runs_by_way.items()
     }
     return Row(
         f"reason codes, {kind}",
@@ -67,7 +70,7 @@ def _row(kind: str, folder: Path, users: int, sizes: Sizes, say: Say) -> Row:
         seconds["ours"],
         f"s per {PER:,} users",
         beside={way: spread for way, spread in seconds.items() if way != "ours"},
-        more={"open_s": Spread.of([run.opened for run in found["ours"]])},
+        more={"open_s": Spread.of([run.opened for run in runs_by_way["ours"]])},
         peak_mb=peak_mb,
         goals=_goals(seconds),
         note=NOTE,
@@ -83,20 +86,24 @@ def _goals(seconds: dict[str, Spread]) -> list[Goal]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Explained:
-    """How long it took to open an explainer, and to explain so many users."""
+class ExplainTiming:
+    """The seconds that it took to open an explainer and to explain some users; shap's with its values.
+
+    The values are what each feature adds to each user's score, [users, features].
+    """
 
     users: int
     opened: float
     seconds: float
-    added: Any = None  # by shap, [users, features]
+    added: Any = None
 
 
-_opened: dict[str, Any] = {}  # what a worker holds between its runs
+# What a worker keeps between its runs.
+_opened: dict[str, Any] = {}
 
 
 def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
-    """Write each kind's explainer and pipeline, and users to explain."""
+    """Write the explainer and the pipeline of each kind, and users to explain."""
     from churn.model.rows import prepare as prepared
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +118,7 @@ def prepare(folder: Path, fit_on: int, users: int, seed: int) -> None:
 
 
 def open_ours(folder: Path, kind: str, users: int) -> None:
-    """Read a stored explainer and its users; the libraries are loaded before they are timed."""
+    """Read a stored explainer and users; libraries are loaded here, so that this is not timed."""
     from churn.scoring.reasons import Explaining
 
     stored = (folder / f"{kind}.npz").read_bytes()
@@ -120,8 +127,8 @@ def open_ours(folder: Path, kind: str, users: int) -> None:
     _opened.update(stored=stored, inputs=onnx_inputs(rows, DEFAULT_SERVICE))
 
 
-def explain() -> Explained:
-    """Open an explainer and name everybody's reasons."""
+def explain() -> ExplainTiming:
+    """Open an explainer, and name the reasons of all users."""
     from churn.scoring.reasons import Explaining
 
     begun = time.perf_counter()
@@ -131,7 +138,7 @@ def explain() -> Explained:
     done = time.perf_counter()
     if len(words) != len(_opened["inputs"]["numeric"]) or not any(words):
         raise AssertionError("no reasons were named")
-    return Explained(len(words), opened - begun, done - opened)
+    return ExplainTiming(len(words), opened - begun, done - opened)
 
 
 def contributions(users: int) -> Any:
@@ -139,12 +146,12 @@ def contributions(users: int) -> Any:
     from churn.scoring.reasons import Explaining
 
     first = {name: values[:users] for name, values in _opened["inputs"].items()}
-    found = Explaining(Explainer.read(_opened["stored"])).contributions(first)
-    return found.values  # noqa: PD011  (of our own class)
+    added = Explaining(Explainer.read(_opened["stored"])).contributions(first)
+    return added.values  # noqa: PD011  (of our own class)
 
 
 def open_shap(folder: Path, kind: str, users: int) -> None:
-    """Make shap's explainer of the fitted model; not timed."""
+    """Make shap's explainer of the fitted model, which is not timed."""
     import shap
 
     pipeline = pickle.loads((folder / f"{kind}.pickle").read_bytes())  # noqa: S301  (written above)
@@ -153,13 +160,14 @@ def open_shap(folder: Path, kind: str, users: int) -> None:
     _opened.update(shap=explainer, encoded=np.asarray(encoded, dtype=np.float64), pipeline=pipeline)
 
 
-def explain_by_shap() -> Explained:
-    """Return shap's values, one-hot columns added up to their feature."""
+def explain_by_shap() -> ExplainTiming:
+    """Return shap's values, with one-hot columns added up per feature."""
     begun = time.perf_counter()
-    found = _opened["shap"].shap_values(_opened["encoded"], check_additivity=False)
+    shap_values = _opened["shap"].shap_values(_opened["encoded"], check_additivity=False)
     seconds = time.perf_counter() - begun
-    values = found[..., 1] if found.ndim == 3 else found  # a forest has values for both classes
-    return Explained(len(values), 0.0, seconds, _by_feature(values, _opened["pipeline"]))
+    # For a forest, there are values for both classes.
+    values = shap_values[..., 1] if shap_values.ndim == 3 else shap_values
+    return ExplainTiming(len(values), 0.0, seconds, _by_feature(values, _opened["pipeline"]))
 
 
 def _by_feature(values: Any, pipeline: Any) -> Any:
@@ -176,6 +184,6 @@ def _by_feature(values: Any, pipeline: Any) -> Any:
 
 
 def read_users(folder: Path, kind: str, users: int) -> pd.DataFrame:
-    """Read users to explain; a forest's are those without unknown values, which shap sends left always."""
+    """Read users to explain; for a forest without unknown values, which shap always sends to the left."""
     rows = pd.read_parquet(folder / "users.parquet")
     return (rows.dropna() if kind == SHALLOW_FOREST.name else rows).iloc[:users]

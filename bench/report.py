@@ -1,4 +1,4 @@
-"""What the bench shows: progress while it works, then the machine and one table; and the same as JSON."""
+"""What the bench shows: progress while it works, then the machine and a table; and the results as JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from bench.worker import Say
 
 @contextmanager
 def shown(console: Console, section: str) -> Iterator[Say]:
-    """Show what is at work within a section, and at the end how long it took."""
+    """Show what a section is working on, and at the end how long it took."""
     columns = (
         SpinnerColumn(finished_text="[green]done[/green]"),
         TextColumn("{task.description:<14}"),
@@ -70,13 +70,13 @@ def table(rows: Sequence[Row]) -> Group:
 def write_json(
     rows: Sequence[Row], machine: dict[str, Any], path: Path, kept: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write one record per row; each carries its machine, so that no figure travels alone.
+    """Write one record per row; each has its machine, so that no figure is without it.
 
     Args:
         rows: what was measured.
         machine: what it was measured on.
         path: of the file.
-        kept: records of before; one of the same name and size gives way, in its place.
+        kept: earlier records; a new one replaces that of the same name and size.
     """
     measured = [row.record() | {"machine": machine} for row in rows]
     records = {(r["name"], r["size"]): r for r in [*kept, *measured]}
@@ -94,7 +94,7 @@ def _text(spread: Spread) -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with as many digits as it is worth."""
+    """Return a figure with three significant digits or, from 100 on, as a whole number."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What was measured: a spread of runs, and a row of the table that sets ours beside others."""
+"""What was measured: the spread of some runs, and a row of the table that compares ours with others."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,11 +22,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a row is to reach, in words, and whether this run did."""
+    """What a row should reach, as text, and whether this run did; with the figures, where there are any."""
 
     text: str
     met: bool
-    value: float | None = None  # what was reached, where it is a number
+    value: float | None = None
     bound: float | None = None
 
 
@@ -46,16 +46,16 @@ class Row:
 
     Attributes:
         name: what was done.
-        size: to how much.
-        ours: how it went.
+        size: how much of it.
+        ours: our figure.
         unit: of `ours` and of everything in `beside`.
         beside: the same work done by others, in the same run of the bench.
         more: further figures of ours, each named with its unit.
-        peak_mb: peak memory of the process that did it, by the operating system's account.
-        goals: what the row is to reach; all of them make it met.
-        limit: the measured physical limit of the same work, in `unit`, by its name; wanted where a goal
-            is not met.
-        note: what a reader must know to read the figures.
+        peak_mb: peak memory of the process that did it, as the operating system counts it.
+        goals: what the row should reach; it is met if all of them are.
+        limit: the measured physical limit of the same work, in `unit`, by its name; required if a goal is
+            not met.
+        note: what a reader must know to understand the figures.
     """
 
     name: str
@@ -77,16 +77,16 @@ class Row:
 
     @property
     def goal(self) -> str:
-        """The goals in words; empty where the row has none."""
+        """The goals as text; empty if the row has none."""
         return ", ".join(goal.text for goal in self.goals)
 
     @property
     def met(self) -> bool | None:
-        """Whether this run reached every goal; None where the row has none."""
+        """Whether this run reached every goal; None if the row has none."""
         return all(goal.met for goal in self.goals) if self.goals else None
 
     def record(self) -> dict[str, Any]:
-        """Return the row as it is kept in JSON: medians under their names, spreads apart."""
+        """Return the row as it is kept in JSON: medians by their names, spreads separately."""
         return {
             "name": self.name,
             "size": self.size,

@@ -1,4 +1,4 @@
-"""What both HTTP rows need: a served month, the API ready on it, servers beside it, users to ask about."""
+"""What the HTTP sections share: a served month, an API that is ready, servers beside it, users to ask for."""
 
 import os
 import random
@@ -28,7 +28,7 @@ CEILING = "the load generator's ceiling"
 
 
 def serve_a_month(world: World, sizes: Sizes, say: Say, worker: Worker) -> str:
-    """Publish a month, make its baseline champion, wait until the API serves it; return the version."""
+    """Publish a month, make its baseline champion, and wait until the API serves it; return the version."""
     month, drop = base_drops(world, sizes)[0]
     for name, stage in TO_TRAINING_SET.items():
         say(f"{month}: {name}")
@@ -48,15 +48,15 @@ def promote_baseline(month: Month) -> str:
     from churn.model.train import fit_baseline
     from churn.training.dataset import read_training_set
 
-    made = read_training_set(month)
-    fitted = fit_baseline(made.rows.to_pandas(), DEFAULT_SERVICE)
-    tracked = log_model_run(fitted, month=month, fingerprint=made.fingerprint, lineage={})
+    training_set = read_training_set(month)
+    fitted = fit_baseline(training_set.rows.to_pandas(), DEFAULT_SERVICE)
+    tracked = log_model_run(fitted, month=month, fingerprint=training_set.fingerprint, lineage={})
     mlflow_client().set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, tracked.version)
     return tracked.version
 
 
 def some_users(seed: int) -> list[str]:
-    """Return users of the newest published month, in an order without meaning."""
+    """Return users of the newest published month, in random order."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT user_id FROM online.users WHERE as_of = (SELECT max(as_of) FROM online.users)"
@@ -97,9 +97,9 @@ def server(
             process.wait()
 
 
-def require_success(found: Mapping[str, Sequence[Load]]) -> None:
-    """Raise ChurnError where any answer was not a 200."""
-    for name, runs in found.items():
+def require_success(loads: Mapping[str, Sequence[Load]]) -> None:
+    """Raise ChurnError if any answer was not a 200."""
+    for name, runs in loads.items():
         failed = [load.statuses for load in runs if set(load.statuses) != {httpx.codes.OK}]
         if failed:
             raise ChurnError(f"answers other than 200: {failed[0]}", where=name)

@@ -1,4 +1,4 @@
-"""Starting: the whole stack beside an empty Dagster project, and imports, in whole processes."""
+"""Starting: the whole stack compared with an empty Dagster project, and imports, each in its own process."""
 
 import contextlib
 import os
@@ -22,8 +22,9 @@ DEV = "dagster dev, empty project"
 MOST_TIMES = 1.5
 HEAVY = ("mlflow", "feast", "sklearn", "pandas", "matplotlib", "scipy")
 EMPTY = "import dagster as dg\n\ndefs = dg.Definitions()\n"
-OUTSIDE = ("CHURN_", "POSTGRES_", "MLFLOW_", "DAGSTER_", "PG")  # another stack's; not for this one
-# What is imported, the module that it is set beside, and whether the goal is one of this row.
+# Variables of another stack, which must not reach this one.
+OUTSIDE = ("CHURN_", "POSTGRES_", "MLFLOW_", "DAGSTER_", "PG")
+# A name, what is imported, the module that it is compared with, and whether there is a goal.
 IMPORTS = (
     ("import of the graph", "churn_assets.definitions", "dagster", True),
     ("import of the API", "api.main", "fastapi", False),
@@ -51,12 +52,13 @@ def _up(folder: Path, sizes: Sizes, say: Say) -> Row:
     }
     (folder / "emptydefs.py").write_text(EMPTY)
     (folder / "dagster").mkdir()
-    found = take_turns(  # to warm up is also to make the databases
+    # The warm-up also makes the databases.
+    seconds = take_turns(
         {"churn": partial(churn_up, environment, folder), DEV: partial(dagster_dev, folder)},
         sizes,
         say,
     )
-    ours, peer = Spread.of(found["churn"]), Spread.of(found[DEV])
+    ours, peer = Spread.of(seconds["churn"]), Spread.of(seconds[DEV])
     return Row(
         "churn up, from stopped to ready",
         "Postgres, MLflow, API, Dagster's code server, webserver and daemon",
@@ -70,7 +72,7 @@ def _up(folder: Path, sizes: Sizes, say: Say) -> Row:
 
 
 def churn_up(environment: Mapping[str, str], folder: Path) -> float:
-    """Start the stack and return how long that took; it is stopped again, which is not counted."""
+    """Start the stack, and return the seconds that it took; stopping it again is not counted."""
     churn = [*_PYTHON, "-m", "churn.cli.main"]
     try:
         return _seconds([*churn, "up"], environment, folder)
@@ -79,7 +81,7 @@ def churn_up(environment: Mapping[str, str], folder: Path) -> float:
 
 
 def dagster_dev(folder: Path) -> float:
-    """Start `dagster dev` on an empty project and return when its webserver answers; stop it again."""
+    """Return the seconds until the webserver of `dagster dev` answers on an empty project; stop it again."""
     port = free_port()
     command = [
         sys.executable, "-m", "dagster", "dev", "-m", "emptydefs", "-h", LOOPBACK, "-p", str(port)
@@ -99,8 +101,8 @@ def _import(
     name: str, module: str, peer: str, has_goal: bool, folder: Path, sizes: Sizes, say: Say
 ) -> Row:
     ways = {each: partial(_python, f"import {each}", folder) for each in (module, peer)}
-    found = take_turns(ways, sizes, say)
-    ours, beside = Spread.of(found[module]), Spread.of(found[peer])
+    seconds = take_turns(ways, sizes, say)
+    ours, beside = Spread.of(seconds[module]), Spread.of(seconds[peer])
     heavy = imported(module) & set(HEAVY)
     goals = [Goal(f"imports none of {', '.join(HEAVY)}", not heavy)]
     if has_goal:
@@ -117,7 +119,7 @@ def _import(
 
 
 def imported(module: str) -> set[str]:
-    """Return the names of everything that is loaded once a module is imported."""
+    """Return the names of all modules that importing a module loads."""
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [*_PYTHON, "-c", script], capture_output=True, text=True, check=True, env=_clean()
@@ -130,13 +132,13 @@ def _help(folder: Path, sizes: Sizes, say: Say) -> Row:
         program: partial(_seconds, [*_PYTHON, "-m", program, "--help"], _clean(), folder)
         for program in ("churn.cli.main", "dagster")
     }
-    found = take_turns(ways, sizes, say)
+    seconds = take_turns(ways, sizes, say)
     return Row(
         "churn --help",
         "a process",
-        Spread.of(found["churn.cli.main"]),
+        Spread.of(seconds["churn.cli.main"]),
         "s",
-        beside={"dagster --help": Spread.of(found["dagster"])},
+        beside={"dagster --help": Spread.of(seconds["dagster"])},
     )
 
 
@@ -151,8 +153,8 @@ def _seconds(command: Sequence[str], environment: Mapping[str, str], folder: Pat
             command, env=environment, cwd=folder, stdout=log, stderr=log, check=False
         )
     if done.returncode:
-        said = (folder / "log").read_text(errors="replace")[-2000:]
-        raise ChurnError(f"{' '.join(command)} ended with {done.returncode}:\n{said}")
+        tail = (folder / "log").read_text(errors="replace")[-2000:]
+        raise ChurnError(f"{' '.join(command)} ended with {done.returncode}:\n{tail}")
     return time.perf_counter() - begun
 
 

@@ -1,4 +1,4 @@
-"""Features for a training set, as known at each row's time: our store, Feast's own, and plain DuckDB ASOF."""
+"""Features of a training set as known at each row's time: our store, Feast's own, and plain DuckDB ASOF."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,7 +25,7 @@ _NOTE = (
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
-    """Measure a third of all user months beside everything, and then every user month beside ASOF."""
+    """Compare a third of all user months with everything, and then every user month with ASOF."""
     users, months = (50_000, 36) if sizes.full else (max(sizes.users // 10, 100), 12 * sizes.months)
     many = 1_000_000 if sizes.full else sizes.users
     return [
@@ -46,16 +46,19 @@ def _row(
         workers = {way: stack.enter_context(Worker()) for way in (OURS, *peers)}
         turns = {way: partial(worker.time, _WAYS[way], entities) for way, worker in workers.items()}
         slow = {way: turns.pop(way) for way in peers if way == POSTGRES}
-        found = take_turns(turns, sizes, say)
+        runs_by_way = take_turns(turns, sizes, say)
         if slow:
             say("loading Postgres")
             workers[POSTGRES].run(joins.load_tables, settings.home)
-            found |= take_turns(slow, replace(sizes, runs=1, warm_ups=0), say)  # it takes minutes
+            # It takes minutes, so it runs once.
+            runs_by_way |= take_turns(slow, replace(sizes, runs=1, warm_ups=0), say)
         peaks = {way: worker.peak_mb() for way, worker in workers.items()}
         contents = {way: worker.run(joins.content) for way, worker in workers.items()}
     if len(set(contents.values())) > 1:
         raise AssertionError(f"the ways gave different rows: {contents}")
-    seconds = {way: Spread.of([timed.seconds for timed in runs]) for way, runs in found.items()}
+    seconds = {
+        way: Spread.of([timed.seconds for timed in runs]) for way, runs in runs_by_way.items()
+    }
     return Row(
         "training set" if POSTGRES in peers else "training set, every user and month",
         f"{rows:,} rows of {months} months x {users:,} users",

@@ -19,14 +19,14 @@ model = mlflow.pyfunc.load_model(f"models:/{REGISTERED_MODEL}/{os.environ['USUAL
 app = FastAPI()
 
 
-class Asked(BaseModel):
+class UsualRequest(BaseModel):
     """One user."""
 
     user_id: str
 
 
 class Answer(BaseModel):
-    """What the model says of them."""
+    """The model's prediction for the user."""
 
     user_id: str
     probability: float
@@ -35,9 +35,9 @@ class Answer(BaseModel):
 
 
 @app.post("/predict")
-def predict(asked: Asked) -> Answer:
-    found = store.get_online_features(service, [{"user_id": asked.user_id}])
-    frame = found.to_df()[DEFAULT_SERVICE.feature_names]
+def predict(asked: UsualRequest) -> Answer:
+    answer = store.get_online_features(service, [{"user_id": asked.user_id}])
+    frame = answer.to_df()[DEFAULT_SERVICE.feature_names]
     features = frame.iloc[0].to_dict()
     frame[DEFAULT_SERVICE.categorical_cols] = frame[DEFAULT_SERVICE.categorical_cols].fillna("")
     frame[DEFAULT_SERVICE.numeric_cols] = frame[DEFAULT_SERVICE.numeric_cols].astype("float32")

@@ -1,4 +1,4 @@
-"""One month of many users through the whole graph: delivered, closed, trained on, scored."""
+"""One month of many users through the whole graph: delivered, closed, trained on and scored."""
 
 import time
 
@@ -14,7 +14,7 @@ from churn.population.drops import write_drops
 FULL_USERS, USERS = 1_000_000, 50_000
 MOST_SECONDS, MOST_MB = 480, 8_000
 MONTH = FIRST.shift(1)
-FORESTS = "the contract's two forests, fitted alone"
+FORESTS = "the two baseline forests, fitted alone"
 
 
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
@@ -36,7 +36,8 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
             elapsed, jobs = worker.run(through_graph, [(MONTH, large)])
         peak = sum(peaks.values())
         goals = []
-        if sizes.full:  # the goal is one of the full size, and is not claimed of less
+        # The goals are for the full size.
+        if sizes.full:
             goals = [
                 at_most("elapsed", elapsed, MOST_SECONDS, " s"),
                 at_most("memory", peak, MOST_MB, " MB"),
@@ -62,7 +63,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 
 def fit_forests() -> float:
-    """Return how long it takes to fit and judge the month's two baselines, on rows that are read already."""
+    """Return the seconds that it takes to fit and judge the month's baselines, on rows that are in memory."""
     from churn.contract.in_force import SERVICES
     from churn.model.train import fit_baseline
     from churn.training.dataset import read_training_set

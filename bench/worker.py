@@ -1,4 +1,4 @@
-"""Measuring: each way of doing a thing has a process of its own, and all take turns."""
+"""Measuring: each way of doing the work has its own process, and the ways take turns."""
 
 import gc
 import os
@@ -23,20 +23,21 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Timed:
-    """What one call returned, and how long it took."""
+    """What one call returned, and the seconds that it took."""
 
     value: Any
     seconds: float
 
 
 class Worker:
-    """A process of its own, started with the environment of this moment; its memory is its own, too."""
+    """A separate process, started with the environment of this moment, so that its memory is its own."""
 
     def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_write_to_log)
 
     def __enter__(self) -> Self:
-        self._pool.submit(int).result()  # started now, not within the first measurement
+        # Started now, and not within the first measurement.
+        self._pool.submit(int).result()
         return self
 
     def __exit__(
@@ -48,20 +49,20 @@ class Worker:
         self._pool.shutdown()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work` there and return what it returns."""
+        """Call `work` in the process, and return its result."""
         return self._pool.submit(work, *args, **kwargs).result()
 
     def time(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Timed:
-        """Call `work` there and say how long it took, the way there and back not counted."""
+        """Call `work` in the process, and time it; the way there and back is not counted."""
         return self._pool.submit(_timed, work, args, kwargs).result()
 
     def peak_mb(self) -> float:
-        """Return the most memory that the process has held so far, its libraries included."""
+        """Return the peak memory of the process so far in MB, including its libraries."""
         return self.run(peak_mb)
 
 
 def _write_to_log() -> None:
-    """Keep what libraries print out of the progress; errors come back as exceptions."""
+    """Keep out of the progress what libraries print; errors come back as exceptions."""
     with (get_settings().home / "worker.log").open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
@@ -78,7 +79,7 @@ def peak_mb(pid: int | str = "self") -> float:
     """Return the peak resident memory of a process, in MB."""
     status = Path(f"/proc/{pid}/status")
     if status.exists():
-        # Not ru_maxrss: on Linux, exec hands the parent's peak on to its child.
+        # Not from ru_maxrss, since on Linux exec hands the parent's peak on to its child.
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     if pid != "self":
@@ -88,12 +89,12 @@ def peak_mb(pid: int | str = "self") -> float:
 
 
 def take_turns(ways: Mapping[str, Callable[[], T]], sizes: Sizes, say: Say) -> dict[str, list[T]]:
-    """Run the ways in turn, first to warm up, then to be counted; return what each counted run returned."""
-    found: dict[str, list[T]] = {name: [] for name in ways}
+    """Run the ways in turn, first to warm up, then to be counted; return the results of the counted runs."""
+    results: dict[str, list[T]] = {name: [] for name in ways}
     for number in range(1 - sizes.warm_ups, sizes.runs + 1):
         for name, way in ways.items():
             say(f"{name}, run {number} of {sizes.runs}" if number > 0 else f"{name}, warm-up")
             value = way()
             if number > 0:
-                found[name].append(value)
-    return found
+                results[name].append(value)
+    return results

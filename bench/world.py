@@ -1,4 +1,4 @@
-"""Where the bench works: a temporary folder with a Postgres, an MLflow server and an API of its own."""
+"""Where the bench works: a temporary folder with its own Postgres, MLflow server and API."""
 
 import os
 import signal
@@ -19,22 +19,33 @@ from churn.stack.parts import make_parts, prepare_dagster_home
 from churn.stack.plan import make_plan
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port, stop
-from churn.stack.record import Record
-from churn.stack.supervisor import Underway
+from churn.stack.record import StackRecord
+from churn.stack.supervisor import StartedPart
 from feature_repo.store import apply_features
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured, and how often."""
+    """How much is measured, and how often.
 
-    full: bool = False  # every row at its full size, peers that take minutes included
+    Attributes:
+        full: measure every row at its full size, including peers that take minutes.
+        months: how many are measured.
+        base_users: users of the stages and the API.
+        users: users of ingest and training set.
+        runs: of each way.
+        warm_ups: runs, and months, that are not counted.
+        seconds: of each run of the load generator.
+        seed: of the population.
+    """
+
+    full: bool = False
     months: int = 3
-    base_users: int = SIZE  # of the stages and the API
-    users: int = 100_000  # of ingest and training set
+    base_users: int = SIZE
+    users: int = 100_000
     runs: int = 5
-    warm_ups: int = 1  # runs, and months, that are not counted
-    seconds: float = 2.0  # of each run of the load generator
+    warm_ups: int = 1
+    seconds: float = 2.0
     seed: int = 42
 
 
@@ -66,11 +77,11 @@ class World:
 
     @contextmanager
     def state(self, name: str, *, features: bool = False) -> Iterator[Settings]:
-        """Make the environment say: this state folder, this database; leave it as it was at the end.
+        """Set the environment to one state folder and its database, and restore it at the end.
 
         Args:
-            name: of the folder and the database; both are made on first use, and stay.
-            features: register the Feast objects, too, when they are made.
+            name: of the folder and the database, which are created on first use, and stay.
+            features: also register the Feast objects when they are created.
         """
         home = self._folder / name
         with _environment(
@@ -99,7 +110,7 @@ class World:
 
     @contextmanager
     def served(self) -> Iterator[int]:
-        """Open the state that MLflow and the API serve from; yields the API's process id."""
+        """Open the state that MLflow and the API serve from, and yield the API's process id."""
         with self.state("served", features=True) as settings:
             prepare_dagster_home(settings.home)
             self.start("init-mlflow")
@@ -111,19 +122,20 @@ class World:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def start(self, name: str) -> int:
-        """Start a part of the stack in the present state as `churn up` does, once; return its process id.
+        """Start a part of the stack in the current state, as `churn up` does, unless it runs.
 
-        It is well then, or has ended, where it is a step.
+        Returns:
+            Its process id, once it is healthy or, if it is a step, has ended.
         """
         if name not in self._started:
-            record = Record()
+            record = StackRecord()
             plan = make_plan(record)
             part = next(part for part in make_parts(plan, record) if part.name == name)
-            underway = Underway(part, plan.home, plan.environment)
+            started = StartedPart(part, plan.home, plan.environment)
             self._stack.callback(stop, plan.home, (name,), signal.SIGTERM)
-            while not underway.is_well():
+            while not started.is_well():
                 time.sleep(0.1)
-            self._started[name] = underway.process.pid
+            self._started[name] = started.process.pid
         return self._started[name]
 
 

@@ -43,7 +43,7 @@ _WATCHED = frozenset(
 
 
 @dataclass(frozen=True)
-class RefusalResponse:
+class HttpRefusal:
     """An answer that is given without asking the application."""
 
     status: HTTPStatus
@@ -58,22 +58,22 @@ class RefusalResponse:
         return json.dumps({"error": error}).encode()
 
 
-_TOO_LONG = RefusalResponse(
+_TOO_LONG = HttpRefusal(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "headers_too_large",
     f"the request's headers are longer than {MAX_HEADER_BYTES:,} bytes",
 )
-_TOO_SLOW = RefusalResponse(
+_TOO_SLOW = HttpRefusal(
     HTTPStatus.REQUEST_TIMEOUT,
     "request_timeout",
     "the request did not arrive to its end in time; send it again",
 )
-_NOT_JSON = RefusalResponse(
+_NOT_JSON = HttpRefusal(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "unsupported_media_type",
     "the body must be sent as content-type: application/json",
 )
-_OTHER_PAGE = RefusalResponse(
+_OTHER_PAGE = HttpRefusal(
     HTTPStatus.FORBIDDEN,
     "other_origin",
     "the request comes from a page of another origin; ask from a page of this server, or from no page",
@@ -119,12 +119,12 @@ class Guard:
         self._app, self._max_body_bytes = app, max_body_bytes
         self._names = frozenset(name.lower() for name in names() if name)
         self._hosts = self._names | LOOPBACK_NAMES
-        self._other_host = RefusalResponse(
+        self._other_host = HttpRefusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             "unknown_host",
             f"this server does not answer to the name in the Host header; {setting} adds names",
         )
-        self._too_large = RefusalResponse(
+        self._too_large = HttpRefusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             BODY_TOO_LARGE,
             f"the body is longer than {max_body_bytes:,} bytes",
@@ -145,7 +145,7 @@ class Guard:
         else:
             await _answer(refusal, send)
 
-    def _refusal(self, scope: Scope) -> RefusalResponse | None:
+    def _refusal(self, scope: Scope) -> HttpRefusal | None:
         size, headers = 0, {}
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -178,7 +178,7 @@ class Guard:
         followed = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest"))
         return method == "GET" and followed == (b"navigate", b"document")
 
-    def _refused_body(self, headers: dict[bytes, bytes]) -> RefusalResponse | None:
+    def _refused_body(self, headers: dict[bytes, bytes]) -> HttpRefusal | None:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         # A form on another page cannot send JSON.
         if kind != b"application/json":
@@ -201,7 +201,7 @@ class Guard:
         return counting
 
 
-async def _answer(refusal: RefusalResponse, send: Send) -> None:
+async def _answer(refusal: HttpRefusal, send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(refusal.body)),
@@ -279,7 +279,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience.cancel()
             self._patience = None
 
-    def _close(self, refusal: RefusalResponse) -> None:
+    def _close(self, refusal: HttpRefusal) -> None:
         """Answer, unless nothing was asked or an answer has begun, and close the connection."""
         self._wait_no_longer()
         is_answered = not self._in_headers and self.cycle.response_started

@@ -1,8 +1,7 @@
-"""The monthly report: one page for people about a month, in Markdown and in HTML, made from records alone.
+"""The monthly report: one page for people about a month, in Markdown and in HTML, written from records alone.
 
-Nothing is computed here that is not kept already: rows are counted in Postgres, figures are read from the
-records of models, decisions and monitoring. What should be on the page and is in no record belongs to the
-stage that knows it.
+Nothing new is computed here: rows are counted in Postgres, and figures are read from the records of models,
+decisions and monitoring. Anything else that should be on the page must first be recorded by its own stage.
 """
 
 import itertools
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def deliveries(month: Month) -> list[Sequence[Any]]:
-    """Return file, rows, known_at and sha256 of each accepted version; one may not have been loaded."""
+    """Return file, rows, known_at and sha256 of each accepted version, and whether it could not be loaded."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT file, rows, known_at, sha256, unloadable FROM raw.deliveries WHERE month = %s"
@@ -62,7 +61,7 @@ def deliveries(month: Month) -> list[Sequence[Any]]:
 
 
 def row_counts(month: Month) -> list[Sequence[Any]]:
-    """Return the rows of each snapshot, and of each view that are online with this month."""
+    """Return the number of rows of each snapshot, and of the rows of each view online with this month."""
     counts: list[Sequence[Any]] = []
     with connect() as connection:
         for table in TABLES:
@@ -80,7 +79,7 @@ def row_counts(month: Month) -> list[Sequence[Any]]:
 
 
 def score_counts(month: Month) -> Sequence[Any] | None:
-    """Return users scored, on the action list, left alone, and the expected profit of the list."""
+    """Return how many users are scored, listed and left alone, and the expected profit of the list."""
     with connect() as connection:
         row = connection.execute(
             "SELECT count(*), count(a.user_id),"
@@ -95,7 +94,7 @@ def score_counts(month: Month) -> Sequence[Any] | None:
 
 @dataclass(frozen=True)
 class Proof:
-    """One command that anybody can repeat, and what it answered."""
+    """One command that anybody can repeat, and its answer."""
 
     command: str
     answer: str
@@ -115,8 +114,8 @@ def proofs(user_id: str) -> Iterator[Proof]:
         for url in (f"{mlflow}/health", f"{api}/health", f"{api}/features/{user_id}"):
             yield Proof(f"curl -s {url}", _ask(client, "GET", url))
         url, body = f"{api}/predict", {"user_id": user_id}
-        said = f"-H 'content-type: application/json' -d '{json.dumps(body)}'"
-        yield Proof(f"curl -s -X POST {url} {said}", _ask(client, "POST", url, body))
+        options = f"-H 'content-type: application/json' -d '{json.dumps(body)}'"
+        yield Proof(f"curl -s -X POST {url} {options}", _ask(client, "POST", url, body))
 
 
 def _ask(client: "httpx.Client", method: str, url: str, body: dict[str, Any] | None = None) -> str:
@@ -142,7 +141,7 @@ _FARTHEST = 5
 
 
 def _head(month: Month) -> Iterator[str]:
-    """What the page is about, and what runs."""
+    """Yield what the page is about, and what runs."""
     yield f"# StreamFlow churn, {month}"
     yield ""
     yield f"AS_OF **{month.as_of_date}** (one instant: {month.as_of.isoformat()}); labels mature on"
@@ -153,7 +152,7 @@ def _head(month: Month) -> Iterator[str]:
 
 
 def _data(month: Month) -> Iterator[str]:
-    """Deliveries and rows."""
+    """Yield deliveries and rows."""
     yield from ["", "## Deliveries", ""]
     yield from table(("file", "rows", "known at", "sha256"), deliveries(month))
     if words := confirmations(month):
@@ -163,13 +162,13 @@ def _data(month: Month) -> Iterator[str]:
     yield from table(("table or view", "rows"), row_counts(month))
 
 
-def _models(month: Month, found: Sequence[TrainedModel], pictures: Sequence[str]) -> Iterator[str]:
-    """The models of the month, or until when they wait."""
+def _models(month: Month, models: Sequence[TrainedModel], pictures: Sequence[str]) -> Iterator[str]:
+    """Yield the models of the month, or what they wait for."""
     yield from ["", "## Models", ""]
-    if found:
+    if models:
         yield from table(
             ("model", "service", "version", "rows", "AUC", "F1", "accuracy", "train time", "data"),
-            map(_model_row, found),
+            map(_model_row, models),
         )
         yield from ["", "Judged on the hold-out: a quarter of all users, never trained on.", ""]
     else:
@@ -185,7 +184,7 @@ def _models(month: Month, found: Sequence[TrainedModel], pictures: Sequence[str]
 
 
 def _use(month: Month) -> Iterator[str]:
-    """The scores and the action list."""
+    """Yield the scores and the action list."""
     yield from ["", "## Scores", ""]
     release, counts = release_in_force(month.as_of), score_counts(month)
     if release is None:
@@ -207,7 +206,7 @@ def _use(month: Month) -> Iterator[str]:
 
 
 def _watch(month: Month) -> Iterator[str]:
-    """Drift, and what the scores were worth."""
+    """Yield drift and performance."""
     yield from ["", "## Drift", ""]
     drift = read_drift(month)
     over = [row["feature"] for row in drift if row["is_drifted"]]
@@ -222,24 +221,24 @@ def _watch(month: Month) -> Iterator[str]:
 
 
 def _decision(month: Month) -> Iterator[str]:
-    """What the gate decided on the month's labels."""
+    """Yield what the gate decided on the month's labels."""
     yield from ["", "## Decision", ""]
-    found = decisions(entries()).get(month)
-    behind = "" if found else _why_not_yet(month, "decision")
-    yield f"{sentence(found)}{f': {behind}' if behind else ''}."
-    if found:
-        yield from ["", evidence_table(found)]
+    entry = decisions(entries()).get(month)
+    behind = "" if entry else _why_not_yet(month, "decision")
+    yield f"{sentence(entry)}{f': {behind}' if behind else ''}."
+    if entry:
+        yield from ["", evidence_table(entry)]
 
 
 def _proof(user_id: str) -> Iterator[str]:
-    """Each service's own answer."""
+    """Yield each service's own answer."""
     yield from ["", "## Proof of each service", ""]
     for each in proofs(user_id):
         yield from [f"```console\n$ {each.command}\n{each.answer}\n```", ""]
 
 
 def _behind() -> Iterator[str]:
-    """What has failed or waits behind a failure, of whatever month, as of the pipeline's last look."""
+    """Yield what has failed or waits behind a failure, in any month, when the pipeline last looked."""
     yield from ["", "## Months that are behind", ""]
     kept = read_months_behind()
     if not kept:
@@ -253,7 +252,7 @@ def _behind_row(each: MonthBehind) -> Sequence[Any]:
 
 
 def _why_not_yet(month: Month, stage: Stage) -> str:
-    """Return what keeps a stage of the month, if something failed; empty where nothing has."""
+    """Return the failure that holds up a stage of the month, or an empty text if there is none."""
     kept = (
         each.sentence for each in read_months_behind() if (each.month, each.stage) == (month, stage)
     )
@@ -288,7 +287,7 @@ def _drift_row(row: dict[str, Any]) -> Sequence[Any]:
 
 
 def write_report(month: Month, user_id: str) -> tuple[Path, str]:
-    """Write `<month>.md` and `<month>.html` in the reports folder; return the first's path and text.
+    """Write `<month>.md` and `<month>.html` in the reports folder; return the path and text of the first.
 
     Args:
         month: the month.
@@ -323,12 +322,12 @@ def _lines(
 
 
 def _pictures(month: Month, models: Sequence[TrainedModel], folder: Path) -> list[str]:
-    """Fetch the plots of models from their records; return the names of the files."""
+    """Fetch the plots of models from their MLflow runs, and return the names of the files."""
     client, names = mlflow_client(), []
     for model in models:
         version = client.get_model_version(REGISTERED_MODEL, model.version)
         with tempfile.TemporaryDirectory() as temporary:
-            found = client.download_artifacts(version.run_id, REPORT_PATH, temporary)
+            path = client.download_artifacts(version.run_id, REPORT_PATH, temporary)
             names.append(f"{month}-{model.kind}.png")
-            (folder / names[-1]).write_bytes(Path(found).read_bytes())
+            (folder / names[-1]).write_bytes(Path(path).read_bytes())
     return names

@@ -1,1 +1,4 @@
-"""The Dagster shell: assets, checks, jobs, sensors; what they do lives in churn, here it is wired."""
+"""The Dagster shell: assets, checks, jobs and sensors. What they do is in `churn`; here it is wired together.
+
+Everything starts at `definitions.py`. Dagster's concepts: https://docs.dagster.io/getting-started/concepts
+"""

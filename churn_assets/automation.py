@@ -1,7 +1,7 @@
-"""What starts runs by itself: the drops folder, and alarms of monitoring; and what is noted when runs end.
+"""What starts runs without a person: the drops folder, and alarms of monitoring; and what follows runs.
 
-The schedule of late drops launches nothing: it says which drops are late and which months failed. What is
-due is decided in `churn.schedule`. Sensors: https://docs.dagster.io/guides/automate/sensors
+The schedule of late drops launches nothing: it reports late drops and failed months. What is due is decided
+in `churn.schedule`. Sensors: https://docs.dagster.io/guides/automate/sensors
 """
 
 import json
@@ -32,17 +32,17 @@ from churn_assets.monthly import ALARM_TAG, MONTHS
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Takes new drops in from the drops folder (CHURN_DROPS, default `drops` in the state folder) and "
-        "requests month_close for what was accepted, then train_month for months whose labels are there, "
-        "and score_month for closed months, again where another release turns out to have been in force. "
-        "A month that failed is asked for again, further and further apart (CHURN_RETRY_MINUTES), then given "
-        "up and named. A refused drop is a failed `valid` check with the offending rows, and is asked about "
-        "again when time, settings or other deliveries may have changed the answer; what is no drop is "
-        "passed over, and named."
+        "Takes in new drops from the drops folder (CHURN_DROPS, default `drops` in the state folder). It "
+        "requests month_close for what was accepted, then train_month for months whose labels are there, and "
+        "score_month for closed months; the latter again if another release turns out to have been in force. "
+        "A month that failed is requested again at growing intervals (CHURN_RETRY_MINUTES), then given up "
+        "and named. A refused drop is a failed `valid` check with the offending rows, and is tried again "
+        "when time, settings or other deliveries may have changed the answer. What is not a drop is passed "
+        "over, and named."
     ),
 )
 def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Deliver what is new, and request the runs that it makes possible."""
+    """Deliver new drops, and request the runs that they make possible."""
     if command_line_at_work():
         return dg.SensorResult(
             skip_reason="a command-line run is at work; it closes its own months"
@@ -61,7 +61,7 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _say(log: logging.Logger, look: FolderScan) -> None:
-    """Write into the sensor's log what is not taken in, once for each reason."""
+    """Log what is not taken in, once for each reason."""
     for drop, not_taken in look.refused.items():
         if not_taken.waits:
             log.info(f"{drop} waits: {not_taken.error}")
@@ -72,7 +72,7 @@ def _say(log: logging.Logger, look: FolderScan) -> None:
 
 
 def _events(look: FolderScan) -> Iterator[dg.AssetCheckEvaluation | dg.AssetObservation]:
-    """Yield the same for the asset of who is there: errors, warnings, and what only waits."""
+    """Yield the same as events of the asset `users`: errors, warnings, and drops that only wait."""
     for drop, not_taken in look.refused.items():
         if not_taken.waits:
             yield dg.AssetObservation(
@@ -113,12 +113,12 @@ def _passed_over(strays: Sequence[Stray]) -> dg.AssetCheckEvaluation:
 
 
 def _partition(month: Month) -> str | None:
-    """Return the month's partition, None for a month that the graph does not have (yet)."""
+    """Return the month's partition, or None if the graph does not have the month (yet)."""
     return month.partition_key if MONTHS.has_partition_key(month.partition_key) else None
 
 
 def run_endings() -> Iterator[dg.SensorDefinition]:
-    """Yield one sensor per way in which a run ends: each closes the run's MLflow records."""
+    """Yield one sensor for each way in which a run can end; it closes the run's MLflow records."""
     for status in (
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.FAILURE,
@@ -147,9 +147,8 @@ def _run_ending(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=(
-        "On the third of each month: names the closed months whose drop has not been accepted, here and "
-        "as an observation on `users`, and what has failed or waits behind what failed. Runs are requested "
-        "by sensors alone."
+        "On the third of each month, names the closed months whose drop has not been accepted, here and as "
+        "an observation on `users`, and what has failed or waits behind a failure. Only sensors request runs."
     ),
 )
 def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
@@ -165,13 +164,14 @@ def late_drops(context: dg.ScheduleEvaluationContext) -> dg.SkipReason:
                 metadata={"late": True, "closed_on": str(month.as_of_date)},
             )
         )
-    said = f"every drop up to {last_closed} is here"
+    report = f"every drop up to {last_closed} is here"
     if late:
-        said = f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
-    return dg.SkipReason("\n".join([said, *sentences(look_at(context.instance))]))
+        report = f"late drops: {', '.join(map(str, late))}; deliver them: churn deliver DIR"
+    return dg.SkipReason("\n".join([report, *sentences(look_at(context.instance))]))
 
 
-ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
+# The tag of a run that names the alarm which it answers.
+ALARM_KEY_TAG = "churn/alarm"
 
 
 @dg.sensor(
@@ -180,12 +180,13 @@ ALARM_KEY_TAG = "churn/alarm"  # of a run: the alarm that it answers
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Answers a failed `no_drift` or `as_estimated` of the release in force, once: requests train_month "
-        "of the newest month whose labels are there, so that the gate decides again and the ledger says so."
+        "Answers each failed `no_drift` or `as_estimated` of the release in force once: it requests "
+        "train_month for the newest month whose labels are there, so that the gate decides again and the "
+        "ledger says why."
     ),
 )
 def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Request one training per alarm that stands."""
+    """Request one training for each standing alarm."""
     if command_line_at_work():
         return dg.SkipReason("a command-line run is at work; alarms are answered after it")
     standing = standing_alarms()
@@ -214,9 +215,9 @@ def _request(alarm: Alarm, attempt: int, month: Month) -> dg.RunRequest:
 
 
 def _next_attempt(alarm: Alarm, context: dg.SensorEvaluationContext) -> int | None:
-    """Return the number of the next attempt at answering an alarm; None while there is none to make.
+    """Return the number of the next attempt at answering an alarm, or None while none is due.
 
-    An answer that failed is asked for again as a month is: a few times, further and further apart.
+    An answer that failed is requested again as a month is: a few times, at growing intervals.
     """
     runs = context.instance.get_run_records(dg.RunsFilter(tags={ALARM_KEY_TAG: alarm.key}))
     if not runs:

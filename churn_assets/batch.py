@@ -1,4 +1,4 @@
-"""Drops through the whole graph: deliver, close, train, score; what `churn run` does."""
+"""Drops through the whole graph, as `churn run` does it: deliver, close, train, score."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -24,33 +24,44 @@ from churn_assets.lane import Lane
 from churn_assets.liveness import end_dead_runs
 from churn_assets.run import JobResult, instance, run_job
 
-STAGES = ("deliver", "month_close", "train_month", "score_month")
-OnProgress = Callable[[str, int, int, str], None]  # stage, months done, months due, what is at work
+# Takes the stage, the months done, the months due, and what is being worked on.
+OnProgress = Callable[[str, int, int, str], None]
 
 
 @dataclass
 class RunOutcome:
-    """What a run over many months did."""
+    """The result of a run over many months.
 
-    months: list[Month] = field(default_factory=list)  # whose drops are here: these were processed
-    # By the names of the drops that were not taken in: holes.
+    Attributes:
+        months: those whose drops are here, and which were therefore processed.
+        refused: why drops were not taken in, by the drop's name.
+        jobs: how each job of each month ended.
+        models: the registered models, as `churn run --json` shows them.
+        waiting: months whose labels have not arrived.
+        behind: sentences about what failed, and what waits behind it.
+        left: sentences about what was due and could not be done here.
+        seconds: of work per stage; stages overlap.
+        elapsed: seconds from the first delivery to the last score.
+    """
+
+    months: list[Month] = field(default_factory=list)
     refused: dict[str, Refusal] = field(default_factory=dict)
     jobs: list[JobResult] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
-    waiting: list[Month] = field(default_factory=list)  # months whose labels have not arrived
-    behind: list[str] = field(default_factory=list)  # what failed, and what waits behind it
-    left: list[str] = field(default_factory=list)  # what was due and could not be done here
-    seconds: dict[str, float] = field(default_factory=dict)  # of work per stage; stages overlap
-    elapsed: float = 0.0  # seconds from the first delivery to the last score
+    waiting: list[Month] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
 
     @property
     def succeeded(self) -> bool:
-        """Every drop was taken in and every job ended well at last, with every blocking check."""
+        """Whether every drop was taken in, and every job succeeded in the end, with every blocking check."""
         return not self.refused and not self.failed and not self.left
 
     @property
     def failed(self) -> list[JobResult]:
-        """The jobs that did not end well."""
+        """The jobs that did not succeed."""
         return [job for job in self.jobs if not job.succeeded or job.failures]
 
 
@@ -60,15 +71,15 @@ def chosen_drops(drops: Path, first: Month | None, last: Month | None) -> list[t
     Raises:
         ChurnError: there is none.
     """
-    found = [(month, path) for month, path in find_drops(drops) if month is not None]
+    drops_of_months = [(month, path) for month, path in find_drops(drops) if month is not None]
     chosen = [
         (month, path)
-        for month, path in found
+        for month, path in drops_of_months
         if (first is None or month >= first) and (last is None or month <= last)
     ]
     if not chosen:
         raise ChurnError(
-            "no drop of the months asked for" if found else "no drop says its month here",
+            "no drop of the months asked for" if drops_of_months else "no drop says its month here",
             where=str(drops),
             remedy="make some with `churn generate --out DIR`, or see README, 'Your own drops'",
         )
@@ -80,20 +91,21 @@ def run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> RunO
 
     A month whose labels have not arrived is closed, served and scored; its model waits. Each month is
     scored by the release that was in force at its end, so it does not matter that scoring comes last.
-    A refused drop leaves a hole in the months; later ones do not wait for it, as with a drop that is late.
+    A refused drop leaves a gap in the months, for which later ones do not wait, as with a late drop.
     """
     with connect() as guard:
-        lock(guard, BATCH_LOCK)  # the sensor launches nothing meanwhile
+        # While it is held, the sensor launches nothing.
+        lock(guard, BATCH_LOCK)
         return _run_months(drops, on_progress)
 
 
 def run_due_months(first: Month | None, last: Month | None, on_progress: OnProgress) -> RunOutcome:
-    """Do what is due of months that were delivered before, and what waited behind them.
+    """Do what is due for months that were delivered before, and what waited behind them.
 
     Args:
-        first: the first month; the oldest one delivered if None.
-        last: the last month; the newest one delivered if None.
-        on_progress: told the stage, months done and months due.
+        first: the first month; None takes the oldest one delivered.
+        last: the last month; None takes the newest one delivered.
+        on_progress: called at each step.
 
     Raises:
         ChurnError: nothing of these months was delivered.
@@ -114,12 +126,12 @@ def run_due_months(first: Month | None, last: Month | None, on_progress: OnProgr
         labelled = read_facts().trainings
         outcome.waiting = [month for month in months if month not in labelled]
         started = time.perf_counter()
-        with instance() as found:
-            end_dead_runs(found)
-            for done, job in enumerate(_healing(months, found, by_hand=True)):
+        with instance() as dagster:
+            end_dead_runs(dagster)
+            for done, job in enumerate(_healing(months, dagster, by_hand=True)):
                 outcome.jobs = ended_at_last(outcome.jobs, [job])
                 on_progress("again", done + 1, done + 2, f"{job.job} {job.month}")
-            items = look_at(found)
+            items = look_at(dagster)
             outcome.behind = sentences(items)
             outcome.left = [
                 sentence(item, items)
@@ -153,11 +165,11 @@ def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> Run
     outcome.waiting = [month for month in outcome.months if month not in facts.trainings]
     not_to_train = {*outcome.waiting, *facts.late}
     trainable = [month for month in outcome.months if month not in not_to_train]
-    with instance() as found, Lane() as lane:
-        end_dead_runs(found)
-        outcome.jobs = _in_two_lanes(outcome.months, trainable, found, lane, on_progress)
-        outcome.jobs = ended_at_last(outcome.jobs, _healing(outcome.months, found))
-        outcome.behind = sentences(look_at(found))
+    with instance() as dagster, Lane() as lane:
+        end_dead_runs(dagster)
+        outcome.jobs = _in_two_lanes(outcome.months, trainable, dagster, lane, on_progress)
+        outcome.jobs = ended_at_last(outcome.jobs, _healing(outcome.months, dagster))
+        outcome.behind = sentences(look_at(dagster))
     for job in outcome.jobs:
         outcome.seconds[job.job] = outcome.seconds.get(job.job, 0.0) + job.seconds
     outcome.elapsed = time.perf_counter() - started
@@ -166,21 +178,21 @@ def _run_months(drops: list[tuple[Month, Path]], on_progress: OnProgress) -> Run
 
 
 def _healing(
-    months: Collection[Month], found: dg.DagsterInstance, *, by_hand: bool = False
+    months: Collection[Month], dagster: dg.DagsterInstance, *, by_hand: bool = False
 ) -> Iterator[JobResult]:
-    """Ask once more for what failed, then do what waited behind it, the scores of other months included.
+    """Do once more what failed, then what waited behind it, including the scores of other months.
 
-    What fails again is left to the sensor of a stack that is up, which asks further and further apart.
+    What fails again is left to the sensor of a running stack, which requests it at growing intervals.
     """
 
     def is_ours(item: Due) -> bool:
         return item.month in months or item.stage == "score_month"
 
-    return work_off(found, is_ours, given_up_too=by_hand)
+    return work_off(dagster, is_ours, given_up_too=by_hand)
 
 
 def ended_at_last(jobs: Iterable[JobResult], again: Iterable[JobResult]) -> list[JobResult]:
-    """Return how each job of each month ended the last time; what was not done again stays as it was."""
+    """Return how the last attempt at each job of each month ended; those of `again` are the later ones."""
     ended = {(job.job, job.month): job for job in jobs}
     for job in again:
         before = ended.get((job.job, job.month))
@@ -191,21 +203,21 @@ def ended_at_last(jobs: Iterable[JobResult], again: Iterable[JobResult]) -> list
 def _in_two_lanes(
     months: list[Month],
     trainable: list[Month],
-    found: dg.DagsterInstance,
+    dagster: dg.DagsterInstance,
     lane: Lane,
     on_progress: OnProgress,
 ) -> list[JobResult]:
-    """Train here, month after month, while the lane closes months ahead of it and scores those behind.
+    """Train here, month after month, while the lane closes the months ahead and scores those behind.
 
-    The first month is closed here: the lane takes seconds to come to life, and training waits for a month.
-    What depends on an order keeps it: a month is trained on once it is closed, and scored once every
-    earlier month has been decided on. Versions are numbered as if months ran one by one.
+    The first month is closed here, since the lane takes seconds to start and training waits for a month.
+    Where order matters it is kept: a month is trained on after it is closed, and scored after every earlier
+    month has been decided on. Versions are numbered as if months ran one by one.
     """
     close, score = (
         _Bar("month_close", months, on_progress),
         _Bar("score_month", months, on_progress),
     )
-    closed = [run_job("month_close", months[0], found)]
+    closed = [run_job("month_close", months[0], dagster)]
     close.advance()
     closing = [lane.submit("month_close", month, close.advance) for month in months[1:]]
     scoring: list[Future[JobResult]] = []
@@ -214,10 +226,11 @@ def _in_two_lanes(
     for number, month in enumerate(months):
         if number:
             closed.append(closing[number - 1].result())
+        # Stores the failure, so that the reports of the months after it can show it.
         if not closed[number].succeeded:
-            look_at(found)  # the reports of the months after it tell of it
+            look_at(dagster)
         if month in trainable and closed[number].succeeded:
-            training.append(run_job("train_month", month, found))
+            training.append(run_job("train_month", month, dagster))
             bar.advance()
         if closed[number].succeeded:
             scoring.append(lane.submit("score_month", month, score.advance))
@@ -225,7 +238,7 @@ def _in_two_lanes(
 
 
 class _Bar:
-    """How many months of a stage are done; the next one is shown as at work."""
+    """The progress of one stage: how many months are done, and which one is being worked on."""
 
     def __init__(self, stage: str, months: list[Month], on_progress: OnProgress) -> None:
         self._stage, self._months, self._move = stage, months, on_progress

@@ -1,4 +1,4 @@
-"""Where Dagster starts: `defs`, put together room by room."""
+"""The entry point for Dagster: `defs`, put together from the groups of assets."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-# Partitioned checks are the point of this graph; Dagster calls them a preview.
+# This graph relies on partitioned checks, which Dagster calls a preview.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-# So is the dependency on a month before the first one.
+# It also relies on dependencies on a month before the first one.
 warnings.filterwarnings("ignore", message="Parameter `allow_nonexistent", category=dg.BetaWarning)
 
 from churn_assets import (  # noqa: E402  (after the filter: these modules use previews)
@@ -33,7 +33,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Put the graph together.
 
     Args:
-        resources: replaces resources by key, for tests and special environments.
+        resources: resources that replace ours by key, for tests and special environments.
     """
     return dg.Definitions(
         assets=[
@@ -60,7 +60,8 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         schedules=[automation.late_drops],
         resources={"mlflow": mlflow_resource(), **(resources or {})},
-        executor=executor.one_process,  # a step is short, its process start is not
+        # A step is short; starting a process for it would not be.
+        executor=executor.one_process,
     )
 
 

@@ -1,7 +1,8 @@
-"""What is due, asked of Dagster: the runs of the three jobs, and the runs to ask for next.
+"""What is due, from Dagster's run records: the past runs of the three jobs, and the runs to request next.
 
-The sensor and the command line ask here, so that a month that failed is asked for again in the same way.
-How often it was tried is counted from the run records, so that a restart of the daemon forgets nothing.
+The sensor and the command line share it, so both retry a month that failed in the same way. Attempts are
+counted from the run records, so a restart of the daemon forgets nothing. The rules themselves are
+`churn.schedule.due`.
 """
 
 import dataclasses
@@ -32,7 +33,8 @@ from churn_assets.run import JobResult, run_job, what_failed
 PARTITION_TAG = "dagster/partition"
 STOPPED = "it was stopped by a person"
 _MOST_FAILURES_KEPT = 512
-_END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)  # for a command, which has no minutes to wait
+# A command does not wait for the next attempt to be due.
+_END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _ASSETS: dict[Job, list[str]] = {
     "month_close": CLOSE_KEYS,
     "train_month": TRAIN_KEYS,
@@ -48,15 +50,16 @@ _EVENTS = {
 
 
 def look_at(instance: dg.DagsterInstance) -> list[Due]:
-    """Return how every stage of every month stands, and keep what is wrong for those who show it."""
-    attempts = list(_attempts(instance))  # before the facts: a run that ended is in them
+    """Return the state of every stage of every month, and store what is wrong for those who show it."""
+    # Read before the facts, so that the facts include whatever a finished run has made.
+    attempts = list(_attempts(instance))
     items = _look(instance, attempts)
     keep_months_behind(items)
     return items
 
 
 def months_behind(instance: dg.DagsterInstance) -> list[dict[str, str]]:
-    """Return what failed or waits behind a failure as JSON knows it, with the sentence that tells of it."""
+    """Return what failed or waits behind a failure as JSON values, each with a sentence about it."""
     items = _look(instance, list(_attempts(instance)))
     told = sentences_by_root(items)
     return [
@@ -80,7 +83,7 @@ def _look(instance: dg.DagsterInstance, attempts: list[Attempt]) -> list[Due]:
 
 
 def run_request(item: Due) -> dg.RunRequest:
-    """Ask Dagster for the run of what is due; every attempt has a key of its own."""
+    """Return the request for the run of what is due; every attempt has its own key."""
     attempt = item.asked + 1
     again = f":{attempt}" if attempt > 1 else ""
     return dg.RunRequest(
@@ -93,17 +96,17 @@ def run_request(item: Due) -> dg.RunRequest:
 
 
 def run_tags(item: Due) -> dict[str, str]:
-    """Return the tags by which a run is known again as an attempt at what was due."""
+    """Return the tags by which a run is later recognised as an attempt at what was due."""
     return {
         VERSION_TAG: item.version,
         ATTEMPT_TAG: str(item.asked + 1),
-        # Whoever asks for it asks again: were Dagster's daemon to do so, too, it would run twice at once.
+        # Retries are requested by us: if Dagster's daemon retried too, the run would happen twice at once.
         "dagster/max_retries": "0",
     }
 
 
 def run_due(item: Due, instance: dg.DagsterInstance) -> JobResult:
-    """Run what is due in this process: what an earlier attempt has made is not made again."""
+    """Run what is due in this process, leaving out what an earlier attempt has made."""
     return run_job(item.stage, item.month, instance, tags=run_tags(item), assets=item.left or None)
 
 
@@ -113,14 +116,14 @@ def work_off(
     *,
     given_up_too: bool = False,
 ) -> Iterator[JobResult]:
-    """Run what is due in this process, one after the other, until nothing is left that was not tried.
+    """Run what is due in this process, one after another, until everything has been tried.
 
-    Nothing is tried more than once here, and a failure is not waited for: that is the sensor's part.
+    Nothing is tried more than once, and a failure is not waited for: that is up to the sensor.
 
     Args:
         instance: the Dagster instance.
-        may: says what may be run.
-        given_up_too: a person asks, who has mended the cause.
+        may: returns whether an item may be run.
+        given_up_too: also try what was given up, for a person who has fixed the cause.
     """
     tried: set[tuple[str, Month, str]] = set()
     while True:
@@ -137,13 +140,15 @@ def work_off(
 
 
 def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
-    """Yield the runs of the three jobs, the newest first; of failed ones that still matter, why."""
-    settled: set[tuple[Job, str]] = set()  # a newer run came out well
+    """Yield the runs of the three jobs, the newest first; failed ones that still matter with the reason."""
+    # Those of which a newer run succeeded.
+    settled: set[tuple[Job, str]] = set()
     for job in JOBS:
         for record in instance.get_run_records(dg.RunsFilter(job_name=job)):
             run = record.dagster_run
             key = run.tags.get(PARTITION_TAG)
-            if key is None or ALARM_TAG in run.tags:  # an alarm's training has its own counting
+            # Attempts at a training that an alarm asked for are counted separately.
+            if key is None or ALARM_TAG in run.tags:
                 continue
             attempt = Attempt(
                 job,
@@ -161,7 +166,7 @@ def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
                 why = _failure(instance, run.run_id)
                 attempt = dataclasses.replace(attempt, **why._asdict())
                 if run.status == dg.DagsterRunStatus.CANCELED:
-                    # Whoever stopped it does not want it back a minute later.
+                    # Whoever stopped it does not want it to come back a minute later.
                     attempt = dataclasses.replace(attempt, error=STOPPED, is_refused=True)
             if attempt.state == "succeeded":
                 settled.add((job, key))
@@ -169,13 +174,13 @@ def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:
 
 
 def attempt_number(run: dg.DagsterRun) -> int:
-    """Return which attempt a run was asked for as; a run that nobody numbered is the first."""
+    """Return the number of the attempt that a run was requested as; an unnumbered run is the first."""
     tag = run.tags.get(ATTEMPT_TAG, "")
     return int(tag) if tag.isdecimal() else 1
 
 
 class _Failure(NamedTuple):
-    """What the events of a failed run say."""
+    """Why a run failed, whether a check refused its month for good, and which of its steps were finished."""
 
     error: str
     is_refused: bool
@@ -186,7 +191,7 @@ _failures: dict[str, _Failure] = {}
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> _Failure:
-    """Return why a run failed; what was read of a run once is kept, since it has ended for good."""
+    """Return why a run failed; this is cached, since a run that has ended does not change."""
     if run_id not in _failures:
         if len(_failures) >= _MOST_FAILURES_KEPT:
             _failures.clear()
@@ -215,13 +220,13 @@ def _is_blocking(check: dg.AssetCheckEvaluation) -> bool:
 
 
 def ended_at(record: Any) -> dt.datetime:
-    """Return when a run ended, or when it was last heard of."""
+    """Return when a run ended or, if that is not recorded, when it was last updated."""
     ended = record.end_time
     return dt.datetime.fromtimestamp(ended, dt.UTC) if ended else _aware(record.update_timestamp)
 
 
 def tick_time(context: dg.SensorEvaluationContext) -> dt.datetime | None:
-    """Return the time as a sensor's ticks know it; before the second one nothing is asked for again."""
+    """Return the time of a sensor's last tick; None at the first one, when nothing is retried."""
     ticked = context.last_tick_completion_time
     return dt.datetime.fromtimestamp(ticked, dt.UTC) if ticked else None
 

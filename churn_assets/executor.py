@@ -1,8 +1,8 @@
 """How a run is executed: all steps in one process, which is known to be alive and can be stopped.
 
-Dagster's own executor of one process, with two things added. The run holds its lock (see liveness.py).
-And while a step waits for a place in a pool, it says for whom, ends what died, and hears SIGTERM:
-Dagster's own wait is deaf to signals, and asks without a pause.
+This is Dagster's in-process executor with two additions. The run holds its lock (see `liveness.py`). And
+while a step waits for a place in a pool, it logs who has it, ends dead runs, and reacts to SIGTERM: Dagster's
+own wait ignores signals, and polls without a pause.
 """
 
 import datetime as dt
@@ -26,7 +26,8 @@ from dagster._utils.interrupts import check_captured_interrupt
 
 from churn_assets.liveness import PROCESS_TAG, alive, describe, end_dead_runs, process_tag
 
-SAY_AFTER_SECONDS = 3.0  # a wait that is over sooner is not worth a word
+# A shorter wait is not worth a message.
+SAY_AFTER_SECONDS = 3.0
 _LOOK_SECONDS = 15.0
 _PAUSE_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class OneProcess(InProcessExecutor):
         with alive(run.run_id, is_over):
             if not run.tags.get(PROCESS_TAG, "").endswith(run.run_id):
                 instance.add_run_tags(run.run_id, process_tag(run.run_id))
-            if is_over():  # taken for dead before it began
+            # It may have been taken for dead before it began.
+            if is_over():
                 raise DagsterExecutionInterruptedError("the run was ended before it began")
             yield from ExecuteRunWithPlanIterable(
                 execution_plan=plan_context.execution_plan,
@@ -75,7 +77,7 @@ def one_process(context: dg.InitExecutorContext) -> OneProcess:
 
 
 class _Places(InstanceConcurrencyContext):
-    """A run's places in pools; to wait for one is no reason to be silent, or deaf."""
+    """A run's places in pools; while it waits for one, it logs who has it and reacts to signals."""
 
     _waits_since = 0.0
     _next_look = 0.0
@@ -96,14 +98,15 @@ class _Places(InstanceConcurrencyContext):
             self._next_look = now + _LOOK_SECONDS
             for line in holders(self._instance, concurrency_key):
                 _logger.warning("%s waits for %s", step_key, line)
+            # A place may be free now, so ask again at once.
             if end_dead_runs(self._instance):
-                self._pending_timeouts[step_key] = 0.0  # ask again at once
+                self._pending_timeouts[step_key] = 0.0
         time.sleep(_PAUSE_SECONDS)
         return False
 
 
 def holders(instance: dg.DagsterInstance, pool: str) -> Iterator[str]:
-    """Say in words who has the places of a pool, and since when."""
+    """Yield a sentence about each holder of a place in a pool: who it is, and since when."""
     for slot in instance.event_log_storage.get_concurrency_info(pool).claimed_slots:
         record = instance.get_run_record_by_id(slot.run_id)
         if record is None:

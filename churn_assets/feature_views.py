@@ -1,4 +1,4 @@
-"""Group `feature_views`: each Feast view's month in the lake, the offline store."""
+"""Group `feature_views`: one month of each Feast view in the lake, which is Feast's offline store."""
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ from churn_assets.monthly import (
 
 COMPLETE = Check(
     "matches_snapshot",
-    "One row per user of the snapshot's newest version; looked at before the month goes into the lake.",
+    "One row per user of the snapshot's newest version; checked before the month goes into the lake.",
 )
 FILLED = Check("filled", "No feature is unknown for every user.", blocking=False)
 
@@ -57,7 +57,7 @@ def _feature_view(view: View) -> Work:
         outcomes: list[Outcome] = []
 
         def judge(lake_month: LakeMonth) -> None:
-            """Hold the rows against the snapshot before they go into the lake."""
+            """Compare the rows with the snapshot before they go into the lake."""
             outcomes.extend(_outcomes(step.month, view, lake_month))
             refuse_failed(outcomes, [COMPLETE, FILLED])
 

@@ -1,11 +1,12 @@
-"""The jobs: closing a month, training on it once its labels are there, scoring it, looking back at it."""
+"""The jobs of a month: close it, train on it once its labels are there, score it, backtest on it."""
 
 import dagster as dg
 
 from churn.contract.in_force import LABELS, PROFILE_TABLES, VIEWS
 
-VERSION_TAG = "churn/version"  # of a run: what its month rests on
-ATTEMPT_TAG = "churn/attempt"  # of a run: 1 for the first one of its version
+# Tags of a run: what its month rests on, and the number of the attempt at it, from 1.
+VERSION_TAG = "churn/version"
+ATTEMPT_TAG = "churn/attempt"
 
 CLOSE_KEYS = [
     *(table.name for table in PROFILE_TABLES),
@@ -27,7 +28,7 @@ SCORE_KEYS = [
     "churn_scores",
     "action_list",
     "feature_drift",
-    # Estimated now, and not claimed yet; realised where the labels are there already.
+    # Estimated here, and realised if the labels are there already.
     "model_performance",
     "uplift",
     "monthly_report",

@@ -1,4 +1,4 @@
-"""A second process for jobs, beside the one that asks: the lane works them off one after the other."""
+"""A lane: a second process that works off jobs one after another, beside the process that submits them."""
 
 import atexit
 import functools
@@ -22,13 +22,14 @@ from churn.months import Month
 from churn_assets.liveness import end_dead_runs
 from churn_assets.run import JobResult, instance, run_job
 
-DEATHS_BORNE = 2  # of the process; a month that kills it each time is not tried for ever
+# How often the process is replaced: a month that kills it each time is not tried for ever.
+DEATHS_BORNE = 2
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A job that was given to a lane, and what the one that gave it waits for."""
+    """A job that was submitted to a lane, and the future that its submitter waits for."""
 
     job: str
     month: Month
@@ -37,9 +38,9 @@ class _Task:
 
 
 class Lane:
-    """Jobs in the order in which they are given, in a process that ends with this one.
+    """Runs jobs in the order in which they are submitted, in a process that ends with this one.
 
-    Where that process is killed, another one takes over from the job that was at work, a few times.
+    If that process is killed, another one takes over from the job that it was working on, a few times.
     """
 
     def __init__(self) -> None:
@@ -54,11 +55,11 @@ class Lane:
 
     @property
     def pid(self) -> int:
-        """Of the process; waits until it is there."""
+        """The id of the process; waits until it has started."""
         return self._alive.result()
 
     def submit(self, job: str, month: Month, then: Callable[[], None]) -> Future[JobResult]:
-        """Put a job at the end; `then` is called when it has run."""
+        """Add a job at the end of the lane; `then` is called when it has run."""
         task = _Task(job, month, then)
         self._give(task, self._pool)
         return task.future
@@ -77,7 +78,8 @@ class Lane:
             return
         error = done.exception()
         if isinstance(error, BrokenProcessPool) and not self._is_ending:
-            self._give_again(task, pool)  # the tasks come in their order
+            # The tasks of a broken pool arrive here in their order.
+            self._give_again(task, pool)
             return
         task.then()
         if error is None:
@@ -115,7 +117,8 @@ class Lane:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:  # what is at work there is to end as an interrupted run does
+        if error is not None:
+            # The job at work in the lane is to end as an interrupted run does.
             self._is_ending = True
             with suppress(BrokenProcessPool, ProcessLookupError):
                 os.kill(self.pid, signal.SIGINT)
@@ -128,7 +131,7 @@ def _new_pool() -> ProcessPoolExecutor:
 
 
 class _Interruption:
-    """The first SIGINT ends the job at work, and lets no other one begin."""
+    """A handler of SIGINT that ends the job at work, and lets no other one begin."""
 
     def __init__(self) -> None:
         self.came = self.may_raise = False
@@ -147,11 +150,12 @@ class _Interruption:
         self.may_raise = False
 
 
-_interruption = _Interruption()  # of the lane's own process
+# That of the lane's own process.
+_interruption = _Interruption()
 
 
 def _stand_apart() -> None:
-    """Leave Ctrl-C to the process that asks, and outlive it in no case."""
+    """Leave Ctrl-C to the submitting process, and never outlive it."""
     os.setsid()
     signal.signal(signal.SIGINT, _interruption)
     parent = multiprocessing.parent_process()
@@ -165,7 +169,7 @@ def _stand_apart() -> None:
 
 
 def _come_to_life() -> int:
-    """Load what jobs need; return the process's id."""
+    """Load what jobs need, and return the id of this process."""
     import churn_assets.definitions  # noqa: F401
 
     return os.getpid()
@@ -186,4 +190,5 @@ def _run(job: str, month: Month, is_after_a_death: bool) -> JobResult:
                 end_dead_runs(_instance())
             return run_job(job, month, _instance())
     finally:
-        _interruption.may_raise = False  # where it came as the block began
+        # The signal may have arrived just as the block began.
+        _interruption.may_raise = False

@@ -1,8 +1,9 @@
-"""Which runs are alive, and the end of those that are not.
+"""Which runs are alive, and ending those that are not.
 
-Each run holds an advisory lock of Postgres for as long as its process lives. Postgres itself lets go of
-it when the process, its container or its machine is gone, so that anybody who starts next can tell,
-without a daemon and without process ids of another machine.
+Each run holds an advisory lock in Postgres for as long as its process lives. Postgres releases it when the
+process, its container or its machine is gone, so whatever starts next can tell that the run is dead, without
+a daemon and without process ids of another machine. Advisory locks:
+https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 """
 
 import logging
@@ -26,12 +27,16 @@ from churn.records import close_records
 from churn.retry import repeat
 from churn.settings import get_settings
 
-PROCESS_TAG = "churn/process"  # who executes a run; a re-execution inherits it, hence the run's id
-GRACE_SECONDS = 10.0  # a living run whose connection was cut has its lock again within
+# Names the process that executes a run. A re-execution inherits the tag, so it contains the run's id, too.
+PROCESS_TAG = "churn/process"
+# A living run whose connection was cut has its lock back within this time.
+GRACE_SECONDS = 10.0
 _BEAT_SECONDS = 2.0
-_LOCK_SECONDS = 60.0  # a run's lock is never held by another process for longer than a moment
+# No other process holds a run's lock for longer than a moment, so this is ample.
+_LOCK_SECONDS = 60.0
 _PAUSE_SECONDS = 0.1
-_UNTAGGED_SECONDS = 60.0  # between a run's start and its tag lie milliseconds
+# A run gets its tag within milliseconds of its start, so this is ample, too.
+_UNTAGGED_SECONDS = 60.0
 _KEY = "hashtextextended('churn.run.' || %s, 0)"
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -44,7 +49,7 @@ _held_here: set[str] = set()
 
 
 def process_tag(run_id: str) -> dict[str, str]:
-    """Return the tag that says that this process executes the run."""
+    """Return the tag that names this process as the one that executes the run."""
     return {PROCESS_TAG: f"{process_name()}, run {run_id}"}
 
 
@@ -54,8 +59,9 @@ def alive(run_id: str, is_over: Callable[[], bool]) -> Iterator[None]:
 
     Args:
         run_id: the Dagster run.
-        is_over: says whether somebody has recorded its end meanwhile. Asked when the lock was lost with
-            Postgres and is held again: then this process is interrupted, for the run may be done elsewhere.
+        is_over: returns whether the run's end has been recorded meanwhile. It is called when the lock was
+            lost with Postgres and is held again. If so, this process is interrupted, since the run may be
+            under way elsewhere.
     """
     if run_id in _held_here:
         yield
@@ -71,7 +77,7 @@ def alive(run_id: str, is_over: Callable[[], bool]) -> Iterator[None]:
 
 
 class _Heartbeat(threading.Thread):
-    """Keeps the lock of one run, and takes it again when its connection was cut."""
+    """Keeps the lock of one run, and takes it again if its connection is cut."""
 
     def __init__(self, run_id: str, is_over: Callable[[], bool]) -> None:
         super().__init__(name=f"alive-{run_id[:8]}", daemon=True)
@@ -102,12 +108,12 @@ class _Heartbeat(threading.Thread):
         while not self._stopped.wait(_BEAT_SECONDS / 4):
             try:
                 self._connection = _session()
-                # What asks the main thread to stop is the main thread's to hear.
+                # A request to stop is for the main thread, so only this thread's own flag is asked.
                 _wait_for(self._connection, self._run_id, self._stopped.is_set)
                 is_over = self._is_over()
             except DagsterExecutionInterruptedError:
                 return
-            # Postgres, or Dagster's own connections to it, are not back yet.
+            # Neither Postgres nor Dagster's own connections to it need be back yet.
             except Exception as error:
                 _logger.info("the lock of run %s is not back yet: %s", self._run_id, error)
                 continue
@@ -123,13 +129,16 @@ def end_dead_runs(
     grace_seconds: float | None = None,
     server_started: float | None = None,
 ) -> list[str]:
-    """Record runs whose process is gone as failed, and give back their places; return them in words.
+    """Record runs whose process is gone as failed, and free their places in pools.
 
     Args:
-        instance: where runs are recorded.
-        grace_seconds: how long a lock must be free before its run counts as dead; GRACE_SECONDS if None.
-        server_started: when the code server started that launches runs, in seconds since the epoch;
-            what was launched before and has not begun never will.
+        instance: the Dagster instance.
+        grace_seconds: how long a lock must be free before its run counts as dead; None takes GRACE_SECONDS.
+        server_started: when the code server that launches runs started, in seconds since the epoch. A run
+            that was launched before then and has not begun never will.
+
+    Returns:
+        A description of each run that was ended.
     """
     grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
     suspects = [run.run_id for run in _suspects(instance, server_started)]
@@ -157,12 +166,12 @@ def describe(run: dg.DagsterRun) -> str:
     minimum_interval_seconds=20,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Records runs whose process is gone as failed, so that they hold no place in the queue or in a "
-        "pool: a run holds a lock in Postgres for as long as its process lives."
+        "Records runs whose process is gone as failed, so that they hold no place in the queue or in a pool. "
+        "A run holds a lock in Postgres for as long as its process lives."
     ),
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """End the runs that died; this function runs in the code server, which launches them."""
+    """End dead runs; this function runs in the code server, which launches runs."""
     started = psutil.Process().create_time()
     ended = end_dead_runs(context.instance, server_started=started)
     return dg.SkipReason(f"ended: {'; '.join(ended)}" if ended else "every run under way is alive")
@@ -171,7 +180,7 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 def _suspects(
     instance: dg.DagsterInstance, server_started: float | None
 ) -> Iterator[dg.DagsterRun]:
-    """Yield the runs that must hold their lock by now, if they are alive."""
+    """Yield the runs that hold their lock by now if they are alive."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY)):
         run = record.dagster_run
         if run.status == dg.DagsterRunStatus.STARTING:
@@ -186,7 +195,7 @@ def _suspects(
 
 
 def _end(connection: psycopg.Connection, instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """End one run under its lock, so that nobody else does and it does not come back meanwhile."""
+    """End one run under its lock, so that nobody else ends it and it does not come back meanwhile."""
     row = connection.execute(f"SELECT pg_try_advisory_lock({_KEY})", [run_id]).fetchone()
     if not (row and row[0]):
         return []
@@ -208,15 +217,14 @@ def _end(connection: psycopg.Connection, instance: dg.DagsterInstance, run_id: s
     _logger.warning("%s is dead and was recorded as failed: its process is gone", describe(run))
     try:
         close_records(run_id, succeeded=False)
-    except (
-        Exception
-    ) as error:  # the run has ended all the same; a run-status sensor closes them, too
+    except Exception as error:
+        # The run has ended in any case, and a run-status sensor closes its records, too.
         _logger.warning("its records in MLflow stay open: %s", error)
     return [describe(run)]
 
 
 def _give_back_places(connection: psycopg.Connection, instance: dg.DagsterInstance) -> None:
-    """Free what ended runs hold of the pools; a killed step cannot do so itself."""
+    """Free the places in pools that ended runs hold; a killed step cannot do so itself."""
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return
@@ -229,7 +237,7 @@ def _give_back_places(connection: psycopg.Connection, instance: dg.DagsterInstan
 
 
 def _session() -> psycopg.Connection:
-    """Open a connection that outlives transactions; Postgres soon notices when its machine is gone.
+    """Open an autocommit connection, which Postgres soon drops when this machine is gone.
 
     Raises:
         ChurnError: Postgres does not answer.
@@ -251,12 +259,12 @@ def _session() -> psycopg.Connection:
 def _wait_for(connection: psycopg.Connection, run_id: str, is_stopped: Callable[[], bool]) -> None:
     """Take the run's lock, which another process may hold for the moment that it takes to end a dead run.
 
-    Dagster keeps signals to itself while a run is executed, so the wait asks for them by itself.
+    Dagster captures signals while a run is executed, so this wait has to ask for them itself.
 
     Args:
         connection: holds the lock until it is closed.
         run_id: the Dagster run.
-        is_stopped: says that nobody wants the lock any more.
+        is_stopped: returns whether the lock is no longer wanted.
 
     Raises:
         ChurnError: another process keeps the lock.
@@ -279,7 +287,7 @@ def _wait_for(connection: psycopg.Connection, run_id: str, is_stopped: Callable[
 
 
 def _unheld(connection: psycopg.Connection, run_ids: Collection[str]) -> list[str]:
-    """Return those of the runs whose lock nobody holds. No lock is taken for it."""
+    """Return those of the runs whose lock nobody holds, without taking a lock."""
     rows: Iterable[tuple[str]] = connection.execute(
         "SELECT run_id FROM unnest(%s::text[]) AS run_id, "
         " LATERAL (SELECT hashtextextended('churn.run.' || run_id, 0) AS key) AS named"

@@ -1,16 +1,15 @@
-"""Group `model`: the models of a month, the champion, decided in decision time, and the backtest.
+"""Group `model`: the models of a month, the champion, and the backtest, as Dagster sees them.
 
-How a model is fitted is `churn.model`, who becomes champion `churn.promotion`: here is what Dagster sees of
-it.
+How a model is fitted is `churn.model`; which release becomes champion is decided in `churn.promotion`.
 """
 
-import base64
 from collections.abc import Sequence
 
 import dagster as dg
 
 from churn.contract.in_force import DEFAULT_SERVICE, plain_name
 from churn.evaluation.metrics import CONFUSION, calibration_bound
+from churn.markdown import table
 from churn.mlflow_client import mlflow_client
 from churn.model.backtest import backtest as run_backtest
 from churn.model.backtest import (
@@ -38,6 +37,7 @@ from churn_assets.monthly import (
     MonthStep,
     Outcome,
     monthly_asset,
+    picture,
     previous,
     refuse_failed,
 )
@@ -45,22 +45,21 @@ from churn_assets.monthly import (
 ONNX_MATCHES = Check(
     "onnx_matches",
     f"The ONNX model's probabilities equal scikit-learn's within {TOLERANCE:g} on the hold-out; "
-    "looked at before anything is registered.",
+    "checked before anything is registered.",
 )
 BEATS_CHANCE = Check(
     "beats_chance",
-    "AUC on the hold-out is above .5 for every model; looked at before anything is registered.",
+    "AUC on the hold-out is above 0.5 for every model; checked before anything is registered.",
 )
 CALIBRATED = Check(
     "calibrated",
-    "The challenger's probabilities hold on the hold-out: their calibration error is no more than "
-    "sampling explains.",
+    "The challenger's calibration error on the hold-out is no larger than sampling explains.",
     blocking=False,
 )
 NO_LEAK = Check(
     "no_leak",
-    "No model orders the hold-out users better than the true probabilities of the simulated world do"
-    f" ({CONFIDENCE:.1%} one-sided); passes as not applicable where nobody knows the truth.",
+    "No model ranks the hold-out users better than the true probabilities of the simulated world do"
+    f" ({CONFIDENCE:.1%} one-sided). Passes as not applicable where the truth is unknown.",
 )
 _CHECKS = (ONNX_MATCHES, BEATS_CHANCE, CALIBRATED, NO_LEAK)
 
@@ -81,13 +80,13 @@ def model_assets() -> list[dg.AssetsDefinition]:
 
 
 def churn_model(step: MonthStep) -> MonthResult:
-    """The month's models, registered in MLflow: the baseline forest per feature service, and a challenger.
+    """The month's models, registered in MLflow: a baseline forest per feature service, and a challenger.
 
-    Fitted on the users of the label period who are not held out (a permanent quarter, by a hash of
-    user_id) and judged on those who are. The challenger is the best of all kinds of model (forest, logistic
-    regression, gradient boosting) on both feature services, tuned and chosen inside the training users and
-    calibrated there; the gate decides a month later whether it is served. Each model's ONNX twin is what
-    serves. All checks are looked at before the first of the models is registered.
+    They are fitted on the users of the label period who are not held out, and judged on those who are: a
+    permanent quarter, chosen by a hash of user_id. The challenger is the best of all kinds of model (forest,
+    logistic regression, gradient boosting) on both feature services; it is tuned, chosen and calibrated on
+    the training users alone. The gate decides a month later whether it is served, which is done by its ONNX
+    file. All checks are evaluated before the first of the models is registered.
     """
     outcomes: list[Outcome] = []
 
@@ -114,15 +113,20 @@ def churn_model(step: MonthStep) -> MonthResult:
     )
     metadata = {
         "models": dg.MetadataValue.md(_summary(models)),
-        "candidates": dg.MetadataValue.md(_table(month_models.candidates)),
+        "candidates": dg.MetadataValue.md(_candidates(month_models.candidates)),
         "auc": default.metrics["auc"],
         "f1": default.metrics["f1"],
         "accuracy": default.metrics["accuracy"],
         "train_time_sec": default.metrics["train_time_sec"],
         "model_version": default.version,
         "challenger_version": month_models.challenger.version,
-        **{f"plots_{model.service}": _picture(model) for model in month_models.baselines},
-        "plots_challenger": _picture(month_models.challenger),
+        **{
+            f"plots_{model.service}": picture(model.report_png, model.service)
+            for model in month_models.baselines
+        },
+        "plots_challenger": picture(
+            month_models.challenger.report_png, month_models.challenger.service
+        ),
     }
     return MonthResult(default.rows, default.fingerprint, metadata, outcomes)
 
@@ -185,29 +189,27 @@ def _name(model: LoggedModel) -> str:
 
 
 def _summary(models: list[TrainedModel]) -> str:
-    head = (
-        "| model | service | version | AUC | F1 | accuracy | Brier | fit, s |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-    )
-    return head + "\n".join(
-        f"| {m.kind}{' (challenger)' if m is models[-1] else ''} | {m.service} | {m.version}"
-        f" | {m.metrics['auc']:.4f} | {m.metrics['f1']:.4f} | {m.metrics['accuracy']:.4f}"
-        f" | {m.metrics['brier']:.4f} | {m.metrics['train_time_sec']:.2f} |"
-        for m in models
-    )
+    head = ("model", "service", "version", "AUC", "F1", "accuracy", "Brier", "fit, s")
+    rows = [
+        (
+            f"{model.kind}{' (challenger)' if model is models[-1] else ''}",
+            model.service,
+            model.version,
+            *(f"{model.metrics[name]:.4f}" for name in ("auc", "f1", "accuracy", "brier")),
+            f"{model.metrics['train_time_sec']:.2f}",
+        )
+        for model in models
+    ]
+    return "\n".join(table(head, rows))
 
 
-def _table(candidates: list[Candidate]) -> str:
-    head = "| out of fold | log-loss | AUC | Brier | tuned in, s |\n|---|---|---|---|---|\n"
-    return head + "\n".join(
-        f"| {c.name} | {c.log_loss:.4f} | {c.auc:.4f} | {c.brier:.4f} | {c.seconds:.2f} |"
+def _candidates(candidates: list[Candidate]) -> str:
+    head = ("out of fold", "log-loss", "AUC", "Brier", "tuned in, s")
+    rows = [
+        (c.name, *(f"{figure:.4f}" for figure in (c.log_loss, c.auc, c.brier)), f"{c.seconds:.2f}")
         for c in sorted(candidates, key=lambda candidate: candidate.log_loss)
-    )
-
-
-def _picture(model: TrainedModel) -> dg.MetadataValue:
-    encoded = base64.b64encode(model.report_png).decode()
-    return dg.MetadataValue.md(f"![{model.service}](data:image/png;base64,{encoded})")
+    ]
+    return "\n".join(table(head, rows))
 
 
 def champion_assets() -> list[dg.AssetsDefinition]:
@@ -231,18 +233,19 @@ def champion_assets() -> list[dg.AssetsDefinition]:
 
 
 def champion(step: MonthStep) -> MonthResult:
-    """The decision on the month's labels: does the challenger of the month before become champion?
+    """The decision that the month's labels allow: does the challenger of the month before become champion?
 
-    Both are judged on users whom neither has seen, in a month neither was trained on; the first release
+    Both are judged on users whom neither has seen, in a month that neither was trained on; a first release
     is judged on its own month. Decisions are taken in decision time, whatever the order of the runs, and
-    kept in the promotion ledger (`churn ledger`). The alias `champion` of the registered model repeats what
-    the ledger says; the API picks it up without a restart.
+    recorded in the promotion ledger (`churn ledger`). The alias `champion` of the registered model repeats
+    what the ledger says, and the API picks it up without a restart.
     """
     mark_checked(step.month)
     taken = take_due_decisions(fresh=step.month, alarm=step.alarm)
     decided = decisions(entries()).get(step.month)
     in_force, served = release_in_force(step.month.matures_at), release_in_force()
-    waiting = None if decided else taken.waiting  # a later month's is not this one's
+    # Once this month is decided, what is waited for is another month's.
+    waiting = None if decided else taken.waiting
     waits_for = f"{waiting.month}: {waiting.for_what}" if waiting else "nothing"
     write_missing_cards()
     metadata = {
@@ -263,7 +266,8 @@ def _card(release: Release | None) -> str:
 
 
 NOTHING_BEFORE = "nothing before it: the first month is judged by no window"
-_LONGEST = 240  # months: the mapping wants a number, the windows have no end
+# In months. The mapping wants a number, though the windows have no limit.
+_LONGEST = 240
 
 
 def backtest_assets() -> list[dg.AssetsDefinition]:
@@ -286,9 +290,9 @@ def backtest_assets() -> list[dg.AssetsDefinition]:
 def backtest(step: MonthStep) -> MonthResult:
     """Models of the months before this one, judged on this month's hold-out users.
 
-    Trained on the month before, and on all months so far (at most 100,000 rows, by a hash of user_id);
-    the users who judge are never trained on, in any month. Each month adds its rows to
-    `monitoring.backtests`; the table and the plot show every month so far, with 95 % intervals by bootstrap.
+    They are trained on the month before, and on all months so far (at most 100,000 rows, by a hash of
+    user_id). Hold-out users are never trained on in any month. Each month adds its rows to
+    `monitoring.backtests`; the table and the plot show every month so far, with 95 % bootstrap intervals.
     """
     rows = run_backtest(step.month)
     keep_rows(step.month, rows)
@@ -296,16 +300,17 @@ def backtest(step: MonthStep) -> MonthResult:
     fingerprint = backtest_fingerprint(rows)
     if not so_far:
         return MonthResult(0, fingerprint, {"says": NOTHING_BEFORE})
-    picture = backtest_png(so_far)
-    table = backtest_table(so_far)
-    files = {"backtest.md": table, "backtest.json": backtest_json(so_far)}
-    encoded = {name: text.encode() for name, text in files.items()}
-    log_files(mlflow_client(), step.record_id, {"backtest.png": picture, **encoded})
-    shown = base64.b64encode(picture).decode()
+    png, text = backtest_png(so_far), backtest_table(so_far)
+    files = {
+        "backtest.png": png,
+        "backtest.md": text.encode(),
+        "backtest.json": backtest_json(so_far).encode(),
+    }
+    log_files(mlflow_client(), step.record_id, files)
     metadata = {
         "says": f"{len(rows)} models judged" if rows else NOTHING_BEFORE,
         "months": len({row.month for row in so_far}),
-        "backtest": dg.MetadataValue.md(table),
-        "plot": dg.MetadataValue.md(f"![backtest](data:image/png;base64,{shown})"),
+        "backtest": dg.MetadataValue.md(text),
+        "plot": picture(png, "backtest"),
     }
     return MonthResult(len(rows), fingerprint, metadata)

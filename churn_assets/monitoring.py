@@ -1,6 +1,8 @@
-"""Group `monitoring`: has the world moved, and are the scores worth what they said."""
+"""Group `monitoring`: drift of a month, and performance of its scores.
 
-import base64
+What is measured is `churn.monitoring`; what an alarm starts is `automation.py`.
+"""
+
 import hashlib
 import json
 
@@ -13,18 +15,18 @@ from churn.monitoring.tables import drift_table, performance_png, performance_ta
 from churn.monitoring.watch import WatchedDrift, WatchedPerformance, watch_drift, watch_performance
 from churn.promotion.entry import NO_RELEASE
 from churn.settings import get_settings
-from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset
+from churn_assets.monthly import Check, MonthResult, MonthStep, Outcome, monthly_asset, picture
 
 NO_DRIFT = Check(
     "no_drift",
-    "No feature and no score is farther from the training window of the release in force than turnover "
-    "and chance bring about in a clean world.",
+    "No feature, and not the score, is farther from the training window of the release in force than "
+    "turnover and chance account for.",
     blocking=False,
 )
 AS_ESTIMATED = Check(
     "as_estimated",
-    "Once labels mature: AUC and churn rate of the hold-out users are what the scores said they would be, "
-    "within the noise of both, and the AUC is above its floor.",
+    "Once labels mature, AUC and churn rate of the hold-out users are what the scores predicted, within the "
+    "noise of both, and the AUC is above its floor.",
     blocking=False,
 )
 
@@ -54,11 +56,12 @@ def monitoring_assets() -> list[dg.AssetsDefinition]:
 def feature_drift(step: MonthStep) -> MonthResult:
     """How far the month is from the training window of the release that scored it, column by column.
 
-    The Jensen-Shannon distance over the window's deciles and categories, unknown being one; scores on
-    hold-out users. Thresholds grow with the age of the window and shrink with the number of users: they
-    are derived from clean worlds, of whose months one in a hundred alarms; a column that was not looked at
-    there has a provisional one, by its kind, until `churn contract calibrate`. In `monitoring.feature_drift`,
-    and as a page in `reports/drift/` and in MLflow: each column's bins, then and now.
+    This is the Jensen-Shannon distance over the window's deciles and categories, of which unknown is one;
+    scores are compared on hold-out users. Thresholds grow with the age of the window and shrink with the
+    number of users. They are derived from simulated worlds in which nothing happens, where one month in a
+    hundred alarms. A column that was not simulated has a provisional threshold, that of its kind, until
+    `churn contract calibrate` is run. The figures are in `monitoring.feature_drift`; a page in
+    `reports/drift/` and in MLflow shows each column's bins, then and now.
     """
     watched = watch_drift(step.month)
     columns = watched.drift.columns if watched.drift else []
@@ -80,11 +83,11 @@ def feature_drift(step: MonthStep) -> MonthResult:
 
 
 def drift_outcome(watched: WatchedDrift) -> Outcome:
-    """Return what the check says of a month's drift."""
+    """Return the outcome of `no_drift` for a month."""
     if watched.drift is None:
         return Outcome(NO_DRIFT.name, True, description=NO_RELEASE)
     over = watched.drift.drifted
-    said = ", ".join(f"{c.feature} {c.distance:.3f} > {c.threshold:.3f}" for c in over)
+    drifted = ", ".join(f"{c.feature} {c.distance:.3f} > {c.threshold:.3f}" for c in over)
     return Outcome(
         NO_DRIFT.name,
         not over,
@@ -93,17 +96,17 @@ def drift_outcome(watched: WatchedDrift) -> Outcome:
             "drifted": len(over),
             "provisional_thresholds": watched.drift.provisional,
         },
-        said or None,
+        drifted or None,
     )
 
 
 def model_performance(step: MonthStep) -> MonthResult:
-    """What the month's scores should be worth, and once its labels are there what they were.
+    """The estimated performance of the month's scores and, once its labels are there, the realised one.
 
-    Before labels, AUC, log-loss, Brier score, churn rate and profit are estimated from the calibrated
-    scores themselves. Once labels have matured the realised figures stand beside them, on all scored
-    users and on those held out, with the error of the estimate; the release was not trained on this month.
-    In `monitoring.model_performance`.
+    Before labels mature, AUC, log-loss, Brier score, churn rate and profit are estimated from the calibrated
+    scores themselves. Afterwards the realised figures stand beside them, on all scored users and on those
+    held out, with the error of the estimate; the release was not trained on this month. The figures are in
+    `monitoring.model_performance`.
     """
     watched = watch_performance(step.month)
     history = read_performance()
@@ -116,17 +119,17 @@ def model_performance(step: MonthStep) -> MonthResult:
         "auc_by_month": dg.MetadataValue.md(performance_table(history, metric="auc")),
     }
     if history:
-        metadata["plot"] = _picture(performance_png(history))
+        metadata["plot"] = picture(performance_png(history), "performance")
     return MonthResult(
         len(watched.figures), _fingerprint(own), metadata, [performance_outcome(watched)]
     )
 
 
 def performance_outcome(watched: WatchedPerformance) -> Outcome:
-    """Return what the check says of a month's performance."""
+    """Return the outcome of `as_estimated` for a month."""
     if watched.waits_for:
-        said = f"nothing to compare yet: waits for {watched.waits_for}"
-        return Outcome(AS_ESTIMATED.name, True, description=said)
+        waiting = f"nothing to compare yet: waits for {watched.waits_for}"
+        return Outcome(AS_ESTIMATED.name, True, description=waiting)
     if watched.release is None:
         return Outcome(AS_ESTIMATED.name, True, description=NO_RELEASE)
     alarms = watched.alarms
@@ -136,18 +139,13 @@ def performance_outcome(watched: WatchedPerformance) -> Outcome:
 
 
 def _artefacts_of(run_id: str) -> dg.MetadataValue:
-    """Return where MLflow's UI shows a record's artefacts, the report among them."""
+    """Return the address at which MLflow's UI shows a record's artefacts, including the report."""
     uri = get_settings().mlflow_tracking_uri
     if not uri.startswith("http"):
         return dg.MetadataValue.text(run_id)
     experiment = mlflow_client().get_run(run_id).info.experiment_id
     page = f"#/experiments/{experiment}/runs/{run_id}/artifacts"
     return dg.MetadataValue.url(f"{uri.rstrip('/')}/{page}")
-
-
-def _picture(png: bytes) -> dg.MetadataValue:
-    encoded = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![performance](data:image/png;base64,{encoded})")
 
 
 def _fingerprint(content: list[tuple[str, float, float]] | list[Row]) -> str:

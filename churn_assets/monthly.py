@@ -5,6 +5,7 @@ machinery belongs in it. Dagster's concepts: https://docs.dagster.io/guides/buil
 and https://docs.dagster.io/guides/test/asset-checks
 """
 
+import base64
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +15,12 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData as Target,  # an argument of a public class
+    AssetCheckEvaluationTargetMaterializationData as Target,
 )
 
 from churn.contract.structure import Table, View
 from churn.errors import ChurnError
-from churn.markdown import plain
+from churn.markdown import plain, table
 from churn.months import Month
 from churn.records import recorded
 from churn.retry import backoff_seconds, is_passing
@@ -72,29 +73,35 @@ def arrow_schema(schema: pa.Schema) -> Mapping[str, Any]:
 
 def preview(rows: pa.Table, count: int = 5) -> dg.MetadataValue:
     """Return the first rows as a Markdown table."""
-    head = rows.slice(0, count).to_pylist()
-    lines = ["| " + " | ".join(rows.column_names) + " |", "|---" * rows.num_columns + "|"]
-    lines += [
-        "| " + " | ".join("" if v is None else plain(v) for v in row.values()) + " |"
-        for row in head
-    ]
-    return dg.MetadataValue.md("\n".join(lines))
+    return preview_of_rows(rows.column_names, rows.slice(0, count).to_pylist())
+
+
+def preview_of_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Return rows of data as a Markdown table, an unknown value as an empty cell."""
+    cells = (["" if value is None else plain(value) for value in row.values()] for row in rows)
+    return dg.MetadataValue.md("\n".join(table(columns, cells)))
+
+
+def picture(png: bytes, name: str) -> dg.MetadataValue:
+    """Return a PNG as Markdown that holds the whole picture."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def null_counts(rows: pa.Table) -> dict[str, int]:
-    """Return how many values are unknown, of the columns that have any."""
+    """Return the number of unknown values of each column that has any."""
     counts = {name: rows[name].null_count for name in rows.column_names}
     return {name: count for name, count in counts.items() if count}
 
 
 OWNER = "team:churn"
-ALARM_TAG = "churn/trigger"  # of a run that an alarm asked for
+# The tag of a run that an alarm asked for.
+ALARM_TAG = "churn/trigger"
 STEP_RETRIES = 3
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check that an asset evaluates itself, for each month."""
+    """A check that an asset itself evaluates for each month."""
 
     name: str
     description: str
@@ -102,7 +109,7 @@ class Check:
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
-        """A blocking check that fails is an error; another one is a warning."""
+        """What a failure is: an error if the check is blocking, otherwise a warning."""
         return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
 
 
@@ -117,11 +124,11 @@ class Outcome:
 
 
 class CheckFailed(Exception):
-    """A blocking check failed before anything was written: no materialization, a failed check.
+    """A blocking check failed before anything was written: the check fails, and nothing is materialized.
 
     Args:
-        outcome: of that check.
-        judged: of every check that was evaluated with it; of that one alone if there is none.
+        outcome: that of the failed check.
+        judged: those of all checks that were evaluated with it; by default, of that one alone.
     """
 
     def __init__(self, outcome: Outcome, judged: Sequence[Outcome] = ()) -> None:
@@ -130,11 +137,11 @@ class CheckFailed(Exception):
 
 
 def refuse_failed(outcomes: Sequence[Outcome], checks: Iterable[Check]) -> None:
-    """Fail the first blocking check that does not hold: for the moment before anything is written.
+    """Raise CheckFailed for the first blocking check that failed; to be called before anything is written.
 
     Args:
-        outcomes: what the checks say of what is about to be written.
-        checks: those of them that are to be heeded.
+        outcomes: the outcomes of checks on what is about to be written.
+        checks: the checks to enforce.
     """
     blocking = {check.name for check in checks if check.blocking}
     for outcome in outcomes:
@@ -144,19 +151,23 @@ def refuse_failed(outcomes: Sequence[Outcome], checks: Iterable[Check]) -> None:
 
 @dataclass(frozen=True)
 class MonthStep:
-    """What the work on one month may need to know of the run around it."""
+    """What the work on one month may need to know about the run around it.
+
+    `record_id` is the MLflow run of this materialization, and `parent_record_id` that of the Dagster run.
+    `alarm` is the text of the alarm that asked for this run, if one did.
+    """
 
     month: Month
     dagster_run_id: str
-    record_id: str  # the MLflow run of this materialization
-    parent_record_id: str  # the MLflow run of the Dagster run
+    record_id: str
+    parent_record_id: str
     log: Any
-    alarm: str = ""  # that asked for this run, in words
+    alarm: str = ""
 
 
 @dataclass(frozen=True)
 class MonthResult:
-    """What the work on one month has made."""
+    """The result of the work on one month."""
 
     rows: int
     fingerprint: str
@@ -168,7 +179,7 @@ Work = Callable[[MonthStep], MonthResult]
 
 
 def previous(name: str) -> dg.AssetDep:
-    """Return the dependency on another asset's month before; the first month has none."""
+    """Return the dependency on the month before of an asset; the first month has none."""
     before = dg.TimeWindowPartitionMapping(
         start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True
     )
@@ -187,18 +198,18 @@ def monthly_asset(
     metadata: Mapping[str, Any] | None = None,
     pool: str | None = None,
 ) -> dg.AssetsDefinition:
-    """Make a monthly-partitioned asset of a function of one month.
+    """Make a monthly-partitioned asset out of a function of one month.
 
     Args:
         name: the asset's key.
-        work: makes one month; its docstring is the asset's text in the UI.
+        work: makes one month; its docstring is the asset's description in the UI.
         group: the stage of the flow that it belongs to.
         kinds: at most three technologies, shown as icons.
         deps: the keys of the assets that it reads; `previous(key)` where it reads the month before.
         checks: the checks whose outcomes `work` returns.
-        description: text for the UI, where one function makes several assets.
+        description: the description in the UI, where one function makes several assets.
         metadata: metadata of the definition, such as its column schema.
-        pool: Dagster pool that limits how many run at once.
+        pool: the Dagster pool that limits how many run at once.
     """
     known = {check.name: check for check in checks}
 
@@ -233,10 +244,10 @@ def monthly_asset(
 def _materialize(
     context: dg.AssetExecutionContext, name: str, work: Work, known: Mapping[str, Check]
 ) -> Iterator[Any]:
-    """Make each month of the run; months that are done stay recorded when a later one fails.
+    """Make each month of the run; months that are done stay recorded if a later one fails.
 
-    Every asset may be made again, so a failure that passes by itself is answered by another attempt at the
-    whole step, after seconds, then minutes. Any other fails at once: trying again would only hide it.
+    Every asset may be made again, so a failure that passes by itself is retried: the whole step, after
+    seconds, then minutes. Any other failure fails at once, since retrying would only hide it.
     """
     shell = _Shell(context, name, known)
     for key in context.partition_keys:
@@ -248,7 +259,7 @@ def _materialize(
         except Exception as error:
             if is_passing(error) and context.retry_number < STEP_RETRIES:
                 context.log.warning(f"{name} {key} is tried again: {error}")
-                # Dagster would wait with its ears shut; here the step hears SIGTERM and an order to end.
+                # The wait is here since Dagster's own would ignore SIGTERM and a request to end the run.
                 time.sleep(backoff_seconds(context.retry_number))
                 raise dg.RetryRequested(STEP_RETRIES) from error
             yield from shell.keep_finished()
@@ -258,7 +269,7 @@ def _materialize(
         context.add_asset_metadata(shell.metadata(result), partition_key=key)
         shell.finished[key] = result
     yield dg.MaterializeResult(asset_key=name)
-    # After it: a check of an earlier materialization is none of this month's, and the UI leaves it out.
+    # Checks come after the materialization: the UI hides those recorded before it, as of an earlier one.
     yield from shell.evaluations()
 
 
@@ -267,7 +278,7 @@ def _tags(outcomes: Iterable[Outcome]) -> dict[str, str]:
 
 
 class _Shell:
-    """One step's bookkeeping over the months it makes."""
+    """The bookkeeping of one step over the months that it makes."""
 
     def __init__(
         self, context: dg.AssetExecutionContext, name: str, known: Mapping[str, Check]
@@ -305,7 +316,7 @@ class _Shell:
         }
 
     def evaluations(self) -> Iterator[Any]:
-        """Yield each check's result; in a run over many months, one evaluation per month besides."""
+        """Yield each check's result and, in a run over many months, log one evaluation per month."""
         for name, check in self.known.items():
             per_month = {
                 key: outcome
@@ -329,7 +340,7 @@ class _Shell:
             )
 
     def failed_check(self, key: str, judged: Sequence[Outcome]) -> Iterator[Any]:
-        """Yield what the checks said of a month that was not written."""
+        """Yield the results of the checks of a month that was not written."""
         yield from self.keep_finished()
         for outcome in judged:
             if self.is_range:
@@ -343,7 +354,7 @@ class _Shell:
             )
 
     def keep_finished(self) -> Iterator[Any]:
-        """Record the months of a range that were done before another one failed."""
+        """Yield the materializations of the months of a range that were done before another one failed."""
         for key, result in self.finished.items():
             yield dg.AssetMaterialization(self.name, partition=key, metadata=self.metadata(result))
             for outcome in result.checks:

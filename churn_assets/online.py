@@ -1,4 +1,4 @@
-"""Group `online`: the month that the API serves, and the smoke test of the running features API."""
+"""Group `online`: publishing a month for the API, and the smoke test of the running features API."""
 
 import dagster as dg
 
@@ -24,14 +24,14 @@ from churn_assets.monthly import (
 
 WHOLE = Check(
     "whole",
-    "Every user of the month is online with this month, or with a newer one; looked at before readers are"
-    " given the publication.",
+    "Every user of the month is online with this month or a newer one; checked before readers get the"
+    " publication.",
 )
 PARITY = Check(
     "parity",
     f"The vectors that Feast serves equal the offline rows, value by value, for {SAMPLE:,} users of the "
-    "month who are not online with a newer one; not one value may differ. Feast is asked for the "
-    "publication before its readers are given it.",
+    "month who are not online with a newer one; not one value may differ. Feast is asked before readers get "
+    "the publication.",
 )
 
 
@@ -52,21 +52,21 @@ def online_assets() -> list[dg.AssetsDefinition]:
 def online_features(step: MonthStep) -> MonthResult:
     """All feature views of the month in the online store, published in one transaction.
 
-    A user's rows are replaced only by a version (as_of, known_at) that is not older, in every view at
-    once: filling an old month never takes the API back in time, and no answer mixes two months. Users
-    whom a correction withdraws go. Readers are never held up.
+    A user's rows are replaced only by a version (as_of, known_at) that is not older, in all views at once:
+    filling in an old month never takes the API back in time, and no answer mixes two months. Users whom a
+    correction withdraws are removed. Readers are never held up.
     """
     outcomes: list[Outcome] = []
     states: list[OnlineState] = []
 
     def judge(publication: Publication, table: str) -> None:
-        """Look at what readers are to be given."""
+        """Check what readers are about to get."""
         states.append(online_state(step.month, table))
         compared = parity(step.month, table=table)
         outcomes.extend([_whole(publication, states[0]), _parity(publication, compared)])
         refuse_failed(outcomes, [WHOLE, PARITY])
 
-    # A process that was started before a contract was applied would publish by the one of before.
+    # A process that was started before a contract was applied would publish by the old one.
     with connect() as connection:
         refuse_other_tables(connection)
     publication = publish(step.month, judge)
@@ -93,7 +93,8 @@ def _whole(publication: Publication, state: OnlineState) -> Outcome:
 
 
 def _parity(publication: Publication, compared: Differences) -> Outcome:
-    is_superseded = publication.published == 0  # everybody is online with a newer month by now
+    # Where nobody was published, everybody is online with a newer month by now.
+    is_superseded = publication.published == 0
     figures = {
         "users_compared": compared.users,
         "values_compared": compared.values,
@@ -115,13 +116,13 @@ SAMPLE = 20
     asset="online_features",
     name="features_api_answers",
     description=(
-        "The running API answers /health, gives known users of the newest month value by value as "
-        f"they were delivered ({SAMPLE} users), and an unknown user 404."
+        f"The running API answers /health, returns {SAMPLE} known users of the newest month with exactly the "
+        "values that were delivered, and answers 404 for an unknown user."
     ),
     metadata={"owner": OWNER},
 )
 def features_api_answers() -> dg.AssetCheckResult:
-    """Ask the running API as a client does and compare with what was delivered."""
+    """Ask the running API as a client does, and compare with what was delivered."""
     result = smoke_test(SAMPLE)
     record_check("online_features", None, "features_api_answers", passed=result.passed)
     return dg.AssetCheckResult(

@@ -1,4 +1,7 @@
-"""Group `raw`: the tables of a drop, as delivered, in Postgres."""
+"""Group `raw`: the tables of a drop in Postgres, as delivered.
+
+How files are validated and accepted is `churn.deliveries`; what can be in a month, `churn.plausibility`.
+"""
 
 import functools
 
@@ -34,14 +37,14 @@ VALID = Check(
 AGREES = Check("agrees_with_users", f"Every user of the file is in the month's {USERS.shown_file}.")
 PLAUSIBLE = Check(
     "plausible",
-    "Nothing odd, by itself and beside other months: constants, blanks, contradictions, an older version "
-    "that cannot be loaded.",
+    "Nothing is odd about the file, by itself or compared with other months: constants, blanks, "
+    "contradictions, an older version that cannot be loaded.",
     blocking=False,
 )
 POSSIBLE = Check(
     "possible",
-    "Beside other months the file can be what it says: no other month's content or rows, users who stay, "
-    "tenure that grows, labels that cover the month and that the next month does not belie. What cannot be "
+    "Compared with other months, the file can be what it claims to be: it has no other month's content or "
+    "rows, users stay, tenure grows, and labels cover the month and agree with the next one. What cannot be "
     "blocks until a person confirms it (`churn confirm`).",
 )
 
@@ -78,8 +81,8 @@ def _raw(table: Table) -> Work:
         loaded = _load(step, table)
         odd = _oddities(step, table, loaded)
         passed_over = _passed_over(loaded)
-        # After the load, and on purpose: raw tables hold what was delivered, whatever it is worth, and no
-        # later stage reads a version that is blocked.
+        # It is judged after the load on purpose: raw tables hold whatever was delivered, and no later stage
+        # reads a version that is blocked.
         judgement = judge(step.month, table)
         outcomes = [
             Outcome(VALID.name, True, {"rows": loaded.newest.rows}),
@@ -103,14 +106,14 @@ def _raw(table: Table) -> Work:
 
 
 def _absent(step: MonthStep) -> MonthResult:
-    """Return what is made of a table that may be absent from a drop, and is: nobody has a row."""
+    """Return the result for an optional table that is absent from the drop: nobody has a row."""
     outcomes = [Outcome(check.name, True) for check in (VALID, AGREES, PLAUSIBLE, POSSIBLE)]
     metadata = {"as_of": str(step.month.as_of_date), "delivered": False}
     return MonthResult(0, "absent", metadata, outcomes)
 
 
 def _passed_over(loaded: RawMonth) -> list[str]:
-    """Say which older versions could not be loaded; the newest one stands in their place."""
+    """Return a sentence on each older version that could not be loaded; the newest one replaces them."""
     return [
         f"delivery {each.delivery_id}, accepted at {minute(each.accepted_at)}, is passed over:"
         f" {each.unloadable}"
@@ -145,7 +148,7 @@ def _possible(judgement: Judgement | None) -> Outcome:
 
 
 def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:
-    """Return what is odd about the file, by itself and beside the month's users."""
+    """Return what is odd about the file, by itself and compared with the month's users."""
     odd = oddities(table, loaded.by_user.rows, step.month)
     users = in_force(step.month, USERS)
     if table is not USERS and users is not None:
@@ -153,7 +156,8 @@ def _oddities(step: MonthStep, table: Table, loaded: RawMonth) -> list[Oddity]:
     return odd
 
 
-@functools.lru_cache(maxsize=1)  # a month's other files ask for the same one, which never changes
+# All other files of a month ask for the same delivery, which never changes.
+@functools.lru_cache(maxsize=1)
 def _users(delivery: Delivery) -> Users:
     return Users.of(ByUser(read_accepted(delivery)))
 

@@ -1,4 +1,4 @@
-"""Group `reports`: what a month did, for people."""
+"""Group `reports`: the report of a month, for people; its text is `churn.report`."""
 
 import hashlib
 
@@ -31,10 +31,10 @@ def report_assets() -> list[dg.AssetsDefinition]:
 
 
 def monthly_report(step: MonthStep) -> MonthResult:
-    """The month on a page, `reports/<month>.md` and `.html`: data, models, decision, scores, drift, proof.
+    """The month on one page, `reports/<month>.md` and `.html`: data, models, decision, scores, drift, proof.
 
-    Generated from Postgres, MLflow and the running API, never typed. A month whose labels have not
-    matured says so where its model would stand.
+    It is generated from Postgres, MLflow and the running API. Where a month's labels have not matured, it
+    says so in place of the model.
     """
     path, text = write_report(step.month, EXAMPLE_USER)
     metadata = {

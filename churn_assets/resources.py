@@ -1,4 +1,4 @@
-"""What runs share: dagster-mlflow's resource (one MLflow run for each Dagster run), and Dagster's storage."""
+"""What runs share: dagster-mlflow's resource (one MLflow run per Dagster run), and connections to storage."""
 
 import contextlib
 import functools
@@ -14,15 +14,16 @@ from churn.retry import repeat_patiently
 from churn.settings import get_settings
 
 
-@functools.lru_cache(maxsize=1)  # a second call would throw the pool of the first one away
+# Cached, since a second call would throw away the connection pool of the first.
+@functools.lru_cache(maxsize=1)
 def keep_connections(instance: dg.DagsterInstance) -> None:
-    """Let a process that runs months keep its connections, as Dagster's webserver keeps its own.
+    """Let a process that runs months keep its connections, as Dagster's webserver does.
 
-    dagster-postgres otherwise opens one per statement: 676 for one month_close, most of its time.
+    Otherwise dagster-postgres opens one per statement: 676 for one month_close, which takes most of its time.
     """
     instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=20)
     log: Any = instance.event_log_storage
-    # Asked before every event, of tables that no run changes.
+    # These are asked before every event, about tables that no run changes.
     log.has_table = functools.cache(log.has_table)
     log.has_asset_key_col = functools.cache(log.has_asset_key_col)
 
@@ -31,16 +32,17 @@ def mlflow_resource() -> dg.ResourceDefinition:
     """Return dagster-mlflow's resource, configured from the settings.
 
     Three things are added. Its search-then-create runs under a lock, so that parallel steps of one Dagster
-    run share one MLflow run; for the same reason it may be made again where MLflow or Postgres is just
-    being restarted, as it is: a failure here is the whole run's, which no step can try again. And the run
-    is left open but not active in this process: MLflow would end an active run as FINISHED when the
-    process exits, a failed one included. Run-status sensors end it.
+    run share one MLflow run. It is retried where MLflow or Postgres is being restarted, since a failure here
+    fails the whole run, which no step can retry. And the run is left open but not active in this process:
+    MLflow would end an active run as FINISHED when the process exits, even a failed one. Run-status sensors
+    end it.
     """
-    # dagster-mlflow imports mlflow, which takes seconds: not when the graph is merely loaded.
+    # dagster-mlflow imports mlflow, which takes seconds, so it is not imported when the graph is loaded.
     settings = get_settings()
 
     def build(context: dg.InitResourceContext) -> Iterator[Any]:
-        if context.instance:  # the first code of ours in a process that the daemon has launched
+        # In a process that the daemon has launched, this is the first code of ours.
+        if context.instance:
             keep_connections(context.instance)
         resource, tracking = repeat_patiently(_opened, context)
         yield tracking
@@ -61,13 +63,13 @@ def mlflow_resource() -> dg.ResourceDefinition:
 
 
 def _opened(context: dg.InitResourceContext) -> tuple[Any, Any]:
-    """Return dagster-mlflow's resource, begun, and what it gives to the steps."""
+    """Return dagster-mlflow's started resource, and what it gives to the steps."""
     import mlflow
 
-    # Says in words when MLflow does not answer.
+    # If MLflow does not answer, this raises our own error.
     experiment_id(mlflow_client(), get_settings().mlflow_experiment)
     with connect() as connection, warnings.catch_warnings(), _no_active_run():
-        # dagster-mlflow is beta and uses what Dagster deprecated
+        # dagster-mlflow is in beta, and uses what Dagster has deprecated.
         warnings.simplefilter("ignore")
         from dagster_mlflow.resources import mlflow_tracking
 
@@ -85,19 +87,20 @@ def _opened(context: dg.InitResourceContext) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _no_active_run() -> Iterator[None]:
-    """Leave none active behind a failure: the next try would take it for its own."""
+    """Leave no run active after a failure, which the next attempt would take for its own."""
     import mlflow
 
     try:
         yield
     finally:
         while mlflow.active_run():
-            with contextlib.suppress(mlflow.MlflowException):  # it is forgotten all the same
+            # MLflow forgets the active run even if ending it fails.
+            with contextlib.suppress(mlflow.MlflowException):
                 mlflow.end_run()
 
 
 def _run_name(context: dg.InitResourceContext) -> str:
-    """Return the job and its months: `month_close 2024-01-01`."""
+    """Return the job and its months, such as `month_close 2024-01-01`."""
     if context.run is None:
         return "churn"
     tags = context.run.tags

@@ -1,4 +1,4 @@
-"""Months through the graph in one process, on the same Dagster instance: no queue, no poll, same history."""
+"""Running a job of a month in this process, on the stack's Dagster instance: no queue, the same history."""
 
 import os
 import time
@@ -40,31 +40,44 @@ from churn_assets.resources import keep_connections
 
 CheckState = Literal["passed", "warned", "failed"]
 
-_BLOCKED = "DagsterAssetCheckFailedError"  # says that a check has failed, which has spoken itself
+# Dagster's error for a failed check; the check's own outcome says more.
+_BLOCKED = "DagsterAssetCheckFailedError"
 _WARNING_LENGTH = 160
-# The bars and the summary speak; every event is in the UI.
+# The command shows progress and a summary; every event is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _TAGS = {
     "churn/launched_by": "command line",
-    "dagster/max_retries": "0",  # who waits for a command sees it fail, and is asked what to do
+    # Whoever waits for a command sees it fail, and decides what to do.
+    "dagster/max_retries": "0",
 }
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """How one job ended for one month."""
+    """How one job ended for one month.
+
+    Attributes:
+        job: its name.
+        month: the partition.
+        run_id: the Dagster run.
+        succeeded: whether the run did.
+        failures: sentences about failed blocking checks and steps.
+        checks: the result of each check, by `asset.check`.
+        seconds: from its start until its records were closed.
+        warnings: sentences about failed checks that block nothing.
+    """
 
     job: str
     month: Month
     run_id: str
     succeeded: bool
-    failures: tuple[str, ...]  # failed blocking checks and steps, in words
-    checks: Mapping[str, CheckState]  # asset.check -> how it came out
-    seconds: float  # from its start to its records closed
-    warnings: tuple[str, ...] = ()  # checks that failed and block nothing, in words
+    failures: tuple[str, ...]
+    checks: Mapping[str, CheckState]
+    seconds: float
+    warnings: tuple[str, ...] = ()
 
     def after(self, before: "JobResult") -> "JobResult":
-        """Return this attempt as the end of what an earlier one began: it made only what was left."""
+        """Return the result of both attempts, of which this one made only what the earlier one had left."""
         checks = {**before.checks, **self.checks}
         kept = [
             failure
@@ -82,27 +95,28 @@ class JobResult:
 
 @contextmanager
 def instance() -> Iterator[dg.DagsterInstance]:
-    """Open the Dagster instance of the state folder, the one that the UI shows."""
+    """Open the Dagster instance of the state folder, which is the one that the UI shows."""
     settings = get_settings()
-    # dagster.yaml names these variables; the settings know them from wherever they were set.
+    # dagster.yaml reads these variables; the settings know them from wherever they were set.
     os.environ.update(
         POSTGRES_HOST=settings.postgres_host,
         POSTGRES_PORT=str(settings.postgres_port),
         POSTGRES_USER=settings.postgres_user,
         POSTGRES_PASSWORD=settings.postgres_password.get_secret_value(),
         POSTGRES_SSLMODE=settings.postgres_sslmode,
-        PGSSLMODE=settings.postgres_sslmode,  # what dagster-postgres heeds
+        # dagster-postgres reads libpq's own variable.
+        PGSSLMODE=settings.postgres_sslmode,
     )
     os.environ.setdefault("DAGSTER_HOME", str(settings.home / "dagster"))
-    with dg.DagsterInstance.get() as found:
-        keep_connections(found)
-        yield found
+    with dg.DagsterInstance.get() as dagster:
+        keep_connections(dagster)
+        yield dagster
 
 
 def run_job(
     job: str,
     month: Month,
-    found: dg.DagsterInstance,
+    dagster: dg.DagsterInstance,
     *,
     tags: Mapping[str, str] | None = None,
     assets: Sequence[str] | None = None,
@@ -112,9 +126,9 @@ def run_job(
     Args:
         job: `month_close`, `train_month` or `score_month`.
         month: the partition.
-        found: the Dagster instance to record on.
-        tags: by which `churn_assets.due` counts attempts; the month's version, if none are given.
-        assets: those of the job that are to be made; all of them, where none is named.
+        dagster: the Dagster instance to record on.
+        tags: those by which `churn_assets.due` counts attempts; None takes the month's version.
+        assets: the assets of the job to make; None takes all of them.
     """
     from churn_assets.definitions import defs
 
@@ -125,7 +139,7 @@ def run_job(
         events = _execute(
             defs.resolve_job_def(job),
             month,
-            found,
+            dagster,
             run_id,
             tags=known_by,
             assets=frozenset(dg.AssetKey(name) for name in assets or ()),
@@ -133,9 +147,10 @@ def run_job(
         succeeded = any(event.event_type == dg.DagsterEventType.RUN_SUCCESS for event in events)
     finally:
         unclosed = _close_records(run_id, succeeded=succeeded)
+    # Dagster turned the interruption into the failure of one run.
     if any(_is_interruption(event) for event in events):
-        raise KeyboardInterrupt  # Dagster kept it to itself, as the failure of one run
-    failures, checks = _said_by(events)
+        raise KeyboardInterrupt
+    failures, checks = _failures_and_checks(events)
     if unclosed:
         failures = (*failures, unclosed)
     seconds = time.perf_counter() - started
@@ -144,7 +159,7 @@ def run_job(
 
 
 def _close_records(run_id: str, *, succeeded: bool) -> str:
-    """Close a run's MLflow records; return why that was not possible: it ends no other month's work."""
+    """Close a run's MLflow records; return why that failed, which must not stop the work on other months."""
     try:
         close_records(run_id, succeeded=succeeded)
     except ChurnError as error:
@@ -153,7 +168,7 @@ def _close_records(run_id: str, *, succeeded: bool) -> str:
 
 
 def version_tags(job: str, month: Month) -> dict[str, str]:
-    """Return the tag of a run that nobody asked for by version, so that it counts as an attempt, too."""
+    """Return the version tag of a run that was not requested by version, so that it counts as an attempt."""
     facts = read_facts()
     versions = {
         "month_close": facts.closings,
@@ -167,29 +182,31 @@ def version_tags(job: str, month: Month) -> dict[str, str]:
 def _execute(
     job: dg.JobDefinition,
     month: Month,
-    found: dg.DagsterInstance,
+    dagster: dg.DagsterInstance,
     run_id: str,
     *,
     tags: Mapping[str, str],
     assets: frozenset[dg.AssetKey],
 ) -> list[dg.DagsterEvent]:
-    """Execute one run here, recorded as if the stack had launched it: the UI can execute it again."""
+    """Execute one run here, recorded as if the stack had launched it, so that the UI can re-execute it."""
     chosen = job.get_subset(asset_selection=assets) if assets else job
     in_memory = InMemoryJob(chosen)
     plan = create_execution_plan(
-        in_memory, run_config=_QUIET, instance_ref=found.get_ref() if found.is_persistent else None
+        in_memory,
+        run_config=_QUIET,
+        instance_ref=dagster.get_ref() if dagster.is_persistent else None,
     )
 
     def is_over() -> bool:
-        now = found.get_run_by_id(run_id)
+        now = dagster.get_run_by_id(run_id)
         return now is None or now.is_finished
 
     origin = _origin(job.name)
-    merged = merge_run_tags(job, month.partition_key, {**_TAGS, **tags}, None, found, _QUIET)
-    # By the label, the UI finds the runs of a job.
+    merged = merge_run_tags(job, month.partition_key, {**_TAGS, **tags}, None, dagster, _QUIET)
+    # The UI finds the runs of a job by this label.
     label = {REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()}
     with alive(run_id, is_over):
-        run = found.create_run_for_job(
+        run = dagster.create_run_for_job(
             chosen,
             execution_plan=plan,
             run_id=run_id,
@@ -203,7 +220,7 @@ def _execute(
             job=in_memory,
             execution_plan=plan,
             dagster_run=run,
-            instance=found,
+            instance=dagster,
             run_config=_QUIET,
             raise_on_error=False,
         )
@@ -211,7 +228,7 @@ def _execute(
 
 
 def _origin(job: str) -> RemoteJobOrigin:
-    """Return where the stack's webserver and daemon find a job: workspace.yaml says the same."""
+    """Return the origin by which the stack's webserver and daemon find a job; workspace.yaml has the same."""
     server = GrpcServerCodeLocationOrigin(
         host=os.environ.get("DAGSTER_CODE_HOST", "127.0.0.1"),
         port=int(os.environ.get("DAGSTER_CODE_PORT", "4000")),
@@ -220,60 +237,66 @@ def _origin(job: str) -> RemoteJobOrigin:
     return RemoteRepositoryOrigin(server, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
 
 
-def _said_by(events: Iterable[dg.DagsterEvent]) -> tuple[tuple[str, ...], dict[str, CheckState]]:
-    """Return what failed, in words, and how each check came out."""
+def _failures_and_checks(
+    events: Iterable[dg.DagsterEvent],
+) -> tuple[tuple[str, ...], dict[str, CheckState]]:
+    """Return a sentence about each failure, and the result of each check."""
     checks: dict[str, CheckState] = {}
     failures: list[str] = []
     for event in events:
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            found = event.asset_check_evaluation_data
-            name = f"{found.asset_key.to_user_string()}.{found.check_name}"
-            is_error = found.severity == dg.AssetCheckSeverity.ERROR
-            checks[name] = "passed" if found.passed else "failed" if is_error else "warned"
+            check = event.asset_check_evaluation_data
+            name = f"{check.asset_key.to_user_string()}.{check.check_name}"
+            is_error = check.severity == dg.AssetCheckSeverity.ERROR
+            checks[name] = "passed" if check.passed else "failed" if is_error else "warned"
             if checks[name] == "failed":
-                failures.append(f"{name}: {_said_of_check(found)}")
+                failures.append(f"{name}: {_check_text(check)}")
         elif event.is_step_failure:
-            failures += _said_of_step(event, failures)
+            failures += _step_failures(event, failures)
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE and not failures:
-            # Outside of a step, such as a resource that cannot be made.
-            failures.append(_said_of_run(event))
+            # It failed outside of a step, for example in a resource that could not be created.
+            failures.append(_run_failure(event))
     return tuple(failures), checks
 
 
 def _warnings_in(events: Iterable[dg.DagsterEvent]) -> tuple[str, ...]:
-    """Return each check that warned, with its figures, in a line."""
+    """Return a line about each check that warned."""
     warned = []
     for event in events:
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            found = event.asset_check_evaluation_data
-            if not found.passed and found.severity == dg.AssetCheckSeverity.WARN:
-                text = " ".join(_said_of_check(found).split())
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.WARN:
+                text = " ".join(_check_text(check).split())
                 short = text if len(text) <= _WARNING_LENGTH else f"{text[:_WARNING_LENGTH]}..."
-                warned.append(f"{found.asset_key.to_user_string()}.{found.check_name}: {short}")
+                warned.append(f"{check.asset_key.to_user_string()}.{check.check_name}: {short}")
     return tuple(warned)
 
 
-def _said_of_check(found: Any) -> str:
-    """Return what a check says of itself, else its figures."""
-    figures = ", ".join(f"{name} {each.value}" for name, each in found.metadata.items())
-    return str(found.description or figures or "failed")
+def _check_text(check: Any) -> str:
+    """Return the description of a check's result or, without one, its figures."""
+    figures = ", ".join(f"{name} {each.value}" for name, each in check.metadata.items())
+    return str(check.description or figures or "failed")
 
 
-def _said_of_step(event: dg.DagsterEvent, before: Sequence[str]) -> list[str]:
-    """Return what a failed step said, unless one of its checks has said it."""
+def _step_failures(event: dg.DagsterEvent, before: Sequence[str]) -> list[str]:
+    """Return the failure of a step, unless one of its checks has been reported for it already."""
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         text = str(failure.user_failure_data.description)
     else:
-        text = _said_of_error(failure.error)
-    of_checks = [said for said in before if said.startswith(f"{event.step_key}.")]
-    if of_checks and (_BLOCKED in text or any(said.endswith(text) for said in of_checks)):
+        text = _error_text(failure.error)
+    of_checks = [
+        failure_text for failure_text in before if failure_text.startswith(f"{event.step_key}.")
+    ]
+    if of_checks and (
+        _BLOCKED in text or any(failure_text.endswith(text) for failure_text in of_checks)
+    ):
         return []
     return [f"{event.step_key}: {text}"]
 
 
-def _said_of_error(error: Any) -> str:
-    """Return our own words where there are any, else those of the innermost error."""
+def _error_text(error: Any) -> str:
+    """Return the text of our own error if there is one, otherwise that of the innermost error."""
     while error and error.cause and error.cls_name != ChurnError.__name__:
         error = error.cause
     if not error:
@@ -281,15 +304,15 @@ def _said_of_error(error: Any) -> str:
     return str(error.message).strip().removeprefix(f"{ChurnError.__module__}.ChurnError: ")
 
 
-def _said_of_run(event: dg.DagsterEvent) -> str:
-    """Return why a run failed outside of its steps; a run that was found dead has no error, only words."""
+def _run_failure(event: dg.DagsterEvent) -> str:
+    """Return why a run failed outside of its steps; a run that was found dead has a message, but no error."""
     failure: Any = event.event_specific_data
-    return _said_of_error(failure.error) if failure and failure.error else str(event.message)
+    return _error_text(failure.error) if failure and failure.error else str(event.message)
 
 
 def what_failed(events: Iterable[dg.DagsterEvent]) -> str:
-    """Return why a run failed, in words; what ended it outside of its steps is said, too."""
-    failures, _ = _said_by(events)
+    """Return why a run failed as one line, including what ended it outside of its steps."""
+    failures, _ = _failures_and_checks(events)
     return "; ".join(failures) or "it was ended before it was through"
 
 

@@ -1,4 +1,4 @@
-"""Group `scores`: every active user scored, whom to call, and what a month's calls brought."""
+"""Group `scores`: a month's scores, its action list, and the effect of its calls, from `churn.scoring`."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from churn.arrays import Bools, Floats
 from churn.contract.in_force import LABELS, VIEWS
 from churn.evaluation.bootstrap import Interval
-from churn.markdown import plain
 from churn.promotion.entry import NO_RELEASE, canonical, sha256
 from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
 from churn.scoring.scores import Scored, score_month
@@ -24,6 +23,7 @@ from churn_assets.monthly import (
     arrow_schema,
     monthly_asset,
     preview,
+    preview_of_rows,
     previous,
     refuse_failed,
 )
@@ -34,13 +34,13 @@ EVERYBODY = Check(
 )
 PROBABILITIES = Check(
     "probabilities",
-    "Every score is a probability, from 0 to 1, and not all users have the same; looked at, as "
-    "`everybody` is, before anything is written.",
+    "Every score is a probability, from 0 to 1, and not all users have the same one; checked, like "
+    "`everybody`, before anything is written.",
 )
 UNSATURATED = Check(
     "unsaturated",
-    "No score is exactly 0 or 1: a float32 cannot come nearer, and only values far beyond all others "
-    "take it there. The users are named; everybody else is scored as ever.",
+    "No score is exactly 0 or 1, to which float32 rounds only the scores of values far beyond all others. "
+    "The users are named; everybody else is scored as usual.",
     blocking=False,
 )
 _CHECKS = (EVERYBODY, PROBABILITIES, UNSATURATED)
@@ -74,9 +74,10 @@ def score_assets() -> list[dg.AssetsDefinition]:
 def churn_scores(step: MonthStep) -> MonthResult:
     """Every active user's probability of leaving, by the release in force when the month closed.
 
-    With the rank, the expected profit of a contact and whether the campaign's budget reaches the user
-    (CHURN_CAMPAIGN_...); in the table `churn_scores` and as Parquet. The release is the promotion
-    ledger's at this as_of, in whatever order months are filled; before the first one nobody is scored.
+    Each comes with the rank, the expected profit of a contact, and whether the campaign's budget reaches the
+    user (CHURN_CAMPAIGN_...). The scores are in the table `churn_scores` and in Parquet. The release is the
+    one in force at this as_of by the promotion ledger, in whatever order months are filled in; before the
+    first release, nobody is scored.
     """
     month_scores = score_month(
         step.month, judge=lambda scored: refuse_failed(outcomes(scored), _CHECKS)
@@ -96,7 +97,7 @@ def churn_scores(step: MonthStep) -> MonthResult:
 
 
 def outcomes(scored: Scored) -> list[Outcome]:
-    """Return what the checks say of a month's scores."""
+    """Return the outcomes of the checks of a month's scores."""
     if scored.release is None:
         return [
             Outcome(EVERYBODY.name, scored.rows.num_rows == 0, _counts(scored), NO_RELEASE),
@@ -134,10 +135,11 @@ def _counts(scored: Scored) -> dict[str, int]:
 
 
 def _wrong(scored: Scored, scores: Floats) -> str:
-    """Return what no month's scores can be, and the remedy; nothing where all is well."""
+    """Return what is wrong with a month's scores, and the remedy; an empty text if nothing is."""
     assert scored.release is not None  # noqa: S101  (asked before)
     by = f"by release {scored.release.short_id}, version {scored.release.version}"
-    is_none = ~((scores >= 0) & (scores <= 1))  # NaN among them
+    # Written so that NaN is among them.
+    is_none = ~((scores >= 0) & (scores <= 1))
     if is_none.any():
         return (
             f"{_named(scored, is_none, 'no probability')}, {by}\n"
@@ -152,7 +154,7 @@ def _wrong(scored: Scored, scores: Floats) -> str:
 
 
 def _named(scored: Scored, chosen: Bools, what: str) -> str:
-    """Return the first few of these users with their scores; nothing where there are none."""
+    """Return a sentence that names the first few of these users and their scores, empty if there are none."""
     if not chosen.any():
         return ""
     rows = scored.rows.filter(pa.array(chosen)).slice(0, _SHOWN).select(["user_id", "probability"])
@@ -164,28 +166,24 @@ def _named(scored: Scored, chosen: Bools, what: str) -> str:
 def action_list(step: MonthStep) -> MonthResult:
     """Whom to call this month, ranked, each with up to three reasons; a tenth is left alone.
 
-    The users whom the budget reaches. In each fifth of the list the same share (CHURN_CAMPAIGN_CONTROL_SHARE)
-    is a random control group: without it nobody can say what calling brought. In the table `action_list`
-    and as CSV; the reasons are exact for the model that scored.
+    The list has the users whom the budget reaches. In each fifth of it, the same share
+    (CHURN_CAMPAIGN_CONTROL_SHARE) is a random control group, without which the effect of calling could not be
+    measured. The list is in the table `action_list` and in CSV. The reasons are exact for the model that
+    scored.
     """
     actions = list_actions(step.month)
-    shown = actions.rows[:_SHOWN]
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [
-        f"| {' | '.join('' if v is None else plain(v) for v in row.values())} |" for row in shown
-    ]
     metadata = {
         "dagster/uri": actions.path.as_uri(),
         "as_of": str(step.month.as_of_date),
         TREATED: actions.count(TREATED),
         CONTROL: actions.count(CONTROL),
-        "preview": dg.MetadataValue.md("\n".join(lines)),
+        "preview": preview_of_rows(COLUMNS, actions.rows[:_SHOWN]),
     }
     return MonthResult(len(actions.rows), actions.fingerprint, metadata)
 
 
 def uplift_assets() -> list[dg.AssetsDefinition]:
-    """Return the asset that measures what the calls of a month brought."""
+    """Return the asset that measures the effect of a month's calls."""
     return [
         monthly_asset(
             "uplift",
@@ -198,25 +196,27 @@ def uplift_assets() -> list[dg.AssetsDefinition]:
 
 
 def uplift(step: MonthStep) -> MonthResult:
-    """What the month's calls brought: churn of those due a call against the control group left alone.
+    """The effect of the month's calls: churn of those due a call, compared with the control group left alone.
 
-    By intent to treat, within the bands in which the control group was drawn, with its interval, and in
-    money. Where there was no action list, no control group, too few users or no report of a treatment,
-    nothing is claimed, and the reason is said.
+    It is measured by intention to treat, within the bands in which the control group was drawn, and comes
+    with its interval and in money. Without an action list, a control group, enough users or a reported
+    treatment, no effect is claimed, and the reason is given.
     """
-    found = measure_uplift(step.month)
-    said = sentence(found)
-    if isinstance(found, NotClaimed):
-        return MonthResult(0, sha256(said), {"finding": said, "listed_users": found.listed})
-    facts = _facts(found)
+    measured = measure_uplift(step.month)
+    finding = sentence(measured)
+    if isinstance(measured, NotClaimed):
+        return MonthResult(
+            0, sha256(finding), {"finding": finding, "listed_users": measured.listed}
+        )
+    facts = _facts(measured)
     return MonthResult(
-        found.treated + found.control, sha256(canonical(facts)), {"finding": said, **facts}
+        measured.treated + measured.control, sha256(canonical(facts)), {"finding": finding, **facts}
     )
 
 
-def _facts(found: Uplift) -> dict[str, Any]:
+def _facts(measured: Uplift) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for name, value in asdict(found).items():
+    for name, value in asdict(measured).items():
         if isinstance(value, Interval):
             bounds = zip(("", "_low", "_high"), value, strict=True)
             facts |= {f"{name}{which}": bound for which, bound in bounds}

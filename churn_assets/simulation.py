@@ -1,4 +1,7 @@
-"""Months as they come: each drop through the graph when it arrives, and what was noticed and decided."""
+"""The simulation: each drop goes through the graph when it arrives; what was noticed and decided is recorded.
+
+What is planted in the months is `churn.population.scenario`.
+"""
 
 import datetime as dt
 import shutil
@@ -15,7 +18,7 @@ from churn.contract.in_force import LABELS
 from churn.deliveries import deliver
 from churn.months import Month
 from churn.population.drops import correct_some_fees, write_drops
-from churn.population.scenario import Arrival, Troubles
+from churn.population.scenario import DropArrival, Troubles
 from churn.promotion.entry import decisions, sentence
 from churn.promotion.ledger import entries
 from churn.schedule.due import sentences
@@ -25,42 +28,54 @@ from churn_assets.batch import ended_at_last
 from churn_assets.due import look_at, work_off
 from churn_assets.run import JobResult, instance, run_job
 
-ALARMS = ("feature_drift.no_drift", "model_performance.as_estimated")  # their warnings count
+# Checks whose warnings count as noticed.
+ALARMS = ("feature_drift.no_drift", "model_performance.as_estimated")
 OnProgress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Played:
-    """The timeline, and what nobody had planted."""
+    """The timeline of a simulation, and what went wrong unplanned.
+
+    `failed` are the jobs that had not succeeded by the end, and `behind` sentences about what waits behind
+    them.
+    """
 
     rows: "list[Happened]"
-    failed: list[JobResult]  # at the end: what was mended meanwhile is not among them
-    behind: list[str]  # what waits behind it
+    failed: list[JobResult]
+    behind: list[str]
 
 
 @dataclass(frozen=True)
 class Happened:
-    """One month of the timeline: four names, as `churn simulate --json` writes them."""
+    """One month of the timeline, with the four names of `churn simulate --json`.
+
+    `planted` and `detected_by` are empty where nothing was planted or noticed. `decision` is the ledger's, on
+    the labels of this month.
+    """
 
     month: str
-    planted: str  # empty where nothing was
-    detected_by: str  # empty where nothing was noticed
-    decision: str  # of the ledger, on the labels of this month
+    planted: str
+    detected_by: str
+    decision: str
 
 
 def simulate(
     folder: Path, troubles: Troubles, *, users: int, seed: int, on_progress: OnProgress
 ) -> Played:
-    """Play the months in the empty state of the settings: a row per month, and what failed unplanned.
+    """Play the months in the state folder of the settings, which must be empty.
 
-    What failed is asked for once more at every month end, as the sensor would have done by then.
+    What failed is tried once more at every month end, as the sensor would have done by then.
 
     Args:
         folder: where the drops are written.
         troubles: what is planted.
         users: per month.
         seed: of the population.
-        on_progress: told the stage, months done and months due.
+        on_progress: called at each step.
+
+    Returns:
+        One row per month, and what failed unplanned.
     """
     first = get_settings().first_month
     months = troubles.months
@@ -71,13 +86,13 @@ def simulate(
     on_progress("generate", months, months, "")
     noticed: dict[Month, list[str]] = defaultdict(list)
     jobs: list[JobResult] = []
-    with instance() as found:
+    with instance() as dagster:
         for number in range(months):
             on_progress("simulate", number, months, str(first.shift(number)))
-            for month, what in _month_end(first, number, drops, troubles, found, jobs):
+            for month, what in _month_end(first, number, drops, troubles, dagster, jobs):
                 if what not in noticed[month]:
                     noticed[month].append(what)
-        behind = sentences(look_at(found))
+        behind = sentences(look_at(dagster))
     on_progress("simulate", months, months, "")
     decided = decisions(entries())
     rows = []
@@ -96,7 +111,7 @@ def simulate(
 
 
 def as_json(rows: list[Happened]) -> list[dict[str, str]]:
-    """Return the timeline as JSON knows it."""
+    """Return the timeline as JSON values."""
     return [asdict(row) for row in rows]
 
 
@@ -105,10 +120,10 @@ def _month_end(
     number: int,
     drops: list[Path],
     troubles: Troubles,
-    found: dg.DagsterInstance,
+    dagster: dg.DagsterInstance,
     jobs: list[JobResult],
 ) -> Iterator[tuple[Month, str]]:
-    """Yield what is noticed, and of which month, when month `number` has closed."""
+    """Yield what is noticed, and about which month, after month `number` has closed."""
     closed = first.shift(number)
     now = closed.as_of + dt.timedelta(hours=6)
     due = []
@@ -124,15 +139,15 @@ def _month_end(
             due.append(("month_close", month))
     for month in late_months(closed):
         yield month, "late_drops"
-    ended = [run_job(job, month, found) for job, month in due]
+    ended = [run_job(job, month, dagster) for job, month in due]
     before = closed.shift(-1)
     if before in trainable_months() and number - 1 != troubles.late:
-        ended.append(run_job("train_month", before, found))
+        ended.append(run_job("train_month", before, dagster))
     if ("month_close", closed) in due:
-        ended.append(run_job("score_month", closed, found))
+        ended.append(run_job("score_month", closed, dagster))
     jobs[:] = ended_at_last(jobs, ended)
     if any(not job.succeeded for job in jobs):
-        again = list(work_off(found, lambda item: item.month <= closed))
+        again = list(work_off(dagster, lambda item: item.month <= closed))
         jobs[:] = ended_at_last(jobs, again)
         ended += again
     for job in ended:
@@ -148,8 +163,8 @@ def _alarms(job: JobResult) -> Iterator[tuple[Month, str]]:
 
 
 @contextmanager
-def _as_it_comes(drop: Path, arrival: Arrival) -> Iterator[Path]:
-    """Put together what arrives: labels come a month after the rest of their drop."""
+def _as_it_comes(drop: Path, arrival: DropArrival) -> Iterator[Path]:
+    """Yield a folder with the files that arrive: labels come a month after the rest of their drop."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / drop.name
         shutil.copytree(drop, folder)

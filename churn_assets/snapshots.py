@@ -1,4 +1,4 @@
-"""Group `snapshots`: the snapshot tables, every version of every month."""
+"""Group `snapshots`: the snapshot tables, which hold every version of every month."""
 
 import dagster as dg
 
@@ -19,7 +19,7 @@ from churn_assets.monthly import (
 
 COMPLETE = Check(
     "matches_raw",
-    "The newest version has exactly the users of the newest accepted file; looked at before the month is"
+    "The newest version has exactly the users of the newest accepted file; checked before the month is"
     " committed.",
 )
 
@@ -54,7 +54,7 @@ def _snapshot(table: Table) -> Work:
         outcomes: list[Outcome] = []
 
         def judge(snapshot: SnapshotMonth) -> None:
-            """Hold the month against the raw table before it is committed."""
+            """Compare the month with the raw table before it is committed."""
             outcomes.append(_matches_raw(step.month, table, snapshot))
             refuse_failed(outcomes, [COMPLETE])
 

@@ -1,4 +1,4 @@
-"""Group `training`: the training set of a month."""
+"""Group `training`: the training set of a month, which `churn.training` builds."""
 
 import dagster as dg
 
@@ -22,13 +22,13 @@ from churn_assets.monthly import (
 BOTH_CLASSES = Check("both_classes", "Some users left and some stayed.")
 REPLAY = Check(
     "replay",
-    f"{SAMPLE} rows recomputed from Postgres, by SQL that shares nothing with Feast, are equal value "
-    "by value; and there are as many rows as labels of known users. Looked at before the set is written.",
+    f"{SAMPLE} rows recomputed from Postgres, by SQL that shares nothing with Feast, are equal value by "
+    "value, and there are as many rows as labels of known users. Checked before the set is written.",
 )
 
 FILLED = Check(
     "filled",
-    "No feature is unknown for every user: the month trains without such a column, as it was delivered.",
+    "No feature is unknown for every user; the month is trained on without such a column.",
     blocking=False,
 )
 
@@ -49,13 +49,13 @@ def training_assets() -> list[dg.AssetsDefinition]:
 
 
 def training_dataset(step: MonthStep) -> MonthResult:
-    """The month's matured labels joined point-in-time, through Feast, to features as they were known.
+    """The month's matured labels, joined point-in-time through Feast to features as they were known.
 
-    Features as known at as_of(M), labels as known at as_of(M+1); a correction that came later changes
-    nothing here. One row per label, sorted by user_id; the fingerprint is of the content.
+    Features are those known at as_of(M), labels those known at as_of(M+1); a later correction changes nothing
+    here. There is one row per label, sorted by user_id; the fingerprint is that of the content.
 
-    `replay` is looked at before the set is written. `both_classes` is not asked of the set, which is right
-    as it is, but of the month: no model is fitted on it, and the gate reads in the set why there is none.
+    `replay` is checked before the set is written. A month that fails `both_classes` has its set all the same:
+    no model is fitted on it, and the gate sees in the set why there is none.
     """
     outcomes: list[Outcome] = []
 

@@ -1,8 +1,8 @@
-"""The Feast repository: entity, sources, views and services, built from churn.contract.
+"""The Feast repository: entity, sources, views and services, built from `churn.contract`; and Feast's stores.
 
-Feast has the arguments of its constructors checked by typeguard, which parses and compiles each of its
-classes anew whenever Feast is imported: three quarters of the time that the import takes. What this project
-passes to them is checked by mypy, so in its processes the classes stay as they are.
+Feast lets typeguard check the arguments of its constructors, for which typeguard recompiles each class
+whenever Feast is imported: that takes three quarters of the import. What this project passes is checked by
+mypy, so in its processes the classes stay as they are.
 """
 
 from typing import Any
@@ -15,5 +15,5 @@ def _as_it_is(target: Any = None, **_: Any) -> Any:
     return _as_it_is if target is None else target
 
 
-# Before Feast is first imported, since its modules take the name from typeguard when they are.
+# This must precede the first import of Feast, whose modules take the name from typeguard then.
 setattr(typeguard, "typechecked", _as_it_is)  # noqa: B010  (for mypy, the name is a constant)

@@ -1,4 +1,8 @@
-"""Feast's offline store on the lake: joins month by month; the rest is left to Feast's duckdb store."""
+"""Feast's offline store on the lake: joins month by month, and leaves the rest to Feast's duckdb store.
+
+The join itself is `churn.lake.point_in_time`. Feast's interface:
+https://docs.feast.dev/how-to-guides/customizing-feast/adding-a-new-offline-store
+"""
 
 import datetime as dt
 import functools
@@ -21,23 +25,27 @@ from churn.lake.point_in_time import ViewRequest, join
 if TYPE_CHECKING:
     import pandas as pd
 
-KNOWN_BY = "known_by"  # the entity rows' own cut-off for known_at, where they carry one
+# The column with the entity rows' own cut-off for known_at, if they have one.
+KNOWN_BY = "known_by"
 
 
 class MonthLakeOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Nothing to set: the sources say where the lake is."""
+    """There is nothing to configure, since the sources say where the lake is.
+
+    The staging locations are there because Feast's duckdb store reads them.
+    """
 
     type: str = "feature_repo.offline_store.MonthLakeOfflineStore"
-    staging_location: str | None = None  # these two are asked for by Feast's duckdb store
+    staging_location: str | None = None
     staging_location_endpoint_override: str | None = None
 
 
 class MonthLakeOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Answers as Feast's duckdb store does, from files as churn.lake.files writes them.
+    """Gives the answers of Feast's duckdb store, from files that `churn.lake.files` has written.
 
     Entity rows may be a pandas frame, an Arrow table, or SQL that DuckDB runs. With
-    `filter_by_created_timestamp`, a version counts if it was known by the row's event time, or by its
-    column `known_by` where the entity rows have one: then a row asks for a month as it became known later.
+    `filter_by_created_timestamp`, a version counts if it was known by the row's event time or, where the
+    entity rows have a column `known_by`, by that time: a row then asks for a month as it became known later.
     """
 
     supports_filter_by_created_timestamp = True
@@ -53,7 +61,7 @@ class MonthLakeOfflineStore(OfflineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """Return the job that joins the views to the entity rows; it keeps their order within a month."""
+        """Return the job that joins the views to the entity rows, whose order is kept within a month."""
         entities = _table(entity_df)
         at = offline_utils.infer_event_timestamp_from_entity_df(
             {field.name: field.type.to_pandas_dtype() for field in entities.schema}
@@ -193,10 +201,10 @@ def _range(times: pa.ChunkedArray) -> dict[str, dt.datetime | None]:
 
 
 def _read_and_write(config: RepoConfig) -> dict[str, Any]:
-    """Return how Feast's duckdb store reads and writes, but for files that are not alike.
+    """Return Feast's duckdb reader and writer, with a reader for files that are not alike.
 
-    It takes the columns and types of a folder's first file for all: a later column would be missing, and
-    a fraction would be rounded where the first file holds whole numbers.
+    Feast's own takes the columns and types of a folder's first file for all of them: a later column would be
+    missing, and fractions would be rounded if the first file holds whole numbers.
     """
     import ibis
     from feast.infra.offline_stores.duckdb import _write_data_source

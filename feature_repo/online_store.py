@@ -1,7 +1,7 @@
 """Feast's online store on our table: one wide, typed row per user, read by one statement.
 
-A publication does not come this way (`churn.online.publish` switches whole tables); `feast materialize`
-does, one view's columns at a time. Feast's interface:
+`feast materialize` writes through it, one view's columns at a time. A publication does not:
+`churn.online.publish` switches whole tables. Feast's interface:
 https://docs.feast.dev/how-to-guides/customizing-feast/adding-support-for-a-new-online-store
 """
 
@@ -28,15 +28,15 @@ from churn.database.online_tables import LOCK, PRESENT, USERS
 from churn.online.read import POOL, OnlineRow, read_pooled_async, read_rows
 from churn.settings import get_settings
 
-# A row is of one version, so a newer month begins a new row, in which only this view is there until the
-# others follow. Within a month a view may come in an older version than another: corrections are by file.
+# A row has one version, so a newer month begins a new row, which has only this view until the others follow.
+# Within a month, a view may be of an older version than another, since corrections come by file.
 _GUARD = "o.as_of < s.as_of OR (o.as_of = s.as_of AND (NOT o.{view} OR o.known_at <= s.known_at))"
 
 
 def write_rows(connection: psycopg.Connection, view: View, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows of (user_id, as_of, known_at, features) where the user's row is not newer.
 
-    One transaction; it waits for a publication that is under way.
+    It is one transaction, which waits for a publication that is under way.
     """
     names = [feature.name for feature in view.features]
     with connection.transaction():
@@ -54,7 +54,7 @@ def write_rows(connection: psycopg.Connection, view: View, rows: Sequence[Sequen
 
 
 def clear_views(connection: psycopg.Connection, views: Sequence[View]) -> None:
-    """Take the views out of every row, and rows without any view out of the table."""
+    """Clear the views in every row, and delete rows that have no view left."""
     with connection.transaction():
         lock(connection, LOCK)
         for view in views:
@@ -73,7 +73,7 @@ def clear_views(connection: psycopg.Connection, views: Sequence[View]) -> None:
 
 
 def _upsert(view: View, names: list[str]) -> sql.Composed:
-    """Return the statement that merges `staged`, of each user the newest row."""
+    """Return the statement that merges the newest row of each user in `staged`."""
     others = [v for v in VIEWS if v is not view]
     emptied = [
         sql.SQL("{0} = o.as_of = s.as_of AND o.{0}").format(sql.Identifier(v.name)) for v in others
@@ -112,9 +112,9 @@ Refs = list[tuple[FeatureView, list[str]]]
 
 
 class WideRowOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Nothing to set: Postgres is the one of churn.settings, the table that of its schema.
+    """There is nothing to configure: Postgres is that of churn.settings, and the table that of its schema.
 
-    Only who judges a publication before it is switched in has another table read.
+    Another table is read only to check a publication before it is switched in.
     """
 
     type: str = "feature_repo.online_store.WideRowOnlineStore"
@@ -124,8 +124,8 @@ class WideRowOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     """Reads and writes `online.users`; all views of one request are read in a single statement.
 
-    A single statement sees a single state of the database, and a row is of one version: no answer mixes two
-    publications, whichever views it asks for.
+    A single statement sees a single state of the database, and a row has one version, so no answer mixes two
+    publications, whichever views are requested.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
-        """Say that reads and writes do not block."""
+        """Both reads and writes have an async form."""
         return SupportedAsyncMethods(read=True, write=True)
 
     def online_read(
@@ -198,7 +198,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Clear the views that are no longer; the table is made by churn.database.schema."""
+        """Clear the views that no longer exist; `churn.database` creates the table."""
         if tables_to_delete:
             self.teardown(config, tables_to_delete, entities_to_delete)
 
@@ -227,7 +227,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         entity_name_to_join_key_map: dict[str, str],
         *into: Any,
     ) -> None:
-        """Feast's hook for stores that read many views at once."""
+        """Read many views at once; this is Feast's hook for stores that can."""
         users, positions, length = _asked(
             grouped_refs, join_key_values, entity_name_to_join_key_map
         )
@@ -259,7 +259,8 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
             with pool.connection() as connection:
                 return read_rows(connection, users, views, table)[1]
         except psycopg.OperationalError:
-            pool.check()  # Postgres came back: what the pool still holds is replaced
+            # If Postgres has come back, this replaces the connections that the pool still holds.
+            pool.check()
             with pool.connection() as connection:
                 return read_rows(connection, users, views, table)[1]
 
@@ -284,7 +285,7 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
 def _asked(
     grouped_refs: Refs, join_key_values: dict[str, Any], join_keys: dict[str, str]
 ) -> tuple[list[str], Any, int]:
-    """Return the users without repetition, where each stands in the answer, and the answer's length."""
+    """Return the distinct users, the positions of each in the answer, and the answer's length."""
     from feast import utils
 
     values, positions, length = utils._get_unique_entities(
@@ -322,8 +323,8 @@ def _of_view(table: FeatureView, names: list[str], rows: list[OnlineRow]) -> lis
     ]
 
 
-def _value(field: str, found: Any) -> Value:
-    return Value() if found is None else Value(**{field: found})
+def _value(field: str, stored: Any) -> Value:
+    return Value() if stored is None else Value(**{field: stored})
 
 
 def _user_ids(keys: Sequence[EntityKey]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the `feast` command finds: the project's objects as module attributes. Python uses store.py."""
+"""The project's objects as module attributes, for the `feast` command; Python uses `store.py`."""
 
 from churn.settings import get_settings
 from feature_repo.streamflow import feast_objects

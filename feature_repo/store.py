@@ -16,7 +16,7 @@ def open_store(**overrides: Any) -> "FeatureStore":
     """Open the Feast store of feature_store.yaml, with the settings of this process.
 
     Args:
-        overrides: top-level entries of the file to replace, for instance another registry.
+        overrides: top-level entries that replace those of the file, for instance another registry.
     """
     from feast import FeatureStore, RepoConfig
 
@@ -32,7 +32,7 @@ def repository() -> Path:
 
 
 def registry_url() -> str:
-    """Return where Feast's SQL registry lives: schema `feast` of our database."""
+    """Return the address of Feast's SQL registry, the schema `feast` of our database."""
     settings = get_settings()
     return settings.sqlalchemy_url(settings.postgres_db, schema="feast")
 

@@ -1,8 +1,8 @@
-"""The objects of the Feast project: its entity, and sources, views and services made from the contract.
+"""The objects of the Feast project: its entity, and sources, views and services derived from the contract.
 
-Nothing is declared here that `contract.yaml` does not say: a field of a view is a feature of the contract.
-How rows are stored is said in `offline_store.py` and `online_store.py`.
-Feast's concepts: https://docs.feast.dev/getting-started/concepts
+Every field of a view is a feature of the contract; nothing is declared here in addition. How rows are stored
+is decided in `offline_store.py` and `online_store.py`. Feast's concepts:
+https://docs.feast.dev/getting-started/concepts
 """
 
 import datetime as dt
@@ -30,14 +30,15 @@ def lake_source(view: View, lake: Path) -> FileSource:
     return FileSource(
         name=f"{view.name}_lake",
         path=str(lake_folder(view, lake)),
-        file_format=ParquetFormat(),  # without it, the duckdb store cannot read a folder
+        # Without it, the duckdb store cannot read a folder.
+        file_format=ParquetFormat(),
         timestamp_field="as_of",
         created_timestamp_column="known_at",
         description=f"{view.table.snapshot}, every version, one file per as_of.",
     )
 
 
-# A row is of one month end. An entity row that asks for this as_of must never be answered with last
+# A row belongs to one month end. An entity row that asks for the next one must never be answered with last
 # month's values, so a row is visible for less than the shortest month.
 TTL = dt.timedelta(days=27)
 
@@ -71,8 +72,8 @@ def _feature_view(view: View, lake: Path) -> FeatureView:
 def feature_services(views: dict[str, FeatureView]) -> dict[str, FeatureService]:
     """Return the feature services by name, over `views`.
 
-    Each version is one by its versioned name, for as long as a release may be of it; the plain name is the
-    newest version.
+    Each version has its versioned name, for as long as a release may rest on it; the plain name is that of
+    the newest version.
     """
     named = {service.versioned_name: service for service in SERVICE_VERSIONS}
     named |= {service.name: service for service in SERVICES}

@@ -15,12 +15,13 @@ router = APIRouter(tags=["features"])
 
 
 class RestOfPath(StringConvertor):
-    """All that follows, slashes and all: the server has decoded the path once, before routes are tried.
+    """The rest of the path, including slashes: the server has decoded it once, before routes are tried.
 
-    So an id may hold a slash (%2F), and one that holds the text %2F comes as %252F.
+    So an id may contain a slash (%2F), and one that contains the text %2F is sent as %252F.
     """
 
-    regex = r"[\s\S]+"  # Starlette's own `path` stops at a line break, and would let one pass at the end
+    # Starlette's own `path` stops at a line break, and would let one pass at the end.
+    regex = r"[\s\S]+"
 
 
 register_url_convertor("rest", RestOfPath())
@@ -29,7 +30,7 @@ register_url_convertor("rest", RestOfPath())
 @router.get("/features", include_in_schema=False)
 @router.get("/features/", include_in_schema=False)
 async def nobody() -> Response:
-    """Say how a user is asked for."""
+    """Answer how to ask for a user."""
     raise NoUserNamedError
 
 
@@ -39,9 +40,9 @@ async def nobody() -> Response:
 async def features(
     user_id: Annotated[UserId, Path(openapi_examples={USER: {"value": USER}})], request: Request
 ) -> Response:
-    """Return what the online store holds of a user, as of when, and whether the user is still there.
+    """Return a user's features, the month end they are of, and whether the user is still there.
 
-    The id is percent-encoded as one segment: `a/b?` is asked for as `/features/a%2Fb%3F`.
+    The id is percent-encoded as one segment: `a/b?` is requested as `/features/a%2Fb%3F`.
     """
     reading = await parts_of(request).store.read_one(user_id)
     user = reading.users[0]

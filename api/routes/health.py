@@ -37,7 +37,7 @@ def _model_health(parts: Parts) -> ModelHealth:
 
 
 def _difference(in_force: ReleaseInForce | None, served: Champion | None) -> str | None:
-    """Say how what is served differs from what the ledger says; for seconds it may, after a promotion."""
+    """Return how what is served differs from the ledger; for seconds after a promotion, it may."""
     if in_force is None or (served and served.version.onnx_sha256 == in_force.onnx_sha256):
         return None
     what = f"version {served.version.version}" if served else "no version"
@@ -49,7 +49,7 @@ def _difference(in_force: ReleaseInForce | None, served: Champion | None) -> str
 
 @router.get("")
 async def health(request: Request) -> Health:
-    """Say whether features and predictions can be served now, and why not; always 200 while it lives."""
+    """Tell whether features and predictions can be served now, and if not, why; always 200 while it lives."""
     return await _health(request)
 
 
@@ -62,6 +62,6 @@ async def live() -> dict[str, bool]:
 @router.get("/ready", responses={503: {"model": Health, "description": "not ready"}})
 async def ready(request: Request, response: Response) -> Health:
     """Answer 200 when both the feature store and the model can serve, 503 otherwise."""
-    found = await _health(request)
-    response.status_code = 200 if found.ready else 503
-    return found
+    answer = await _health(request)
+    response.status_code = 200 if answer.ready else 503
+    return answer

@@ -1,4 +1,4 @@
-"""What routes answer: bytes of JSON, and for the OpenAPI page each error code with its meaning."""
+"""The responses of routes: JSON, and the meaning of each error code for the OpenAPI page."""
 
 from typing import Any
 
@@ -26,22 +26,22 @@ _MEANINGS = {
 
 
 class JsonResponse(Response):
-    """A dataclass of api.schemas as JSON. Its types hold by mypy, so nothing validates it once more."""
+    """A dataclass of api.schemas as JSON; mypy checks its types, so it is not validated again."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Return the bytes."""
+        """Return the content as bytes of JSON."""
         return orjson.dumps(content)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses=` entries of some statuses."""
+    """Return the `responses=` entries of these statuses."""
     return {s: {"model": ErrorAnswer, "description": _MEANINGS[s]} for s in statuses}
 
 
 def explain_errors() -> dict[int | str, dict[str, Any]]:
-    """Return those of /explain: it has one more reason for a 409."""
+    """Return the `responses=` entries of /explain, which has one more reason for a 409."""
     described = errors(404, 409, 422, 503)
     described[409]["description"] += f"; or {NoExplainerError.code}: the champion has no explainer"
     return described

@@ -1,1 +1,4 @@
-"""The `churn` command: one module per command, Typer around the work that lives elsewhere."""
+"""The `churn` command: Typer around work that is done elsewhere, a module for each kind of command.
+
+https://typer.tiangolo.com
+"""

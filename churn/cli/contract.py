@@ -1,4 +1,4 @@
-"""A business's contract drafted, shown, compared and applied (`churn contract`), and its project (`new`)."""
+"""`churn contract` drafts, shows, compares and applies a business's contract; `churn new` makes a project."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def init(
         bool, typer.Option("--overwrite", help="Replace a contract that is there.")
     ] = False,
 ) -> None:
-    """Look at exports and draft a contract of them, with comments on what was guessed.
+    """Look at exports and draft a contract for them, with comments on what was guessed.
 
     Reads csv with any delimiter, decimal mark and encoding, csv.gz and parquet. Says what a person must
     decide: the key, the label, what is a feature.
@@ -78,7 +78,7 @@ def new(
     ] = None,
     key: _Key = "",
 ) -> None:
-    """Make a project of exports: a contract, a state folder that keeps it, and the next steps.
+    """Make a project out of exports: a contract, a state folder that keeps it, and the next steps.
 
     **Example**
 
@@ -115,7 +115,7 @@ contract = typer.Typer(
     no_args_is_help=True,
     help="""The contract: one file that declares tables, columns, features and labels.
 
-    Everything follows from it: the rules at the door, the tables, the feature services, the API. The
+    Everything follows from it: the rules for deliveries, the tables, the feature services, the API. The
     default is StreamFlow's own; CHURN_CONTRACT names another. `docs/contract.md` says how to write one.
 
     **Examples**
@@ -181,7 +181,7 @@ def check(
         str | None, typer.Option(metavar="YYYY-MM", help="Its month, if its name does not say it.")
     ] = None,
 ) -> None:
-    """Hold one drop against the contract in force; nothing is taken in, and nothing needs to run.
+    """Check one drop against the contract in force; nothing is taken in, and nothing needs to run.
 
     Says what would be refused, with file, line and remedy, and what is odd. Ends with 1 where the drop
     would be refused.
@@ -314,9 +314,9 @@ def calibrate(
 ) -> None:
     """Derive the thresholds of drift from this deployment's own months, in place of provisional ones.
 
-    Every month in the lake is held against every earlier one: how far a column moved while nothing was
+    Every month in the lake is compared with every earlier one: how far a column moved while nothing was
     wrong is how far it may move. So leave out months in which something happened that an alarm would be
-    right about. Kept in the state folder; months that are watched from now on are held against it.
+    right about. The thresholds are kept in the state folder, and apply to months watched from now on.
 
     **Examples**
 

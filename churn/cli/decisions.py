@@ -18,9 +18,9 @@ def promote(
     version: Annotated[str, typer.Argument(help="The version of the registered model in MLflow.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")],
 ) -> None:
-    """Make a registered version the release in force; the API serves it within five seconds.
+    """Put a registered version in force; the API serves it within five seconds.
 
-    The gate is not asked. Decisions that come after it judge their challengers against this release.
+    The gate is not asked. Later decisions judge their challengers against this release.
 
     **Example**
 
@@ -30,12 +30,12 @@ def promote(
     from churn.promotion.by_hand import operator
     from churn.promotion.by_hand import promote as promote_by_hand
     from churn.promotion.cards import write_missing_cards
-    from churn.promotion.entry import said_of_action
+    from churn.promotion.entry import action_text
 
     with running("postgres", "mlflow"):
         entry = promote_by_hand(version, reason=reason, actor=operator())
         write_missing_cards()
-    out().print(said_of_action(entry))
+    out().print(action_text(entry))
 
 
 def rollback(
@@ -53,11 +53,11 @@ def rollback(
     from churn.cli.progress import running
     from churn.promotion.by_hand import operator
     from churn.promotion.by_hand import rollback as roll_back
-    from churn.promotion.entry import said_of_action
+    from churn.promotion.entry import action_text
 
     with running("postgres", "mlflow"):
         entry = roll_back(reason=reason, actor=operator())
-    out().print(said_of_action(entry))
+    out().print(action_text(entry))
 
 
 def ledger(
@@ -76,14 +76,15 @@ def ledger(
     from churn.promotion.ledger import entries, release_in_force, verify
 
     with running("postgres"):
-        found = verify()
-        listed = entries(before=found.broken)  # what comes after it proves nothing
-        release = release_in_force() if found.is_whole else None
+        verification = verify()
+        # Entries from the broken one on prove nothing.
+        listed = entries(before=verification.broken)
+        release = release_in_force() if verification.is_whole else None
     if as_json:
         answer = {
-            "whole": found.is_whole,
-            "broken": found.broken,
-            "problem": found.problem,
+            "whole": verification.is_whole,
+            "broken": verification.broken,
+            "problem": verification.problem,
             "in_force": release.as_json() if release else None,
             "entries": [entry.as_json() for entry in listed],
         }
@@ -91,8 +92,8 @@ def ledger(
     else:
         console = out()
         console.print(_table(listed))
-        console.print(_verdict(found))
-    if not found.is_whole:
+        console.print(_verdict(verification))
+    if not verification.is_whole:
         raise typer.Exit(1)
 
 
@@ -118,7 +119,7 @@ def _table(entries: "list[Entry]") -> "Table":
     return table
 
 
-def _verdict(found: "Verification") -> str:
-    if found.is_whole:
-        return f"\n[green]{found.entries} entries, the chain is whole[/green]"
-    return f"\n[red]the chain is broken: {found.problem}[/red]"
+def _verdict(verification: "Verification") -> str:
+    if verification.is_whole:
+        return f"\n[green]{verification.entries} entries, the chain is whole[/green]"
+    return f"\n[red]the chain is broken: {verification.problem}[/red]"

@@ -1,4 +1,4 @@
-"""Taking drops in (`churn deliver`), and a person's word that what cannot be is right (`churn confirm`)."""
+"""`churn deliver` takes drops in; with `churn confirm`, a person confirms what looks impossible."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from churn.plausibility.judge import Judgement
 
 
-_SAID = {"accepted": "new", "corrected": "correction", "unchanged": "unchanged"}
+_STATE_NAMES = {"accepted": "new", "corrected": "correction", "unchanged": "unchanged"}
 
 
 def deliver(
@@ -41,15 +41,15 @@ def deliver(
     ] = None,
     history: Annotated[
         bool,
-        typer.Option("--history", help="A load of history: these drops had arrived on time."),
+        typer.Option("--history", help="Load history: these drops had arrived on time."),
     ] = False,
 ) -> None:
     """Validate drops and take them in; all of a drop or nothing of it.
 
-    The same content again is no delivery, whatever its row order. Other content for a month that is
-    there already is a correction: it replaces that file whole from then on, and both versions stay.
-    A refused drop changes nothing, and the others are taken in all the same; every problem is listed, and
-    the exit status is 1.
+    The same content again changes nothing, whatever its row order. Other content for a month that has been
+    delivered is a correction: from then on it replaces that file as a whole, and both versions stay. A
+    refused drop changes nothing, and the others are taken in all the same; every problem is listed, and the
+    exit status is 1.
 
     **Examples**
 
@@ -65,7 +65,8 @@ def deliver(
 
     when, chosen = instant(known_at) if known_at is not None else None, month_or_none(month)
     drops = find_drops(folder)
-    if chosen and {path for _, path in drops} == {folder}:  # of files beside each other, those
+    # Files of several months may lie beside each other in one folder: of those, take the chosen month's.
+    if chosen and {path for _, path in drops} == {folder}:
         drops = [drop for drop in drops if drop[0] == chosen] or drops[:1]
     if chosen and len(drops) > 1:
         raise ChurnError("--month is for one drop", where=str(folder), remedy="deliver one by one")
@@ -75,7 +76,8 @@ def deliver(
     with stack_progress() as report, running_stack(("postgres",), report):
         prepare_schema()
         try:
-            for named, drop in drops:  # oldest first: what was known when depends on the order
+            # The oldest come first, since what was known when depends on the order.
+            for named, drop in drops:
                 now = dt.datetime.now(dt.UTC)
                 try:
                     outcome = take_in(
@@ -90,8 +92,8 @@ def deliver(
         for outcome in outcomes:
             try:
                 _show_copies(outcome)
-            # A stored file of some month is gone: the drops are in all the same.
             except ChurnError as error:
+                # A stored file of some month is gone. The drops have been taken in all the same.
                 err().print(
                     f"[yellow]not compared with other months:[/yellow] {escape(str(error))}"
                 )
@@ -105,7 +107,8 @@ def show_strays(folder: Path) -> None:
     from churn.deliveries.drops import list_drops
 
     listing = list_drops(folder)
-    for stray in listing.strays if listing.drops else ():  # without drops the folder is one itself
+    # A folder without drops is itself one, whose files are not strays.
+    for stray in listing.strays if listing.drops else ():
         if stray.is_alike:
             err().print(f"[yellow]passed over:[/yellow] {escape(str(stray))}", soft_wrap=True)
 
@@ -113,7 +116,7 @@ def show_strays(folder: Path) -> None:
 def show_refused(
     refused: Mapping[str, ChurnError], months: Sequence[Month], what_was_done: str
 ) -> None:
-    """Say of each refused drop why, and what became of the other months."""
+    """Print why each refused drop was refused, and what became of the other months."""
     for error in refused.values():
         err().print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     if refused and months:
@@ -128,7 +131,7 @@ def show_refused(
 
 
 def _show_copies(outcome: "DeliveryOutcome") -> None:
-    """Name files that are another month's, which closing the month would find out later."""
+    """Name files that are another month's, as closing the month would find out later."""
     from churn.plausibility.judge import copies
     from churn.plausibility.rules import impossible
 
@@ -156,7 +159,7 @@ def _show(outcomes: Iterable["DeliveryOutcome"]) -> None:
         for file in outcome.files:
             given = file.delivery
             table.add_row(
-                str(given.month), given.file, f"{given.rows:,}", _SAID[file.state],
+                str(given.month), given.file, f"{given.rows:,}", _STATE_NAMES[file.state],
                 given.known_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
             )  # fmt: skip
     if table.row_count:
@@ -188,7 +191,7 @@ def confirm(
     """Confirm what blocks a month: the content of another month, users who are all new, and the like.
 
     Without --check it shows what stands against the month. A confirmation holds for the content that is
-    there: another delivery needs another word. With the stack up the month is asked for again;
+    there: another delivery needs another confirmation. With the stack up, the month is requested again;
     otherwise run it again: `churn run`.
 
     **Examples**
@@ -228,8 +231,8 @@ def _confirm(month: Month, check: str, file: str | None, reason: str) -> None:
 def _show_judgements(month: Month, judgements: "list[Judgement]") -> None:
     from rich.markup import escape
 
-    said = [judgement.text for judgement in judgements if judgement.text]
-    text = "\n".join(said) or f"nothing stands against {month}"
+    texts = [judgement.text for judgement in judgements if judgement.text]
+    text = "\n".join(texts) or f"nothing stands against {month}"
     out().print(escape(text), soft_wrap=True)
 
 

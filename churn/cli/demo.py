@@ -32,7 +32,7 @@ def demo(
         typer.Option("--exit", help="Stop everything at the end instead of waiting for Ctrl-C."),
     ] = False,
 ) -> None:
-    """Start the stack, play the public population month by month through the graph, show the answers.
+    """Start the stack, put the public population through the graph month by month, and show the answers.
 
     The three UIs stay up until Ctrl-C. With --exit everything is stopped at the end, and the exit
     status is 0 only if every step and check passed.
@@ -46,8 +46,8 @@ def demo(
     settings = get_settings()
     last = settings.first_month.shift(months - 1)
     folder = _drops_of(users, seed, months)
-    # Without a last month the UI would show every month until today as missing, and the check no_leak
-    # needs to know where the truth is: both are kept, for a later `churn up` on the same state.
+    # Without a last month, the UI would show every month until today as missing; and the check no_leak needs
+    # to know where the truth is. Both are kept for a later `churn up` on the same state.
     keep_settings({"CHURN_LAST_MONTH": str(last), "CHURN_ORACLE": str(folder / ORACLE)})
     get_settings.cache_clear()
 
@@ -70,7 +70,7 @@ def demo(
 
 
 def _drops_of(users: int, seed: int, months: int) -> Path:
-    # Beside the watched folder, not in it: this command itself puts the months through the graph.
+    # Not in the watched folder, since this command itself puts the months through the graph.
     return get_settings().home / "demo" / f"{users}-users-seed-{seed}-{months}-months"
 
 
@@ -93,7 +93,7 @@ def _generate(
 
 
 def _show_answers(console: Console) -> bool:
-    """Ask the API for the worked example, as anybody may; say whether both answers were right."""
+    """Ask the API for the worked example, as anybody may; return whether both answers succeeded."""
     import httpx
 
     api = get_settings().smoke_url
@@ -107,7 +107,7 @@ def _show_answers(console: Console) -> bool:
 
 
 def _predict(api: str) -> "httpx.Response":
-    """Ask for a prediction; the API takes seconds to notice its first champion."""
+    """Ask for a prediction, for up to 30 seconds: the API takes some to notice its first champion."""
     import httpx
 
     deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""The `churn` command: every command is a module of this package, and is registered here."""
+"""The `churn` command: every command is registered here, under the heading that `churn --help` shows."""
 
 import typer
 

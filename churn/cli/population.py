@@ -1,4 +1,4 @@
-"""Made-up months: `churn generate` writes drops of the public benchmark, `churn simulate` plays two years."""
+"""`churn generate` writes drops of a simulated population; `churn simulate` plays two years of it."""
 
 import json
 import os
@@ -69,9 +69,7 @@ def simulate(
     users: Annotated[int, typer.Option(min=500, help="Users per month.")] = 2000,
     months: Annotated[
         int,
-        typer.Option(
-            min=LEAST_MONTHS, max=MONTHS, help="Months to play; fewer come sooner to an end."
-        ),
+        typer.Option(min=LEAST_MONTHS, max=MONTHS, help="Months to play; fewer take less time."),
     ] = MONTHS,
     seed: Annotated[int, typer.Option(help="Seed of the population.")] = 42,
     json_file: Annotated[
@@ -81,10 +79,10 @@ def simulate(
     """Play two years with a price rise, a changed label process, a late, a corrected and a lost drop.
 
     Every month goes through the real graph when it arrives, on a stack of its own in the folder
-    `simulation` of the state folder, which is begun afresh; nothing of yours is touched. Prints what was
-    planted, what noticed it, and what the gate decided on that month's labels. With fewer months the same
-    troubles come sooner after one another. The exit status is 1 where nothing noticed what was planted,
-    or where something failed that was not.
+    `simulation` of the state folder, which is emptied first; nothing of yours is touched. Prints what was
+    planted, what noticed it, and what the gate decided on that month's labels. With fewer months, the same
+    troubles follow each other more closely. The exit status is 1 where nothing noticed what was planted, or
+    where something else failed.
 
     **Example**
 
@@ -121,7 +119,7 @@ def simulate(
 
 
 def _state_of_its_own(months: int) -> None:
-    """Point the settings at an empty state folder and at no server that is there already."""
+    """Point the settings at an empty state folder, and at no server that runs already."""
     from churn.population.drops import ORACLE
     from churn.stack.processes import free_port
 

@@ -1,4 +1,4 @@
-"""Progress on long work: one bar per stage, months done of months due."""
+"""Progress of long work: one bar per stage, with the months done of the months due."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def running(*parts: str) -> Iterator[None]:
     """Run the block beside the named parts of the stack (all, if none is named)."""
     with ExitStack() as at_end:
-        with stack_progress() as report:  # its spinner must be gone before bars are drawn
+        # Its spinner must be gone before bars are drawn.
+        with stack_progress() as report:
             at_end.enter_context(running_stack(parts or PARTS, report))
         yield
 

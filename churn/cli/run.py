@@ -35,9 +35,9 @@ def run(
     """Deliver drops and put them through the graph: raw tables to online features, labels to models.
 
     Runs on the stack that is up; otherwise starts what it needs (Postgres, MLflow, the API) and stops
-    it at the end. A refused drop is left out: the other months are processed, and it stays a hole. What
-    failed is asked for once more, and what waited behind it is done. The exit status is 0 only if no drop
-    was refused, every job ended well at last, and every blocking check and the API's smoke check passed.
+    it at the end. A refused drop is left out: the other months are processed, and it leaves a gap. What
+    failed is tried once more, and what waited behind it is done. The exit status is 0 only if no drop was
+    refused, every job succeeded in the end, and every blocking check and the API's smoke check passed.
 
     **Examples**
 
@@ -95,9 +95,9 @@ def train(
         if known_by:
             models = _train_as_known(chosen, known_by)
         else:
-            with instance() as found:
-                end_dead_runs(found)
-                job = run_job("train_month", chosen, found)
+            with instance() as dagster:
+                end_dead_runs(dagster)
+                job = run_job("train_month", chosen, dagster)
             for warning in job.warnings:
                 err().print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
             for failure in job.failures:
@@ -113,5 +113,5 @@ def train(
 def _train_as_known(month: Month, known_by: dt.datetime) -> list[dict[str, object]]:
     from churn.model.train import train_models
 
-    made = train_models(month, as_known=known_by)
-    return [model.as_row() for model in made.baselines]
+    models = train_models(month, as_known=known_by)
+    return [model.as_row() for model in models.baselines]

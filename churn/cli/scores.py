@@ -1,4 +1,4 @@
-"""What scores are for: `churn predict`, `churn actions`, and `churn treatments` to load what was done."""
+"""Using scores: `churn predict`, `churn actions`, and `churn treatments`, which loads what was done."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,8 @@ def _ask(user_id: str) -> dict[str, Any]:
     from churn.settings import get_settings
 
     url = f"{get_settings().smoke_url}/predict"
-    try:  # a prediction changes nothing, so it may be asked for again
+    try:
+        # A prediction changes nothing, so the request may be repeated.
         answer = repeat(httpx.post, url, json={"user_id": user_id}, timeout=10, trust_env=False)
         body: dict[str, Any] = answer.json()
         if answer.status_code != 200:
@@ -82,8 +83,8 @@ def actions(
 ) -> None:
     """Show a month's action list, the most profitable call first, and write it as CSV.
 
-    Leave the group `control` alone: without it nobody can say what the calls have brought. What was
-    done comes back by `churn treatments`.
+    Leave the group `control` alone: without it, the effect of the calls cannot be measured. Load back what
+    was done with `churn treatments`.
 
     **Examples**
 
@@ -149,9 +150,9 @@ def treatments(
     """Load what was done to whom; all of the file or nothing of it.
 
     One file for each month, one row for each user; a user must be on that month's action list, and the
-    day in the month after it. The same file again changes nothing; a row that says something else
-    replaces the old one. A user of the control group who was treated is taken in and named: a breach.
-    Where the labels of the month are there, what the calls brought is said at once.
+    day in the month after it. The same file again changes nothing; a row that differs replaces the old
+    one. A user of the control group who was treated is taken in, and named as a breach. Where the labels
+    of the month are there, the effect of the calls is shown at once.
 
     **Example**
 

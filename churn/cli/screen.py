@@ -1,4 +1,4 @@
-"""What the commands share: consoles, errors as people see them, progress of the stack, reading arguments."""
+"""What commands share: consoles, errors as people see them, progress of the stack, parsing of arguments."""
 
 import contextlib
 import datetime as dt
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from churn.stack.processes import Report, State
 
 
-_persons_umask = PRIVATE  # until a command begins
+# That of the person's shell, once a command has begun.
+_persons_umask = PRIVATE
 _COLOURS = {"healthy": "green", "unhealthy": "red", "stopped": "dim"}
 
 
@@ -43,13 +44,13 @@ def err() -> Console:
 
 
 class ChurnGroup(TyperGroup):
-    """All commands: an error is told in words and ends with 1; SIGTERM and SIGINT clean up alike.
+    """All commands: an error is shown as a sentence and ends with 1; SIGTERM cleans up as SIGINT does.
 
-    None goes through a proxy to what runs on this machine.
+    No command goes through a proxy to what runs on this machine.
     """
 
     def invoke(self, ctx: Any) -> object:
-        """Run the command that was asked for; what it keeps, its owner alone may read."""
+        """Run the requested command, with a umask by which only the owner may read what it keeps."""
         global _persons_umask
         _persons_umask = os.umask(PRIVATE)
         try:
@@ -59,9 +60,10 @@ class ChurnGroup(TyperGroup):
 
     def _invoke(self, ctx: Any) -> object:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(ValueError):  # not the main thread: a test
-                # In the background of a script SIGINT is ignored. Every service would inherit that,
-                # and Dagster hear SIGTERM as it hears SIGINT; nohup's SIGHUP harms nobody.
+            # In a test, this may not be the main thread.
+            with contextlib.suppress(ValueError):
+                # In the background of a script, SIGINT is ignored. Every service would inherit that, and
+                # Dagster treats SIGTERM as SIGINT. That nohup ignores SIGHUP does no harm.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     signal.signal(number, _interrupt)
         from churn.settings import loopback_without_proxy
@@ -76,7 +78,7 @@ class ChurnGroup(TyperGroup):
             err().print("stopped")
             raise typer.Exit(130) from None
         except Exception as error:
-            # Typer's own: wrong usage, an exit, an abort. It carries a click whose classes it keeps private.
+            # Typer's own exceptions are wrong usage, an exit, an abort. Its copy of click is private.
             is_typers = type(error).__module__.startswith(("typer.", "click."))
             if is_typers or isinstance(error, BrokenPipeError) or wants_tracebacks():
                 raise
@@ -85,9 +87,9 @@ class ChurnGroup(TyperGroup):
 
 
 def _unexpected(error: Exception) -> str:
-    """Return one sentence on an error that no command foresaw, and keep its traceback in the state folder."""
-    said = str(error).strip().splitlines()
-    what = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    """Return a sentence about an unexpected error, and keep its traceback in the state folder."""
+    lines = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     try:
@@ -104,7 +106,7 @@ def _unexpected(error: Exception) -> str:
 
 @contextlib.contextmanager
 def as_the_person_has_it() -> Iterator[None]:
-    """Write, inside the block, with the umask of the person's shell: what they named is theirs to share."""
+    """Write with the umask of the person's shell inside the block, since they may share files they named."""
     os.umask(_persons_umask)
     try:
         yield
@@ -151,19 +153,19 @@ def health_table(parts: Iterable["PartHealth"]) -> Table:
 
 
 def month_or_none(text: str | None) -> Month | None:
-    """Read a month, where one is given.
+    """Parse a month, if one is given.
 
     Raises:
-        ChurnError: it is none.
+        ChurnError: the text is not a month.
     """
     return None if text is None else Month.parse(text)
 
 
 def instant(text: str) -> dt.datetime:
-    """Read an instant: a day means its end in UTC, a time needs its zone.
+    """Parse an instant: a day means its end in UTC, and a time needs its zone.
 
     Raises:
-        ChurnError: it is none.
+        ChurnError: the text is not an instant.
     """
     remedy = "write 2024-03-05 (the end of that day, UTC) or 2024-03-05T09:00+00:00"
     try:
@@ -178,12 +180,12 @@ def instant(text: str) -> dt.datetime:
 
 
 def writable(path: Path | None) -> Path | None:
-    """Return the file that is to be written, if any, once it is sure that this can be done.
+    """Return the file that is to be written, if any, after checking that it can be.
 
-    Hours of work may lie between the command and its writing.
+    Hours of work may lie between the command's start and the writing.
 
     Raises:
-        ChurnError: it is a folder, its folder is not there, or one of them may not be written.
+        ChurnError: it is a folder, its folder does not exist, or it may not be written.
     """
     if path is None:
         return None

@@ -29,12 +29,12 @@ def init(
 ) -> None:
     """Create databases and tables, and bring those that hold data up to this version; safe to run again.
 
-    What the contract has got since the last time, such as a column, is added while the API serves. What
+    What the contract has gained since the last time, such as a column, is added while the API serves. What
     would lose data is refused, and then nothing is changed.
 
     `churn up` does this by itself. On a server it is the step before the services, since three of
     them starting at once on an empty database would spoil each other's migrations. Where
-    API_POSTGRES_PASSWORD is set, the API's role is made, too: it may read what the API serves.
+    API_POSTGRES_PASSWORD is set, the API's role is created, too: it may read what the API serves.
 
     **Example**
 
@@ -102,9 +102,9 @@ def status(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
-    """Ask each part of the stack whether it is well, and name the months that failed or wait for one.
+    """Ask each part of the stack whether it is healthy, and name the months that failed or wait for one.
 
-    The exit status is 1 if a part is not well, or a month has failed and is not mended yet.
+    The exit status is 1 if a part is not healthy, or if a month has failed and has not been fixed yet.
 
     **Examples**
 
@@ -115,8 +115,9 @@ def status(
     from churn.stack.health import status as ask_all
 
     parts = ask_all()
+    # Printed first, whatever can be said about the months.
     if not as_json:
-        out().print(health_table(parts))  # first: whatever the months are, this is known
+        out().print(health_table(parts))
     months = _months_behind(parts)
     healthy = all(part.health == "healthy" for part in parts)
     whole = healthy and not any(month["state"] in FAILED for month in months)
@@ -138,8 +139,8 @@ def status(
 def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
     """Return the stages of months that failed or wait behind a failure.
 
-    None are known without Postgres, nor before its tables are there: a stack that starts makes them.
-    Dagster, which takes seconds to load, is asked only once there are months to ask about.
+    None are known without Postgres, or before its tables exist, which a starting stack creates. Dagster takes
+    seconds to load, and is asked only once there are months to ask about.
     """
     from churn.database.init import has_deliveries, has_months
 
@@ -162,8 +163,8 @@ def feast(context: typer.Context) -> None:
     - `churn feast plan`
     - `churn feast feature-views list`
 
-    `churn feast teardown` takes away what is registered and what is served, and asks before it does;
-    `--yes` answers for a script.
+    `churn feast teardown` removes what is registered and what is served, and asks before it does; `--yes`
+    answers for a script.
     """
     arguments = _confirmed(context.args)
     from churn.cli.progress import running
@@ -173,7 +174,8 @@ def feast(context: typer.Context) -> None:
         from feature_repo.store import registry_url, repository
 
         environment = {**os.environ, "FEAST_REGISTRY_URL": registry_url()}
-        environment["CHURN_HOME"] = str(get_settings().home)  # feast changes into the repository
+        # Feast changes into the repository, so the path must be absolute.
+        environment["CHURN_HOME"] = str(get_settings().home)
         done = subprocess.run(
             [str(Path(sys.executable).with_name("feast")), "-c", str(repository()), *arguments],
             env=environment,
@@ -183,7 +185,11 @@ def feast(context: typer.Context) -> None:
 
 
 def _confirmed(arguments: list[str]) -> list[str]:
-    """Return Feast's arguments; the one command that destroys something needs a yes."""
+    """Return Feast's arguments, once the one command that destroys something is confirmed.
+
+    Raises:
+        ChurnError: it is not confirmed.
+    """
     if "teardown" not in arguments:
         return arguments
     if "--yes" in arguments:

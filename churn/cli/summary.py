@@ -1,4 +1,4 @@
-"""The two tables that a run ends with: each month's models, and what was served and what it was worth."""
+"""The two tables that a run ends with: each month's models, and how well the served release did."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _COLUMNS = ("month", "decision", "served", "AUC estimated", "AUC realised", "pro
 
 
 def show_served(console: Console, months: Sequence[Month]) -> None:
-    """Print a row per month: the gate's decision, the release that scored it, and its worth.
+    """Print a row per month: the gate's decision, the release that scored it, and how well it did.
 
     The AUC is that of hold-out users in a month after the one trained on; profit is of the whole
     action list, in currency units.
@@ -39,8 +39,8 @@ def show_served(console: Console, months: Sequence[Month]) -> None:
             str(month),
             entry.outcome if entry else "waits",
             f"version {release.version}" if release else NO_RELEASE,
-            _said(auc, "estimated"),
-            _said(auc, "realised"),
+            _figure(auc, "estimated"),
+            _figure(auc, "realised"),
             _total(profit, "estimated"),
             _total(profit, "realised"),
             f"{drifted} columns" if drifted else "",
@@ -48,7 +48,7 @@ def show_served(console: Console, months: Sequence[Month]) -> None:
     console.print(table)
 
 
-def _said(row: dict[str, Any] | None, name: str) -> str:
+def _figure(row: dict[str, Any] | None, name: str) -> str:
     return f"{row[name]:.4f}" if row and row[name] is not None else ""
 
 
@@ -56,7 +56,8 @@ def _total(row: dict[str, Any] | None, name: str) -> str:
     return f"{row[name] * row['rows']:,.0f}" if row and row[name] is not None else ""
 
 
-_LONGEST = 60  # of what stands in the table; the whole of it is printed below
+# A longer failure is cut in the table; all of it is printed below.
+_LONGEST = 60
 _FIGURES = ("rows", "AUC", "F1", "accuracy")
 
 
@@ -78,7 +79,8 @@ def months_table(outcome: RunOutcome, champion: str | None) -> Table:
         table.add_column(
             name,
             justify="right" if name in _FIGURES else "left",
-            no_wrap=name != "service",  # whose reasons alone give way to a narrow screen
+            # On a narrow screen, only the reasons in this column are wrapped.
+            no_wrap=name != "service",
         )
     for month in outcome.months:
         checks = _checks(outcome, month)
@@ -91,7 +93,7 @@ def months_table(outcome: RunOutcome, champion: str | None) -> Table:
 
 
 def show_failed(console: Console, failed: Iterable[JobResult], behind: Iterable[str]) -> None:
-    """Print what did not end well, and what waits behind it: since when, and what to do."""
+    """Print what failed, and what waits behind it: since when, and what to do."""
     for job in failed:
         for failure in job.failures:
             console.print(f"[red]{job.month} {job.job}[/red] {escape(failure)}")

@@ -1,8 +1,9 @@
-"""How sure a figure is: percentile intervals of users drawn again, the same draws every time.
+"""How sure a figure is: bootstrap percentile intervals over users, with the same draws every time.
 
-Above DRAWN_USERS users a fixed sample of them is drawn again, and the bounds' distance from the estimate is
-scaled to all: it shrinks as the square root of the number of users. The estimate is always of all users.
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16.
+Above DRAWN_USERS users only a fixed sample of them is resampled, and the distance of the bounds from the
+estimate is scaled to all users: it shrinks with the square root of their number. The estimate itself is
+always that of all users. The method: Efron and Tibshirani, An Introduction to the Bootstrap (1993),
+chapters 13 and 16. The plain figures, without intervals, are `metrics.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +18,18 @@ from churn.evaluation.metrics import require_judgeable
 
 
 def average_precision(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
-    """Return the precision at each leaver's rank, averaged; users of one probability come at once."""
+    """Return the average precision of each resample; users of equal probability share a rank."""
     everybody, left = _from_the_top(labels, probabilities, counts)
-    found = np.diff(left, prepend=0.0, axis=1)
+    gained = np.diff(left, prepend=0.0, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(everybody > 0, left / everybody, 0.0)
-        return np.asarray((found * precision).sum(axis=1) / left[:, -1])
+        return np.asarray((gained * precision).sum(axis=1) / left[:, -1])
 
 
 def lift(share: float, labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
-    """Return how often those of the highest `share` leave, as a multiple of everybody's rate.
+    """Return the churn rate of the highest-scored `share` of users, as a multiple of the overall rate.
 
-    Where the cut falls among users of one probability, they count by share.
+    Where the cut falls among users of equal probability, each counts in part.
     """
     everybody, left = _from_the_top(labels, probabilities, counts)
     taken = share * everybody[:, -1]
@@ -58,16 +59,20 @@ def _from_the_top(labels: Labels, probabilities: Floats, counts: Floats) -> tupl
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
 DRAWN_USERS = 100_000
-_CELLS = 4_000_000  # users drawn at once, in all resamples of a block: bounds the memory
+# Users drawn at once, over all resamples of a block: this bounds the memory.
+_CELLS = 4_000_000
 
-# One figure per resample: of labels, probabilities and the resamples' counts of each user.
+# Takes labels, probabilities, and how often each resample has drawn each user ([resamples, users]); gives one
+# figure per resample.
 Measure = Callable[[Labels, Floats, Floats], Floats]
-Figure = Callable[[Floats], Floats]  # of the counts alone
-Users = slice | Ints  # who is drawn again
+# A Measure whose labels and probabilities are bound already: it takes the counts alone.
+Figure = Callable[[Floats], Floats]
+# Which users are resampled.
+Users = slice | Ints
 
 
 class Interval(NamedTuple):
-    """A figure with the bounds between which it lies at the stated confidence."""
+    """A figure, and the bounds between which it lies at the stated confidence."""
 
     estimate: float
     low: float
@@ -126,15 +131,16 @@ def intervals(
     """Return metrics of one model with their intervals.
 
     Args:
-        labels: 1 for those who left.
-        probabilities: the model's, of leaving.
+        labels: 1 for those who left, [N].
+        probabilities: the model's, of leaving, [N].
         metrics: names of MEASURES.
-        confidence: of the intervals.
-        resamples: how many times the users are drawn again.
+        confidence: of the intervals, between 0 and 1.
+        resamples: how many times the users are drawn.
         seed: of the draws.
 
     Raises:
-        ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
+        ChurnError: these users cannot be judged: there are none, all are of one class, or a probability
+            is NaN.
     """
     require_judgeable(labels, probabilities)
 
@@ -155,19 +161,20 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Return by how much a challenger's figure exceeds a champion's, both on the same drawn users.
+    """Return by how much a challenger's figure exceeds a champion's, resample by resample on the same users.
 
     Args:
-        labels: 1 for those who left.
-        challenger: its probabilities of leaving.
+        labels: 1 for those who left, [N].
+        challenger: its probabilities of leaving, [N].
         champion: its probabilities of leaving, of the same users in the same order.
         measure: a name of MEASURES, or a function like those.
-        confidence: of the interval.
-        resamples: how many times the users are drawn again.
+        confidence: of the interval, between 0 and 1.
+        resamples: how many times the users are drawn.
         seed: of the draws.
 
     Raises:
-        ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
+        ChurnError: these users cannot be judged: there are none, all are of one class, or a probability
+            is NaN.
     """
     require_judgeable(labels, challenger, champion)
     of_one = MEASURES[measure] if isinstance(measure, str) else measure
@@ -188,7 +195,11 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Return the mean of one value per user with its interval."""
+    """Return the mean of one value per user, with its interval.
+
+    Raises:
+        ChurnError: there are no values, or one of them is not a number.
+    """
     if len(values) == 0 or not np.isfinite(values).all():
         raise ChurnError("there is nothing to take the mean of, or a NaN in it", where="evaluation")
 
@@ -199,7 +210,7 @@ def mean_interval(
 
 
 def drawn_users(users: int, seed: int) -> Users:
-    """Return who is drawn again: everybody, or DRAWN_USERS of them."""
+    """Return which users are resampled: everybody, or a fixed DRAWN_USERS of them."""
     if users <= DRAWN_USERS:
         return slice(None)
     chosen = np.random.default_rng([seed, users]).choice(users, DRAWN_USERS, replace=False)
@@ -215,9 +226,9 @@ def bounds(
     Args:
         seen: the figure in each resample.
         estimate: the figure of all users.
-        of_drawn: the figure of those who are drawn again.
-        users: how many there are in all.
-        confidence: of the interval.
+        of_drawn: the figure of the users who are resampled.
+        users: how many users there are in all.
+        confidence: of the interval, between 0 and 1.
     """
     low, high = np.quantile(seen, [(1 - confidence) / 2, (1 + confidence) / 2])
     if users > DRAWN_USERS:
@@ -243,21 +254,21 @@ def _intervals(
         counts = _counts(rng, min(block, resamples - done), count)
         for name, figure in of_part.items():
             drawn[name].append(figure(counts))
-    found = {}
+    result = {}
     for name in figures:
-        # A resample of few users may miss a class; it then says nothing.
+        # A resample of few users may miss a class, and then has no figure.
         seen: Floats = np.concatenate(drawn[name])
         seen = seen[np.isfinite(seen)]
         if seen.size < resamples / 2:
             raise ChurnError(f"{users} users are too few for an interval", where="evaluation")
         estimate = float(figures[name](slice(None))(np.ones((1, users)))[0])
         of_drawn = float(of_part[name](np.ones((1, count)))[0])
-        found[name] = bounds(seen, estimate, of_drawn, users, confidence)
-    return found
+        result[name] = bounds(seen, estimate, of_drawn, users, confidence)
+    return result
 
 
 def _counts(rng: np.random.Generator, resamples: int, users: int) -> Floats:
-    """Return how often each resample has drawn each user: users with replacement, as many as there are."""
+    """Return how often each resample has drawn each user: as many draws as users, with replacement."""
     drawn = rng.integers(0, users, size=(resamples, users))
     drawn += np.arange(resamples)[:, None] * users
     counts = np.bincount(drawn.ravel(), minlength=resamples * users)

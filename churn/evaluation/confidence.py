@@ -1,10 +1,10 @@
-"""What calibrated probabilities say of themselves: performance before any label is there (CBPE).
+"""Performance before any label is known: what calibrated probabilities imply about themselves (CBPE).
 
-A calibration is two numbers fitted to the training users of one month: a sample, and of a population that
-moves on. Both errors stay with a release for as long as it serves, so that every month strays to the same
-side. What is believed of them before anything is seen is a prior around "they hold"; each month whose
-labels have matured since says more (a Bayesian logistic regression of two parameters, at its mode). The
-method: https://nannyml.readthedocs.io/en/stable/how_it_works/performance_estimation.html
+A calibration is two numbers fitted to the training users of one month. Those users are a sample, and the
+population moves on. Both errors stay with a release for as long as it serves, so every month errs in the
+same direction. The prior is that the calibration holds; each month whose labels have matured since updates
+it (a Bayesian logistic regression of two parameters, at its mode). The method:
+https://nannyml.readthedocs.io/en/stable/how_it_works/performance_estimation.html
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,12 @@ from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Interval, bounds, drawn_users
 from churn.evaluation.money import Campaign, contact_profit
 
-# By how much slope and intercept move with the population, as standard deviations: chosen from a few
-# releases of the public population. `python -m churn.monitoring.estimate_errors` shows how often the bounds
+# How far slope and intercept move with the population, as standard deviations. They were chosen from a few
+# releases of the public population; `python -m churn.monitoring.estimate_errors` shows how often the bounds
 # hold with them.
 MOVED_SLOPE, MOVED_INTERCEPT = 0.05, 0.10
-_EDGE = 1e-6  # of a probability: one user whose score is 0 says no more than that
+# Probabilities are kept this far from 0 and 1, so that no single user outweighs all others.
+_EDGE = 1e-6
 _STEPS = 50
 
 
@@ -36,13 +37,13 @@ class Recalibration:
     covariance: npt.NDArray[np.floating[Any]]  # [2, 2], of slope and intercept
 
     def probabilities(self, served: Floats) -> Floats:
-        """Return what is to be expected of users who were served these probabilities."""
+        """Return the probabilities to expect of users who were served these, [N]."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return served
         return _sigmoid(self.slope * _log_odds(served) + self.intercept)
 
     def drawn(self, served: Floats, draws: int, rng: np.random.Generator) -> Floats:
-        """Return what may be expected of them, [draws, users]: each draw by another slope and intercept."""
+        """Return plausible probabilities, [draws, N]: each draw has a slope and an intercept of its own."""
         mean = [self.slope, self.intercept]
         parameters = rng.multivariate_normal(mean, self.covariance, draws, method="cholesky")
         return _sigmoid(parameters[:, :1] * _log_odds(served) + parameters[:, 1:])
@@ -51,15 +52,15 @@ class Recalibration:
 def recalibration(
     calibrated_on: Floats, months: Sequence[tuple[Floats, Labels]] = ()
 ) -> Recalibration:
-    """Return how served probabilities stand to what happens.
+    """Return how served probabilities relate to what happens.
 
     Args:
-        calibrated_on: probabilities of as many users, and such users, as the calibration was fitted to: they
-            say how much it owes to chance.
-        months: probabilities and labels of later months' users, none of them fitted on.
+        calibrated_on: probabilities of as many users, of the same kind, as the calibration was fitted to.
+            They determine how uncertain it is by chance alone.
+        months: probabilities and labels of later months' users; the model was fitted on none of them.
     """
     start, identity = np.array([1.0, 0.0]), np.eye(2)
-    # Not less sure than a standard deviation of 1, were there nobody at all.
+    # The identity keeps the standard deviation at 1 or less, even if there were no users at all.
     chance = np.linalg.inv(_information(_log_odds(calibrated_on), start) + identity)
     moved = np.diag([MOVED_SLOPE**2, MOVED_INTERCEPT**2])
     precision = np.linalg.inv(chance + moved)
@@ -72,7 +73,8 @@ def recalibration(
         error = labels - _sigmoid(parameters[0] * log_odds + parameters[1])
         gradient = np.array([error @ log_odds, error.sum()]) - precision @ (parameters - start)
         step = np.linalg.solve(_information(log_odds, parameters) + precision, gradient)
-        parameters = parameters + np.clip(step, -0.5, 0.5)  # Newton's own steps may overshoot
+        # Full Newton steps may overshoot.
+        parameters = parameters + np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < 1e-9:
             break
     covariance = np.linalg.inv(_information(log_odds, parameters) + precision)
@@ -96,7 +98,8 @@ def _sigmoid(log_odds: Floats) -> Floats:
 
 
 METRICS = ("auc", "log_loss", "brier", "churn_rate", "profit")
-_CELLS = 2_000_000  # labels drawn at once: bounds the memory
+# Labels drawn at once: this bounds the memory.
+_CELLS = 2_000_000
 _TINY = 1e-15
 
 
@@ -110,25 +113,26 @@ def estimates(
     seed: int = 0,
     recalibration: Recalibration | None = None,
 ) -> dict[str, Interval]:
-    """Return what to expect of these users, by the names of METRICS.
+    """Return the expected figures of these users, by the names of METRICS.
 
-    The estimate is exact; its bounds are of labels drawn again and again: how far realised figures stray
-    by chance, and by what is not known of the probabilities themselves. Above DRAWN_USERS users, labels are
-    drawn for a fixed sample, as in churn.evaluation.bootstrap.
+    The estimate is exact. Its bounds come from drawing labels many times: they show how far the realised
+    figures may stray by chance, and by what is unknown about the probabilities themselves. Above DRAWN_USERS
+    users, labels are drawn for a fixed sample, as in churn.evaluation.bootstrap.
 
     Args:
-        probabilities: calibrated, of leaving.
-        contacted: whom the campaign contacts.
+        probabilities: calibrated, of leaving, [N].
+        contacted: whom the campaign contacts, [N].
         campaign: its terms; profit is per user of the population.
-        confidence: of the bounds.
+        confidence: of the bounds, between 0 and 1.
         draws: how many times labels are drawn.
         seed: of the draws.
-        recalibration: how the probabilities stand to what happens; None: every one of them is right.
+        recalibration: how the probabilities relate to what happens; None takes them as exact.
 
     Raises:
-        ChurnError: there are no users, or a probability is not one.
+        ChurnError: there are no users, or a probability is not between 0 and 1.
     """
-    inside = (probabilities >= 0) & (probabilities <= 1)  # NaN is not
+    # NaN is neither, and so is refused, too.
+    inside = (probabilities >= 0) & (probabilities <= 1)
     if probabilities.size == 0 or not inside.all():
         raise ChurnError(
             f"{probabilities.size} users, {int((~inside).sum())} of them without a probability",
@@ -144,16 +148,16 @@ def estimates(
         _figures(labels, some, reached, campaign)
         for labels in _drawn(some, draws, seed, recalibration)
     ]
-    # What is not known of the probabilities is no smaller among more users: such bounds are not scaled.
+    # More users do not make the probabilities themselves less uncertain, so such bounds are not scaled.
     users = some.size if recalibration else probabilities.size
-    found = {}
+    result = {}
     for name in METRICS:
         seen: Floats = np.concatenate([each[name] for each in parts])
         seen = seen[np.isfinite(seen)] if np.isfinite(seen).any() else np.array([np.nan])
-        found[name] = bounds(
+        result[name] = bounds(
             seen, float(expected[name][0]), float(of_drawn[name][0]), users, confidence,
         )  # fmt: skip
-    return found
+    return result
 
 
 def _drawn(
@@ -170,7 +174,10 @@ def _drawn(
 def _figures(
     labels: Floats, probabilities: Floats, contacted: Bools, campaign: Campaign
 ) -> dict[str, Floats]:
-    """Return each figure of each row of labels; a label may be a probability, all are linear in them."""
+    """Return each figure for each row of labels, [rows, N]; a label may be a probability.
+
+    All figures but the AUC are linear in the labels, so those of probabilities are the expected figures.
+    """
     users = probabilities.size
     clipped = np.clip(probabilities, _TINY, 1 - _TINY)
     if_left, if_stayed = -np.log(clipped), -np.log1p(-clipped)
@@ -190,13 +197,14 @@ def _figures(
 
 
 def _auc(labels: Floats, probabilities: Floats) -> Floats:
-    """Return the share of (left, stayed) pairs in the right order; users may be a part of each.
+    """Return the share of (left, stayed) pairs in the right order; a user may be partly in either class.
 
-    Of expected labels it is the expected pairs in order over the expected pairs, user with another.
+    For expected labels it is the expected number of ordered pairs over the expected number of pairs.
     """
     order = np.argsort(probabilities, kind="stable")
     left, stayed = labels[:, order], 1 - labels[:, order]
-    own = (left * stayed).sum(axis=1)  # nobody is compared with himself
+    # Nobody is paired with himself.
+    own = (left * stayed).sum(axis=1)
     starts = np.flatnonzero(np.diff(probabilities[order], prepend=np.nan) != 0)
     left, stayed = np.add.reduceat(left, starts, axis=1), np.add.reduceat(stayed, starts, axis=1)
     below = np.cumsum(stayed, axis=1) - stayed / 2

@@ -1,4 +1,4 @@
-"""What a set of users says of a model, as numbers; and what every figure refuses to be made of.
+"""The metrics of one model on one set of users, and the input from which no figure is computed.
 
 How sure such a figure is: `bootstrap.py`. What it is worth in money: `money.py`.
 """
@@ -13,15 +13,15 @@ from churn.errors import ChurnError
 
 
 def require_judgeable(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> None:
-    """Raise a ChurnError unless `labels` hold both classes and each of `scores` is finite and as long."""
-    said = np.asarray(labels)
-    if said.size == 0:
+    """Raise a ChurnError unless `labels` hold both classes, and all of `scores` are finite and as long."""
+    known = np.asarray(labels)
+    if known.size == 0:
         raise ChurnError("there are no users to judge on", where="evaluation")
-    left = int((said == 1).sum())
-    stayed = int((said == 0).sum())
-    if left + stayed != said.size:
+    left = int((known == 1).sum())
+    stayed = int((known == 0).sum())
+    if left + stayed != known.size:
         raise ChurnError(
-            f"{said.size - left - stayed} labels are neither 0 nor 1", where="evaluation"
+            f"{known.size - left - stayed} labels are neither 0 nor 1", where="evaluation"
         )
     if not left or not stayed:
         raise ChurnError(
@@ -31,9 +31,9 @@ def require_judgeable(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> None:
         )
     for each in scores:
         values = np.asarray(each, dtype=np.float64)
-        if values.shape != said.shape:
+        if values.shape != known.shape:
             raise ChurnError(
-                f"{values.size} probabilities for {said.size} labels", where="evaluation"
+                f"{values.size} probabilities for {known.size} labels", where="evaluation"
             )
         if not np.isfinite(values).all():
             raise ChurnError(
@@ -51,9 +51,9 @@ def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> dict[st
     """Return the metrics of one model on one set of users, by the names that MLflow shows.
 
     Args:
-        labels: 1 for those who left.
-        probabilities: the model's, of leaving.
-        threshold: from which probability on the model says 1.
+        labels: 1 for those who left, [N].
+        probabilities: the model's, of leaving, [N].
+        threshold: the probability from which on the model predicts 1.
 
     Raises:
         ChurnError: there are no users, they are of one class, or a probability is NaN.
@@ -61,12 +61,12 @@ def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> dict[st
     from sklearn import metrics
 
     require_judgeable(labels, probabilities)
-    said = (probabilities >= threshold).astype(np.int64)
-    confusion: Any = metrics.confusion_matrix(labels, said, labels=[0, 1])
+    predicted = (probabilities >= threshold).astype(np.int64)
+    confusion: Any = metrics.confusion_matrix(labels, predicted, labels=[0, 1])
     return {
         "auc": float(metrics.roc_auc_score(labels, probabilities)),
-        "f1": float(metrics.f1_score(labels, said, zero_division=0)),
-        "accuracy": float(metrics.accuracy_score(labels, said)),
+        "f1": float(metrics.f1_score(labels, predicted, zero_division=0)),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "average_precision": float(metrics.average_precision_score(labels, probabilities)),
         "brier": float(metrics.brier_score_loss(labels, probabilities)),
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=[0, 1])),
@@ -78,7 +78,7 @@ def evaluate(labels: Labels, probabilities: Floats, threshold: float) -> dict[st
 
 
 def calibration_error(labels: Labels, probabilities: Floats, bins: int = CALIBRATION_BINS) -> float:
-    """Return the mean distance between said and seen churn rate, over bins of equally many users."""
+    """Return the mean distance between predicted and actual churn rate, over bins of equally many users."""
     order = np.argsort(probabilities, kind="stable")
     parts = [part for part in np.array_split(order, bins) if part.size]
     off = [abs(float(probabilities[p].mean() - labels[p].mean())) * p.size for p in parts]
@@ -88,17 +88,17 @@ def calibration_error(labels: Labels, probabilities: Floats, bins: int = CALIBRA
 def calibration_bound(users: int, bins: int = CALIBRATION_BINS) -> float:
     """Return the calibration error that perfect probabilities exceed about once in a thousand times.
 
-    The rate seen in a bin of n users is off by at most sqrt(1/4n) (one standard deviation); the mean
-    distance over the bins is close to normal, with mean .8 and deviation .6/sqrt(bins) of that.
+    The observed rate of a bin of n users has a standard deviation of at most sqrt(1/4n). The mean distance
+    over the bins is close to normal: its mean is 0.8 of that, its standard deviation 0.6/sqrt(bins) of it.
     """
     deviation = float(np.sqrt(bins / users) / 2)
     return deviation * (0.8 + 3.1 * 0.6 / float(np.sqrt(bins)))
 
 
 def lift(labels: Labels, probabilities: Floats, share: float) -> float:
-    """Return how often those of the highest `share` leave, as a multiple of everybody's rate.
+    """Return the churn rate of the highest-scored `share` of users, as a multiple of the overall rate.
 
-    Users of one probability are interchangeable: where the cut falls among them, they count by share.
+    Users of equal probability are interchangeable: where the cut falls among them, each counts in part.
     """
     taken = share * len(labels)
     order = np.argsort(-probabilities, kind="stable")

@@ -15,9 +15,9 @@ from churn.settings import CampaignSettings
 class Campaign:
     """A retention campaign's terms, in currency units per user (Verbraken, Verbeke and Baesens, 2013).
 
-    Each contacted user costs `contact_cost`. A leaver takes the offer with the mean probability of
-    Beta(accept_alpha, accept_beta) and then stays: `customer_value` less `incentive_cost`. A user who
-    would have stayed takes the offer for nothing: `incentive_cost`.
+    Each contacted user costs `contact_cost`. A leaver accepts the offer with the mean probability of
+    Beta(accept_alpha, accept_beta) and then stays, which earns `customer_value` less `incentive_cost`. A user
+    who would have stayed anyway accepts it too, which costs `incentive_cost` for nothing.
     """
 
     customer_value: float = 200.0
@@ -25,7 +25,8 @@ class Campaign:
     contact_cost: float = 1.0
     accept_alpha: float = 6.0
     accept_beta: float = 14.0
-    budget: float = float("inf")  # of contacts and taken offers, as expected
+    # Bounds the expected cost of contacts and accepted offers.
+    budget: float = float("inf")
     control_share: float = 0.0
 
     @classmethod
@@ -46,7 +47,7 @@ class Campaign:
 
     @property
     def accept_rate(self) -> float:
-        """Mean probability that a leaver takes the offer."""
+        """Mean probability that a leaver accepts the offer."""
         return self.accept_alpha / (self.accept_alpha + self.accept_beta)
 
     @property
@@ -66,9 +67,9 @@ def expected_profit(
     """Return the expected profit of contacting each user, for calibrated probabilities of leaving.
 
     Args:
-        probabilities: of leaving.
+        probabilities: of leaving, [N].
         campaign: the terms.
-        values: what each user is worth who is kept; the campaign's one value for all where not given.
+        values: what keeping each user is worth, [N]; None takes the campaign's one value for all.
     """
     gain: Floats | float = campaign.gain
     if values is not None:
@@ -77,23 +78,23 @@ def expected_profit(
 
 
 def expected_cost(probabilities: Floats, campaign: Campaign) -> Floats:
-    """Return what contacting each user is expected to cost: the contact, and the offer if it is taken."""
+    """Return the expected cost of contacting each user: the contact, and the offer if it is accepted."""
     takes = probabilities * campaign.accept_rate + (1 - probabilities)
     return campaign.contact_cost + takes * campaign.incentive_cost
 
 
 def profit_threshold(campaign: Campaign) -> float:
-    """Return the calibrated probability from which on a contact pays."""
+    """Return the calibrated probability above which a contact pays."""
     return campaign.loss / (campaign.gain + campaign.loss) if campaign.gain > 0 else 1.0
 
 
 def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | None = None) -> Bools:
-    """Say whom to contact: those who pay, the most profitable first, while the budget lasts.
+    """Return whom to contact: users whose contact pays, the most profitable first, while the budget lasts.
 
-    Equals keep their order: the first of them come first. The arguments are those of `expected_profit`.
+    Ties are taken in the order given. The arguments are those of `expected_profit`.
     """
     profit = expected_profit(probabilities, campaign, values)
-    # Where all are worth the same, the most probable leaver is the most profitable one.
+    # Where all users are worth the same, the most probable leaver is the most profitable one.
     order = np.argsort(-probabilities if values is None else -profit, kind="stable")
     spent = np.cumsum(expected_cost(probabilities[order], campaign))
     pays = profit[order] > 0
@@ -103,61 +104,29 @@ def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | No
 
 
 def contact_profit(labels: Labels, campaign: Campaign) -> Floats:
-    """Return what contacting each user earns, now that it is known who leaves."""
+    """Return what contacting each user would have earned, given who left."""
     return np.where(np.asarray(labels) == 1, campaign.gain, -campaign.loss)
 
 
 def earned_per_user(
     labels: Labels, probabilities: Floats, threshold: float, campaign: Campaign
 ) -> Floats:
-    """Return what each user brought: contacted are those who pay, while the budget lasts."""
+    """Return what each user earned, 0 for those not contacted.
+
+    Contacted are users at or above the threshold whose contact is expected to pay, while the budget lasts.
+    """
     contacted = within_budget(probabilities, campaign) & (probabilities >= threshold)
     return np.where(contacted, contact_profit(labels, campaign), 0.0)
 
 
-def profit_measure(threshold: float, campaign: Campaign) -> "ProfitMeasure":
-    """Return realised profit per user as a measure for `bootstrap.paired_difference`."""
-    return ProfitMeasure(threshold, campaign)
-
-
-@dataclass(frozen=True)
-class ProfitMeasure:
-    """Profit per user of the population, of contacting those at or above a threshold."""
-
-    threshold: float
-    campaign: Campaign
-
-    def __call__(self, labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
-        """Return the profit per user of each resample."""
-        chosen = (probabilities >= self.threshold) & _affordable(probabilities, self)
-        earned = np.where(chosen, contact_profit(labels, self.campaign), 0.0)
-        return np.asarray(counts @ earned / counts.sum(axis=1))
-
-
-def realised_profit(
-    labels: Labels, probabilities: Floats, threshold: float, campaign: Campaign
-) -> float:
-    """Return the profit per user of the population of contacting those at or above `threshold`.
-
-    Where the budget binds, the most probable leavers are contacted until it is spent.
-
-    Raises:
-        ChurnError: there are no users, they are of one class, or a probability is NaN.
-    """
-    require_judgeable(labels, probabilities)
-    return float(
-        profit_measure(threshold, campaign)(labels, probabilities, np.ones((1, len(labels))))[0]
-    )
-
-
 def empc(labels: Labels, probabilities: Floats, campaign: Campaign) -> float:
-    """Return the expected maximum profit measure for churn, per user, at the model's best threshold.
+    """Return the expected maximum profit measure for churn (EMPC), per user, at the model's best threshold.
 
     The profit is maximised for each acceptance rate gamma before it is averaged over Beta(alpha, beta).
-    The best threshold contacts the segments of the ROC curve's convex hull that pay, and those segments
-    are the blocks of an isotonic regression: a block with leaver rate p pays once
-    p * (gamma * (value - incentive) - contact) exceeds (1 - p) * (incentive + contact). So each user adds
-    an integral over a tail of the Beta distribution, which is known in closed form
+    The best threshold contacts those segments of the ROC curve's convex hull that pay. The segments are the
+    blocks of an isotonic regression: a block with leaver rate p pays once
+    p * (gamma * (value - incentive) - contact) exceeds (1 - p) * (incentive + contact). Each user therefore
+    contributes an integral over a tail of the Beta distribution, which has a closed form
     (Verbraken, Verbeke and Baesens, 2013).
 
     Raises:
@@ -179,38 +148,3 @@ def empc(labels: Labels, probabilities: Floats, campaign: Campaign) -> float:
     accepted = campaign.accept_rate * betaincc(alpha + 1, beta, pays_from)
     of_leavers = leaver_rate * (kept * accepted - campaign.contact_cost * share)
     return float(np.mean(of_leavers - (1 - leaver_rate) * campaign.loss * share))
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve over the share of users who are contacted, the most probable leavers first."""
-
-    share: Floats  # of users contacted, 0 to 1
-    value: Floats
-
-
-def profit_curve(labels: Labels, probabilities: Floats, campaign: Campaign) -> Curve:
-    """Return the profit per user of the population, by the share that is contacted."""
-    order = np.argsort(-probabilities, kind="stable")
-    return _curve(contact_profit(labels[order], campaign) / len(labels))
-
-
-def gain_curve(labels: Labels, probabilities: Floats) -> Curve:
-    """Return the share of all leavers who are reached, by the share that is contacted."""
-    order = np.argsort(-probabilities, kind="stable")
-    return _curve(labels[order] / labels.sum())
-
-
-def _curve(steps: Floats) -> Curve:
-    value = np.concatenate([[0.0], np.cumsum(steps)])
-    return Curve(np.linspace(0, 1, len(value)), value)
-
-
-def _affordable(probabilities: Floats, measure: ProfitMeasure) -> Bools:
-    if np.isinf(measure.campaign.budget):
-        return np.ones(len(probabilities), dtype=bool)
-    order = np.argsort(-probabilities, kind="stable")
-    spent = np.cumsum(expected_cost(probabilities[order], measure.campaign))
-    affordable = np.zeros(len(probabilities), dtype=bool)
-    affordable[order] = spent <= measure.campaign.budget
-    return affordable

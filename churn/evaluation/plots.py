@@ -7,16 +7,17 @@ import numpy as np
 
 from churn.evaluation.bootstrap import Interval
 
-Series = Mapping[str, Sequence[Interval | None]]  # by name; None where a month has no figure
+# By name, one interval a month; None where a month has no figure.
+Series = Mapping[str, Sequence[Interval | None]]
 
 
 def by_month_png(months: Sequence[str], panels: Mapping[str, Series], title: str) -> bytes:
-    """Draw one panel per figure, one line per series; a hole stays a hole.
+    """Draw one panel per figure with one line per series, and return the PNG; gaps stay gaps.
 
     Args:
-        months: what the months are called, oldest first.
-        panels: series by the figure's name; each as long as `months`.
-        title: over the picture.
+        months: names of the months, oldest first.
+        panels: the series by the figure's name; each is as long as `months`.
+        title: of the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -27,8 +28,8 @@ def by_month_png(months: Sequence[str], panels: Mapping[str, Series], title: str
         np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
     ):
         for label, intervals in series.items():
-            found = [each or Interval(np.nan, np.nan, np.nan) for each in intervals]
-            estimates, low, high = np.array(found, dtype=np.float64).reshape(-1, 3).T
+            drawn = [each or Interval(np.nan, np.nan, np.nan) for each in intervals]
+            estimates, low, high = np.array(drawn, dtype=np.float64).reshape(-1, 3).T
             axes.fill_between(places, low, high, alpha=0.15)
             axes.plot(places, estimates, marker="o", markersize=3, label=label)
         axes.set_title(name)

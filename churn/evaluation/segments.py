@@ -1,4 +1,4 @@
-"""The same figures by segment: where a model is good, and where it must not be relied on."""
+"""Figures by segment of the contract: where a model is good, and where it must not be relied on."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,13 +13,14 @@ from churn.evaluation.metrics import require_judgeable
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_USERS = 50  # of the rarer class together with the other: below, an AUC says nothing
+# With fewer users in a segment, or in one of its two classes, an AUC says nothing.
+LEAST_USERS = 50
 LEAST_OF_A_CLASS = 10
 
 
 @dataclass(frozen=True)
 class SegmentFigures:
-    """What the users of one segment say of a model; no AUC where they are too few to say it."""
+    """A model's figures on the users of one level of a segment; there is no AUC where they are too few."""
 
     segment: str
     level: str
@@ -38,27 +39,27 @@ def by_segment(
     *,
     resamples: int = 200,
 ) -> list[SegmentFigures]:
-    """Return the figures of each level of each segment that the features know.
+    """Return the figures of each level of each segment whose column is among the features.
 
     Args:
         features: one row per user, in the order of `labels`; segments without a column are left out.
-        labels: 1 for those who left.
-        probabilities: the model's, of leaving.
-        threshold: from which probability on the model says 1.
+        labels: 1 for those who left, [N].
+        probabilities: the model's, of leaving, [N].
+        threshold: the probability from which on the model predicts 1.
         resamples: of the intervals.
     """
     require_judgeable(labels, probabilities)
     columns = _columns(features)
-    found: list[SegmentFigures] = []
+    figures: list[SegmentFigures] = []
     for segment, levels in columns.items():
         for level in sorted(set(levels)):
             inside = levels == level
-            found.append(
+            figures.append(
                 _figures(
                     segment, level, labels[inside], probabilities[inside], threshold, resamples
                 )
             )
-    return found
+    return figures
 
 
 def _columns(features: "pd.DataFrame") -> dict[str, "np.ndarray[tuple[int], np.dtype[np.str_]]"]:

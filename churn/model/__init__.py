@@ -1,1 +1,5 @@
-"""The churn model: the hold-out, the encoding, the forest, its ONNX twin, its record in MLflow."""
+"""The churn model: hold-out, encoding, kinds of model, calibration, the ONNX file, the record in MLflow.
+
+What a training set holds is `churn.training`; which model serves is decided in `churn.promotion`; scoring a
+month and explaining its scores is `churn.scoring`.
+"""

@@ -1,7 +1,7 @@
-"""Models as plain arrays: trees, curves that add up, and the calibration; exported, explained and stored.
+"""Models as plain arrays, from which they are exported, explained and stored: trees, curves, calibration.
 
-No model is fitted here but the calibration, which is two numbers that turn log odds into probabilities that
-hold (Platt, 1999). What an array means in ONNX is `onnx.py`; what it explains, `fitted.py`.
+Only the calibration is fitted here: two numbers that turn log odds into calibrated probabilities (Platt
+scaling, 1999). How the arrays become ONNX is `onnx.py`; how they are stored to explain scores, `fitted.py`.
 """
 
 from collections.abc import Iterable
@@ -18,15 +18,21 @@ from churn.model.encode import Inputs
 
 @dataclass(frozen=True)
 class Additive:
-    """log odds = intercept + a curve of each feature; categories first, then numbers."""
+    """log odds = intercept + one curve per feature; categorical features first, then numbers.
+
+    The curve of a number x, `fill` where it is unknown, is weight * x, plus unknown_weight where it was
+    unknown, plus hinge_weight * max(0, x - hinge_knot) for each of its hinges.
+    """
 
     intercept: float
     categories: list[list[str]]
     category_weights: list[Floats]
-    fill: Floats  # per number: what unknown becomes
+    # One value per number.
+    fill: Floats
     weight: Floats
     unknown_weight: Floats
-    hinge_column: Ints  # per hinge: the number that it bends
+    # One value per hinge; the column is the index of the number whose line it bends.
+    hinge_column: Ints
     hinge_knot: Floats
     hinge_weight: Floats
 
@@ -55,20 +61,23 @@ class Additive:
 
 @dataclass(frozen=True)
 class Trees:
-    """All nodes of all trees; a row's score is `base` and the values of the leaves that it ends in.
+    """All nodes of all trees; a row's score is `base` plus the values of the leaves that it ends in.
 
-    A row goes left where its value is at most the threshold, or is unknown and `missing_left`.
+    A row goes left where its value is at most the threshold, or where it is unknown and `missing_left` is
+    set. Per tree, `roots` is the index of its first node. Per node: `feature` is the column that it splits
+    on (0 at leaves), `left` and `right` are the indices of its children (-1 at leaves), `value` is what a
+    leaf adds to the score, and `cover` is the weight of the training rows that reached the node.
     """
 
     base: float
-    roots: Ints  # index of each tree's first node
-    feature: Ints  # column that a node splits on; 0 at leaves
+    roots: Ints
+    feature: Ints
     threshold: Floats
-    left: Ints  # index of the child; -1 at leaves
+    left: Ints
     right: Ints
     missing_left: Bools
-    value: Floats  # at leaves: what it adds to the score
-    cover: Floats  # weight of the training rows that reached the node
+    value: Floats
+    cover: Floats
 
     @property
     def is_leaf(self) -> Bools:
@@ -76,7 +85,7 @@ class Trees:
         return self.left < 0
 
     def parts(self, most: int) -> "list[Trees]":
-        """Return the trees in groups of up to `most` nodes, at least one tree each; the base is in none."""
+        """Return the trees in groups of up to `most` nodes, at least one tree each; no group has the base."""
         ends = [*self.roots[1:].tolist(), len(self.left)]
         groups: list[list[int]] = []
         begun = 0
@@ -108,15 +117,19 @@ class Trees:
 
 @dataclass(frozen=True)
 class TreeModel:
-    """A model whose score is a sum over trees, which split one-hot categories first, then numbers."""
+    """A model whose score is a sum over trees; their columns are the one-hot categories, then the numbers.
+
+    `categories` are those that each categorical column is one-hot encoded to. The score is a forest's share
+    of votes where `is_share` is set, and log odds otherwise.
+    """
 
     trees: Trees
-    categories: list[list[str]]  # that each categorical column is one-hot encoded to
-    is_share: bool  # the score is a forest's share of votes; otherwise log odds
+    categories: list[list[str]]
+    is_share: bool
 
 
 class Tree(NamedTuple):
-    """The nodes of one tree, in the columns of Trees; its root is the first."""
+    """The nodes of one tree, in the columns of Trees; the first is its root."""
 
     feature: Ints
     threshold: Floats
@@ -128,7 +141,7 @@ class Tree(NamedTuple):
 
 
 def joined(base: float, trees: Iterable[Tree]) -> Trees:
-    """Return some trees as one set of arrays."""
+    """Return trees as one set of arrays."""
     parts: list[Tree] = []
     roots: list[int] = []
     start = 0
@@ -154,7 +167,8 @@ def joined(base: float, trees: Iterable[Tree]) -> Trees:
     )
 
 
-EDGE = 1 / 600  # of a forest's share of votes: half a tree of 300; its log odds stay finite
+# A forest's share of votes is kept this far from 0 and 1 (half a tree of 300): its log odds stay finite.
+EDGE = 1 / 600
 
 
 @dataclass(frozen=True)
@@ -170,18 +184,22 @@ class Calibration:
 
 
 def log_odds_of(share: Floats) -> Floats:
-    """Return the log odds of a forest's share of votes, kept off 0 and 1."""
+    """Return the log odds of a forest's share of votes, which is kept off 0 and 1."""
     clipped = np.clip(share, EDGE, 1 - EDGE)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def fit_calibration(log_odds: Floats, labels: Labels) -> Calibration:
-    """Fit to the log odds of users that the model was not fitted on.
+    """Fit a calibration to the log odds of users that the model was not fitted on.
 
-    A model whose log odds run against the labels gets slope 0: everybody's probability is the rate.
+    A model whose log odds run against the labels gets slope 0: everybody's probability is the churn rate.
+
+    Args:
+        log_odds: the model's, [N].
+        labels: 1 for those who left, [N].
 
     Raises:
-        ChurnError: a log odds is not a number, or the labels are of one class.
+        ChurnError: a log odds is not a finite number, or the labels are of one class.
     """
     from sklearn.linear_model import LogisticRegression
 

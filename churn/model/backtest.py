@@ -1,6 +1,6 @@
-"""The backtest: models of the months before, judged on a month and on users that they never saw.
+"""The backtest: models of earlier months, judged on a month and on users that they never saw.
 
-Its rows are kept in Postgres month by month, and read again for the table in Markdown and the picture.
+Its rows are kept in Postgres month by month, and read back for the Markdown table and the picture.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ from churn.database import connect
 from churn.evaluation.bootstrap import Interval, intervals, mean_interval
 from churn.evaluation.money import Campaign, earned_per_user, profit_threshold
 from churn.evaluation.plots import by_month_png
+from churn.markdown import table
 from churn.model.candidates import fit_candidate, forest, tuned
 from churn.model.kinds import POOLED
 from churn.model.kinds.forest import N_ESTIMATORS
 from churn.model.rows import SAMPLE_LIMIT
 from churn.model.train import fit_baseline
-from churn.model.windows import Judges, months_with_training_set, service_within, window
+from churn.model.windows import HeldOut, months_with_training_set, service_within, window
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set
@@ -35,34 +36,41 @@ METRICS = (*RANKED, PROFIT)
 
 @dataclass(frozen=True)
 class BacktestRow:
-    """One model of a window of months, judged on the hold-out users of the month after it."""
+    """One model of a window of months, judged on the hold-out users of the month after it.
 
-    month: Month  # judged
-    candidate: str  # the name of its kind
+    `month` is the one it is judged on, and `candidate` the name of its kind. The window is `first` to `last`;
+    `months` of them have a training set. `users` are those it is judged on, of whom `left` left. The
+    figures are by the names of METRICS; profit is per user.
+    """
+
+    month: Month
+    candidate: str
     service: str
     span: Span
-    first: Month  # of the window
+    first: Month
     last: Month
-    months: int  # in the window; fewer than from first to last where there are holes
+    months: int
     training_rows: int
-    users: int  # who judge
-    left: int  # of them
-    figures: dict[str, Interval]  # by METRICS; profit is per user
+    users: int
+    left: int
+    figures: dict[str, Interval]
 
     @property
     def model(self) -> str:
-        """What tables and pictures call it."""
+        """Its name in tables and pictures."""
         return f"{self.candidate} on {self.service}, {self.span}"
 
 
 @dataclass(frozen=True)
 class _Trained:
+    """A model trained on some months; labels and probabilities are those of the hold-out users."""
+
     candidate: str
     service: str
     span: Span
     months: Sequence[Month]
     rows: int
-    labels: Labels  # of the judges
+    labels: Labels
     probabilities: Floats
     threshold: float
 
@@ -72,47 +80,49 @@ def backtest(
 ) -> list[BacktestRow]:
     """Train on windows that end a month before `judged`, and judge on its hold-out users.
 
-    The baseline's forest on the month before; and the candidate of the pooled kind and richer service on
-    the month before and on all months so far. Nothing where no month before has a training set; a hole just
-    before leaves out what is trained on one month.
+    Three models are judged: the baseline's forest, trained on the month before; and the candidate of the
+    pooled kind on the richer service, trained once on the month before and once on all months so far. Where
+    the month before has no training set, only the last of them; where no earlier month has one, none.
 
     Args:
         judged: the label period to judge on.
         limit: above this many training rows, a fixed sample of users.
-        n_estimators: the client's 300; tests take fewer.
+        n_estimators: trees of the baseline, which is fixed at 300; tests take fewer.
 
     Raises:
         ChurnError: the judged month has no training set, or users of one class only.
     """
-    read_training_set(judged)  # says what to do where there is none
+    # Its error says what to do where the judged month has none.
+    read_training_set(judged)
     before = months_with_training_set(get_settings().first_month, judged.shift(-1))
     if not before:
         return []
-    judges = Judges.of(judged)
+    held_out = HeldOut.of(judged)
     campaign = Campaign.of(get_settings().campaign)
-    # The judges are a share of all users, and so is what may be spent on them.
-    affordable = replace(campaign, budget=campaign.budget * judges.share)
+    # The hold-out users are a share of all users, and so is what may be spent on them.
+    affordable = replace(campaign, budget=campaign.budget * held_out.share)
     return [
-        _row(judged, made, affordable) for made in _trained(judges, before, limit, n_estimators)
+        _row(judged, trained, affordable)
+        for trained in _trained(held_out, before, limit, n_estimators)
     ]
 
 
 def _trained(
-    judges: Judges, before: list[Month], limit: int, n_estimators: int
+    held_out: HeldOut, before: list[Month], limit: int, n_estimators: int
 ) -> Iterator[_Trained]:
-    is_hole = before[-1] != judges.month.shift(-1)
+    is_hole = before[-1] != held_out.month.shift(-1)
     if not is_hole:
-        yield _baseline(judges, before[-1], limit, n_estimators)
-        yield _candidate(judges, before[-1:], ONE_MONTH, limit)
-    yield _candidate(judges, before, ALL_MONTHS, limit)
+        yield _baseline(held_out, before[-1], limit, n_estimators)
+        yield _candidate(held_out, before[-1:], ONE_MONTH, limit)
+    yield _candidate(held_out, before, ALL_MONTHS, limit)
 
 
-def _baseline(judges: Judges, month: Month, limit: int, n_estimators: int) -> _Trained:
-    service = service_within([month, judges.month], BASELINE.name)
-    rows = window([month], judges, service, limit=limit)
+def _baseline(held_out: HeldOut, month: Month, limit: int, n_estimators: int) -> _Trained:
+    service = service_within([month, held_out.month], BASELINE.name)
+    rows = window([month], held_out, service, limit=limit)
     frame = read_training_set(month).rows.to_pandas()
     baseline = fit_baseline(frame, service, n_estimators=n_estimators, sample_limit=limit)
-    # Calibrated, or its money and its Brier could not be held beside the other's.
+    # Uncalibrated, its profit and its Brier score could not be compared with those of the others.
     calibration = forest(baseline).calibration
     raw = baseline.kind.log_odds(baseline.pipeline, rows.holdout)
     campaign = Campaign.of(get_settings().campaign)
@@ -123,9 +133,9 @@ def _baseline(judges: Judges, month: Month, limit: int, n_estimators: int) -> _T
     )  # fmt: skip
 
 
-def _candidate(judges: Judges, months: Sequence[Month], span: Span, limit: int) -> _Trained:
-    service = service_within([*months, judges.month])
-    rows = window(months, judges, service, limit=limit)
+def _candidate(held_out: HeldOut, months: Sequence[Month], span: Span, limit: int) -> _Trained:
+    service = service_within([*months, held_out.month])
+    rows = window(months, held_out, service, limit=limit)
     fitted = fit_candidate(tuned(POOLED, rows), rows)
     return _Trained(
         POOLED.name, service.recorded_name, span, months, len(rows.labels), rows.holdout_labels,
@@ -133,20 +143,20 @@ def _candidate(judges: Judges, months: Sequence[Month], span: Span, limit: int) 
     )  # fmt: skip
 
 
-def _row(judged: Month, made: _Trained, campaign: Campaign) -> BacktestRow:
-    earned = earned_per_user(made.labels, made.probabilities, made.threshold, campaign)
+def _row(judged: Month, trained: _Trained, campaign: Campaign) -> BacktestRow:
+    earned = earned_per_user(trained.labels, trained.probabilities, trained.threshold, campaign)
     return BacktestRow(
         judged,
-        made.candidate,
-        made.service,
-        made.span,
-        made.months[0],
-        made.months[-1],
-        len(made.months),
-        made.rows,
-        len(made.labels),
-        int(made.labels.sum()),
-        {**intervals(made.labels, made.probabilities, RANKED), PROFIT: mean_interval(earned)},
+        trained.candidate,
+        trained.service,
+        trained.span,
+        trained.months[0],
+        trained.months[-1],
+        len(trained.months),
+        trained.rows,
+        len(trained.labels),
+        int(trained.labels.sum()),
+        {**intervals(trained.labels, trained.probabilities, RANKED), PROFIT: mean_interval(earned)},
     )
 
 
@@ -169,7 +179,7 @@ _SELECT_FIGURES = (
 
 
 def keep_rows(judged: Month, rows: Sequence[BacktestRow]) -> None:
-    """Keep the rows of one judged month, in the place of what was there."""
+    """Store the rows of one judged month, replacing those stored before."""
     with connect() as connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM monitoring.backtests WHERE as_of = %s", [judged.as_of])
         cursor.executemany(_INSERT, [_cells(row) for row in rows])
@@ -180,13 +190,13 @@ def keep_rows(judged: Month, rows: Sequence[BacktestRow]) -> None:
 
 
 def kept_rows(until: Month) -> list[BacktestRow]:
-    """Read the rows of every judged month up to one, oldest first; of a month in a steady order."""
+    """Read the rows of every judged month up to and including one, oldest first, in a fixed order."""
     figures: dict[tuple[Any, ...], dict[str, Interval]] = {}
     with connect() as connection:
         for *key, metric, estimate, low, high in connection.execute(_SELECT_FIGURES, [until.as_of]):
             figures.setdefault(tuple(key), {})[metric] = Interval(estimate, low, high)
-        found = connection.execute(_SELECT, [until.as_of]).fetchall()
-    return [_kept_row(cells, figures[cells[:4]]) for cells in found]
+        rows = connection.execute(_SELECT, [until.as_of]).fetchall()
+    return [_kept_row(cells, figures[cells[:4]]) for cells in rows]
 
 
 def _key(row: BacktestRow) -> list[Any]:
@@ -216,26 +226,25 @@ def _kept_row(cells: tuple[Any, ...], figures: dict[str, Interval]) -> BacktestR
 
 
 _PANELS = {"auc": "AUC", "lift_10": "lift at 10 %", "profit": "profit per user"}
-_HEAD = (
-    "| judged | model | trained on | rows | AUC | average precision | Brier | lift at 10 % |"
-    " profit per user |\n|---|---|---|---|---|---|---|---|---|\n"
-)
+_FIGURES = ("AUC", "average precision", "Brier", "lift at 10 %", "profit per user")
 
 
 def backtest_table(rows: Sequence[BacktestRow]) -> str:
     """Return the rows as a Markdown table, the newest month first."""
     newest_first = sorted(rows, key=lambda row: row.month, reverse=True)
-    return _HEAD + "\n".join(_line(row) for row in newest_first)
+    return "\n".join(
+        table(("judged", "model", "trained on", "rows", *_FIGURES), map(_table_row, newest_first))
+    )
 
 
 def backtest_png(rows: Sequence[BacktestRow]) -> bytes:
     """Draw each model's figures over the judged months."""
     months = sorted({row.month for row in rows})
-    found = {(row.model, row.month): row.figures for row in rows}
+    figures = {(row.model, row.month): row.figures for row in rows}
     models = sorted({row.model for row in rows})
     panels = {
         name: {
-            model: [found[model, m][metric] if (model, m) in found else None for m in months]
+            model: [figures[model, m][metric] if (model, m) in figures else None for m in months]
             for model in models
         }
         for metric, name in _PANELS.items()
@@ -245,12 +254,12 @@ def backtest_png(rows: Sequence[BacktestRow]) -> bytes:
 
 
 def backtest_json(rows: Sequence[BacktestRow]) -> str:
-    """Return the rows as JSON: the same rows give the same text."""
+    """Return the rows as JSON; the same rows give the same text."""
     return json.dumps([_record(row) for row in rows], indent=1)
 
 
 def backtest_fingerprint(rows: Sequence[BacktestRow]) -> str:
-    """Return the sha256 of the rows."""
+    """Return the sha256 (hex) of the rows' JSON."""
     return hashlib.sha256(backtest_json(rows).encode()).hexdigest()
 
 
@@ -267,12 +276,10 @@ def _record(row: BacktestRow) -> dict[str, object]:
     }
 
 
-def _line(row: BacktestRow) -> str:
+def _table_row(row: BacktestRow) -> list[str]:
     trained = str(row.last) if row.months == 1 else f"{row.first} to {row.last}"
-    cells = [_figure(row.figures[name], 4 if name != "profit" else 2) for name in METRICS]
-    return (
-        f"| {row.month} | {row.model} | {trained} | {row.training_rows:,} | {' | '.join(cells)} |"
-    )
+    figures = [_figure(row.figures[name], 4 if name != PROFIT else 2) for name in METRICS]
+    return [str(row.month), row.model, trained, f"{row.training_rows:,}", *figures]
 
 
 def _figure(interval: Interval, digits: int) -> str:

@@ -1,4 +1,8 @@
-"""The candidates of a month, judged inside the training users, and the challenger that comes of them."""
+"""The candidates of a month, judged on its training users out of fold, and the challenger chosen from them.
+
+The kinds of model to choose from are `churn.model.kinds`. Whether the challenger replaces the champion is
+decided in `churn.promotion`, on users that are held out.
+"""
 
 import dataclasses
 import time
@@ -23,12 +27,16 @@ from churn.settings import get_settings
 
 FOLDS = 5
 RANDOM_STATE = 42
-_FOLD_SALT = "streamflow-fold-1:"  # another one than the hold-out's, or a fold would be empty
+# With the hold-out's salt, a fold would be empty.
+_FOLD_SALT = "streamflow-fold-1:"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One kind of model on one feature service, judged on training users it was not fitted on."""
+    """One kind of model on one feature service, judged on training users it was not fitted on.
+
+    `seconds` is what tuning took; `months`, how many label periods it is fitted on.
+    """
 
     kind: Kind
     service: Service
@@ -37,28 +45,30 @@ class Candidate:
     auc: float
     log_loss: float
     brier: float
-    seconds: float  # of tuning
-    months: int = 1  # that it is fitted on
+    seconds: float
+    months: int = 1
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         span = f", {self.months} months" if self.months > 1 else ""
         return f"{self.kind.name} on {self.service.recorded_name}{span}"
 
 
 def candidates(baseline: Fitted) -> list[Candidate]:
-    """Judge every kind on the training users of a fitted baseline, by folds."""
+    """Judge every kind on the training users of a fitted baseline, by cross-validation."""
     return [tuned(kind, baseline.data) for kind in KINDS]
 
 
 def best(of: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of the least log-loss; of equal ones the first."""
+    """Return the candidate with the lowest log-loss; the first of equals."""
     return min(of, key=lambda candidate: candidate.log_loss)
 
 
 def fit_challenger(chosen: Candidate, baseline: Fitted) -> Fitted:
     """Fit the chosen candidate on all training users, and judge it on those held out.
+
+    Where the baseline is of the same kind, its pipeline is taken as it is.
 
     Args:
         chosen: one of `candidates(baseline)`.
@@ -97,10 +107,10 @@ def _calibrated(chosen: Candidate, rows: Rows, pipeline: Any, took: float) -> Fi
 
 
 def steady(rows: Rows) -> threadpool_limits:
-    """Return a context for fitting and judging: the same bits on any machine, no thread that spins.
+    """Return a context for fitting and judging in which every machine computes the same bits.
 
-    BLAS adds up in an order that depends on its threads, boosting does not; and a few thousand rows
-    gain nothing from more than one, which would wait for the other after every single tree.
+    BLAS sums in an order that depends on its number of threads, so it gets one. Boosting does not; but on a
+    few thousand rows a second thread gains nothing, as each would wait for the other after every tree.
     """
     threads = get_settings().n_jobs if len(rows.labels) > FEW_ROWS else 1
     return threadpool_limits({"blas": 1, "openmp": threads})
@@ -109,13 +119,16 @@ def steady(rows: Rows) -> threadpool_limits:
 def out_of_fold(
     kind: Kind, rows: Rows, grid: Sequence[Parameters], folds: int = FOLDS
 ) -> list[Floats]:
-    """Return each training row's log odds, by a model that was not fitted on that row's user.
+    """Return each training row's log odds, from a model that was not fitted on that row's user.
 
     Args:
         kind: of model.
-        rows: those to fit on and to judge.
-        grid: parameters; the log odds are in their order. A fold is encoded once for all of them.
-        folds: the most of them.
+        rows: the rows to fit on and to judge.
+        grid: sets of parameters. A fold is encoded once for all of them.
+        folds: how many, unless a class has fewer users.
+
+    Returns:
+        One array per set of parameters, [training rows].
 
     Raises:
         ChurnError: fewer than two users of a class.
@@ -127,23 +140,24 @@ def out_of_fold(
             where=rows.service.versioned_name,
             remedy="take more users, or a longer period",
         )
-    found = [np.empty(len(rows.labels)) for _ in grid]
+    log_odds = [np.empty(len(rows.labels)) for _ in grid]
     with steady(rows):
         for fit_on, judged in _parts(rows, min(folds, int(fewest))):
             inside = dataclasses.replace(
                 rows, features=rows.features.iloc[fit_on], labels=rows.labels[fit_on]
             )
             pipelines = [kind.new_pipeline(inside, parameters) for parameters in grid]
-            encode = pipelines[0]["encode"]  # no parameter of a grid changes the encoding
+            # No parameter of a grid changes the encoding.
+            encode = pipelines[0]["encode"]
             encoded = encode.fit_transform(inside.features)
             beside = encode.transform(rows.features.iloc[judged])
-            for raw, pipeline in zip(found, pipelines, strict=True):
+            for raw, pipeline in zip(log_odds, pipelines, strict=True):
                 raw[judged] = kind.log_odds(pipeline[-1].fit(encoded, inside.labels), beside)
-    return found
+    return log_odds
 
 
 def _parts(rows: Rows, folds: int) -> Iterable[tuple[Any, Any]]:
-    """Yield the rows to fit on and to judge; a user of several months is in one fold with all of them."""
+    """Yield the rows to fit on and to judge, per fold; all months of a user are in the same fold."""
     from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 
     users = rows.features.index
@@ -155,9 +169,9 @@ def _parts(rows: Rows, folds: int) -> Iterable[tuple[Any, Any]]:
 
 
 def tuned(kind: Kind, rows: Rows) -> Candidate:
-    """Return the parameters of a kind that do best out of fold, with their calibration.
+    """Return the candidate of a kind whose parameters do best out of fold, with its calibration.
 
-    Rows of several months are all fitted on; those of the newest judge and calibrate.
+    Of rows of several months, all are fitted on, and those of the newest judge and calibrate.
     """
     started = time.perf_counter()
     parameters = kind.grid(len(rows.labels))
@@ -168,10 +182,11 @@ def tuned(kind: Kind, rows: Rows) -> Candidate:
 
 
 def forest(baseline: Fitted) -> Candidate:
-    """Return the baseline as a candidate: calibrated and judged by the trees that did not see a user."""
+    """Return the baseline as a candidate: calibrated and judged out of bag."""
     started = time.perf_counter()
     raw = out_of_bag(baseline.pipeline)
-    seen = np.isfinite(raw)  # a few trees may leave a user out of no bag
+    # With few trees, a user may have been in the bag of every one.
+    seen = np.isfinite(raw)
     candidate = _judged(
         baseline.kind, baseline.data, baseline.parameters, raw[seen], baseline.data.labels[seen]
     )

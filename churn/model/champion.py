@@ -1,6 +1,6 @@
-"""The version that is served: the one that MLflow's alias names, and its files, verified.
+"""The version that is served: the one that MLflow's alias names, with its files verified.
 
-Who becomes champion is decided in churn.promotion; the alias only repeats what the ledger says.
+Which version becomes champion is decided in `churn.promotion`; the alias only repeats the ledger.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(NamedTuple):
-    """A version's ONNX file, verified, with what is needed to score with it."""
+    """A version's verified ONNX file, and what is needed to score with it."""
 
     onnx: bytes
     schema: FeatureSchema
@@ -27,7 +27,7 @@ class LoadedModel(NamedTuple):
 
 
 def champion_version() -> str | None:
-    """Return the version that is served now; None before the first one."""
+    """Return the version that is served now, or None before the first one."""
     current = aliased(mlflow_client())
     return str(current.version) if current else None
 
@@ -43,40 +43,40 @@ def load_onnx(version: str) -> LoadedModel:
     client = mlflow_client()
     where = f"{REGISTERED_MODEL} version {version}"
     try:
-        found = client.get_model_version(REGISTERED_MODEL, version)
+        registered = client.get_model_version(REGISTERED_MODEL, version)
         with tempfile.TemporaryDirectory() as temporary:
-            paths = (found.tags["onnx_path"], SCHEMA_PATH)
+            paths = (registered.tags["onnx_path"], SCHEMA_PATH)
             onnx, schema = (
-                Path(client.download_artifacts(found.run_id, path, temporary)).read_bytes()
+                Path(client.download_artifacts(registered.run_id, path, temporary)).read_bytes()
                 for path in paths
             )
     except MlflowException as error:
         raise ChurnError(str(error), where=where, remedy="train the month again") from error
-    if hashlib.sha256(onnx).hexdigest() != found.tags["onnx_sha256"]:
+    if hashlib.sha256(onnx).hexdigest() != registered.tags["onnx_sha256"]:
         raise ChurnError(
             "the stored ONNX file is not the one that was registered",
             where=where,
             remedy="train the month again, and find out who changed the file",
         )
-    # A version that was registered before schemas had a sha256 has no such tag.
+    # A version that was registered before this tag existed has none.
     sha256 = hashlib.sha256(schema).hexdigest()
-    if found.tags.get("schema_sha256", sha256) != sha256:
+    if registered.tags.get("schema_sha256", sha256) != sha256:
         raise ChurnError(
             f"the stored {SCHEMA_PATH} is not the one that was registered",
             where=where,
             remedy="train the month again, and find out who changed the file",
         )
-    return LoadedModel(onnx, FeatureSchema.read(schema), dict(found.tags))
+    return LoadedModel(onnx, FeatureSchema.read(schema), dict(registered.tags))
 
 
 def aliased(client: "MlflowClient") -> "ModelVersion | None":
-    """Return the version that has the alias, as MLflow knows it."""
+    """Return the version that the alias names, or None where it names none."""
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
     except MlflowException as error:
-        # MLflow says INVALID_PARAMETER_VALUE of an alias that is not set.
+        # For an alias that is not set, MLflow answers INVALID_PARAMETER_VALUE.
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None

@@ -1,6 +1,6 @@
-"""From feature rows to model input: the one encoding of training, batch scoring and the API.
+"""From feature rows to model input: the one encoding that training, batch scoring and the API share.
 
-`columns_of` and `shares` go the other way: from what the encoded columns say to a share for each feature.
+`columns_of` and `shares` go the other way: from values per encoded column to a share per feature.
 """
 
 import json
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 THRESHOLD = 0.5
-UNKNOWN = ""  # what a null category is to the model
+# A null category, as the model sees it.
+UNKNOWN = ""
 
 Inputs = dict[str, npt.NDArray[Any]]
 
 
 class Columns(Protocol):
-    """What encoding needs to know: a Service has it, and so has a FeatureSchema."""
+    """What encoding needs to know of a model's columns; both Service and FeatureSchema have it."""
 
     @property
     def categorical_cols(self) -> list[str]:
@@ -68,10 +69,10 @@ class FeatureSchema:
         return [*self.categorical_cols, *self.numeric_cols]
 
     def as_service(self) -> Service:
-        """Return what is to be read for the model: its own features, whatever the contract has beside them.
+        """Return the service to read the model's own features with, whatever else the contract has.
 
         Raises:
-            ChurnError: the contract in force has a feature no more, or of the other kind.
+            ChurnError: a feature is no longer in the contract in force, or changed between text and number.
         """
         service = service_of(self.service, self.feature_names)
         texts = {*service.categorical_cols}
@@ -102,6 +103,8 @@ def categories_of(pipeline: Any) -> list[list[str]]:
 def onnx_inputs(frame: "pd.DataFrame", columns: Columns) -> Inputs:
     """Return the two inputs of the ONNX model for the rows of a frame, raw or encoded.
 
+    They are `categorical` (objects, [N, c]) and `numeric` (float32, [N, n]).
+
     Raises:
         ChurnError: a feature is not a column of the frame, or not of its type.
     """
@@ -117,9 +120,9 @@ def onnx_inputs(frame: "pd.DataFrame", columns: Columns) -> Inputs:
 
 
 def onnx_inputs_of_table(rows: "pa.Table", columns: Columns) -> Inputs:
-    """Return the two inputs of the ONNX model for an Arrow table; quick for a million rows.
+    """Return the two inputs of the ONNX model for an Arrow table; fast for a million rows.
 
-    Each category is one Python text, however many rows have it.
+    Each category is one Python string, shared by all rows that have it.
     """
     categorical = np.empty((rows.num_rows, len(columns.categorical_cols)), dtype=object)
     for at, name in enumerate(columns.categorical_cols):
@@ -128,23 +131,24 @@ def onnx_inputs_of_table(rows: "pa.Table", columns: Columns) -> Inputs:
         categorical[:, at] = texts[coded.indices.fill_null(len(texts) - 1).to_numpy()]
     numeric = np.empty((rows.num_rows, len(columns.numeric_cols)), dtype=np.float32)
     for at, name in enumerate(columns.numeric_cols):
-        # not safe: an integer beyond 2^24 is rounded, as numpy does with the API's
+        # An unsafe cast rounds integers beyond 2^24, as numpy does for the API.
         numbers = rows[name].combine_chunks().cast("float32", safe=False)
-        numeric[:, at] = numbers.to_numpy(zero_copy_only=False)  # null is NaN
+        # Null becomes NaN.
+        numeric[:, at] = numbers.to_numpy(zero_copy_only=False)
     return {"categorical": categorical, "numeric": numeric}
 
 
 def onnx_inputs_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns) -> Inputs:
-    """Return the two inputs of the ONNX model for rows of Python values; quick for a single one.
+    """Return the two inputs of the ONNX model for rows of Python values; fast for a single row.
 
     Raises:
-        KeyError: a row has no value for a column (None is a value: unknown).
+        KeyError: a row lacks a column. None is not lacking: it means unknown.
     """
     categorical_cols, numeric_cols = columns.categorical_cols, columns.numeric_cols
     categorical = [
         [UNKNOWN if row[name] is None else row[name] for name in categorical_cols] for row in rows
     ]
-    # numpy reads None as NaN, and True as 1, when it is told the type
+    # Told the type, numpy reads None as NaN and True as 1.
     numeric = [[row[name] for name in numeric_cols] for row in rows]
     return {
         "categorical": np.array(categorical, dtype=object).reshape(
@@ -190,23 +194,23 @@ def _floats(column: "pd.Series[Any]") -> Floats32:
 
 
 def columns_of(pipeline: Any, service: Service, numbers: Sequence[str]) -> list[str]:
-    """Return the feature that each column of a fitted pipeline's trees comes from.
+    """Return the feature behind each encoded column of a fitted pipeline.
 
     Args:
-        pipeline: its categories are one-hot encoded, and come first.
+        pipeline: one whose one-hot encoded categories come first.
         service: the features.
-        numbers: those that follow.
+        numbers: the numeric features that follow, in their order.
     """
     known = zip(service.categorical_cols, categories_of(pipeline), strict=True)
     return [name for name, categories in known for _ in categories] + list(numbers)
 
 
 def shares(values: Iterable[tuple[str, float]], service: Service | None = None) -> dict[str, float]:
-    """Return each feature's share of all values, highest first.
+    """Return each feature's share of the sum of all values, highest first.
 
     Args:
-        values: features, each as often as it has columns.
-        service: features that are to be there although they have no column.
+        values: pairs of feature and value, one for each of its columns.
+        service: every feature of it is in the result, even if it has no column.
     """
     sums = dict.fromkeys(service.feature_names, 0.0) if service else {}
     for name, value in values:

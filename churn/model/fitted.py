@@ -1,9 +1,9 @@
-"""A fitted model of any kind, and what explains its scores: plain arrays, stored beside its ONNX file.
+"""A fitted model of any kind, and its explainer: plain arrays that are stored beside its ONNX file.
 
-The explainer's file is `explainer.npz`. `kind` says how to read it: `additive` holds the arrays of
-Additive, `trees` those of Trees. `meta` is JSON: the columns, their categories, the calibration, and what
-is usual (median, or most frequent) among the training users. Nothing in it executes: numpy reads it with
-allow_pickle=False.
+The explainer's file is `explainer.npz`. Its `meta` is JSON: the kind, the columns, their categories, the
+calibration, and what is usual (the median, or the most frequent value) among the training users. The kind
+`additive` comes with the arrays of Additive, `trees` with those of Trees. Nothing in the file executes:
+numpy reads it with allow_pickle=False. Reasons are computed from it in `churn.scoring.reasons`.
 """
 
 import dataclasses
@@ -29,15 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model and what the hold-out says of it; rows are in the order of user_id."""
+    """A fitted model and its figures on the hold-out.
+
+    `probabilities` are those of the hold-out, in the order of user_id. A model without a calibration is the
+    baseline, whose share of votes is served as it is.
+    """
 
     kind: Kind
     data: Rows
     pipeline: Any
-    probabilities: Floats  # of the hold-out
+    probabilities: Floats
     metrics: dict[str, float]
     train_time_sec: float
-    calibration: Calibration | None = None  # None: the contract's baseline, as it is
+    calibration: Calibration | None = None
     threshold: float = THRESHOLD
     parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -63,7 +67,7 @@ class Fitted:
 
     @property
     def training_rows(self) -> int:
-        """Rows that it was fitted on: fewer than the rest above the sample limit."""
+        """Rows that it was fitted on; above the sample limit, fewer than those not held out."""
         return len(self.data.labels)
 
     @property
@@ -73,17 +77,17 @@ class Fitted:
 
     @property
     def importances(self) -> dict[str, float]:
-        """Each feature's share in what it says, highest first."""
+        """Each feature's importance as a share of all, highest first."""
         return self.kind.importances(self.pipeline, self.data)
 
     @property
     def labels(self) -> Labels:
-        """What those held out did."""
+        """Labels of the hold-out: 1 for those who left."""
         return self.data.holdout_labels
 
 
 def to_onnx(fitted: Fitted) -> bytes:
-    """Return the model as it is served."""
+    """Return the model's ONNX file, as it is served."""
     arrays = fitted.kind.arrays(fitted.pipeline, fitted.service)
     return write_onnx(arrays, fitted.service, fitted.calibration)
 
@@ -93,20 +97,25 @@ EXPLAINER_PATH = "explainer.npz"
 
 @dataclass(frozen=True)
 class Explainer:
-    """A model in the form that reasons are taken from."""
+    """A model in the form from which reasons are computed: either `trees`, or `additive` with its `centre`.
+
+    `usual` maps each feature to what is usual among the training users; None where unknown is. `is_share`
+    tells a score that is a forest's share of votes from one in log odds. `centre` is the mean of each curve
+    over the training users.
+    """
 
     categorical_cols: list[str]
     numeric_cols: list[str]
     calibration: Calibration
-    usual: Mapping[str, Any]  # feature -> what is usual among the training users; None: unknown is
-    is_share: bool  # the trees' score is a forest's share of votes, not log odds
+    usual: Mapping[str, Any]
+    is_share: bool
     categories: list[list[str]]
     trees: Trees | None = None
     additive: Additive | None = None
-    centre: Floats | None = None  # of additive: each curve's mean over the training users
+    centre: Floats | None = None
 
     def write(self) -> bytes:
-        """Return the bytes of `explainer.npz`, the same for the same model."""
+        """Return the bytes of `explainer.npz`; the same model gives the same bytes."""
         arrays = _arrays(self)
         meta = {
             "kind": "trees" if self.trees else "additive",
@@ -152,7 +161,7 @@ _CURVES = ("fill", "weight", "unknown_weight", "hinge_column", "hinge_knot", "hi
 
 
 def explainer_of(fitted: Fitted) -> Explainer:
-    """Return what explains a calibrated model."""
+    """Return the explainer of a calibrated model."""
     assert fitted.calibration is not None  # noqa: S101  (the baseline has none)
     service = fitted.service
     arrays = fitted.kind.arrays(fitted.pipeline, service)

@@ -1,8 +1,8 @@
-"""ONNX: the one writer of every kind's model, opening what was written, and scoring many rows with it.
+"""ONNX: writing a model of any kind, opening the file, and scoring many rows with it.
 
-Written from plain arrays, as no general converter would: those take seconds for a forest of full trees and
-round thresholds to the nearest float32, which moves rows across splits. Nothing in the files executes. Rows
-are scored in blocks, by the very file that the API serves and with its bits. The operators:
+The file is written from plain arrays. The general converters take seconds for a forest of full trees, and
+round thresholds to the nearest float32, which moves rows across splits. Nothing in the file executes. Batch
+scoring uses the very file that the API serves, and gives the same bits. The operators:
 https://onnx.ai/onnx/operators
 """
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 
-TOLERANCE = 1e-5  # by which an ONNX file may be off the pipeline that it was written from
-ENSEMBLE_NODES = 300_000  # of the trees in one operator, unless a single tree has more
+# How far an ONNX file's probabilities may be from those of the pipeline that it was written from.
+TOLERANCE = 1e-5
+# The nodes in one operator, unless a single tree has more.
+ENSEMBLE_NODES = 300_000
 _OPSETS = {"": 20, "ai.onnx.ml": 5}
 _IR_VERSION = 10
 _ML = "ai.onnx.ml"
@@ -55,7 +57,10 @@ def write_onnx(
     Args:
         model: the fitted pipeline in plain arrays.
         columns: the model's columns, in the order of the inputs.
-        calibration: from log odds to probability; None: the share of a forest's votes is the probability.
+        calibration: from log odds to probability. None: a forest's share of votes is the probability.
+
+    Raises:
+        ChurnError: there is no calibration, and the model's score is not a share of votes.
     """
     nodes, encoded = _one_hot(model.categories)
     if calibration is None:
@@ -78,13 +83,13 @@ def open_session(onnx: bytes, threads: int = 1) -> Any:
 
 
 def score(session: Any, inputs: Inputs) -> Floats32:
-    """Return P(churn) of each row."""
+    """Return P(churn) of each row, [N]."""
     probabilities: Floats32 = session.run(["probability"], inputs)[0]
     return probabilities[:, 0]
 
 
 def floor32(values: Floats) -> Floats32:
-    """Return the float32 at or below each value: the same split for every float32 x."""
+    """Return the largest float32 at or below each value: `x <= value` stays the same for every float32 x."""
     rounded = values.astype(np.float32)
     above = rounded.astype(np.float64) > values
     rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
@@ -92,7 +97,7 @@ def floor32(values: Floats) -> Floats32:
 
 
 class _Part(NamedTuple):
-    """Some nodes of a graph, their constants, and the name of what comes out of them."""
+    """Some nodes of a graph, their constants, and the name of their output."""
 
     nodes: "list[NodeProto]"
     constants: _Constants
@@ -141,7 +146,8 @@ def _one_hot(categories: Sequence[Sequence[str]]) -> "tuple[list[NodeProto], lis
                 [f"one_hot_{at}"],
                 domain=_ML,
                 cats_strings=list(known),
-                zeros=1,  # a category that training did not see is none of them, never an error
+                # A category that training did not see is all zeros, not an error.
+                zeros=1,
             ),
         ]
     return nodes, [f"one_hot_{at}" for at in range(len(categories))]
@@ -231,7 +237,7 @@ def _curves(model: Additive, encoded: Sequence[str]) -> _Part:
 
 
 def _calibrated(log_odds: str, calibration: Calibration) -> _Part:
-    """Return what makes float32 probabilities of float64 log odds."""
+    """Return the part that turns float64 log odds into float32 probabilities."""
     from onnx import TensorProto, helper
 
     nodes = [
@@ -248,10 +254,10 @@ def _calibrated(log_odds: str, calibration: Calibration) -> _Part:
 
 
 def _sum_of_trees(trees: Trees, encoded: Sequence[str]) -> "list[NodeProto]":
-    """Return the nodes that add up the leaves of all trees to `sum`; the base is not in it.
+    """Return the nodes that add up the leaves of all trees to `sum`, without the base.
 
-    A large forest is several ensembles, which are added up at the end: each stays in the processor's cache
-    while a block of rows goes through it, and opening the model needs room for one at a time.
+    A large forest becomes several ensembles, added up at the end: each stays in the processor's cache while
+    a block of rows passes through it, and opening the model needs memory for one at a time.
     """
     from onnx import helper
 
@@ -269,7 +275,7 @@ def _ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
 
     forest = _splits_and_leaves(trees)
     node = helper.make_node("TreeEnsemble", [features], [output], domain=_ML)
-    # Filled by hand: make_node looks at every one of half a million values to guess a type.
+    # Filled in by hand, since make_node would look at each of half a million values to guess a type.
     for name, values in forest.ints.items():
         ints = node.attribute.add(name=name, type=AttributeProto.INTS).ints
         ints.extend(values.astype(np.int64).tolist())
@@ -277,8 +283,9 @@ def _ensemble(trees: Trees, features: str, output: str) -> "NodeProto":
         node.attribute.add(name=name, type=AttributeProto.TENSOR).t.CopyFrom(
             numpy_helper.from_array(array, name)
         )
+    # The leaves are summed (1), for one target, without a transformation (0).
     for name, number in {"aggregate_function": 1, "n_targets": 1, "post_transform": 0}.items():
-        node.attribute.add(name=name, type=AttributeProto.INT, i=number)  # sum, one, none
+        node.attribute.add(name=name, type=AttributeProto.INT, i=number)
     return node
 
 
@@ -288,7 +295,7 @@ class _Attributes(NamedTuple):
 
 
 def _splits_and_leaves(trees: Trees) -> _Attributes:
-    """Number splits and leaves apart, as the operator wants them."""
+    """Number splits and leaves separately, as the operator wants them."""
     roots, left, right, is_leaf = trees.roots, trees.left, trees.right, trees.is_leaf
     feature, threshold, missing, value = (
         trees.feature,
@@ -296,7 +303,8 @@ def _splits_and_leaves(trees: Trees) -> _Attributes:
         trees.missing_left,
         trees.value,
     )
-    stumps = roots[is_leaf[roots]]  # a root that is a leaf: a split whose two sides are that leaf
+    # A root that is a leaf becomes a split, both sides of which are that leaf.
+    stumps = roots[is_leaf[roots]]
     if len(stumps):
         roots = roots.copy()
         roots[is_leaf[roots]] = len(left) + np.arange(len(stumps))
@@ -320,42 +328,44 @@ def _splits_and_leaves(trees: Trees) -> _Attributes:
             "tree_roots": at[roots],
         },
         tensors={
-            "nodes_modes": np.zeros(int(is_split.sum()), dtype=np.uint8),  # all are BRANCH_LEQ
+            # Every split is BRANCH_LEQ.
+            "nodes_modes": np.zeros(int(is_split.sum()), dtype=np.uint8),
             "nodes_splits": floor32(threshold[is_split]),
             "leaf_weights": value[is_leaf].astype(np.float32),
         },
     )
 
 
-BLOCK_ROWS = 4_096  # what a block needs in between stays in the processor's cache
+# The intermediate results of a block this large stay in the processor's cache.
+BLOCK_ROWS = 4_096
 
 
 def score_in_blocks(session: Any, inputs: Inputs, threads: int) -> Floats32:
-    """Return P(churn) of each row, the same bits as of each row alone.
+    """Return P(churn) of each row, [N], with the same bits as if it were scored alone.
 
-    Rows that look alike are scored one after another: they take the same turns in the trees, which the
-    processor then foresees and holds in its cache. Blocks are shared out to threads, never the trees of a
-    row, whose votes would then add up in another order.
+    Similar rows are scored one after another: they take the same branches in the trees, which the processor
+    then predicts and has in its cache. Threads share out the blocks, never the trees of a row, whose votes
+    would then add up in another order.
 
     Args:
-        session: opened with one thread; a session may be used by many at once.
-        inputs: the rows, encoded.
+        session: opened with one thread; many threads may use it at once.
+        inputs: the encoded rows.
         threads: how many blocks are scored at a time.
     """
     order = _alike(inputs)
-    found = np.empty(len(order), dtype=np.float32)
+    probabilities = np.empty(len(order), dtype=np.float32)
 
     def fill(rows: Ints) -> None:
         block: Inputs = {name: values[rows] for name, values in inputs.items()}
-        found[rows] = score(session, block)
+        probabilities[rows] = score(session, block)
 
     blocks = (order[at : at + BLOCK_ROWS] for at in itertools.count(0, BLOCK_ROWS))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, itertools.takewhile(len, blocks)))
-    return found
+    return probabilities
 
 
 def _alike(inputs: Inputs) -> Ints:
-    """Return the rows in the order of the first two numbers: tenure and fee, which trees ask most."""
+    """Return the rows ordered by the first two numbers, tenure and fee, which trees split on most."""
     leading = inputs["numeric"].T[:2]
     return np.lexsort(leading[::-1]) if len(leading) else np.arange(len(inputs["categorical"]))

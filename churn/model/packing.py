@@ -1,4 +1,4 @@
-"""The pipeline as an MLflow model folder: skops, its reviewed types, a signature, pinned libraries."""
+"""A model as an MLflow model folder: the baseline by skops, any other as ONNX; libraries pinned."""
 
 import zipfile
 from importlib.metadata import version
@@ -13,20 +13,19 @@ from churn.model.encode import Columns
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-# Reviewed: the compiled tree, which is plain arrays of nodes and values. Its loader checks their
-# shapes, not their meaning, so that the file is for people who trust this registry; the API loads
-# ONNX instead.
+# The one reviewed type is the compiled tree, which is plain arrays of nodes and values. Its loader checks
+# their shapes, not their meaning, so this file is for people who trust the registry. The API loads ONNX.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
 
 
 def requirements() -> list[str]:
-    """Return the libraries that a stored pipeline needs, in the versions that made it."""
+    """Return the libraries that a stored pipeline needs, pinned to the versions that wrote it."""
     return [f"{library}=={version(library)}" for library in _LIBRARIES]
 
 
 def signature(service: Service) -> "ModelSignature":
-    """Return what the stored pipeline takes (encoded feature rows) and gives (both probabilities)."""
+    """Return the stored pipeline's signature: it takes encoded feature rows and gives both probabilities."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -43,8 +42,8 @@ def pack_pipeline(
 ) -> None:
     """Write the fitted pipeline as an MLflow model into `folder`, which must not exist yet.
 
-    MLflow writes its own files around an unfitted twin; the fitted pipeline then takes its place,
-    compressed: a quarter of the size that MLflow would write.
+    MLflow writes its files around an unfitted clone. The fitted pipeline then replaces it, compressed to a
+    quarter of the size that MLflow would write.
     """
     import mlflow.sklearn
     from mlflow.models import Model
@@ -67,10 +66,10 @@ def pack_pipeline(
 
 
 def _write_skops(pipeline: Any, file: Path) -> None:
-    """Do what `skops.io.dump` does, but for the indentation of its schema.
+    """Do what `skops.io.dump` does, except that the schema is not indented.
 
-    A forest's schema is long, and the standard library indents in Python: that takes as long as all the
-    rest of a dump.
+    A forest's schema is long, and the standard library indents in pure Python, which takes as long as the
+    rest of the dump.
     """
     import orjson
     import skops
@@ -87,8 +86,7 @@ def _write_skops(pipeline: Any, file: Path) -> None:
 def pack_onnx(onnx: bytes, columns: Columns, folder: Path, run_id: str, model_id: str) -> None:
     """Write a calibrated model as an MLflow model of the ONNX flavour into `folder`.
 
-    It takes `categorical` (strings) and `numeric` (float32) and gives `probability`; nothing in it
-    executes.
+    It takes `categorical` (strings) and `numeric` (float32), and gives `probability`. Nothing in it executes.
     """
     import mlflow.onnx
     from mlflow.models import Model, ModelSignature

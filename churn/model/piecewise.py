@@ -1,4 +1,4 @@
-"""Numbers as pieces: a line that may bend at quantiles, and a flag for unknown; per column."""
+"""Numeric columns as piecewise linear functions: a line that bends at quantiles, and a flag for unknown."""
 
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from churn.arrays import Floats
 class PiecewiseLinear(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn each column into its value, its excess over each inner quantile, and whether it is unknown.
 
-    Unknown becomes the median. All parts of a column are divided by its standard deviation.
+    Unknown values become the median. Value and excess are divided by the column's standard deviation.
     """
 
     def __init__(self, pieces: int = 6) -> None:
@@ -39,7 +39,7 @@ class PiecewiseLinear(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, values: Any) -> Floats:
-        """Return the parts of all columns side by side."""
+        """Return the parts of all columns side by side, [N, parts]."""
         table = np.asarray(values, dtype=np.float64)
         unknown = np.isnan(table)
         filled = np.where(unknown, self.fill_, table)

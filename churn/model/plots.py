@@ -1,4 +1,4 @@
-"""What the hold-out says of a model, as one picture."""
+"""A model's figures on the hold-out, as one picture."""
 
 import io
 from typing import TYPE_CHECKING
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 _BLUE, _GREY = "#1f5fa8", "#9a9a9a"
 _BINS = 10
-# Ticks are most of what a picture costs: few, and placed by hand.
+# Ticks take most of the time that a picture takes, so there are few, and they are placed by hand.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def model_report_png(fitted: "Fitted", title: str) -> bytes:
-    """Draw ROC, precision-recall, calibration, confusion, importances; the same bytes each time."""
+    """Draw ROC, precision-recall, calibration, confusion, importances; equal models give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -46,7 +46,7 @@ def _named(axes: "Axes", title: str, x: str, y: str) -> None:
 
 
 def _square(axes: "Axes", title: str, x: str, y: str) -> None:
-    """Name axes on which both directions are shares."""
+    """Label axes on which both directions are shares."""
     axes.set_xticks(_SHARES)
     axes.set_yticks(_SHARES)
     _named(axes, title, x, y)
@@ -75,9 +75,9 @@ def _precision_recall(axes: "Axes", fitted: "Fitted") -> None:
 def _calibration(axes: "Axes", fitted: "Fitted") -> None:
     from sklearn.calibration import calibration_curve
 
-    left, said = calibration_curve(fitted.labels, fitted.probabilities, n_bins=_BINS)
+    left, predicted = calibration_curve(fitted.labels, fitted.probabilities, n_bins=_BINS)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
-    axes.plot(said, left, color=_BLUE, marker="o", markersize=4)
+    axes.plot(predicted, left, color=_BLUE, marker="o", markersize=4)
     brier = fitted.metrics["brier"]
     _square(axes, f"Calibration, Brier {brier:.4f}", "predicted probability", "share that left")
 

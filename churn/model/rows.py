@@ -1,7 +1,7 @@
 """The rows of a training set as a model sees them: encoded, sorted, and split by user.
 
-Who is held out and who is sampled is decided by a hash of the user, the same in every month.
-Rows of several months together are `windows.py`.
+A hash of the user decides who is held out and who is sampled, so it is the same in every month. Rows of
+several months together are `windows.py`.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ HOLDOUT_SHARE = 0.25
 SAMPLE_LIMIT = 100_000
 # Changing a salt moves users between the sets: models before and after are no longer comparable.
 _HOLDOUT_SALT = "streamflow-holdout-1:"
-_SAMPLE_SALT = "streamflow-sample-1:"  # another one, or the sample would not be free of the split
+# Not the hold-out's salt, with which the sample would depend on the split.
+_SAMPLE_SALT = "streamflow-sample-1:"
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ UserIds = Sequence[str] | npt.NDArray[Any]
 
 
 def user_hashes(user_ids: UserIds, salt: str) -> npt.NDArray[np.uint64]:
-    """Return a number per user that nothing but the user and the salt decide."""
+    """Return a number per user that depends on nothing but the user and the salt, [N]."""
     prefix = hashlib.sha256(salt.encode())
 
     def first_bytes(user_id: str) -> bytes:
@@ -47,12 +48,12 @@ def user_hashes(user_ids: UserIds, salt: str) -> npt.NDArray[np.uint64]:
 
 
 def is_holdout(user_ids: UserIds) -> Bools:
-    """Say which users are never trained on: a permanent quarter of them."""
+    """Return which users are never trained on: a permanent quarter of them."""
     return user_hashes(user_ids, _HOLDOUT_SALT) < np.uint64(HOLDOUT_SHARE * 2**64)
 
 
 def user_sample(user_ids: UserIds, limit: int = SAMPLE_LIMIT) -> Bools:
-    """Say which users to fit on: all of them up to `limit`, else the `limit` of lowest hash.
+    """Return which users to fit on: all of them up to `limit`, otherwise the `limit` with the lowest hashes.
 
     The choice does not depend on the order of the users, and hardly changes from month to month.
     """
@@ -64,32 +65,38 @@ def user_sample(user_ids: UserIds, limit: int = SAMPLE_LIMIT) -> Bools:
     return chosen
 
 
-FEW_ROWS = 20_000  # up to which one thread is quickest, and small trees are as good as larger ones
+# Up to this many rows, one thread is fastest, and small trees are as good as larger ones.
+FEW_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded features and labels of those to fit on and of those held out, each sorted by user_id."""
+    """Encoded features and labels of the rows to fit on and of those held out, each sorted by user_id.
+
+    `total` is the number of rows of the training set, the hold-out included. `features` are the rows to fit
+    on, indexed by user_id; above the sample limit they are fewer than the rows not held out. They come from
+    `months` label periods; `newest` marks those of the newest one, and None means all.
+    """
 
     service: Service
-    total: int  # of the training set
-    features: "pd.DataFrame"  # to fit on, indexed by user_id; fewer than the rest above the limit
+    total: int
+    features: "pd.DataFrame"
     labels: Labels
     holdout: "pd.DataFrame"
     holdout_labels: Labels
-    months: int = 1  # that the rows to fit on are of
-    newest: Bools | None = None  # of those, the newest month's; None: all
+    months: int = 1
+    newest: Bools | None = None
 
     @property
     def judges(self) -> Bools:
-        """Which of the rows to fit on judge a candidate, out of fold: those of the newest month."""
+        """Which of the rows to fit on judge a candidate out of fold: those of the newest month."""
         return np.ones(len(self.labels), dtype=bool) if self.newest is None else self.newest
 
 
 def prepare(
     training_set: "pd.DataFrame", service: Service, *, sample_limit: int = SAMPLE_LIMIT
 ) -> Rows:
-    """Encode and split a training set; the same rows give the same result, in whatever order they come.
+    """Encode and split a training set; the same rows give the same result, whatever order they come in.
 
     Args:
         training_set: user_id, churn_label and the features of `service`.

@@ -1,4 +1,8 @@
-"""The record of a model in MLflow: its run, its artefacts, its registered version."""
+"""The record of a model in MLflow: its run, its artefacts, its registered version.
+
+What is fitted is `train.py`; which version serves is decided in `churn.promotion`. MLflow's registry:
+https://mlflow.org/docs/latest/ml/model-registry
+"""
 
 import hashlib
 import json
@@ -30,15 +34,20 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 REPORT_PATH = "plots/model_report.png"
-# The parameter and tag that name the version of the feature service; `service` leaves version 1 unsaid.
+# The parameter and tag that name the feature service with its version; `service` omits version 1.
 FEATURE_SERVICE = "feature_service"
-CHALLENGER, BASELINE_ROLE = "challenger", "baseline"  # the tag `role` of a version
-_VERSION_TAGS = ("dagster_run_id", "as_known")  # of the run's tags, those that a version keeps
+# The values of a version's tag `role`.
+CHALLENGER, BASELINE_ROLE = "challenger", "baseline"
+# The tags of the run that its version keeps.
+_VERSION_TAGS = ("dagster_run_id", "as_known")
 
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A fitted model whose run and files are in MLflow: what it takes to register it, or its equal."""
+    """A fitted model whose run and files are in MLflow, with what it takes to register it.
+
+    Where the very same model is registered already, `equal` is that version.
+    """
 
     fitted: Fitted
     onnx_max_difference: float
@@ -47,12 +56,12 @@ class LoggedModel:
     model_id: str = ""
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
-    equal: "ModelVersion | None" = None  # the version that is this very model, registered before
+    equal: "ModelVersion | None" = None
 
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A registered version of the model, and whether it was there before."""
+    """A registered version of the model; `reused` where it was there before."""
 
     version: str
     run_id: str
@@ -78,24 +87,24 @@ def log_model(
     experiment: str | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> LoggedModel:
-    """Record a fitted model in MLflow, ready to be registered; the same model twice is one version.
+    """Record a fitted model in MLflow, ready to be registered; the same model twice gives one version.
 
-    Same means: month, cut-off, service, data, libraries and every bit of the ONNX file. A version
-    whose run or file has been deleted since does not count.
+    Two models are the same if month, cut-off, service, data, libraries and every bit of the ONNX file are.
+    A version whose run or file has been deleted since does not count.
 
     Args:
-        fitted: what `fit_baseline` returned.
+        fitted: the model.
         month: the label period that it was fitted on.
         fingerprint: of the training set.
-        lineage: where the training set comes from; becomes `lineage.json`.
+        lineage: where the training set comes from; it becomes `lineage.json`.
         parent_run_id: the MLflow run of the Dagster run.
         tags: more tags for the run; the version keeps `dagster_run_id` and `as_known`, too.
-        experiment: another one than MLFLOW_EXPERIMENT.
+        experiment: the one to record in, if not MLFLOW_EXPERIMENT.
         files: more artefacts of the run, by path.
 
     Raises:
-        DifferentModel: the ONNX model is not the pipeline's equal on the hold-out; the run ends
-            FAILED and nothing is registered.
+        DifferentModel: on the hold-out, the ONNX model does not give the pipeline's probabilities. The run
+            ends FAILED, and nothing is registered.
         ChurnError: MLflow does not answer.
     """
     from mlflow.entities import Param
@@ -136,7 +145,8 @@ def log_model(
     with _run(client, in_experiment, name, run_tags) as run_id:
         params = _params(fitted, as_of, fingerprint)
         client.log_batch(run_id, params=[Param(*param) for param in params.items()])
-        if not difference <= TOLERANCE:  # NaN is refused, too
+        # Written so that NaN is refused, too.
+        if not difference <= TOLERANCE:
             raise DifferentModel(difference, f"{service} of {month}")
         model_id = _log_model(client, fitted, onnx, run_id, in_experiment, params)
         _log_metrics(client, run_id, model_id, fitted, difference)
@@ -174,7 +184,7 @@ def log_model(
 
 
 def register(logged: LoggedModel) -> TrackedModel:
-    """Register a model that was logged, unless it is registered."""
+    """Register a logged model, unless its equal is registered already."""
     if logged.equal is not None:
         return _tracked(logged.equal, logged, reused=True)
     client = mlflow_client()
@@ -186,7 +196,8 @@ def register(logged: LoggedModel) -> TrackedModel:
         source=f"models:/{logged.model_id}",
         run_id=logged.run_id,
         model_id=logged.model_id,
-        await_creation_for=0,  # our registry answers once the version is ready
+        # The registry answers once the version is ready.
+        await_creation_for=0,
         description=logged.description,
         tags=logged.tags,
     )
@@ -194,9 +205,9 @@ def register(logged: LoggedModel) -> TrackedModel:
 
 
 def refuse(logged: LoggedModel) -> None:
-    """Let the run of a model that is not to be registered end as failed; it stays, as evidence.
+    """Mark the run of a model that will not be registered as failed; the run stays, as evidence.
 
-    Where MLflow does not answer, that is logged: why the model is refused must not be lost for it.
+    Where MLflow does not answer, that is only logged, so as not to hide why the model is refused.
     """
     if logged.equal is not None:
         return
@@ -226,7 +237,7 @@ def _tracked(version: "ModelVersion", logged: LoggedModel, *, reused: bool) -> T
 def _run(
     client: "MlflowClient", in_experiment: str, name: str, tags: dict[str, str]
 ) -> Iterator[str]:
-    """Hold one run open: FINISHED at the end, FAILED on whatever ends it before."""
+    """Hold one run open; it ends FINISHED, or FAILED if anything is raised."""
     run_id = client.create_run(in_experiment, run_name=name, tags=tags).info.run_id
     try:
         yield run_id
@@ -312,7 +323,8 @@ def _log_metrics(
 ) -> None:
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)  # MLflow's own axis; nothing of ours reads it
+    # Only MLflow's own charts use the time; nothing of ours reads it.
+    now = int(time.time() * 1000)
     values = {
         **fitted.metrics,
         "train_time_sec": fitted.train_time_sec,
@@ -326,7 +338,7 @@ def _log_metrics(
 
 
 def log_files(client: "MlflowClient", run_id: str, files: Mapping[str, bytes]) -> None:
-    """Write artefacts of a run, by path."""
+    """Write artefacts of a run; `files` maps paths to contents."""
     with tempfile.TemporaryDirectory() as temporary:
         for path, content in files.items():
             file = Path(temporary) / path

@@ -1,6 +1,6 @@
-"""The models of a month: two baselines and the challenger; fitted, logged, registered, and found again.
+"""The models of a month: the baselines and the challenger; fitted, logged, registered, and looked up again.
 
-The baseline is fixed by what the product promises: a forest of 300 trees, fitted the same way every time.
+The baseline is fixed: a forest of 300 trees with balanced class weights, fitted the same way every time.
 Which candidate becomes the challenger is decided in `candidates.py`; what a run in MLflow holds, in
 `tracking.py`.
 """
@@ -39,7 +39,7 @@ from churn.model.tracking import (
     refuse,
     register,
 )
-from churn.model.windows import wider_rows
+from churn.model.windows import pooled_rows
 from churn.months import Month
 from churn.settings import get_settings
 from churn.training.dataset import TrainingSet, build_training_set, lineage, read_training_set
@@ -57,12 +57,12 @@ def fit_baseline(
 ) -> Fitted:
     """Fit the baseline on the users that are not held out, and judge it on those that are.
 
-    The same rows give the same bits, in whatever order they come.
+    The same rows give the same bits, whatever order they come in.
 
     Args:
         training_set: user_id, churn_label and the features of `service`.
         service: the features to use.
-        n_estimators: the client's 300; tests take fewer.
+        n_estimators: trees of the baseline, which is fixed at 300; tests take fewer.
         sample_limit: above this many training rows, fit on a fixed sample of users.
 
     Raises:
@@ -75,7 +75,7 @@ def fit_baseline(
     forest.n_jobs = get_settings().n_jobs
     pipeline.fit(rows.features, rows.labels)
     train_time_sec = time.perf_counter() - started
-    # Several threads add up the trees in the order in which they happen to finish.
+    # Several threads would add up the trees in whatever order they finish.
     forest.n_jobs = 1
     probabilities = pipeline.predict_proba(rows.holdout)[:, 1]
     return Fitted(
@@ -94,19 +94,22 @@ CANDIDATES_PATH = "candidates.json"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One registered version and its figures on the hold-out."""
+    """One registered version and its figures on the hold-out.
+
+    `fingerprint` and `rows` are those of the training set, the hold-out included.
+    """
 
     month: str
     service: str
     version: str
-    fingerprint: str  # of the training set
-    rows: int  # of the training set, hold-out included
+    fingerprint: str
+    rows: int
     metrics: dict[str, float]
     kind: str = "forest"
     report_png: bytes = b""
 
     def as_row(self) -> dict[str, Any]:
-        """Return what `churn run --json` says of it: these eight names are the contract."""
+        """Return the model's row of `churn run --json`; users rely on these eight names."""
         return {
             "month": self.month,
             "service": self.service,
@@ -121,11 +124,11 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class MonthModels:
-    """What training a month has made."""
+    """The models of a month: a baseline per feature service, and the challenger, chosen from candidates."""
 
-    baselines: list[TrainedModel]  # one per feature service
+    baselines: list[TrainedModel]
     challenger: TrainedModel
-    candidates: list[Candidate]  # what the challenger was chosen from
+    candidates: list[Candidate]
 
 
 def train_models(
@@ -138,19 +141,19 @@ def train_models(
 ) -> MonthModels:
     """Fit and register the month's models: a baseline per feature service, and the best candidate.
 
-    All are fitted, logged and judged before the first is registered. Whatever fails until the last one is,
-    the MLflow runs of those that are not registered end as failed.
+    All are fitted, logged and judged before the first is registered. If anything fails before the last one
+    is registered, the MLflow runs of those that are not end as failed.
 
-    The candidates are judged inside the month's training users only, by their log-loss out of fold; one of
-    them is fitted on earlier months, too, where CHURN_CANDIDATE_MONTHS is more than 1.
+    The candidates are judged on the month's training users only, by their log-loss out of fold. Where
+    CHURN_CANDIDATE_MONTHS is more than 1, one of them is fitted on earlier months, too.
 
     Args:
         month: the label period.
         parent_run_id: the MLflow run that stands for the Dagster run.
         dagster_run_id: the Dagster run.
-        as_known: build a training set as known at this instant first, beside the month's own.
-        judge: looks at the models before any is registered, the challenger last; what it raises leaves
-            the registry as it was.
+        as_known: first build a training set as known at this instant, beside the month's own.
+        judge: is given the models before any is registered, the challenger last. If it raises, the registry
+            stays as it was.
     """
     training_set = build_training_set(month, as_known) if as_known else read_training_set(month)
     log = partial(
@@ -184,24 +187,25 @@ def train_models(
 def _fit_and_log(
     training_set: TrainingSet, log: Callable[..., None], *, pooled: bool
 ) -> list[Candidate]:
-    """Fit the baselines and the challenger, log each, and return what the challenger was chosen from."""
+    """Fit and log the baselines and the challenger; return the candidates that it was chosen from."""
     frame = training_set.rows.to_pandas()
     baselines: dict[str, Fitted] = {}
-    # Much of logging is to wait for MLflow. One thread, and the challenger last: versions keep their order.
+    # Logging is mostly waiting for MLflow, so it runs beside the fitting. One thread, and the challenger
+    # last, keep the versions in order.
     with ThreadPoolExecutor(1, thread_name_prefix="record") as beside:
         pending: list[Future[None]] = []
         for service in services_within(frame.columns):
             baselines[service.name] = fitted = fit_baseline(frame, service)
             pending.append(beside.submit(_log_after, [*pending], log, fitted))
         judged = [candidate for fitted in baselines.values() for candidate in candidates(fitted)]
-        wider = wider_rows(training_set) if pooled else None
-        if wider:
-            judged.append(tuned(POOLED, wider.rows))
+        several_months = pooled_rows(training_set) if pooled else None
+        if several_months:
+            judged.append(tuned(POOLED, several_months.rows))
         chosen = best(judged)
         behind: dict[str, Any] = {}
-        if wider and chosen.months > 1:
-            challenger = fit_candidate(chosen, wider.rows)
-            behind = {"fingerprint": wider.fingerprint, "lineage": wider.origin}
+        if several_months and chosen.months > 1:
+            challenger = fit_candidate(chosen, several_months.rows)
+            behind = {"fingerprint": several_months.fingerprint, "lineage": several_months.origin}
         else:
             challenger = fit_challenger(chosen, baselines[chosen.service.name])
         for each in pending:
@@ -218,7 +222,8 @@ def _append(
 
 def _log_after(others: list[Future[None]], log: Callable[..., None], fitted: Fitted) -> None:
     for other in others:
-        other.result()  # where one cannot be logged, what comes after it need not be
+        # Where one cannot be logged, those after it need not be.
+        other.result()
     log(fitted)
 
 
@@ -257,18 +262,18 @@ def _table(judged: list[Candidate]) -> bytes:
 
 
 def trained_models(month: Month) -> list[TrainedModel]:
-    """Return the newest registered baseline of each feature service for a month, as far as there is one."""
+    """Return the newest registered baseline of a month for each feature service that has one."""
     newest = (_newest(month, BASELINE_ROLE, service.name) for service in SERVICES)
     return [model for model in newest if model]
 
 
 def challenger(month: Month) -> TrainedModel | None:
-    """Return the newest registered challenger of a month, or None where it was not trained yet."""
+    """Return the newest registered challenger of a month, or None where none has been trained yet."""
     return _newest(month, CHALLENGER)
 
 
 def _newest(month: Month, role: str, service: str = "") -> TrainedModel | None:
-    """Return a month's newest version in a role, on any version of a feature service where one is given."""
+    """Return a month's newest version in a role, on any version of a feature service if one is given."""
     client = mlflow_client()
     versions = client.search_model_versions(
         f"name = '{REGISTERED_MODEL}' and tags.`month` = '{month}' and tags.`role` = '{role}'"

@@ -1,6 +1,6 @@
-"""Rows of several months together: what one candidate of a month is fitted on, and the users that judge it.
+"""Rows of several months together, to fit one candidate on, and the hold-out users to judge it on.
 
-The two are kept apart and proved to be: nobody who judges is among those whom a model was fitted on.
+The two are kept apart, and checked to be: nobody whom a model is judged on is among those it was fitted on.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def months_with_training_set(first: Month, last: Month) -> list[Month]:
-    """Return the months from `first` to `last` that have one; a month without is a hole, not filled."""
+    """Return the months from `first` to `last` that have a training set; gaps are not filled."""
     return [month for month in months_between(first, last) if training_set_path(month).is_file()]
 
 
 def service_within(months: Sequence[Month], name: str = DEFAULT_SERVICE.name) -> Service:
-    """Return the newest version of a feature service that the training set of every month is as new as."""
+    """Return the newest version of a feature service whose features every month's training set has."""
     import pyarrow.parquet as pq
 
     columns = [set(pq.read_schema(training_set_path(month)).names) for month in months]
@@ -39,38 +39,38 @@ def service_within(months: Sequence[Month], name: str = DEFAULT_SERVICE.name) ->
 
 
 @dataclass(frozen=True)
-class Judges:
-    """The hold-out users of the judged month, and the share of all users that they are."""
+class HeldOut:
+    """The hold-out users of a month to judge on, and the share of all users that they are."""
 
     month: Month
     frame: "pd.DataFrame"
     share: float
 
     @classmethod
-    def of(cls, month: Month) -> "Judges":
-        """Read them from the month's training set."""
+    def of(cls, month: Month) -> "HeldOut":
+        """Read the users held out of the month's training set."""
         frame = _read(month)
         held = is_holdout(frame["user_id"].to_numpy())
         return cls(month, frame[held].reset_index(drop=True), float(held.mean()))
 
 
 def window(
-    months: Sequence[Month], judges: Judges, service: Service, *, limit: int = SAMPLE_LIMIT
+    months: Sequence[Month], held_out: HeldOut, service: Service, *, limit: int = SAMPLE_LIMIT
 ) -> Rows:
-    """Pool the training users' rows of some months; the hold-out is the judges, of a month after them.
+    """Pool the training users' rows of some months, to be judged on the hold-out users of a later month.
 
     Args:
-        months: to train on, all before the judged one.
-        judges: hold-out users of the judged month.
+        months: the months to train on, all before the judged one.
+        held_out: the hold-out users of the judged month.
         service: the features to use.
-        limit: above this many rows, those of the users of lowest hash.
+        limit: above this many rows, those of the users with the lowest hashes.
 
     Raises:
         ChurnError: a month is not before the judged one, or a side is empty or of one class.
     """
-    made = _pool(months, judges, service, limit)
-    require_apart(made, months, judges.month)
-    return made
+    rows = _pool(months, held_out, service, limit)
+    require_apart(rows, months, held_out.month)
+    return rows
 
 
 def pooled(months: Sequence[Month], service: Service, *, limit: int = SAMPLE_LIMIT) -> Rows:
@@ -80,17 +80,17 @@ def pooled(months: Sequence[Month], service: Service, *, limit: int = SAMPLE_LIM
         ChurnError: a side is empty or of one class.
     """
     newest = max(months)
-    made = _pool(months, Judges.of(newest), service, limit)
-    require_apart(made, [], newest)
-    return made
+    rows = _pool(months, HeldOut.of(newest), service, limit)
+    require_apart(rows, [], newest)
+    return rows
 
 
-def _pool(months: Sequence[Month], judges: Judges, service: Service, limit: int) -> Rows:
+def _pool(months: Sequence[Month], held_out: HeldOut, service: Service, limit: int) -> Rows:
     chosen = _chosen(months, limit)
     parts = [_read(month)[kept] for month, kept in chosen.items()]
     rows = _sorted(parts)
     labels = rows["churn_label"].to_numpy(dtype=np.int64)
-    seen = judges.frame.sort_values("user_id", kind="stable")
+    seen = held_out.frame.sort_values("user_id", kind="stable")
     refuse_one_class(labels, "training rows")
     return Rows(
         service,
@@ -117,7 +117,7 @@ def require_apart(rows: Rows, months: Sequence[Month], judged: Month) -> None:
 
 
 def _chosen(months: Sequence[Month], limit: int) -> dict[Month, Bools]:
-    """Say which rows of each month to train on; only the ids are read, however many months."""
+    """Return which rows of each month to train on; only the ids are read, however many months there are."""
     import pyarrow.parquet as pq
 
     ids = [
@@ -149,21 +149,26 @@ def _sorted(parts: Sequence["pd.DataFrame"]) -> "pd.DataFrame":
 
 
 @dataclass(frozen=True)
-class Wider:
-    """Rows of the default feature service, and the way back from them to each month's files."""
+class PooledRows:
+    """Rows of several months on the default feature service, and where they come from.
+
+    `fingerprint` is the sha256 over the fingerprints of their training sets. `origin` is the newest month's
+    lineage, with those of the months before as `window`.
+    """
 
     rows: Rows
-    fingerprint: str  # of the fingerprints of their training sets
-    origin: dict[
-        str, Any
-    ]  # the newest month's lineage, with those of the months before as `window`
+    fingerprint: str
+    origin: dict[str, Any]
 
 
-def wider_rows(newest: TrainingSet) -> Wider | None:
-    """Pool CHURN_CANDIDATE_MONTHS months up to the newest, as far as they have a training set.
+def pooled_rows(newest: TrainingSet) -> PooledRows | None:
+    """Pool those of the last CHURN_CANDIDATE_MONTHS months that have a training set.
+
+    Args:
+        newest: the training set of the last of them.
 
     Returns:
-        None where the newest month is alone.
+        Their rows; None where only the newest month has a training set.
     """
     settings = get_settings()
     first = max(newest.month.shift(1 - settings.candidate_months), settings.first_month)
@@ -171,11 +176,12 @@ def wider_rows(newest: TrainingSet) -> Wider | None:
     if not before:
         return None
     fingerprints, window = [], []
-    for each in map(read_training_set, before):  # one in memory at a time
+    # One training set is in memory at a time.
+    for each in map(read_training_set, before):
         fingerprints.append(each.fingerprint)
         window.append(lineage(each))
     months = [*before, newest.month]
-    return Wider(
+    return PooledRows(
         pooled(months, service_within(months)),
         hashlib.sha256(" ".join([*fingerprints, newest.fingerprint]).encode()).hexdigest(),
         lineage(newest) | {"window": window},

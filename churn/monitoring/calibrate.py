@@ -1,7 +1,7 @@
 """Thresholds of drift from the deployment's own months: how far each column moved while nothing was wrong.
 
-How far two months are apart is decided in `bins` and `statistic`, as for the months that are watched;
-`false_alarms` does the same on simulated worlds. Whoever calibrates vouches for the months.
+Distances are measured in `distance.py`, as for the months that are watched. `false_alarms.py` does the same
+on simulated worlds. Whoever calibrates vouches for the months.
 """
 
 import json
@@ -22,7 +22,7 @@ from churn.monitoring.false_alarms import OLDEST
 from churn.monitoring.thresholds import SCORE, calibrated_path, simulated_thresholds
 from churn.months import Month
 from churn.promotion.ledger import Release, entries, releases
-from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.registry import Registry, ReleaseRegistry
 from churn.scoring.scores import active_users, features_of
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path, with_every_feature
@@ -30,42 +30,45 @@ from churn.training.dataset import read_training_set, training_set_path, with_ev
 if TYPE_CHECKING:
     import pandas as pd
 
-# Three pairs of neighbours, and two of months that are two apart.
+# Four months make three pairs of neighbours, and two pairs that are two months apart.
 FEWEST_MONTHS = 4
-# Above this many users of a month, a fixed sample of them is compared: chance is small enough by then.
+# Above this many users in a month, a fixed sample of them is compared: by then, chance is small enough.
 MOST_USERS = 50_000
-# How often an age must have been seen before it is believed.
+# How many pairs of an age are needed before its distance is believed.
 _PAIRS = 2
 
-Seen = tuple[
-    Month, int, Mapping[str, Distance]
-]  # a reference, its age in months, distances by column
+# A reference month, its age in months, and the distances by column.
+Seen = tuple[Month, int, Mapping[str, Distance]]
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Thresholds as they were derived: from which months, and of which columns."""
+class CalibratedThresholds:
+    """Thresholds as they were derived, and the months they were derived from.
+
+    `turnover` is by column; its first entry is for a reference one month old. `uncalibrated` are the columns
+    that too few months have, whose thresholds stay as they were.
+    """
 
     months: list[Month]
-    turnover: dict[str, list[float]]  # by column; the first entry is of a reference one month old
-    uncalibrated: list[str]  # columns that too few months have: their thresholds are as before
+    turnover: dict[str, list[float]]
+    uncalibrated: list[str]
 
 
 def calibrate(
     months: Sequence[Month] | None = None,
     without: Sequence[Month] = (),
     registry: Registry | None = None,
-) -> Calibration:
-    """Derive the thresholds from the deployment's own months, and keep them in the state folder.
+) -> CalibratedThresholds:
+    """Derive the thresholds from the deployment's own months, and store them in the state folder.
 
-    Every month is held against every earlier one, column by column; a column's turnover at an age is the
-    farthest that any reference saw, chance taken off. Ages beyond the history grow as those of the column's
-    kind do. Scores are looked at with each release that was ever in force.
+    Every month is compared with every earlier one, column by column. A column's turnover at an age is the
+    largest distance from any reference of that age, less chance. At ages beyond the history it grows as
+    that of the column's kind does. Scores are compared for each release that was ever in force.
 
     Args:
-        months: to look at; all that every feature view has in the lake, unless they are given.
-        without: months that were not quiet: something happened in them that an alarm would be right about.
-        registry: MLflow's, unless a test brings its own.
+        months: the months to compare; by default all that every feature view has in the lake.
+        without: months to leave out because something happened in them that an alarm would be right about.
+        registry: where releases come from; MLflow's by default.
 
     Raises:
         ChurnError: there are too few months.
@@ -77,10 +80,10 @@ def calibrate(
             where="calibrate",
             remedy="calibrate when there are more; until then the provisional thresholds hold",
         )
-    seen = [*_of_features(chosen), *_of_scores(chosen, registry or MlflowRegistry())]
+    seen = [*_of_features(chosen), *_of_scores(chosen, registry or ReleaseRegistry())]
     turnover = turnover_of(seen)
     columns = [*NUMBERS, SCORE]
-    calibration = Calibration(
+    calibration = CalibratedThresholds(
         chosen, turnover, [column for column in columns if column not in turnover]
     )
     _keep(calibration)
@@ -88,7 +91,7 @@ def calibrate(
 
 
 def turnover_of(seen: Sequence[Seen]) -> dict[str, list[float]]:
-    """Return per column and age the farthest that any reference saw, chance taken off."""
+    """Return, per column and age, the largest distance from any reference, less chance."""
     of: dict[str, dict[int, list[float]]] = {}
     for _, age, by_column in seen:
         for column, distance in by_column.items():
@@ -103,18 +106,20 @@ def turnover_of(seen: Sequence[Seen]) -> dict[str, list[float]]:
 
 
 def _continued(column: str, believed: Mapping[int, float]) -> list[float]:
-    """Return every age up to the oldest; what was not seen grows as the columns of its kind do."""
+    """Return the turnover of every age up to OLDEST; ages not seen grow as the column's kind does."""
     shape = simulated_thresholds().provisional[KINDS.get(column, SCORE)]
     values: list[float] = []
     for age in range(1, OLDEST + 1):
         before = values[-1] if values else 0.0
         if age in believed:
             value = believed[age]
-        elif age == 1:  # a hole among the months: no two are neighbours
+        elif age == 1:
+            # There are gaps between the months, and too few of them are neighbours.
             value = min(believed.values())
         else:
             value = before * shape[age - 1] / shape[age - 2]
-        values.append(round(max(before, value), 4))  # an older reference is never the stricter one
+        # An older reference is never stricter than a newer one.
+        values.append(round(max(before, value), 4))
     return values
 
 
@@ -129,7 +134,7 @@ def _of_features(months: Sequence[Month]) -> Iterator[Seen]:
     frames = {month: _frame(month) for month in months}
     for reference, current in _pairs(months):
         before, after = frames[reference], frames[current]
-        # What a month has no value of was not delivered then, or was no feature yet.
+        # A column without a value in a month was not delivered then, or was not a feature yet.
         names = [n for n in NUMBERS if before[n].notna().any() and after[n].notna().any()]
         numbers = {name: NUMBERS[name] for name in names}
         yield reference, current - reference, distances(*binned(before, after, numbers))
@@ -147,7 +152,7 @@ def _of_scores(months: Sequence[Month], registry: Registry) -> Iterator[Seen]:
         try:
             before = pd.DataFrame({SCORE: registry.probabilities(release, held)})
         except ChurnError:
-            # The release was deleted in MLflow: the others say enough.
+            # The release was deleted in MLflow. The others are enough.
             continue
         for month in months:
             if 0 < month - release.month <= OLDEST:
@@ -185,7 +190,7 @@ def _pairs(months: Sequence[Month]) -> Iterator[tuple[Month, Month]]:
                 yield reference, current
 
 
-def _keep(calibration: Calibration) -> None:
+def _keep(calibration: CalibratedThresholds) -> None:
     path = calibrated_path()
     content = {
         "made_by": "churn contract calibrate",

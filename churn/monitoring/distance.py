@@ -1,6 +1,7 @@
-"""How far two months are apart in one column: values sorted into bins, and a statistic on the counts.
+"""How far apart two months are in one column: values sorted into bins, and a distance between the counts.
 
-From which distance on a column has drifted is `thresholds.py`; which months are compared, `watch.py`.
+From which distance on a column has drifted is decided in `thresholds.py`; which months are compared, in
+`watch.py`.
 """
 
 import itertools
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Every feature of the contract, whichever of them a release reads.
+# Every feature of the contract, whether or not a release reads it.
 FEATURES = tuple(feature for view in VIEWS for feature in view.features)
 Kind = Literal["counter", "number", "flag", "text"]
 UNKNOWN = "unknown"
@@ -26,13 +27,13 @@ _PARTS = 10
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of one column, made from the reference alone: an outlier of today moves none of them.
+    """The bins of one column, made from the reference alone, so that today's outliers move none of them.
 
-    Numbers fall between the reference's deciles, below all that it held or above; text and booleans
-    are their own bins. Unknown is a bin like any other.
+    Numbers fall between the reference's deciles, or below or above all of its values. Text and booleans are
+    their own bins, and have no edges. Unknown is a bin like any other.
     """
 
-    edges: Floats | None  # None: values are their own bins
+    edges: Floats | None
 
     @classmethod
     def of(cls, reference: "pd.Series[Any]", *, is_number: bool) -> "Bins":
@@ -58,11 +59,15 @@ class Bins:
             codes = np.searchsorted(self.edges, numbers, side="right")
             codes[np.isnan(numbers)] = -1
             names = self._names()
-        names = [*names, UNKNOWN]  # code -1 is the last
-        bins = list(dict.fromkeys(names))  # somebody's own value may be the text "unknown"
+        # Unknown has the code -1, and so is the last name.
+        names = [*names, UNKNOWN]
+        # The text "unknown" may also be a value of its own.
+        bins = list(dict.fromkeys(names))
         at = np.array([bins.index(name) for name in names], dtype=np.int64)
-        found: Ints = at[codes]
-        return pd.Series(pd.Categorical.from_codes(found, pd.Index(bins)), index=values.index)
+        binned_codes: Ints = at[codes]
+        return pd.Series(
+            pd.Categorical.from_codes(binned_codes, pd.Index(bins)), index=values.index
+        )
 
     def _names(self) -> list[str]:
         assert self.edges is not None  # noqa: S101  (asked before)
@@ -75,7 +80,7 @@ class Bins:
 
 
 def is_number(feature: Feature) -> bool:
-    """Say whether a feature is counted or measured; text and booleans are not."""
+    """Return whether a feature is counted or measured, unlike text and booleans."""
     return feature.dtype in ("Int64", "Float64", "Float32")
 
 
@@ -83,9 +88,9 @@ NUMBERS = {feature.name: is_number(feature) for feature in FEATURES}
 
 
 def kind_of(view: View, feature: Feature) -> Kind:
-    """Return what kind of column a feature is, as far as it matters to how much it moves by itself.
+    """Return the kind of a column, as far as it matters for how much the column moves by itself.
 
-    What grows with a user's stay is another kind than other numbers: joiners begin at the bottom.
+    A counter, which grows with a user's stay, is a kind of its own, since joiners begin at the bottom.
     """
     if view.table.column(feature.name).trend is not None:
         return "counter"
@@ -100,7 +105,7 @@ KINDS: dict[str, Kind] = {f.name: kind_of(view, f) for view in VIEWS for f in vi
 def binned(
     reference: "pd.DataFrame", current: "pd.DataFrame", numbers: dict[str, bool]
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Return both frames in the reference's bins.
+    """Return both frames, with values replaced by the bins of the reference.
 
     Args:
         reference: raw values, one column per name.
@@ -123,7 +128,7 @@ def _numbers(values: "pd.Series[Any]") -> Floats:
 
 @dataclass(frozen=True)
 class Distance:
-    """The Jensen-Shannon distance of one column (0 alike, .83 nothing in common; natural logarithms).
+    """The Jensen-Shannon distance of one column: 0 if alike, 0.83 if disjoint (natural logarithms).
 
     `chance` is the distance that two samples of one population have on average: with k bins in use it
     is about sqrt((k - 1) / 8 * (1 / rows + 1 / rows of the reference)).
@@ -151,9 +156,9 @@ def _distance(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Distance:
 
 
 def _counts(column: "pd.Series[Any]") -> dict[Any, int]:
-    """Return how many rows each bin has that has any: a category may be nobody's.
+    """Return how many rows each non-empty bin has.
 
-    Counted by code, since making and aligning the index of a pandas count costs more than to count.
+    They are counted by code, since making and aligning the index of a pandas count costs more than counting.
     """
     bins = column.astype("category").cat
     codes = bins.codes.to_numpy()

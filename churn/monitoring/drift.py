@@ -1,7 +1,7 @@
 """Drift: how far a month is from what the release in force was trained on, column by column; and its page.
 
-The page is one HTML file that needs nothing from elsewhere and runs no script: it is kept in
-`reports/drift/` and in MLflow. How far two months are apart is measured in `distance.py`.
+The page is a single HTML file that loads nothing and runs no script. It is kept in `reports/drift/` and in
+MLflow. Distances are measured in `distance.py`.
 """
 
 from collections.abc import Iterator
@@ -21,47 +21,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """One side of the comparison: a month's users, and the scores of those held out.
+    """One side of the comparison: the raw features of a month's users, and the scores of those held out.
 
-    A model's scores of the very users that it was fitted on are others than its scores of strangers,
-    drift or no drift; so scores are compared on users whom no model was fitted on.
+    A model scores the users that it was fitted on differently from strangers, drift or no drift. Scores are
+    therefore compared on users whom no model was fitted on.
     """
 
     month: Month
-    features: "pd.DataFrame"  # one column per feature that both months have, raw
-    scores: "pd.Series[float]"  # probabilities of the hold-out users
+    features: "pd.DataFrame"
+    scores: "pd.Series[float]"
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One feature, or the score: its distance from the reference."""
+    """The distance of one feature, or of the score, from the reference.
+
+    A provisional threshold is that of the column's kind, not yet of the column itself.
+    """
 
     feature: str
     reference_rows: int
     rows: int
     distance: float
     threshold: float
-    is_provisional: bool = False  # the threshold is of the column's kind, not yet of itself
+    is_provisional: bool = False
 
     @property
     def is_drifted(self) -> bool:
-        """The distance is more than turnover and chance make of it in a clean world."""
+        """Whether the distance is larger than turnover and chance account for."""
         return self.distance > self.threshold
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A month held against the reference; both in the reference's bins."""
+    """A month compared with the reference.
+
+    `before` and `after` hold the values of reference and month in the reference's bins: one frame of the
+    features and one of the score, which have different rows.
+    """
 
     month: Month
     reference: Month
     columns: list[ColumnDrift]
-    before: dict[str, "pd.DataFrame"]  # features and score, which have rows of their own
+    before: dict[str, "pd.DataFrame"]
     after: dict[str, "pd.DataFrame"]
 
     @property
     def provisional(self) -> list[str]:
-        """The columns whose threshold is their kind's, until this deployment's months are calibrated on."""
+        """The columns whose threshold is that of their kind, until it is calibrated on this deployment."""
         return [column.feature for column in self.columns if column.is_provisional]
 
     @property
@@ -77,7 +84,7 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
     Args:
         reference: the training window.
         current: a later month.
-        thresholds: other ones than hold for this deployment.
+        thresholds: those to compare with; by default, those of this deployment.
 
     Raises:
         ChurnError: the month is not later than the reference.
@@ -93,15 +100,19 @@ def compare(reference: Window, current: Window, thresholds: Thresholds | None = 
     before[SCORE], after[SCORE] = binned(scores[0], scores[1], {SCORE: True})
     columns = [
         ColumnDrift(
-            name, len(before[part]), len(after[part]), found.value, *chosen.of(name, found, age)
+            name,
+            len(before[part]),
+            len(after[part]),
+            distance.value,
+            *chosen.of(name, distance, age),
         )
         for part in before
-        for name, found in distances(before[part], after[part]).items()
+        for name, distance in distances(before[part], after[part]).items()
     ]
     return Drift(current.month, reference.month, columns, before, after)
 
 
-# A column of free text can have thousands of categories; what is beyond these is drawn as one bar.
+# A column of free text can have thousands of categories; those beyond this number are drawn as one bar.
 _MOST_BARS = 20
 _REST = "all others"
 _TEMPLATE = """<!doctype html>
@@ -179,19 +190,19 @@ class BinShares:
 
 
 def drift_page_path(month: Month) -> Path:
-    """Return where a month's page is kept."""
+    """Return the path of a month's page."""
     return get_settings().reports / "drift" / f"{month}.html"
 
 
 def write_drift_page(drift: Drift) -> Path:
-    """Write the page; the old one stays until the new is whole."""
+    """Write the page; the old one stays until the new one is complete."""
     path = drift_page_path(drift.month)
     write_text(path, drift_page(drift))
     return path
 
 
 def drift_page(drift: Drift) -> str:
-    """Return the page as HTML; whatever stands in the data is text in it, never markup."""
+    """Return the page as HTML, in which whatever the data contain is text, never markup."""
     from jinja2 import Environment
 
     drifted = len(drift.drifted)
@@ -217,7 +228,7 @@ def _distance_below_threshold(column: ColumnDrift) -> float:
 
 
 def _bin_shares(before: "pd.Series[Any]", after: "pd.Series[Any]") -> Iterator[BinShares]:
-    """Yield the bins that anybody is in, in the order of the column's bins; of many, the largest."""
+    """Yield the non-empty bins in the order of the column's bins; if there are many, the largest ones."""
     shares = [column.value_counts(normalize=True, sort=False) for column in (before, after)]
     names = list(dict.fromkeys([*shares[0].index, *shares[1].index]))
     bins = [BinShares(str(n), *(float(share.get(n, 0.0)) for share in shares)) for n in names]

@@ -1,4 +1,4 @@
-"""How far estimates are from what comes: clean worlds are played, and both held against each other.
+"""How far estimates are from what is realised, measured on simulated worlds in which nothing goes wrong.
 
 `python -m churn.monitoring.estimate_errors` prints the tables of docs/monitoring.md (about five minutes).
 """
@@ -18,20 +18,25 @@ from churn.monitoring.performance import EARLIER_MONTHS, JUDGES, Scores, measure
 from churn.settings import GateSettings
 
 METRICS = ("auc", "churn_rate")
-KINDS: tuple[Kind, ...] = (LOGISTIC, BOOSTING)  # those that win among the candidates
+# The kinds that win among the candidates.
+KINDS: tuple[Kind, ...] = (LOGISTIC, BOOSTING)
 _CAMPAIGN, _GATE = Campaign(), GateSettings()
 
 
 @dataclass(frozen=True)
 class Error:
-    """One month's figure of the hold-out users: what was estimated, in two ways, and what came."""
+    """How far two estimates of a month's figure were too high, and whether their bounds held.
+
+    The first takes every probability as it stands; the second, which is the one shown to users, has learned
+    from earlier months. `trained` is the number of the month that the release was fitted on.
+    """
 
     kind: str
-    trained: int  # number of the month that the release was fitted on
+    trained: int
     metric: str
-    as_they_stand: float  # by how much the estimate is too high, were every probability right
-    learned: float  # the same of the estimate that is shown
-    is_inside_as_they_stand: bool  # what came is within the bounds of the estimate
+    as_they_stand: float
+    learned: float
+    is_inside_as_they_stand: bool
     is_inside: bool
     is_alarm: bool
 
@@ -69,7 +74,7 @@ def _scores(month: SeenMonth, model: Model) -> Scores:
 
 
 def summary(errors: Sequence[Error]) -> str:
-    """Return a table with a row for each kind, month of training and figure."""
+    """Return a Markdown table with a row for each figure, month of training and kind."""
     groups = sorted({(e.metric, e.trained, e.kind) for e in errors})
     rows = [
         _row(group, [e for e in errors if (e.metric, e.trained, e.kind) == group])

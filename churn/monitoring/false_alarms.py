@@ -1,4 +1,4 @@
-"""How the thresholds of drift come about: worlds in which nothing moves are played, and distances looked at.
+"""How the thresholds of drift are derived: distances are measured in simulated worlds where nothing changes.
 
 `python -m churn.monitoring.false_alarms` writes thresholds.json anew (about ten minutes). What a deployment
 derives from its own months is `calibrate.py`.
@@ -33,21 +33,21 @@ FIRST = Month.parse("2024-01")
 
 @dataclass(frozen=True)
 class SeenMonth:
-    """One month as monitoring sees it: who was there with which features, and who left."""
+    """One month as monitoring sees it: user_id and every feature of its users, and who left."""
 
-    frame: "pd.DataFrame"  # user_id and every feature
+    frame: "pd.DataFrame"
     labels: Labels
 
     @property
     def held(self) -> Bools:
-        """Who is held out."""
+        """Which users are held out."""
         return is_holdout(self.frame["user_id"].to_numpy())
 
 
 def play_months(
     months: int, users: int, seed: int, scenario: "Scenario | None" = None
 ) -> Iterator[SeenMonth]:
-    """Play a world, clean unless there is a scenario."""
+    """Yield the months of a simulated world, in which nothing goes wrong unless there is a scenario."""
     import pandas as pd
 
     from churn.population.simulate import play
@@ -63,7 +63,7 @@ def play_months(
 
 @dataclass(frozen=True)
 class Model:
-    """What a release is in a clean world: the usual challenger, fitted and calibrated as it would be."""
+    """What a release would be in a clean world: a challenger, fitted and calibrated as usual."""
 
     kind: Kind
     pipeline: Any
@@ -71,7 +71,7 @@ class Model:
 
     @classmethod
     def fit(cls, month: SeenMonth, kind: Kind = LOGISTIC) -> "Model":
-        """Fit to the users of a month who are not held out; the kind that wins most months, unless said."""
+        """Fit to the users of a month who are not held out; by default, the kind that wins most months."""
         from churn.model.arrays import fit_calibration
         from churn.model.candidates import out_of_fold
         from churn.model.rows import prepare
@@ -93,7 +93,7 @@ class Model:
 def month_distances(
     reference: SeenMonth, current: SeenMonth, model: Model | None
 ) -> dict[str, Distance]:
-    """Return the distance of every feature, and with a model of the hold-out users' scores."""
+    """Return the distance of every feature and, with a model, of the hold-out users' scores."""
     distance_by_column = distances(*binned(reference.frame, current.frame, NUMBERS))
     if model:
         import pandas as pd
@@ -109,43 +109,46 @@ def month_distances(
 def clean_distances(
     world: Sequence[SeenMonth], references: Sequence[int], oldest: int
 ) -> Iterator[tuple[int, int, dict[str, Distance]]]:
-    """Yield (number of the reference, its age, distances) for every later month up to `oldest`."""
+    """Yield (number of the reference, its age, distances) for every later month up to age `oldest`."""
     for number in references:
         model = Model.fit(world[number])
         for age in range(1, min(oldest, len(world) - 1 - number) + 1):
             yield number, age, month_distances(world[number], world[number + age], model)
 
 
-SHARE = 0.01  # of the months of a clean world that may alarm, whichever column it is
-OLDEST = 24  # age of a reference, in months, up to which turnover is looked up
+# The share of months in a clean world that may alarm, over all columns together.
+SHARE = 0.01
+# Turnover is derived for references of up to this age, in months.
+OLDEST = 24
 # The population of month_000 settles in its first months, so references are taken there and later.
 REFERENCES = (0, 1, 3, 6)
-_LARGE_WORLDS = ((30_000, 11), (30_000, 12))  # users, seed: turnover with hardly any chance
+# Pairs of users and seed. In large worlds, chance hardly adds to turnover.
+_LARGE_WORLDS = ((30_000, 11), (30_000, 12))
 _SMALL_WORLDS = tuple((users, seed) for users in (800, 2_000, 7_043) for seed in range(100, 125))
 
 Seen = dict[str, Distance]
 
 
 def turnover(seen: Iterable[tuple[int, int, Seen]], oldest: int = OLDEST) -> dict[str, list[float]]:
-    """Return per column and age the largest distance that any reference saw, chance taken off."""
+    """Return, per column and age, the largest distance from any reference, less chance."""
     of: dict[tuple[str, int, int], list[float]] = defaultdict(list)
-    for reference, age, found in seen:
-        for column, distance in found.items():
+    for reference, age, by_column in seen:
+        for column, distance in by_column.items():
             without = max(distance.value**2 - distance.chance**2, 0.0)
             of[column, age, reference].append(without)
     largest: dict[str, list[float]] = {column: [0.0] * oldest for column, _, _ in of}
     for (column, age, _), squares in of.items():
         mean = float(np.sqrt(np.mean(squares)))
         largest[column][age - 1] = max(largest[column][age - 1], round(mean, 4))
-    # an older reference is never the stricter one
+    # An older reference is never stricter than a newer one.
     return {c: np.maximum.accumulate(values).tolist() for c, values in sorted(largest.items())}
 
 
-def excess(found: Seen, moved: dict[str, list[float]], age: int) -> float:
-    """Return the largest excess over turnover of a month's columns, in multiples of chance."""
+def excess(by_column: Seen, moved: dict[str, list[float]], age: int) -> float:
+    """Return the largest excess over turnover among a month's columns, in multiples of chance."""
     return max(
         (distance.value - moved[column][age - 1]) / distance.chance
-        for column, distance in found.items()
+        for column, distance in by_column.items()
         if distance.chance > 0
     )
 
@@ -156,7 +159,7 @@ def sampling(months: Sequence[float], share: float = SHARE) -> float:
 
 
 def derive() -> dict[str, object]:
-    """Play the worlds and return the table."""
+    """Simulate the worlds, and return the content of thresholds.json."""
     large = (
         each
         for users, seed in _LARGE_WORLDS
@@ -168,8 +171,8 @@ def derive() -> dict[str, object]:
     by_size: dict[int, list[float]] = defaultdict(list)
     for users, seed in _SMALL_WORLDS:
         world = list(play_months(13, users, seed))
-        for _, age, found in clean_distances(world, REFERENCES, 12):
-            by_size[users].append(excess(found, moved, age))
+        for _, age, by_column in clean_distances(world, REFERENCES, 12):
+            by_size[users].append(excess(by_column, moved, age))
     multiples = {users: sampling(months) for users, months in by_size.items()}
     return {
         "made_by": "python -m churn.monitoring.false_alarms",
@@ -184,7 +187,7 @@ def derive() -> dict[str, object]:
 
 
 def liveliest(moved: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Return per kind of column and age the largest turnover, which holds for columns not looked at."""
+    """Return, per kind of column and age, the largest turnover; it is used for columns not simulated."""
     of: dict[str, list[Sequence[float]]] = defaultdict(list)
     for column, ages in moved.items():
         if column in KINDS:
@@ -203,7 +206,7 @@ def main() -> None:
 
 
 def _text(table: dict[str, object]) -> str:
-    """Return the table with one line per column and kind."""
+    """Return the table as JSON, with one line per column and kind."""
     lines = []
     for key, value in table.items():
         if isinstance(value, dict) and key in ("provisional", "turnover"):

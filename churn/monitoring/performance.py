@@ -1,4 +1,7 @@
-"""Performance of the served scores: estimated before labels, realised once they mature, and the alarm."""
+"""Performance of the served scores: estimated before labels mature, realised afterwards; and its alarms.
+
+How it is estimated is `churn.evaluation.confidence`; which scores and labels are taken, `watch.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +19,25 @@ from churn.model.rows import is_holdout
 from churn.settings import GateSettings
 
 UsersName = Literal["all", "hold-out"]
-JUDGES: UsersName = "hold-out"  # nobody among them was trained on in any month
-EARLIER_MONTHS = 6  # that an estimate learns from, at most
+# No model was ever trained on these users.
+JUDGES: UsersName = "hold-out"
+# The most months that an estimate learns from.
+EARLIER_MONTHS = 6
 _BOOTSTRAPPED = tuple(name for name in METRICS if name != "profit")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of a month's users, as they were served; arrays in one order of users."""
+    """The scores of a month's users, as they were served; all arrays are in the same order, [N].
+
+    `contacted` is whom the campaign contacts within its budget. Labels are 1 for those who left, and None
+    before they mature.
+    """
 
     user_ids: npt.NDArray[np.object_]
     probabilities: Floats
-    contacted: Bools  # whom the campaign contacts within its budget
-    labels: Labels | None = None  # 1 for those who left; None before they mature
+    contacted: Bools
+    labels: Labels | None = None
 
     def of(self, chosen: Bools) -> "Scores":
         """Return the scores of some of the users."""
@@ -40,32 +49,32 @@ class Scores:
 
 @dataclass(frozen=True)
 class Performance:
-    """One figure of one set of users: what was to be expected, and what came."""
+    """One figure of one set of users, estimated and realised; `alarm` says why it is alarming, if it is."""
 
     users: UsersName
     metric: str
     rows: int
     estimated: Interval
     realised: Interval | None = None
-    alarm: str = ""  # why it is one; empty: none
+    alarm: str = ""
 
     @property
     def error(self) -> float | None:
-        """By how much the estimate was too high."""
+        """By how much the estimate was too high; None before labels mature."""
         return self.estimated.estimate - self.realised.estimate if self.realised else None
 
 
 def measure_performance(
     scores: Scores, campaign: Campaign, gate: GateSettings, earlier: Sequence[Scores] = ()
 ) -> list[Performance]:
-    """Return every figure of all users and of those held out; realised ones where labels are there.
+    """Return every figure of all users and of those held out, realised where the scores have labels.
 
     Args:
-        scores: of the month.
+        scores: those of the month.
         campaign: its terms.
         gate: confidence and resamples of the bounds, and the floor of the AUC.
-        earlier: of months before, by the same release, with labels: the estimate learns from them how the
-            release's probabilities have held.
+        earlier: labelled scores of earlier months by the same release. From them, the estimate learns how
+            the release's probabilities relate to what happens.
 
     Raises:
         ChurnError: there are no users, nobody is held out, or the labels are of one class.
@@ -73,45 +82,47 @@ def measure_performance(
     held = is_holdout(scores.user_ids)
     if not held.any():
         raise ChurnError(f"none of {held.size} scored users is held out", where="performance")
-    found = []
+    figures = []
     parts: dict[UsersName, Scores] = {"all": scores, JUDGES: scores.of(held)}
     before: dict[UsersName, list[Scores]] = {
         "all": list(earlier),
         JUDGES: [each.of(is_holdout(each.user_ids)) for each in earlier],
     }
-    # The training users of one month calibrate; those of this one stand for them.
+    # The release was calibrated on training users of another month; this month's represent them.
     calibrated_on = scores.probabilities[~held]
     for name, part in parts.items():
         months = [(e.probabilities, e.labels) for e in before[name] if e.labels is not None]
-        said = estimates(
+        expected = estimates(
             part.probabilities, part.contacted, campaign,
             confidence=gate.confidence, draws=gate.resamples,
             recalibration=recalibration(calibrated_on, months),
         )  # fmt: skip
         came = _realised(part, campaign, gate)
         for metric in METRICS:
-            each = Performance(name, metric, len(part.user_ids), said[metric], came.get(metric))
-            found.append(replace(each, alarm=alarm_of(each, gate)))
-    return found
+            each = Performance(name, metric, len(part.user_ids), expected[metric], came.get(metric))
+            figures.append(replace(each, alarm=alarm_of(each, gate)))
+    return figures
 
 
-def alarm_of(said: Performance, gate: GateSettings) -> str:
-    """Return why a figure is alarming; empty where it is not.
+def alarm_of(figure: Performance, gate: GateSettings) -> str:
+    """Return why a figure is alarming, or an empty text if it is not.
 
-    Alarms are about the hold-out users' AUC and churn rate. Estimate and realised figure each have
-    bounds: of labels drawn from the probabilities, and of users drawn again. Only where the two are
-    apart altogether, or the AUC lies below its floor beyond chance, is there more than noise.
+    Alarms are about the hold-out users' AUC and churn rate. The estimate's bounds come from labels drawn by
+    the probabilities, the realised figure's from resampled users. There is more than noise only where the
+    two intervals do not overlap, or where the AUC lies below its floor beyond chance.
     """
-    if said.users != JUDGES or said.realised is None:
+    if figure.users != JUDGES or figure.realised is None:
         return ""
-    low, high = said.realised.low, said.realised.high
-    seen = f"{said.realised.estimate:.4f} [{low:.4f}, {high:.4f}]"
-    expected = f"[{said.estimated.low:.4f}, {said.estimated.high:.4f}]"
-    if said.metric == "auc" and high < gate.auc_floor:
+    low, high = figure.realised.low, figure.realised.high
+    seen = f"{figure.realised.estimate:.4f} [{low:.4f}, {high:.4f}]"
+    expected = f"[{figure.estimated.low:.4f}, {figure.estimated.high:.4f}]"
+    if figure.metric == "auc" and high < gate.auc_floor:
         return f"realised AUC {seen} lies below its floor {gate.auc_floor:g}"
-    if said.metric == "auc" and high < said.estimated.low:
+    if figure.metric == "auc" and high < figure.estimated.low:
         return f"realised AUC {seen} lies below the estimate {expected}"
-    if said.metric == "churn_rate" and (high < said.estimated.low or low > said.estimated.high):
+    if figure.metric == "churn_rate" and (
+        high < figure.estimated.low or low > figure.estimated.high
+    ):
         return f"realised churn rate {seen} is not the estimate {expected}"
     return ""
 
@@ -120,8 +131,8 @@ def _realised(part: Scores, campaign: Campaign, gate: GateSettings) -> dict[str,
     if part.labels is None:
         return {}
     confidence, resamples = gate.confidence, gate.resamples
-    found = intervals(
+    figures = intervals(
         part.labels, part.probabilities, _BOOTSTRAPPED, confidence=confidence, resamples=resamples
     )
     earned = np.where(part.contacted, contact_profit(part.labels, campaign), 0.0)
-    return found | {"profit": mean_interval(earned, confidence=confidence, resamples=resamples)}
+    return figures | {"profit": mean_interval(earned, confidence=confidence, resamples=resamples)}

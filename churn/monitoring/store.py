@@ -1,4 +1,4 @@
-"""Drift and performance in Postgres: a month is replaced whole, and read back for reports."""
+"""Drift and performance in Postgres: a month is replaced as a whole, and read back for reports."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def keep_drift(month: Month, release_id: str | None, drift: Drift | None) -> None:
-    """Replace a month's drift; without a release there is none."""
+    """Replace a month's drift; without a release, there is none to store."""
     rows = (
         []
         if drift is None
@@ -40,8 +40,8 @@ def keep_drift(month: Month, release_id: str | None, drift: Drift | None) -> Non
     _replace("feature_drift", month, rows)
 
 
-def keep_performance(month: Month, release_id: str | None, found: Sequence[Performance]) -> None:
-    """Replace what a month's scores should be worth, and were; without a release there is nothing."""
+def keep_performance(month: Month, release_id: str | None, figures: Sequence[Performance]) -> None:
+    """Replace a month's estimated and realised figures; without a release, there are none to store."""
     rows = [
         {
             "as_of": month.as_of,
@@ -53,13 +53,13 @@ def keep_performance(month: Month, release_id: str | None, found: Sequence[Perfo
             **_bounds("realised", each.realised),
             "alarm": each.alarm,
         }
-        for each in found
+        for each in figures
     ]
     _replace("model_performance", month, rows)
 
 
 def read_drift(month: Month) -> list[Row]:
-    """Return a month's drift, the farthest over its threshold first; empty without a release."""
+    """Return a month's drift, the column farthest over its threshold first; empty without a release."""
     return _read(
         "SELECT * FROM monitoring.feature_drift WHERE as_of = %s"
         " ORDER BY distance - threshold DESC, feature",
@@ -68,9 +68,9 @@ def read_drift(month: Month) -> list[Row]:
 
 
 def read_performance(month: Month | None = None) -> list[Row]:
-    """Return estimated and realised figures by month, users and metric; one month's, or all.
+    """Return estimated and realised figures by month, users and metric; those of one month, or all.
 
-    Until a month's labels have matured, what is realised and the estimate's error are None.
+    Until a month's labels have matured, the realised figures and the estimate's error are None.
     """
     return _read(
         "SELECT *, estimated - realised AS error FROM monitoring.model_performance"
@@ -79,8 +79,8 @@ def read_performance(month: Month | None = None) -> list[Row]:
     )
 
 
-def _bounds(name: str, said: Interval | None) -> Row:
-    values = said or (None, None, None)
+def _bounds(name: str, interval: Interval | None) -> Row:
+    values = interval or (None, None, None)
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 

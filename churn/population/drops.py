@@ -40,13 +40,26 @@ def write_drops(
     overwrite: bool = False,
     on_month: Callable[[Month], None] | None = None,
 ) -> list[Path]:
-    """Write the drops of a population and return their folders, oldest first.
+    """Write the drops of a population, and return their folders, oldest first.
 
-    The same arguments give the same bytes. The newest month has no labels.csv unless
-    `label_last_month`. A folder appears complete or not at all, so a sensor may watch `out`. Drops
-    that are there already stay if their content is the same (a longer run adds to a shorter one);
-    other content is a ChurnError unless `overwrite`, which removes the drops of `out` first.
-    `oracle/month_NNN.parquet` holds what no model may see: probabilities and labels of every month.
+    The same arguments give the same bytes. A folder appears complete or not at all, so a sensor may watch
+    `out`. Drops that are there already stay if their content is the same, so a longer run adds to a shorter
+    one. `oracle/month_NNN.parquet` holds what no model may see: probabilities and labels of every month.
+
+    Args:
+        out: the folder of the drops.
+        first: the first month, `month_000`.
+        users: in the first month.
+        months: how many to write.
+        seed: of the population.
+        base_rate: the churn rate that the process is set to, between 0 and 1.
+        scenario: what changes along the way.
+        label_last_month: write labels.csv of the newest month, too.
+        overwrite: first remove the drops in `out`.
+        on_month: called after each month.
+
+    Raises:
+        ChurnError: drops with other content are there, and `overwrite` is not set.
     """
     played = play(
         first=first, months=months, users=users, seed=seed, base_rate=base_rate, scenario=scenario
@@ -83,7 +96,7 @@ def _write_month(out: Path, name: str, played: PlayedMonth, *, labelled: bool) -
 
 
 def write_csv(frame: pd.DataFrame, table: Table, path: Path) -> None:
-    """Write one file of a drop: the contract's columns, True/False, blanks for unknown."""
+    """Write one file of a drop: the table's columns, True or False, and blanks for unknown."""
     schema = pa.schema([(column.name, COLUMN_TYPES[column.kind].arrow) for column in table.columns])
     columns = [
         pc.if_else(values, "True", "False") if pa.types.is_boolean(values.type) else values
@@ -95,7 +108,7 @@ def write_csv(frame: pd.DataFrame, table: Table, path: Path) -> None:
 
 
 def _put(files: list[Path], folder: Path) -> None:
-    """Move files into a folder, where the same content is welcome and other content is not."""
+    """Move files into a folder, unless it has them with the same content; other content is an error."""
     folder.mkdir(exist_ok=True)
     for file in files:
         there = folder / file.name
@@ -108,11 +121,11 @@ def _put(files: list[Path], folder: Path) -> None:
 
 
 def _refuse_others(out: Path, names: list[str], *, label_last_month: bool) -> None:
-    found = [path for path in sorted(out.glob("month_*")) if path.name not in names]
+    others = [path for path in sorted(out.glob("month_*")) if path.name not in names]
     if not label_last_month:
-        found += (out / names[-1]).glob(_LABELS.file)
-    if found:
-        raise ChurnError("is not part of these drops", where=str(found[0]), remedy=_REMEDY)
+        others += (out / names[-1]).glob(_LABELS.file)
+    if others:
+        raise ChurnError("is not part of these drops", where=str(others[0]), remedy=_REMEDY)
 
 
 def _clear(out: Path) -> None:
@@ -121,7 +134,7 @@ def _clear(out: Path) -> None:
 
 
 def correct_some_fees(drop: Path, users: int = 50) -> None:
-    """Change some users' fee in a drop, in place: the billing system has found them wrong."""
+    """Change some users' fee in a drop, in place, as a billing system does that has corrected them."""
     path = drop / TABLES["subscriptions"].file
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     some = frame.index[:users]

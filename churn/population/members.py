@@ -1,6 +1,6 @@
 """Who subscribes: the first month's users at any size, the joiners of later months, and their ids.
 
-Ids have the benchmark's format (`1234-ABCDE`); they are seeded, and none is given twice.
+Ids have the benchmark's format (`1234-ABCDE`); they depend on the seed, and none is issued twice.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ _LENGTH = 10
 
 
 class UserIds:
-    """Every id ever given out, as numbers; leavers' ids are not used again."""
+    """Every id ever issued, as numbers; leavers' ids are not used again."""
 
     def __init__(self, taken: pd.Series) -> None:
         self._given = np.sort(_encode(taken))
@@ -57,7 +57,8 @@ def _decode(numbers: Ints) -> pd.Series:
     return pd.Series(pd.array(strings, dtype="string[pyarrow]"))
 
 
-_LONGEST = 72  # the benchmark's longest subscription, in months
+# The benchmark's longest subscription, in months.
+_LONGEST = 72
 _FIRST_YEAR = 12
 
 
@@ -72,8 +73,9 @@ def first_members(
 ) -> pd.DataFrame:
     """Return `users` members of the first month, the worked example always among them.
 
-    Fewer than the benchmark's are a sample of it. More are the benchmark and variants of its users,
-    whose labels are drawn anew: a copied label would leak from training users to held-out ones.
+    If they are fewer than the benchmark's users, they are a sample of them. If they are more, variants of the
+    benchmark's users are added, whose labels are drawn: a copied label would leak from training users to
+    held-out ones.
     """
     if users <= len(base):
         others = np.flatnonzero((base["user_id"] != WORKED_EXAMPLE).to_numpy())
@@ -111,7 +113,7 @@ def _variants(
 
 
 def _enter(members: pd.DataFrame, month: Month, rng: np.random.Generator) -> pd.DataFrame:
-    """Give each a taste and the sign-up date that their months need: billed first in that month."""
+    """Give each member a taste, and a sign-up date in the first month that they were billed for."""
     billed_before = np.maximum(members["months_active"].to_numpy() - 1, 0)
     signup_month = np.datetime64(month.first_day, "M") - billed_before
     days = rng.integers(0, 28, len(members))

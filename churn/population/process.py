@@ -9,9 +9,9 @@ from churn.arrays import Floats
 from churn.errors import ChurnError
 from churn.population.scenario import Conditions, Treated
 
-# The benchmark's own rate, 1,869 of 7,043. It is no monthly rate of a real operator; but labels of
-# month_000 are facts, and any other rate would change the label process unannounced after them.
-# It also gives each month of 7,043 users some 1,900 leavers, enough to judge a model by.
+# The benchmark's own rate, 1,869 of 7,043. No real operator has such a monthly rate, but the labels of
+# month_000 are given, and any other rate would silently change the label process after them. It also gives
+# each month of 7,043 users some 1,900 leavers, which is enough to judge a model by.
 DEFAULT_BASE_RATE = 0.265
 
 _FLAGS = (
@@ -54,7 +54,7 @@ class ChurnProcess:
         return cls(coefficients, _shift_to(log_odds, base_rate))
 
     def probabilities(self, users: pd.DataFrame, now: Conditions) -> Floats:
-        """Return each user's true probability of leaving; 6 decimals, alike on every machine."""
+        """Return each user's true probability of leaving; 6 decimals, so that every machine has the same."""
         log_odds = _design(users) @ self.coefficients + self.intercept
         if now.label_slope != 1:
             rate = float(_sigmoid(log_odds).mean())
@@ -64,7 +64,11 @@ class ChurnProcess:
 
 
 def treat(chance: Floats, user_ids: pd.Series, treated: Treated) -> Floats:
-    """Return the probabilities of leaving with the treatment, the same as before for everybody else."""
+    """Return the probabilities of leaving with the treatment, unchanged for everybody not treated.
+
+    Raises:
+        ChurnError: treated users are not members of the month.
+    """
     chosen = user_ids.isin(treated.user_ids).to_numpy(bool)
     strangers = len(treated.user_ids) - int(chosen.sum())
     if strangers:

@@ -1,6 +1,6 @@
-"""What a scenario moves (prices and the label process, from some month on), and what goes wrong on the way.
+"""What a scenario changes (prices and the label process, from some month on), and what goes wrong on the way.
 
-`Troubles` are the months that `churn simulate` plays: how each drop arrives, and in which state.
+`Troubles` is what `churn simulate` plants: how each drop arrives, and in which state.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from churn.errors import ChurnError
 
 @dataclass(frozen=True)
 class Conditions:
-    """What holds in a month.
+    """The conditions of a month.
 
     Args:
-        fee_factor: prices as a multiple of month_000's.
-        label_slope: how the log odds of leaving follow the profile: 1 as in month_000, 0 not at
-            all, -1 reversed. The mean rate is kept.
+        fee_factor: prices, as a multiple of those of month_000.
+        label_slope: how the log odds of leaving depend on the profile: 1 as in month_000, 0 not at all, -1
+            reversed. The mean rate stays the same.
         label_shift: added to everybody's log odds of leaving.
     """
 
@@ -41,9 +41,9 @@ class Treated:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Conditions by month number (1 is the second month), each in force until the next.
+    """Conditions by month number (1 is the second month), each in force until the next ones.
 
-    `treated` holds for the month of its number only: it changes who leaves, and so who is there later.
+    `treated` applies to the month of its number only. It changes who leaves, and so who is there later.
     """
 
     changes: Mapping[int, Conditions] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Scenario:
             )
 
     def at(self, number: int) -> Conditions:
-        """Return what is in force in the month of that number."""
+        """Return the conditions of the month with this number."""
         begun = [start for start in self.changes if start <= number]
         return self.changes[max(begun)] if begun else Conditions()
 
@@ -68,10 +68,10 @@ How = Literal["drop", "labels", "late drop", "correction"]
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """Something that comes in: which month's, and what of it."""
+class DropArrival:
+    """Something that is delivered: the number of its month, 0 for the first, and what it is."""
 
-    number: int  # of the month it belongs to, 0 for the first
+    number: int
     how: How
 
 
@@ -80,12 +80,12 @@ class Troubles:
     """What is planted, by month number.
 
     Args:
-        price_rise: fees rise by a quarter from here on.
-        label_process: the label process turns round here (8.3: those who used to stay now leave).
-        late: this drop comes after the next one.
-        corrected: this drop is corrected a month later.
-        lost: this drop never comes.
-        months: how many are played.
+        price_rise: from this month on, fees are higher by a quarter.
+        label_process: from this month on, the label process is reversed: those who used to stay now leave.
+        late: this month's drop comes after the next one's.
+        corrected: this month's drop is corrected a month later.
+        lost: this month's drop never comes.
+        months: how many months are played.
     """
 
     price_rise: int = 6
@@ -97,10 +97,10 @@ class Troubles:
 
     @classmethod
     def within(cls, months: int) -> "Troubles":
-        """Return the same troubles in fewer months: at the same share of the way, the lost as near the end.
+        """Return the same troubles in fewer months, each at the same share of the way.
 
         Args:
-            months: from LEAST_MONTHS on, so that no two of them fall together.
+            months: at least LEAST_MONTHS, so that no two troubles fall into one month.
         """
         plan = cls()
 
@@ -112,21 +112,21 @@ class Troubles:
             corrected=moved(plan.corrected),
             late=moved(plan.late),
             label_process=moved(plan.label_process),
-            lost=months
-            - (MONTHS - plan.lost),  # the first month trained on after it takes its decision
+            # As near the end as in the full plan: the first month trained on after it takes its decision.
+            lost=months - (MONTHS - plan.lost),
             months=months,
         )
 
     @property
     def scenario(self) -> Scenario:
-        """Return what the population is played under."""
+        """The scenario under which the population is played."""
         dear = Conditions(fee_factor=1.25)
         turned = Conditions(fee_factor=1.25, label_slope=-1.0)
         return Scenario({self.price_rise: dear, self.label_process: turned})
 
     @property
     def planted(self) -> dict[int, str]:
-        """Return what is planted in which month, in words."""
+        """Names of what is planted, by month number."""
         return {
             self.price_rise: "price rise",
             self.corrected: "corrected drop",
@@ -135,14 +135,14 @@ class Troubles:
             self.lost: "lost drop",
         }
 
-    def arrivals(self, number: int) -> Iterator[Arrival]:
-        """Yield what comes in when month `number` has closed, in order."""
+    def arrivals(self, number: int) -> Iterator[DropArrival]:
+        """Yield what is delivered after month `number` has closed, in order."""
         if number not in (self.late, self.lost):
-            yield Arrival(number, "drop")
+            yield DropArrival(number, "drop")
         before = number - 1
         if before == self.late:
-            yield Arrival(before, "late drop")
+            yield DropArrival(before, "late drop")
         elif before >= 0 and before != self.lost:
-            yield Arrival(before, "labels")
+            yield DropArrival(before, "labels")
         if before == self.corrected:
-            yield Arrival(before, "correction")
+            yield DropArrival(before, "correction")

@@ -1,4 +1,4 @@
-"""The population played forward: tenure advances, churners leave, joiners balance them."""
+"""The population played forward: tenure advances, churners leave, and as many joiners replace them."""
 
 import functools
 from collections.abc import Iterator
@@ -16,16 +16,20 @@ from churn.population.members import UserIds, first_members, joiners
 from churn.population.process import DEFAULT_BASE_RATE, ChurnProcess, treat
 from churn.population.scenario import Conditions, Scenario, Treated
 
-_ENTRY, _ACTIVITY, _LEAVING = range(3)  # one random stream for each, in each month
+# Each has its own stream of random numbers in each month.
+_ENTRY, _ACTIVITY, _LEAVING = range(3)
 
 
 @dataclass(frozen=True)
 class PlayedMonth:
-    """One month of the population: the six tables by name, and the truth behind the labels."""
+    """One month of the population: its tables by name, and the truth behind the labels.
+
+    The columns of `oracle` are user_id, churn_probability and churn_label; where users were treated, also
+    untreated_probability.
+    """
 
     month: Month
     tables: dict[str, pd.DataFrame]
-    # user_id, churn_probability, churn_label; where users were treated also untreated_probability
     oracle: pd.DataFrame
 
 
@@ -38,10 +42,21 @@ def play(
     base_rate: float = DEFAULT_BASE_RATE,
     scenario: Scenario | None = None,
 ) -> Iterator[PlayedMonth]:
-    """Return the months in turn; only one is held at a time.
+    """Yield the months in order; only one is in memory at a time.
 
-    A month depends on the months before it only, so a longer run begins with the shorter one.
-    month_000 keeps the benchmark's own labels; its probabilities are the fitted process's.
+    A month depends only on those before it, so a longer run begins with the same months as a shorter one.
+    month_000 keeps the benchmark's own labels; its probabilities are those of the fitted process.
+
+    Args:
+        first: the first month, `month_000`.
+        months: how many.
+        users: in the first month.
+        seed: of all random numbers.
+        base_rate: the churn rate that the process is set to, between 0 and 1.
+        scenario: what changes along the way.
+
+    Raises:
+        ChurnError: an argument is out of range.
     """
     for name, value, least in (("users", users, 1), ("months", months, 1), ("seed", seed, 0)):
         if value < least:
@@ -52,7 +67,7 @@ def play(
 
 @functools.lru_cache(maxsize=8)
 def _origin(base_rate: float) -> tuple[pd.DataFrame, ChurnProcess]:
-    """Return the benchmark and the process fitted to it, read and fitted once; nobody writes to either."""
+    """Return the benchmark and the process fitted to it, both cached: nobody may write to either."""
     base = load_base()
     return base, ChurnProcess.fit(base, base_rate)
 
@@ -97,7 +112,7 @@ def _forward(
 
 
 def _advance(stayers: pd.DataFrame, now: Conditions, new: pd.DataFrame) -> pd.DataFrame:
-    """Bill the stayers for one month more; joiners' first bill is at the prices in force, too."""
+    """Bill the stayers for one more month, and the joiners for their first one, at the prices in force."""
     paid = stayers["paid_cents"] + _fees(stayers, now)
     stayers = stayers.assign(months_active=stayers["months_active"] + 1, paid_cents=paid)
     return pd.concat([stayers, new.assign(paid_cents=_fees(new, now))], ignore_index=True)
@@ -139,6 +154,9 @@ def _oracle(
 
 
 def true_effect(oracle: pd.DataFrame, treated: Treated) -> float:
-    """Return by how much the treatment lowered the treated users' mean probability of leaving."""
-    told = oracle[oracle["user_id"].isin(treated.user_ids)]
-    return float((told["untreated_probability"] - told["churn_probability"]).mean())
+    """Return by how much the treatment lowered the treated users' mean probability of leaving.
+
+    It is the truth that tests hold the measured uplift against.
+    """
+    rows = oracle[oracle["user_id"].isin(treated.user_ids)]
+    return float((rows["untreated_probability"] - rows["churn_probability"]).mean())

@@ -1,4 +1,4 @@
-"""Which months could be judged when: read off the accepted deliveries, never off the clock."""
+"""Which months could be judged at which instant: told by the accepted deliveries, never by the clock."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """What was known of a month at its decision instant, the end of the month after it."""
+    """Whether a month was known at its decision instant, the end of the month after it; if not, why."""
 
     month: Month
     state: State
@@ -34,8 +34,8 @@ class Known:
 def read_arrivals(connection: psycopg.Connection) -> list[Arrival]:
     """Return when each file of each month first became known, in a version that could be used.
 
-    One that could not be loaded is none, nor one that cannot be and that nobody has confirmed: later
-    months do not wait for it, and what heals it is known in its place.
+    A version that could not be loaded does not count, nor one that is implausible and that nobody has
+    confirmed. Later months do not wait for it, and the version that replaces it counts in its place.
     """
     rows = connection.execute(
         "SELECT month, file, min(known_at) FROM raw.deliveries WHERE unloadable IS NULL"
@@ -45,12 +45,14 @@ def read_arrivals(connection: psycopg.Connection) -> list[Arrival]:
 
 
 def months_known(arrivals: Iterable[Arrival], first: Month) -> Iterator[Known]:
-    """Yield every month from the first one delivered to the last one whose labels are here.
+    """Yield every month from the first one delivered to the last one whose labels have arrived.
 
-    Months before `first` are none of this graph's.
+    Once labels of a later month have been accepted, a month without labels is no longer waiting but past:
+    by the rules of deliveries, too, whatever comes for it now is late.
 
-    A month without its labels is past, and not only waiting, once labels of a later month have been
-    accepted: what comes after that is late by the rules of deliveries, too.
+    Args:
+        arrivals: when each file became known.
+        first: the first month of the graph; earlier ones are left out.
     """
     by_month: dict[Month, dict[str, dt.datetime]] = {}
     for month, file, known_at in arrivals:
@@ -69,15 +71,15 @@ def _known(month: Month, files: dict[str, dt.datetime]) -> Known:
     for table in (LABELS, *(each for each in TABLES if each != LABELS)):
         cut_off = cut_offs.labels if table == LABELS else cut_offs.features
         what = "labels" if table == LABELS else table.name
-        found = files.get(table.name)
-        if found is None and table.optional:
+        known_at = files.get(table.name)
+        if known_at is None and table.optional:
             continue
-        if found is None:
+        if known_at is None:
             return Known(month, "unknown", f"{what} of {month} were not known on {cut_off:%F}")
-        if found > cut_off:
+        if known_at > cut_off:
             return Known(
                 month,
                 "unknown",
-                f"{what} of {month} were not known on {cut_off:%F}: they came on {found:%F}",
+                f"{what} of {month} were not known on {cut_off:%F}: they came on {known_at:%F}",
             )
     return Known(month, "known")

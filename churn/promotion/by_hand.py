@@ -1,4 +1,4 @@
-"""What a person may do: promote a version, or go back to the release before. The ledger keeps why."""
+"""What a person may decide: to promote a version, or return to the release before. The ledger keeps why."""
 
 import psycopg
 
@@ -9,15 +9,15 @@ from churn.promotion import ledger
 from churn.promotion.decide import follow_ledger
 from churn.promotion.entry import Draft, Entry, effective, releases_until
 from churn.promotion.ledger import Release, keep_release
-from churn.promotion.registry import MlflowRegistry, release_of, version_of
+from churn.promotion.registry import ReleaseRegistry, release_of, version_of
 
 
 def promote(version: str, *, reason: str, actor: str) -> Entry:
-    """Make a registered version the release in force, whatever the gate says of it.
+    """Put a registered version in force, whatever the gate says of it.
 
     Raises:
-        ChurnError: no reason is given, the version is not there or altered, it serves already, or the
-            contract in force lacks one of its features.
+        ChurnError: no reason is given, the version does not exist or was altered, it is in force already, or
+            the contract in force lacks one of its features.
     """
     _require(reason)
     chosen = release_of(version)
@@ -28,9 +28,8 @@ def promote(version: str, *, reason: str, actor: str) -> Entry:
             raise ChurnError(
                 f"{chosen.short_id} is in force already", where=f"{REGISTERED_MODEL} {version}"
             )
-        MlflowRegistry().service(
-            chosen
-        )  # says which of its features is gone, before anything is written
+        # Before anything is written, this names a feature that the contract in force lacks.
+        ReleaseRegistry().service(chosen)
         keep_release(connection, chosen)
         entry = ledger.append(connection, _draft(connection, current, chosen, reason, actor))
     follow_ledger()
@@ -41,8 +40,8 @@ def rollback(*, reason: str, actor: str) -> Entry:
     """Restore the release before the one in force, whole: its model, threshold and feature service.
 
     Raises:
-        ChurnError: no reason is given, there is no release before, or it cannot be served any more; then
-            nothing is written.
+        ChurnError: no reason is given, there is no release before, or it can no longer be served. Nothing is
+            written.
     """
     _require(reason)
     with connect() as connection:
@@ -65,9 +64,9 @@ def rollback(*, reason: str, actor: str) -> Entry:
 
 
 def _require_servable(release: Release) -> None:
-    """Fetch the files of a release as the API will, and find its features in the contract in force.
+    """Fetch the files of a release as the API will, and look its features up in the contract in force.
 
-    An entry of the ledger cannot be taken back.
+    An entry of the ledger cannot be taken back, so this comes first.
     """
     version = str(version_of(release).version)
     if release_of(version).release_id != release.release_id:
@@ -77,11 +76,11 @@ def _require_servable(release: Release) -> None:
             remedy=f"`churn train --month {release.month}` makes it again; `churn promote VERSION` puts"
             " another in force",
         )
-    MlflowRegistry().service(release)
+    ReleaseRegistry().service(release)
 
 
 def operator() -> str:
-    """Return who is at the keyboard, as the system knows them."""
+    """Return the system's user name of the person at the keyboard."""
     import psutil
 
     return psutil.Process().username()
@@ -96,10 +95,10 @@ def _draft(
     *,
     is_rollback: bool = False,
 ) -> Draft:
-    """Describe what was done; it holds from the newest instant that has been decided on.
+    """Describe what was done, in force from the newest instant that has been decided on.
 
-    Decisions of later instants find this release in force. A version cannot be in force before the
-    labels it was fitted on were known.
+    Decisions for later instants find this release in force. A version cannot be in force before the labels
+    that it was fitted on were known.
     """
     decided = [entry.decided_for for entry in effective(ledger.entries(connection))]
     return Draft(

@@ -1,6 +1,6 @@
-"""The model card of each release: Markdown made of records, kept in the reports folder and in MLflow.
+"""The model card of each release: Markdown written from its records, kept in the reports and in MLflow.
 
-Nothing is measured here. Model cards: Mitchell et al., 2019, https://arxiv.org/abs/1810.03993
+Model cards: Mitchell et al., 2019, https://arxiv.org/abs/1810.03993
 """
 
 import json
@@ -20,21 +20,26 @@ from churn.mlflow_client import mlflow_client
 from churn.promotion import ledger
 from churn.promotion.entry import Entry, evidence_table, interval
 from churn.promotion.ledger import Release
-from churn.promotion.measure import Judges, read_judges
-from churn.promotion.registry import MlflowRegistry, version_of
+from churn.promotion.measure import Panel, read_panel
+from churn.promotion.registry import ReleaseRegistry, version_of
 from churn.settings import GateSettings, get_settings
 from churn.training.dataset import training_set_path
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a card is written from."""
+    """What a card is written from.
+
+    `entry` is the first one that put the release in force. `lineage` leads from its training set down to the
+    delivered files. `panel` are the hold-out users that it is judged on, and `probabilities` the release's
+    for them; both are None where their month is not here.
+    """
 
     release: Release
-    entry: Entry  # the first that put it in force
-    lineage: dict[str, Any]  # of its training set, down to the delivered files
-    judges: Judges | None  # the hold-out users that it is judged on; None: their month is not here
-    probabilities: Floats | None  # the release's, of these users
+    entry: Entry
+    lineage: dict[str, Any]
+    panel: Panel | None
+    probabilities: Floats | None
     gate: GateSettings
 
 
@@ -85,24 +90,24 @@ def _parts(release: Release) -> list[tuple[str, str]]:
 
 
 def _figures(records: Records) -> Iterator[str]:
-    judges, said = records.judges, records.probabilities
-    if judges is None or said is None:
+    panel, probabilities = records.panel, records.probabilities
+    if panel is None or probabilities is None:
         yield f"Not judged: the training set of {records.release.month} is not here."
         return
-    figures = evaluate(judges.labels, said, records.release.threshold)
+    figures = evaluate(panel.labels, probabilities, records.release.threshold)
     bounds = intervals(
-        judges.labels,
-        said,
+        panel.labels,
+        probabilities,
         tuple(MEASURES),
         confidence=records.gate.confidence,
         resamples=records.gate.resamples,
     )
     yield (
-        f"On {len(judges.labels):,} users of {judges.month} who are held out of every training;"
+        f"On {len(panel.labels):,} users of {panel.month} who are held out of every training;"
         f" intervals at {records.gate.confidence:.0%}, by bootstrap."
     )
     yield ""
-    rows = [(name, interval(found._asdict())) for name, found in bounds.items()]
+    rows = [(name, interval(figure._asdict())) for name, figure in bounds.items()]
     rows += [
         (name, f"{value:.4f}")
         for name, value in figures.items()
@@ -111,38 +116,38 @@ def _figures(records: Records) -> Iterator[str]:
     rows += [(name, f"{figures[name]:,.0f}") for name in CONFUSION]
     yield from table(("figure", "value"), rows)
     yield from ["", "By segment:", ""]
-    found = by_segment(judges.frame, judges.labels, said, records.release.threshold)
+    segments = by_segment(panel.frame, panel.labels, probabilities, records.release.threshold)
     yield from table(
-        ("segment", "level", "users", "left", "said", "F1", "AUC"), map(_segment_row, found)
+        ("segment", "level", "users", "left", "predicted", "F1", "AUC"), map(_segment_row, segments)
     )
 
 
-def _segment_row(found: SegmentFigures) -> Sequence[str]:
+def _segment_row(figures: SegmentFigures) -> Sequence[str]:
     return (
-        found.segment,
-        plain(found.level),
-        f"{found.users:,}",
-        f"{found.churn_rate:.3f}",
-        f"{found.mean_probability:.3f}",
-        f"{found.f1:.3f}",
-        interval(found.auc._asdict()) if found.auc else "too few users",
+        figures.segment,
+        plain(figures.level),
+        f"{figures.users:,}",
+        f"{figures.churn_rate:.3f}",
+        f"{figures.mean_probability:.3f}",
+        f"{figures.f1:.3f}",
+        interval(figures.auc._asdict()) if figures.auc else "too few users",
     )
 
 
 def _limits(records: Records) -> Iterator[str]:
-    release, judges, said = records.release, records.judges, records.probabilities
+    release, panel, probabilities = records.release, records.panel, records.probabilities
     months = [*(each["month"] for each in records.lineage.get("window", [])), str(release.month)]
     span = f"{len(months)} label periods, {months[0]} to" if months[1:] else "one label period,"
     yield f"It was fitted on {span} {release.month}: what is new since, it has not seen."
     yield "It says who is likely to leave, not who stays because of an offer."
     if release.calibration == "none":
         yield "Its probabilities are not calibrated: rank by them, do not add them up."
-    if judges is None or said is None:
+    if panel is None or probabilities is None:
         return
-    if judges.month == release.month:
+    if panel.month == release.month:
         yield "It is judged on users it has not seen, but in its own month; see realised performance."
-    users = len(judges.labels)
-    error = evaluate(judges.labels, said, release.threshold)["calibration_error"]
+    users = len(panel.labels)
+    error = evaluate(panel.labels, probabilities, release.threshold)["calibration_error"]
     verb = "is within" if error <= calibration_bound(users) else "exceeds"
     yield (
         f"Its calibration error {error:.4f} {verb} what sampling explains for {users:,} users"
@@ -150,7 +155,7 @@ def _limits(records: Records) -> Iterator[str]:
     )
     few = [
         f"{each.segment} {plain(each.level)}"
-        for each in by_segment(judges.frame, judges.labels, said, release.threshold)
+        for each in by_segment(panel.frame, panel.labels, probabilities, release.threshold)
         if each.auc is None
     ]
     if few:
@@ -182,16 +187,17 @@ def _lineage(lineage: dict[str, Any]) -> Iterator[str]:
     )
 
 
-CARD_FOLDER = "card"  # in the artefacts of a version's run
+# The folder among the artefacts of a version's run.
+CARD_FOLDER = "card"
 
 
 def card_path(release: Release) -> Path:
-    """Return where the card of a release is kept; its HTML lies beside it."""
+    """Return the path of a release's card; its HTML lies beside it."""
     return get_settings().reports / "releases" / f"{release.short_id}.md"
 
 
 def write_missing_cards() -> list[Path]:
-    """Write the card of every release that has none yet; return their paths."""
+    """Write the card of every promoted release that has none yet, and return their paths."""
     promoted: dict[str, Entry] = {}
     for entry in ledger.entries():
         if entry.outcome == "promote" and entry.release_id:
@@ -214,19 +220,20 @@ def _write(release: Release, entry: Entry) -> Path:
     run_id = str(version_of(release).run_id)
     client.log_text(run_id, text, f"{CARD_FOLDER}/model_card.md")
     client.log_text(run_id, html, f"{CARD_FOLDER}/model_card.html")
-    path.with_suffix(".html").write_text(html, encoding="utf-8")  # the last step: now it is whole
+    # Written last: a card whose HTML exists is complete.
+    path.with_suffix(".html").write_text(html, encoding="utf-8")
     return path
 
 
 def _records(release: Release, entry: Entry) -> Records:
     month = entry.month or release.month
-    judges = read_judges(month) if training_set_path(month).exists() else None
+    panel = read_panel(month) if training_set_path(month).exists() else None
     return Records(
         release,
         entry,
         _lineage_of(release),
-        judges,
-        MlflowRegistry().probabilities(release, judges.frame) if judges else None,
+        panel,
+        ReleaseRegistry().probabilities(release, panel.frame) if panel else None,
         get_settings().gate,
     )
 
@@ -238,5 +245,5 @@ def _lineage_of(release: Release) -> dict[str, object]:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(client.download_artifacts(run_id, "lineage.json", folder))
-        found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+        lineage: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return lineage

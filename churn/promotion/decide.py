@@ -1,4 +1,7 @@
-"""Taking decisions: one at a time, in decision time, each on what was known at its instant."""
+"""Taking decisions: one at a time, in decision time, each on what was known at its instant.
+
+The rule that decides is `gate.py`; the evidence is measured in `measure.py`.
+"""
 
 from dataclasses import dataclass, field
 
@@ -11,8 +14,8 @@ from churn.promotion.arrivals import months_known, read_arrivals
 from churn.promotion.entry import Draft, Entry, decisions, releases_until
 from churn.promotion.gate import Evidence, Verdict, judge
 from churn.promotion.ledger import Release, keep_release
-from churn.promotion.measure import measure, read_judges
-from churn.promotion.registry import MlflowRegistry, Registry
+from churn.promotion.measure import measure, read_panel
+from churn.promotion.registry import Registry, ReleaseRegistry
 from churn.retry import repeat_patiently
 from churn.settings import get_settings
 from churn.training.dataset import read_training_set, training_set_path
@@ -22,7 +25,7 @@ GATE = "gate"
 
 @dataclass(frozen=True)
 class Waiting:
-    """A decision that is due and cannot be taken yet; later ones wait behind it."""
+    """A decision that is due but cannot be taken yet, and what it waits for; later ones wait behind it."""
 
     month: Month
     for_what: str
@@ -30,7 +33,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one call did: the new entries, and what the next decision waits for."""
+    """The entries that one call wrote, and what the next decision waits for."""
 
     entries: list[Entry] = field(default_factory=list)
     waiting: Waiting | None = None
@@ -41,37 +44,37 @@ def take_due_decisions(
 ) -> Taken:
     """Take every decision that is due, oldest first, and make what is served follow the ledger.
 
-    A decision that was taken stands. Where what was known at its instant turns out to be different
-    (a drop of history came in later, or another champion was in force), a new entry supersedes it.
+    A decision that was taken stands. Where it turns out that something else was known at its instant (a drop
+    of history came in later, or another champion was in force), a new entry supersedes it.
 
     Args:
-        fresh: the month that has just been materialised: its content is held against earlier entries.
-        registry: MLflow's, unless a test brings its own.
-        alarm: of monitoring, in words, that asks for the decision on `fresh` to be taken again.
+        fresh: the month that has just been materialised, whose content is compared with earlier entries.
+        registry: where releases come from; MLflow's by default.
+        alarm: the text of an alarm of monitoring that asks for the decision on `fresh` to be taken again.
     """
-    chosen = registry or MlflowRegistry()
-    made: list[Entry] = []
+    chosen = registry or ReleaseRegistry()
+    entries: list[Entry] = []
     waiting = None
-    # One transaction per decision: what was taken stays, whatever happens to the next one.
+    # One transaction per decision: those taken stay, whatever happens to the next one.
     while waiting is None:
         with connect() as connection:
             lock(connection, ledger.DECISIONS_LOCK)
-            found = _Desk(connection, chosen, fresh, alarm).next()
-            if found is None:
+            due = _Decider(connection, chosen, fresh, alarm).next()
+            if due is None:
                 break
-            if isinstance(found, Waiting):
-                waiting = found
+            if isinstance(due, Waiting):
+                waiting = due
             else:
-                made.append(ledger.append(connection, found))
+                entries.append(ledger.append(connection, due))
     follow_ledger(chosen)
-    return Taken(made, waiting)
+    return Taken(entries, waiting)
 
 
 def follow_ledger(registry: Registry | None = None) -> Release | None:
     """Point the alias at the release that the ledger says is in force; safe under concurrent callers.
 
-    It reads, and sets what may be set twice: as a whole it is made again where MLflow or Postgres is just
-    being restarted, since the entry that asks for it is written already.
+    Setting the alias twice does no harm, so the whole step is retried where MLflow or Postgres is being
+    restarted: the entry that asks for it has been written already.
     """
     return repeat_patiently(_follow, registry)
 
@@ -80,12 +83,12 @@ def _follow(registry: Registry | None) -> Release | None:
     with connect() as connection:
         lock(connection, f"{ledger.DECISIONS_LOCK}.served")
         release = ledger.release_in_force(connection=connection)
-        (registry or MlflowRegistry()).serve(release)
+        (registry or ReleaseRegistry()).serve(release)
     return release
 
 
-class _Desk:
-    """One look at the ledger and the deliveries, to find the next decision."""
+class _Decider:
+    """Finds the next decision that is due, from one reading of the ledger and the deliveries."""
 
     def __init__(
         self,
@@ -105,14 +108,14 @@ class _Desk:
         }
 
     def next(self) -> Draft | Waiting | None:
-        """Return the oldest decision that is due and has not been taken, or has to be taken again."""
+        """Return the oldest decision that has to be taken, for the first time or again, if there is one."""
         for month in self.known:
             if not self._stands(month):
                 return self._decide(month)
         return None
 
     def _stands(self, month: Month) -> bool:
-        """Say whether the month's entry rests on what is now known to have been known."""
+        """Return True if the evidence of the month's entry still matches what was known at its instant."""
         entry = self.standing.get(month)
         champion = self._champion_before(month)
         if entry is None or entry.champion != (champion and champion.release_id):
@@ -125,15 +128,15 @@ class _Desk:
         return not (entry.is_judged and self._has_new_content(month, champion, entry))
 
     def _has_new_content(self, month: Month, champion: Release | None, entry: Entry) -> bool:
-        """Hold what has just been materialised again against what the entry was decided on."""
+        """Return True if the fresh month's content differs from what the entry was decided on."""
         if month == self.fresh:
-            made = read_training_set(month)
-            if made.fingerprint != entry.evidence["fingerprint"]:
+            training_set = read_training_set(month)
+            if training_set.fingerprint != entry.evidence["fingerprint"]:
                 return True
         before = entry.evidence["challenger"]
         if before and _challenger_month(month, champion) == self.fresh:
-            found = self.registry.challenger(self.fresh)
-            return found is not None and found.fingerprint != before["fingerprint"]
+            challenger = self.registry.challenger(self.fresh)
+            return challenger is not None and challenger.fingerprint != before["fingerprint"]
         return False
 
     def _alarm(self, month: Month) -> str:
@@ -141,12 +144,12 @@ class _Desk:
         return self.alarm if month == self.fresh else ""
 
     def _champion_before(self, month: Month) -> Release | None:
-        """Return the champion whom this month's decision finds in force."""
+        """Return the release that is in force when this month is decided on, if there is one."""
         stack = releases_until(self.entries, month.matures_at, before=True)
         return self.releases[stack[-1]] if stack else None
 
     def _as_known(self, month: Month, champion: Release | None) -> dict[str, str]:
-        """Return which months were known at the decision's instant: of its labels, its challenger."""
+        """Return whether the months of labels and challenger were known at the decision's instant."""
         of_challenger = _challenger_month(month, champion)
         known = {
             each: self.known[each].state for each in (of_challenger, month) if each in self.known
@@ -162,11 +165,11 @@ class _Desk:
         challenger = self._challenger(month, champion)
         if isinstance(challenger, Waiting):
             return challenger
-        judges, settings = read_judges(month), get_settings()
+        panel, settings = read_panel(month), get_settings()
         if isinstance(challenger, str):
-            evidence = measure(judges, None, champion, self.registry, settings)
+            evidence = measure(panel, None, champion, self.registry, settings)
             return self._draft(month, champion, None, evidence, challenger)
-        evidence = measure(judges, challenger, champion, self.registry, settings)
+        evidence = measure(panel, challenger, champion, self.registry, settings)
         if champion and challenger.release_id == champion.release_id:
             return self._draft(
                 month, champion, challenger, evidence, "the champion is the challenger"
@@ -174,16 +177,16 @@ class _Desk:
         return self._draft(month, champion, challenger, evidence, judge(evidence, settings.gate))
 
     def _challenger(self, month: Month, champion: Release | None) -> Release | Waiting | str:
-        """Return the release to judge, or why there is none, or what to wait for."""
+        """Return the release to judge, the reason why there is none, or what to wait for."""
         of_challenger = _challenger_month(month, champion)
         known = self.known.get(of_challenger)
         if known is None:
             return f"no challenger: {of_challenger} is before the first month"
         if known.state == "unknown":
             return f"no challenger: {known.why}"
-        if found := self.registry.challenger(of_challenger):
-            return found
-        if training_set_path(of_challenger).exists() and read_judges(of_challenger).has_one_class:
+        if challenger := self.registry.challenger(of_challenger):
+            return challenger
+        if training_set_path(of_challenger).exists() and read_panel(of_challenger).has_one_class:
             return f"no challenger: the labels of {of_challenger} are of one class"
         return Waiting(month, f"churn_model of {of_challenger}, its blocking checks passed")
 
@@ -193,9 +196,9 @@ class _Desk:
         champion: Release | None,
         challenger: Release | None,
         evidence: Evidence,
-        said: Verdict | str,
+        judgement: Verdict | str,
     ) -> Draft:
-        verdict = Verdict(False, "none", (said,)) if isinstance(said, str) else said
+        verdict = Verdict(False, "none", (judgement,)) if isinstance(judgement, str) else judgement
         superseded, alarm = self.standing.get(month), self._alarm(month)
         reasons = verdict.reasons
         if alarm:
@@ -229,5 +232,5 @@ class _Desk:
 
 
 def _challenger_month(month: Month, champion: Release | None) -> Month:
-    """Return whose models are judged on a month: its own for the first release, else the month before's."""
+    """Return whose challenger is judged: the month's own for a first release, else the month before's."""
     return month.shift(-1) if champion else month

@@ -1,7 +1,7 @@
-"""One entry of the ledger: what was decided or done, for when, on what evidence, by whom; and how it reads.
+"""One entry of the ledger: what was decided or done, for when, on what evidence and by whom; and its text.
 
-Pure functions, no database: the one spelling of a content that is hashed, what all entries amount to in
-decision time, and decisions in words and tables. Where entries are kept is `ledger.py`.
+Pure functions without a database: the canonical JSON that is hashed, what all entries amount to in decision
+time, and decisions as sentences and tables. Entries are stored in `ledger.py`.
 """
 
 import datetime as dt
@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from churn.markdown import table
 from churn.months import Month
 
 
 def canonical(content: Mapping[str, Any]) -> str:
-    """Return the one JSON text of a content: sorted names, no blanks, null for what is no number."""
+    """Return the canonical JSON of a content: sorted keys, no blanks, null for a float that is not finite."""
     return json.dumps(
         _plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -44,24 +45,31 @@ def _plain(value: Any) -> Any:
 Kind = Literal["decision", "promotion by hand", "rollback"]
 Outcome = Literal["promote", "keep", "restore"]
 
-FIRST_HASH = "0" * 64  # what the first entry follows
+# The previous hash of the first entry.
+FIRST_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An entry before the ledger has given it a number, a time and a hash."""
+    """An entry before the ledger has given it a number, a time and a hash.
+
+    It is in force from `decided_for` on. `month` is the one whose labels it was judged on; None if it was
+    done by hand. `champion` is the release in force before it, `challenger` the one that was judged or chosen
+    by hand, and `release_id` the one in force after it; None: no release yet. `supersedes` is the number of
+    an earlier decision of the month, where evidence came late.
+    """
 
     kind: Kind
     outcome: Outcome
-    decided_for: dt.datetime  # in force from this instant on
-    month: Month | None  # whose labels it was judged on; None for what is done by hand
-    champion: str | None  # the release in force before it
-    challenger: str | None  # the release that was judged, or chosen by hand
-    release_id: str | None  # in force after it; None: no release yet
+    decided_for: dt.datetime
+    month: Month | None
+    champion: str | None
+    challenger: str | None
+    release_id: str | None
     reasons: tuple[str, ...]
     actor: str
     evidence: dict[str, Any] = field(default_factory=dict)
-    supersedes: int | None = None  # an earlier decision of the month, where evidence came late
+    supersedes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,23 +83,23 @@ class Entry(Draft):
 
     @property
     def is_decision(self) -> bool:
-        """A decision of the gate, and nothing that a person did."""
+        """A decision of the gate, as opposed to one made by hand."""
         return self.kind == "decision"
 
     @property
     def is_judged(self) -> bool:
-        """A decision on labels that were known, in whatever way it ended."""
+        """A decision on labels that were known, however it ended."""
         return self.is_decision and bool(self.evidence.get("fingerprint"))
 
     @property
     def content_hash(self) -> str:
-        """The sha256 over what was decided, whenever and in whichever order that was written down."""
-        said = content(self, 0, self.decided_for)
+        """The sha256 of what was decided, whenever and in whichever order it was written down."""
+        values = content(self, 0, self.decided_for)
         named = ("kind", "decided_for", "month", "outcome", "champion", "challenger", "release_id")
-        return sha256(canonical({name: said[name] for name in named}))
+        return sha256(canonical({name: values[name] for name in named}))
 
     def as_json(self) -> dict[str, Any]:
-        """Return every field as JSON knows it."""
+        """Return every field as a JSON value."""
         return {
             **content(self, self.seq, self.recorded_at),
             "previous_hash": self.previous_hash,
@@ -100,9 +108,9 @@ class Entry(Draft):
 
 
 def content(draft: Draft, seq: int, recorded_at: dt.datetime) -> dict[str, Any]:
-    """Return what an entry says, without its hashes."""
-    said = {each.name: getattr(draft, each.name) for each in fields(Draft)}
-    return said | {
+    """Return an entry's fields as JSON values, without its hashes."""
+    values = {each.name: getattr(draft, each.name) for each in fields(Draft)}
+    return values | {
         "decided_for": _instant(draft.decided_for),
         "month": str(draft.month) if draft.month else None,
         "reasons": list(draft.reasons),
@@ -112,7 +120,7 @@ def content(draft: Draft, seq: int, recorded_at: dt.datetime) -> dict[str, Any]:
 
 
 def seal(text: str, previous_hash: str) -> str:
-    """Return the hash of an entry's text behind the entry before it."""
+    """Return the hash of an entry's text, chained to that of the entry before it."""
     return sha256(f"{previous_hash}\n{text}")
 
 
@@ -121,15 +129,15 @@ def write(draft: Draft, seq: int, recorded_at: dt.datetime) -> str:
     return canonical(content(draft, seq, recorded_at))
 
 
-def read(said: dict[str, Any], previous_hash: str, found_hash: str) -> Entry:
-    """Return the entry of a text that was read as JSON."""
+def read(stored: dict[str, Any], previous_hash: str, found_hash: str) -> Entry:
+    """Return the entry whose text was parsed as JSON."""
     return Entry(
-        **said
+        **stored
         | {
-            "decided_for": dt.datetime.fromisoformat(said["decided_for"]),
-            "recorded_at": dt.datetime.fromisoformat(said["recorded_at"]),
-            "month": Month.parse(said["month"]) if said["month"] else None,
-            "reasons": tuple(said["reasons"]),
+            "decided_for": dt.datetime.fromisoformat(stored["decided_for"]),
+            "recorded_at": dt.datetime.fromisoformat(stored["recorded_at"]),
+            "month": Month.parse(stored["month"]) if stored["month"] else None,
+            "reasons": tuple(stored["reasons"]),
             "previous_hash": previous_hash,
             "hash": found_hash,
         }
@@ -141,7 +149,7 @@ def _instant(when: dt.datetime) -> str:
 
 
 def decisions(entries: Iterable[Entry]) -> dict[Month, Entry]:
-    """Return the decision that stands for each month: the newest entry of it."""
+    """Return the decision that stands for each month: its newest entry."""
     return {
         entry.month: entry
         for entry in sorted(entries, key=lambda each: each.seq)
@@ -150,7 +158,7 @@ def decisions(entries: Iterable[Entry]) -> dict[Month, Entry]:
 
 
 def effective(entries: Iterable[Entry]) -> list[Entry]:
-    """Return what stands, in decision time: a month's decision first, then what was done by hand."""
+    """Return the entries that stand, in decision time; at one instant, the month's decision comes first."""
     entries = list(entries)
     standing = [*decisions(entries).values(), *(e for e in entries if not e.is_decision)]
     return sorted(standing, key=lambda each: (each.decided_for, not each.is_decision, each.seq))
@@ -159,12 +167,12 @@ def effective(entries: Iterable[Entry]) -> list[Entry]:
 def releases_until(
     entries: Iterable[Entry], at: dt.datetime | None = None, *, before: bool = False
 ) -> list[str]:
-    """Return the releases that a rollback could go through, the one in force last.
+    """Return the stack of releases that rollbacks go back through, the one in force last.
 
     Args:
-        entries: of the whole ledger.
-        at: the instant, itself included; None for the end of time.
-        before: leave out what was decided for the instant itself.
+        entries: those of the whole ledger.
+        at: up to and including this instant; None takes all.
+        before: exclude what was decided for the instant itself.
     """
     stack: list[str] = []
     for entry in effective(entries):
@@ -192,34 +200,40 @@ def evidence_table(entry: Entry | None) -> str:
         f"{evidence['rows']:,} hold-out users of {evidence['month']}, {evidence['left']:,} of whom left;"
         f" trigger: {evidence['trigger']}",
         "",
-        "| | release | version | candidate | trained on | AUC | profit per user | EMPC |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_row(who, figures) for who, figures in sides if figures),
+        *table(_HEAD, [_row(who, figures) for who, figures in sides if figures]),
     ]
     if differences := evidence["differences"]:
-        lines += ["", "| difference | estimate | from | to |", "|---|---|---|---|"]
-        lines += [
-            f"| {name} | {d['estimate']:+.4f} | {d['low']:+.4f} | {d['high']:+.4f} |"
-            for name, d in differences.items()
+        rows = [
+            (name, *(f"{each[side]:+.4f}" for side in ("estimate", "low", "high")))
+            for name, each in differences.items()
         ]
+        lines += ["", *table(("difference", "estimate", "from", "to"), rows)]
     return "\n".join(lines)
 
 
-def _row(who: str, figures: dict[str, Any]) -> str:
+_HEAD = ("", "release", "version", "candidate", "trained on", "AUC", "profit per user", "EMPC")
+
+
+def _row(who: str, figures: dict[str, Any]) -> tuple[str, ...]:
     return (
-        f"| {who} | `{figures['release_id'][:12]}` | {figures['version']} | {figures['candidate']},"
-        f" {figures['service']} | {figures['as_of']} | {interval(figures['auc'])}"
-        f" | {interval(figures['profit'])} | {figures['empc']:.4f} |"
+        who,
+        f"`{figures['release_id'][:12]}`",
+        figures["version"],
+        f"{figures['candidate']}, {figures['service']}",
+        figures["as_of"],
+        interval(figures["auc"]),
+        interval(figures["profit"]),
+        f"{figures['empc']:.4f}",
     )
 
 
-def interval(found: dict[str, float]) -> str:
-    """Return a figure with its bounds."""
-    return f"{found['estimate']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+def interval(figure: dict[str, float]) -> str:
+    """Return a figure with its bounds as text."""
+    return f"{figure['estimate']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
 
 
 def sentence(entry: Entry | None) -> str:
-    """Return a decision in one line."""
+    """Return a decision as one line of text."""
     if entry is None:
         return "not taken yet"
     return f"{entry.outcome}: {'; '.join(entry.reasons)}"
@@ -230,8 +244,8 @@ def in_force(entry: Entry) -> str:
     return entry.release_id[:12] if entry.release_id else NO_RELEASE
 
 
-def said_of_action(entry: Entry) -> str:
-    """Return what was done by hand, in two lines."""
+def action_text(entry: Entry) -> str:
+    """Return what was done by hand, as two lines of text."""
     release = entry.evidence["release"]
     before = entry.champion[:12] if entry.champion else "nothing"
     return (

@@ -1,8 +1,7 @@
-"""The gate: evidence in, verdict out. Pure; whatever is missing or wrong with the evidence, no one passes.
+"""The gate: evidence in, verdict out. A pure function; evidence that is missing or unsound promotes nobody.
 
-`Evidence` is what a decision rests on: the figures of both releases on one month's hold-out users. It is
-measured in `measure.py`. The margin that a challenger must win by is a setting, `GateSettings` in
-`churn.settings`.
+`Evidence` is what a decision rests on: the figures of both releases on one month's hold-out users, measured
+in `measure.py`. The margins that a challenger must win by are settings, `GateSettings` in `churn.settings`.
 """
 
 import datetime as dt
@@ -21,48 +20,56 @@ BASE_RATE, TENURE = "auc against the base rate", "auc against tenure alone"
 
 @dataclass(frozen=True)
 class Figures:
-    """How one release did on the users that judged it."""
+    """The figures of one release on the users that it was judged on.
+
+    `fingerprint` is that of the training set it was fitted on. Profit and EMPC are per hold-out user, in
+    currency units.
+    """
 
     release_id: str
     version: str
     candidate: str
     service: str
     as_of: dt.date
-    fingerprint: str  # of the training set it was fitted on
+    fingerprint: str
     threshold: float
     auc: Interval
-    profit: Interval  # per user of the hold-out, in currency units
+    profit: Interval
     empc: float
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the gate looks at; what could not be made says so in `problem`."""
+    """Everything that the gate looks at; where it could not be measured, `problem` says why.
+
+    `left` of the `rows` hold-out users left. `fingerprint` is that of the training set they are from.
+    `differences` are the challenger's figures less those it is compared with.
+    """
 
     month: str
     month_end: dt.date
     rows: int = 0
-    left: int = 0  # of the rows, users who left
-    fingerprint: str = ""  # of the training set whose hold-out users judged
+    left: int = 0
+    fingerprint: str = ""
     trigger: Trigger = "monthly"
     challenger: Figures | None = None
     champion: Figures | None = None
-    differences: Mapping[str, Interval] = field(default_factory=dict)  # challenger less the other
+    differences: Mapping[str, Interval] = field(default_factory=dict)
     problem: str = ""
 
     @classmethod
     def none(cls, month: Month) -> "Evidence":
-        """Nothing was known of the month."""
+        """Return the evidence of a month of which nothing was known."""
         return cls(str(month), month.as_of_date, problem="nothing was known of the month")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the ledger keeps of it."""
-        said = asdict(self)
-        said["month_end"] = self.month_end.isoformat()
+        """Return the evidence as the ledger keeps it, in JSON values."""
+        fields = asdict(self)
+        fields["month_end"] = self.month_end.isoformat()
         for who in ("challenger", "champion"):
-            if said[who]:
-                said[who]["as_of"] = said[who]["as_of"].isoformat()
-        return said
+            if fields[who]:
+                fields[who]["as_of"] = fields[who]["as_of"].isoformat()
+        return fields
 
 
 Rule = Literal["first release", "better", "below its floor", "none"]
@@ -89,25 +96,26 @@ def judge(evidence: Evidence, gate: GateSettings) -> Verdict:
         if evidence.champion is None:
             return _first_release(evidence)
         return _against_champion(evidence, gate)
-    except Exception as error:  # whatever was handed in: an exception must not promote
+    except Exception as error:
+        # Whatever was handed in, an exception must not promote.
         what = f"the evidence cannot be judged: {type(error).__name__}: {error}"
         return Verdict(False, "none", (what,))
 
 
 def _first_release(evidence: Evidence) -> Verdict:
-    """Beat the base rate beyond chance, and a model of tenure alone by what is known.
+    """Require that the base rate is beaten beyond chance, and a model of tenure alone by the estimate.
 
-    Without a release nobody is told anything; of a few hundred users, chance explains most of the
-    distance to tenure alone, however good the model.
+    Without a release nothing is served at all. On a few hundred users, chance explains most of the distance
+    to tenure alone, however good the model is.
     """
     base_rate, tenure = evidence.differences[BASE_RATE], evidence.differences[TENURE]
     beats_base_rate, beats_tenure = base_rate.low > 0, tenure.estimate > 0
-    said = (
+    reasons = (
         f"{_beats(beats_base_rate)} the base rate beyond chance: AUC {_interval(base_rate)}",
         f"{_beats(beats_tenure)} tenure alone: AUC {_interval(tenure)}",
     )
     beaten = beats_base_rate and beats_tenure
-    return Verdict(beaten, "first release" if beaten else "none", said)
+    return Verdict(beaten, "first release" if beaten else "none", reasons)
 
 
 def _beats(beaten: bool) -> str:
@@ -119,23 +127,23 @@ def _against_champion(evidence: Evidence, gate: GateSettings) -> Verdict:
     profit, auc = evidence.differences["profit"], evidence.differences["auc"]
     earns_more = profit.low > gate.profit_margin
     ranks_as_well = auc.low > gate.auc_margin
-    said: tuple[str, ...] = (
+    reasons: tuple[str, ...] = (
         f"profit per user {_interval(profit)}, must lie above {gate.profit_margin:g}",
         f"AUC {_interval(auc)}, must lie above {gate.auc_margin:g}",
     )
     if earns_more and ranks_as_well:
-        return Verdict(True, "better", said)
+        return Verdict(True, "better", reasons)
     realised = evidence.champion.auc.estimate
     if realised < gate.auc_floor:
-        said += (f"the champion's AUC {realised:.4f} is below its floor {gate.auc_floor:g}",)
+        reasons += (f"the champion's AUC {realised:.4f} is below its floor {gate.auc_floor:g}",)
         if auc.low > 0:
-            return Verdict(True, "below its floor", (*said, "the challenger beats it"))
-        said += ("the challenger does not beat it beyond chance",)
-    return Verdict(False, "none", said)
+            return Verdict(True, "below its floor", (*reasons, "the challenger beats it"))
+        reasons += ("the challenger does not beat it beyond chance",)
+    return Verdict(False, "none", reasons)
 
 
 def _problems(evidence: Evidence) -> Iterator[str]:
-    """Yield what keeps the evidence from being judged at all."""
+    """Yield the problems for which the evidence cannot be judged at all."""
     if evidence.problem:
         yield evidence.problem
         return
@@ -158,7 +166,7 @@ def _problems(evidence: Evidence) -> Iterator[str]:
 
 
 def _seen(evidence: Evidence) -> Iterator[str]:
-    """Yield who was trained on the month that should judge them; only a first release may be."""
+    """Yield releases that were trained on the month they should be judged on; only a first release may be."""
     if not isinstance(evidence.month_end, dt.date):
         yield f"{evidence.month_end!r} is no date"
     elif evidence.champion is not None:

@@ -1,6 +1,7 @@
-"""The promotion ledger in Postgres and the releases that it is about: append, read, verify; nothing changes.
+"""The promotion ledger in Postgres, and the releases that it is about: append, read and verify, never change.
 
-A release is one immutable thing that can be served, named by a hash of all that it is.
+A release is an immutable unit that can be served; its id is a hash of everything that it consists of. What
+an entry says is `entry.py`.
 """
 
 import datetime as dt
@@ -32,8 +33,9 @@ _IDENTITY = (
 class Release:
     """Model, calibration, threshold, feature service, schema and data, tied together.
 
-    `version` is where MLflow keeps it, `candidate` what kind of model it is, and `contract` what was
-    declared then; none of them makes it another release.
+    `as_of` is that of its label period, and `fingerprint` that of its training set. Three fields do not
+    belong to its identity: `version`, its number in MLflow; `candidate`, the kind of model; and `contract`,
+    the fingerprint of the contract it was fitted under, which is None for releases from before it was kept.
     """
 
     version: str
@@ -41,23 +43,21 @@ class Release:
     candidate: str
     threshold: float
     calibration: str
-    as_of: dt.date  # of its label period
-    fingerprint: str  # of its training set
+    as_of: dt.date
+    fingerprint: str
     onnx_sha256: str
     schema_sha256: str
-    contract: str | None = (
-        None  # fingerprint of the one it was fitted under; None before it was kept
-    )
+    contract: str | None = None
 
     @property
     def release_id(self) -> str:
-        """The sha256 over everything that the release is."""
+        """The sha256 of everything that the release consists of."""
         content = asdict(self) | {"as_of": self.as_of.isoformat()}
         return sha256(canonical({name: content[name] for name in _IDENTITY}))
 
     @property
     def short_id(self) -> str:
-        """The first twelve digits of the id, for people."""
+        """The first twelve digits of the id, as people see it."""
         return self.release_id[:12]
 
     @property
@@ -66,7 +66,7 @@ class Release:
         return Month(self.as_of.replace(day=1))
 
     def as_json(self) -> dict[str, Any]:
-        """Return every field, and the id, as JSON knows them."""
+        """Return every field, and the id, as JSON values."""
         return {
             "release_id": self.release_id,
             **asdict(self),
@@ -75,7 +75,7 @@ class Release:
 
 
 def keep_release(connection: psycopg.Connection, release: Release) -> None:
-    """Write a release down, unless it is there: what is the same is one release."""
+    """Store a release, unless it is stored already."""
     row = {"release_id": release.release_id, **asdict(release)}
     statement = sql.SQL(
         "INSERT INTO decisions.releases ({}) VALUES ({}) ON CONFLICT DO NOTHING"
@@ -86,7 +86,7 @@ def keep_release(connection: psycopg.Connection, release: Release) -> None:
 
 
 def read_releases(connection: psycopg.Connection) -> dict[str, Release]:
-    """Return every release by the id under which it is kept, oldest record first."""
+    """Return every release by its stored id, the first recorded first."""
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute("SELECT * FROM decisions.releases ORDER BY recorded_at, release_id")
         rows = cursor.fetchall()
@@ -98,15 +98,16 @@ def read_releases(connection: psycopg.Connection) -> dict[str, Release]:
     }
 
 
-DECISIONS_LOCK = "churn.decisions"  # held by whoever decides: one at a time
+# Held while deciding: one decision is taken at a time.
+DECISIONS_LOCK = "churn.decisions"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a look at the whole chain found."""
+    """The result of verifying the whole chain; `broken` is the number of the first broken entry."""
 
     entries: int
-    broken: int | None = None  # the number of the first broken entry
+    broken: int | None = None
     problem: str = ""
 
     @property
@@ -116,7 +117,7 @@ class Verification:
 
 
 def append(connection: psycopg.Connection, draft: Draft) -> Entry:
-    """Add an entry behind the newest one, in the caller's transaction."""
+    """Append an entry to the chain, in the caller's transaction."""
     lock(connection, f"{DECISIONS_LOCK}.append")
     newest = connection.execute(
         "SELECT seq, hash FROM decisions.ledger ORDER BY seq DESC LIMIT 1"
@@ -135,7 +136,7 @@ def append(connection: psycopg.Connection, draft: Draft) -> Entry:
 
 
 def _tell_api(connection: psycopg.Connection) -> None:
-    """Write down for the API what is in force now, in the transaction of the entry that says so."""
+    """Store for the API which release is in force now, in the transaction of the new entry."""
     stack = releases_until(entries(connection))
     connection.execute("DELETE FROM online.release_in_force")
     connection.execute(
@@ -148,29 +149,33 @@ def _tell_api(connection: psycopg.Connection) -> None:
 def entries(
     connection: psycopg.Connection | None = None, *, before: int | None = None
 ) -> list[Entry]:
-    """Return every entry, oldest record first; those before a number, where one is given."""
-    with connected(connection) as reading:
-        rows = reading.execute(
-            "SELECT entry, previous_hash, hash FROM decisions.ledger"
-            " WHERE seq < coalesce(%s, seq + 1) ORDER BY seq",
-            [before],
-        ).fetchall()
+    """Return every entry, the first recorded first; only those before a number, if one is given."""
+    if connection is None:
+        with connect() as opened:
+            return entries(opened, before=before)
+    rows = connection.execute(
+        "SELECT entry, previous_hash, hash FROM decisions.ledger"
+        " WHERE seq < coalesce(%s, seq + 1) ORDER BY seq",
+        [before],
+    ).fetchall()
     return [entry_text.read(json.loads(text), *hashes) for text, *hashes in rows]
 
 
 def releases(connection: psycopg.Connection | None = None) -> dict[str, Release]:
-    """Return every release that was ever judged worth serving, by its id."""
-    with connected(connection) as reading:
-        return read_releases(reading)
+    """Return every release that was ever promoted, by its id."""
+    if connection is None:
+        with connect() as opened:
+            return releases(opened)
+    return read_releases(connection)
 
 
 def release_in_force(
     at: dt.datetime | None = None, connection: psycopg.Connection | None = None
 ) -> Release | None:
-    """Return the release that the ledger says was in force at an instant; None before the first.
+    """Return the release that the ledger says was in force at an instant, or None before the first.
 
     Args:
-        at: the instant, itself included; None for the newest state of the ledger.
+        at: up to and including this instant; None for the newest state of the ledger.
         connection: an open transaction to read in.
     """
     with connected(connection) as reading:
@@ -179,7 +184,7 @@ def release_in_force(
 
 
 def verify() -> Verification:
-    """Hold every entry against its hash and the one before it, and every release against its id."""
+    """Check every entry against its hash and the entry before it, and every release against its id."""
     with connect() as connection:
         rows = connection.execute(
             "SELECT seq, entry, previous_hash, hash FROM decisions.ledger ORDER BY seq"
@@ -215,5 +220,5 @@ def _problem(expected: int, previous_hash: str, row: tuple[int, str, str, str]) 
 
 
 def _first_of(release_id: str, rows: list[tuple[int, str, str, str]]) -> int | None:
-    """Return the first entry that names a release: nothing from there on can be relied on."""
+    """Return the first entry that names a release; from there on, nothing can be relied on."""
     return next((row[0] for row in rows if release_id in row[1]), None)

@@ -1,4 +1,4 @@
-"""Making the evidence: both releases, as they are served, scored on the hold-out users of one month."""
+"""Measuring the evidence: both releases, as they would be served, on the hold-out users of one month."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,67 +24,75 @@ Scores = dict[str, Floats]  # by release id
 
 
 @dataclass(frozen=True)
-class Judges:
-    """The users who judge a month: held out for ever, so that no model was ever trained on them."""
+class Panel:
+    """A month's hold-out users, on whom releases are judged: no model was ever trained on them.
+
+    `others` are the users that models of this month are trained on, and `fingerprint` is that of the whole
+    training set.
+    """
 
     month: Month
     frame: "pd.DataFrame"
     labels: Labels
-    others: "pd.DataFrame"  # the users that models of this month are trained on
-    fingerprint: str  # of the whole training set
+    others: "pd.DataFrame"
+    fingerprint: str
 
     @property
     def has_one_class(self) -> bool:
-        """Nobody left, or nobody stayed, among the users that a model would be trained on."""
+        """Whether nobody left, or nobody stayed, among the users that models are trained on."""
         return bool(self.others["churn_label"].nunique() < 2)
 
 
-def read_judges(month: Month) -> Judges:
+def read_panel(month: Month) -> Panel:
     """Read the hold-out users of a month's training set, with their labels."""
-    made = read_training_set(month)
-    frame = with_every_feature(made.rows).to_pandas()
+    training_set = read_training_set(month)
+    frame = with_every_feature(training_set.rows).to_pandas()
     held = is_holdout(frame["user_id"].to_numpy())
     chosen = frame[held].reset_index(drop=True)
     labels = chosen["churn_label"].to_numpy(dtype=np.int64)
-    return Judges(month, chosen, labels, frame[~held], made.fingerprint)
+    return Panel(month, chosen, labels, frame[~held], training_set.fingerprint)
 
 
 def measure(
-    judges: Judges,
+    panel: Panel,
     challenger: Release | None,
     champion: Release | None,
     registry: Registry,
     settings: Settings,
 ) -> Evidence:
-    """Score both releases on the month's hold-out users and compare them, user by user.
+    """Score both releases on the month's hold-out users, and compare them user by user.
 
-    Files that cannot be had raise; what goes wrong in the arithmetic is a problem of the evidence.
+    A failure to load their files raises. A failure of the arithmetic becomes the evidence's `problem`.
     """
     scores = {
-        release.release_id: registry.probabilities(release, judges.frame)
+        release.release_id: registry.probabilities(release, panel.frame)
         for release in (challenger, champion)
         if release
     }
-    made = Evidence(
-        month=str(judges.month),
-        month_end=judges.month.as_of_date,
-        rows=len(judges.labels),
-        left=int(judges.labels.sum()),
-        fingerprint=judges.fingerprint,
+    evidence = Evidence(
+        month=str(panel.month),
+        month_end=panel.month.as_of_date,
+        rows=len(panel.labels),
+        left=int(panel.labels.sum()),
+        fingerprint=panel.fingerprint,
     )
     try:
-        bench = _Bench(judges, settings)
-        judged, before = bench.figures(challenger, scores), bench.figures(champion, scores)
+        comparison = _Comparison(panel, settings)
+        judged, before = (
+            comparison.figures(challenger, scores),
+            comparison.figures(champion, scores),
+        )
         return replace(
-            made,
+            evidence,
             trigger=_trigger(before, settings),
             challenger=judged,
             champion=before,
-            differences=bench.differences(challenger, champion, scores),
+            differences=comparison.differences(challenger, champion, scores),
         )
-    except Exception as error:  # told, not hidden: it is what the entry of the ledger says
+    except Exception as error:
+        # Not hidden: the entry of the ledger says it.
         what = f"the evidence could not be made: {type(error).__name__}: {error}"
-        return replace(made, problem=what)
+        return replace(evidence, problem=what)
 
 
 def _trigger(champion: Figures | None, settings: Settings) -> Trigger:
@@ -94,19 +102,19 @@ def _trigger(champion: Figures | None, settings: Settings) -> Trigger:
     return "performance below floor" if is_below else "monthly"
 
 
-class _Bench:
+class _Comparison:
     """The arithmetic over the users of one month, with the same draws for every figure."""
 
-    def __init__(self, judges: Judges, settings: Settings) -> None:
+    def __init__(self, panel: Panel, settings: Settings) -> None:
         campaign = Campaign.of(settings.campaign)
-        # The judges are a share of all users, and so is what may be spent on them.
-        share = len(judges.labels) / (len(judges.labels) + len(judges.others))
-        self.judges, self.labels = judges, judges.labels
+        # The panel is a share of all users, and so is what may be spent on it.
+        share = len(panel.labels) / (len(panel.labels) + len(panel.others))
+        self.panel, self.labels = panel, panel.labels
         self.campaign = replace(campaign, budget=campaign.budget * share)
         self.gate = settings.gate
 
     def figures(self, release: Release | None, scores: Scores) -> Figures | None:
-        """Return what is said of one release."""
+        """Return the figures of one release, if there is one."""
         if release is None:
             return None
         probabilities = scores[release.release_id]
@@ -126,7 +134,7 @@ class _Bench:
     def differences(
         self, challenger: Release | None, champion: Release | None, scores: Scores
     ) -> dict[str, Interval]:
-        """Return by how much the challenger exceeds the champion, or what a first release must beat."""
+        """Return by how much the challenger exceeds the champion or, without one, what it must beat."""
         if challenger is None:
             return {}
         judged = scores[challenger.release_id]
@@ -134,7 +142,7 @@ class _Bench:
             base_rate = np.full(len(self.labels), self.labels.mean())
             return {
                 BASE_RATE: self._auc_difference(judged, base_rate),
-                TENURE: self._auc_difference(judged, tenure_only(self.judges)),
+                TENURE: self._auc_difference(judged, tenure_only(self.panel)),
             }
         if champion.release_id == challenger.release_id:
             return {}
@@ -159,23 +167,21 @@ class _Bench:
         return {"confidence": self.gate.confidence, "resamples": self.gate.resamples}
 
 
-def tenure_only(judges: Judges) -> Floats:
-    """Return what a model says that knows how long a user has been there, and nothing else.
+def tenure_only(panel: Panel) -> Floats:
+    """Return the probabilities of a model that knows nothing but how long a user has been there, [N].
 
-    Where the contract names no such column, that is nothing: the same number for everybody.
+    Where the contract names no such column, they are the churn rate for everybody.
     """
     from sklearn.linear_model import LogisticRegression
 
     tenure = CONTRACT.tenure
-    if tenure is None or tenure not in judges.frame or judges.others[tenure].isna().all():
-        return np.full(len(judges.labels), judges.labels.mean())
+    if tenure is None or tenure not in panel.frame or panel.others[tenure].isna().all():
+        return np.full(len(panel.labels), panel.labels.mean())
 
     def months(frame: "pd.DataFrame") -> Floats:
         known = frame[tenure].to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isnan(known), middle, known).reshape(-1, 1)
 
-    middle = float(judges.others[tenure].median())
-    model = LogisticRegression().fit(
-        months(judges.others), judges.others["churn_label"].astype(int)
-    )
-    return np.asarray(model.predict_proba(months(judges.frame))[:, 1])
+    middle = float(panel.others[tenure].median())
+    model = LogisticRegression().fit(months(panel.others), panel.others["churn_label"].astype(int))
+    return np.asarray(model.predict_proba(months(panel.frame))[:, 1])

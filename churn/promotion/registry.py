@@ -1,4 +1,4 @@
-"""The model registry as promotion sees it: candidates and their files in MLflow, and the alias."""
+"""The model registry as promotion sees it: challengers and their files in MLflow, and the alias."""
 
 import datetime as dt
 import functools
@@ -32,23 +32,23 @@ _CHECKED = "checks_passed"
 
 
 class Registry(Protocol):
-    """Where challengers come from, how they are scored, and what is served."""
+    """Where challengers come from, what scores with them, and which release is served."""
 
     def challenger(self, month: Month) -> Release | None:
-        """Return what a month's models put forward, once its checks have passed."""
+        """Return the challenger of a month, once its blocking checks have passed."""
 
     def probabilities(self, release: Release, rows: "pd.DataFrame | pa.Table") -> Floats:
-        """Score raw feature rows with the file that would be served."""
+        """Return P(churn) of raw feature rows by the file that would be served, [N]."""
 
     def service(self, release: Release) -> Service:
         """Return the features that a release takes, by its own schema."""
 
     def serve(self, release: Release | None) -> None:
-        """Make this release the one that is served; None: nothing is."""
+        """Make this the release that is served; None stops serving."""
 
 
-class MlflowRegistry:
-    """MLflow's registry; what it serves is the version that the alias `champion` names."""
+class ReleaseRegistry:
+    """Releases in MLflow's registry, where the alias `champion` names the version that is served."""
 
     def challenger(self, month: Month) -> Release | None:
         """Return the month's challenger, unless its blocking checks have not passed."""
@@ -58,7 +58,7 @@ class MlflowRegistry:
         return release_of(version)
 
     def probabilities(self, release: Release, rows: "pd.DataFrame | pa.Table") -> Floats:
-        """Score raw feature rows with the version's ONNX file."""
+        """Return P(churn) of raw feature rows by the version's ONNX file, [N]."""
         import pyarrow as pa
 
         from churn.model.encode import onnx_inputs, onnx_inputs_of_table
@@ -90,7 +90,7 @@ class MlflowRegistry:
 
 
 def mark_checked(month: Month) -> str | None:
-    """Say that the blocking checks of a month's models passed; return its challenger's version."""
+    """Record that the blocking checks of a month's models passed; return the challenger's version."""
     version = challenger_version(month)
     if version is not None:
         mlflow_client().set_model_version_tag(REGISTERED_MODEL, version, _CHECKED, "true")
@@ -98,9 +98,9 @@ def mark_checked(month: Month) -> str | None:
 
 
 def challenger_version(month: Month) -> str | None:
-    """Return the version that a month's models put forward."""
-    found = challenger(month)
-    return found.version if found else None
+    """Return the version of a month's challenger, or None where there is none."""
+    trained = challenger(month)
+    return trained.version if trained else None
 
 
 def release_of(version: str) -> Release:
@@ -113,27 +113,27 @@ def release_of(version: str) -> Release:
 
 
 def version_of(release: Release) -> "ModelVersion":
-    """Return the registered version that holds a release: its own, or where that was deleted, its equal.
+    """Return the registered version of a release: its own or, where that was deleted, one that equals it.
 
     Training its month again registers the same content under another number.
 
     Raises:
-        ChurnError: there is none.
+        ChurnError: there is neither.
     """
     from mlflow.exceptions import MlflowException
 
     client = mlflow_client()
     try:
         own = client.get_model_version(REGISTERED_MODEL, release.version)
-        # In another registry the number may be another model's.
+        # In another registry, the number may be that of a different model.
         if own.tags.get("onnx_sha256") == release.onnx_sha256:
             return own
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     same = f"name = '{REGISTERED_MODEL}' and tags.onnx_sha256 = '{release.onnx_sha256}'"
-    found = client.search_model_versions(same)
-    for each in sorted(found, key=lambda version: -int(version.version)):
+    equals = client.search_model_versions(same)
+    for each in sorted(equals, key=lambda version: -int(version.version)):
         if release_of(str(each.version)).release_id == release.release_id:
             return each
     raise ChurnError(
@@ -145,18 +145,20 @@ def version_of(release: Release) -> "ModelVersion":
 
 
 def read_explainer(version: str) -> Explainer | None:
-    """Return what explains a version; None for a baseline, which carries nothing of the kind.
+    """Return the explainer of a version; None for a baseline, which has none.
 
     Raises:
         ChurnError: the version does not exist, or its explainer is not the one that was registered.
     """
-    found = _version(version)
-    if "explainer_path" not in found.tags:
+    registered = _version(version)
+    if "explainer_path" not in registered.tags:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        path = found.tags["explainer_path"]
-        content = Path(mlflow_client().download_artifacts(found.run_id, path, folder)).read_bytes()
-    if hashlib.sha256(content).hexdigest() != found.tags["explainer_sha256"]:
+        path = registered.tags["explainer_path"]
+        content = Path(
+            mlflow_client().download_artifacts(registered.run_id, path, folder)
+        ).read_bytes()
+    if hashlib.sha256(content).hexdigest() != registered.tags["explainer_sha256"]:
         raise ChurnError(
             f"the stored {path} is not the one that was registered",
             where=f"{REGISTERED_MODEL} version {version}",
@@ -167,7 +169,7 @@ def read_explainer(version: str) -> Explainer | None:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A version's files, opened: what it is as a release, what it takes, and what scores with it."""
+    """A version's files, opened: the release, its feature schema, and the session to score with."""
 
     release: Release
     schema: FeatureSchema
@@ -179,7 +181,7 @@ def _opened(release: Release) -> _Loaded:
     return _loaded(str(registered.run_id), str(registered.version))
 
 
-# The files of a run never change: they are held against a sha256.
+# They can be cached, since the files of a run never change: each is checked against its sha256.
 @functools.lru_cache(maxsize=8)
 def _loaded(run_id: str, version: str) -> _Loaded:
     from churn.model.onnx import open_session

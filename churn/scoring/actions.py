@@ -27,12 +27,13 @@ from churn.scoring.scores import features_of
 from churn.settings import get_settings
 
 TREATED, CONTROL = "treated", "control"
-BANDS = 5  # of probability, in each of which the same share is left alone
+# The ranked list is cut into this many bands, and the same share of each is left alone.
+BANDS = 5
 COLUMNS = (
     "rank", "user_id", "treatment_group", "probability", "expected_profit",
     "reason_1", "reason_2", "reason_3",
 )  # fmt: skip
-# What a spreadsheet takes for a formula, also behind apostrophes, so that each text has one harmless form.
+# What a spreadsheet takes for a formula, even behind apostrophes, so that every text has one harmless form.
 _LIVE_CELL = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SCHEMA = pa.schema(
     [
@@ -48,9 +49,9 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ActionList:
-    """A month's action list, the most probable leaver first."""
+    """A month's action list, the first to call first; each row has the keys COLUMNS."""
 
-    rows: list[dict[str, Any]]  # by COLUMNS
+    rows: list[dict[str, Any]]
     path: Path
     fingerprint: str
 
@@ -60,7 +61,7 @@ class ActionList:
 
 
 def list_actions(month: Month) -> ActionList:
-    """Make the action list of a scored month; its table and its CSV file are replaced whole."""
+    """Make the action list of a scored month, replacing its table rows and its CSV file as a whole."""
     share = get_settings().campaign.control_share
     with connect() as connection:
         due = connection.execute(
@@ -93,19 +94,19 @@ def list_actions(month: Month) -> ActionList:
 
 
 def actions_path(month: Month) -> Path:
-    """Return where a month's action list is kept as CSV."""
+    """Return the path of a month's action list as CSV."""
     return get_settings().home / "actions" / f"{month}.csv"
 
 
 def read_actions(month: Month) -> list[dict[str, Any]]:
-    """Return the action list of a month by COLUMNS, in the order of rank."""
+    """Return the action list of a month in the order of rank; each row has the keys COLUMNS."""
     query = sql.SQL(
         "SELECT {} FROM action_list JOIN churn_scores USING (as_of, user_id)"
         " WHERE as_of = %s ORDER BY rank"
     ).format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
     with connect() as connection:
-        found = connection.execute(query, [month.as_of]).fetchall()
-    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+        rows = connection.execute(query, [month.as_of]).fetchall()
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
@@ -122,16 +123,16 @@ def harmless(cell: Any) -> Any:
 
 
 def as_it_was(cell: str) -> str:
-    """Return the text that `harmless` was given; other texts as they are."""
+    """Return the text that `harmless` was given, or the cell itself where it did not change it."""
     return cell[1:] if cell.startswith("'") and _LIVE_CELL.match(cell) else cell
 
 
 def control_group(month: Month, users: list[str], share: float) -> Bools:
-    """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
+    """Return who is left alone: the same share of each band of the ranked list, chosen by a hash.
 
     Args:
-        month: another month leaves others alone.
-        users: the list, ranked.
+        month: the hash depends on it, so every month leaves other users alone.
+        users: the ranked list.
         share: of each band, rounded to whole users.
     """
     left_alone = np.zeros(len(users), dtype=bool)
@@ -147,7 +148,8 @@ def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
     if release is None or not users:
         return [[None] * TOP for _ in users]
     explainer = read_explainer(str(version_of(release).version))
-    if explainer is None:  # a baseline, promoted by hand
+    # A baseline, promoted by hand, has no explainer.
+    if explainer is None:
         return [[None] * TOP for _ in users]
     explaining = Explaining(explainer)
     views = service_of(release.service, explaining.names).views

@@ -1,4 +1,7 @@
-"""Why a user is at risk: what each feature adds to the served model's score, and the words for it."""
+"""Why a user is at risk: what each feature adds to the served model's score, and the sentence that says so.
+
+What trees add is computed in `treeshap.py`; what curves add is read off the explainer (`churn.model.fitted`).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +15,7 @@ from churn.model.fitted import Explainer
 from churn.scoring.treeshap import open_tree_shap
 
 TOP = 3
-# what stands before a colon names the feature; behind it are its values
+# The part of a description before a colon names the feature; its values follow.
 _FEATURES = [feature for view in VIEWS for feature in view.features]
 _NAMES = {feature.name: feature.description.partition(": ")[0] for feature in _FEATURES}
 _FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
@@ -20,28 +23,29 @@ _FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each feature adds to each user's score, from the mean user on: sum + base is the score.
+    """What each feature adds to each user's score, [users, features].
 
-    The score is in log odds; a forest's is its share of votes.
+    `base` is the mean score of the training users; with it, a user's values add up to the score, which is in
+    log odds or, of a forest, its share of votes.
     """
 
     names: list[str]
-    values: Floats  # [users, features]
+    values: Floats
     base: float
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One feature's part in a user's risk."""
+    """One feature's part in a user's risk; `usual` is the median or most frequent value of training users."""
 
     feature: str
     value: Any
-    usual: Any  # the median, or most frequent value, of the training users
+    usual: Any
     contribution: float
 
     @property
     def words(self) -> str:
-        """The reason as a person would say it."""
+        """The reason as a sentence."""
         effect = "raises" if self.contribution > 0 else "lowers"
         return (
             f"{_NAMES.get(self.feature, self.feature)}: {_shown(self.feature, self.value)}"
@@ -50,13 +54,14 @@ class Reason:
 
 
 class Explaining:
-    """Explains scores of one version; made once, used for many users."""
+    """Explains the scores of one version; opened once, used for many users."""
 
     def __init__(self, explainer: Explainer) -> None:
         self.explainer = explainer
         self.names = [*explainer.categorical_cols, *explainer.numeric_cols]
         self._tree_shap = open_tree_shap(explainer.trees) if explainer.trees else None
-        self._sentences: dict[tuple[int, Any], str] = {}  # by feature and value
+        # By the feature's number and its value.
+        self._sentences: dict[tuple[int, Any], str] = {}
 
     def contributions(self, inputs: Inputs) -> Contributions:
         """Return what each feature adds to each row's score; exact for the served model."""
@@ -70,22 +75,22 @@ class Explaining:
             )
         assert explainer.trees is not None  # noqa: S101  (an explainer is one or the other)
         assert self._tree_shap is not None  # noqa: S101
-        found = self._tree_shap.contributions(_columns(explainer, inputs))
-        per_feature = self._per_feature(found[:, :-1])
-        base = explainer.trees.base + float(found[0, -1]) if len(found) else explainer.trees.base
+        added = self._tree_shap.contributions(_columns(explainer, inputs))
+        per_feature = self._per_feature(added[:, :-1])
+        base = explainer.trees.base + float(added[0, -1]) if len(added) else explainer.trees.base
         if explainer.is_share:
             return Contributions(self.names, per_feature, base)
         slope, intercept = explainer.calibration.slope, explainer.calibration.intercept
         return Contributions(self.names, per_feature * slope, base * slope + intercept)
 
     def words(self, inputs: Inputs) -> list[list[str | None]]:
-        """Return for each row exactly TOP sentences, what raises the risk most first; None where fewer do.
+        """Return TOP sentences for each row, the strongest reason first; None where fewer raise the risk.
 
-        Users share values, and so sentences: each is put together once.
+        Users share values, and therefore sentences: each is composed once.
         """
-        found = self.contributions(inputs)
-        order = np.argsort(-found.values, axis=1, kind="stable")[:, :TOP]
-        raises = np.take_along_axis(found.values, order, axis=1) > 0
+        contributions = self.contributions(inputs)
+        order = np.argsort(-contributions.values, axis=1, kind="stable")[:, :TOP]
+        raises = np.take_along_axis(contributions.values, order, axis=1) > 0
         return [
             [self._sentence(inputs, row, at) if raised else None for at, raised in columns]
             for row, columns in enumerate(map(zip, order.tolist(), raises.tolist()))
@@ -97,18 +102,18 @@ class Explaining:
         """Return the strongest reasons of each row, the strongest first.
 
         Args:
-            inputs: the rows, encoded.
+            inputs: the encoded rows.
             top: how many at most.
-            raising: only what raises the risk; else whatever moves it most.
+            raising: only what raises the risk; otherwise whatever moves it most, either way.
         """
-        found = self.contributions(inputs)
-        keys = -found.values if raising else -np.abs(found.values)
+        contributions = self.contributions(inputs)
+        keys = -contributions.values if raising else -np.abs(contributions.values)
         order = np.argsort(keys, axis=1, kind="stable")[:, :top]
         return [
             [
-                self._reason(inputs, row, at, found.values[row, at])
+                self._reason(inputs, row, at, contributions.values[row, at])
                 for at in columns
-                if found.values[row, at] > 0 or not raising
+                if contributions.values[row, at] > 0 or not raising
             ]
             for row, columns in enumerate(order)
         ]
@@ -119,7 +124,8 @@ class Explaining:
             value = inputs["categorical"][row, at]
         else:
             value = inputs["numeric"][row, at - categories].item()
-            value = None if value != value else value  # NaN is no key: it equals nothing
+            # NaN equals nothing, and so cannot be a key.
+            value = None if value != value else value
         if (at, value) not in self._sentences:
             self._sentences[at, value] = self._reason(inputs, row, at, 1.0).words
         return self._sentences[at, value]
@@ -143,7 +149,7 @@ class Explaining:
 
 
 def _columns(explainer: Explainer, inputs: Inputs) -> Floats32:
-    """Return the one-hot columns and the numbers, as the trees count them."""
+    """Return the one-hot columns and the numbers, in the order of the trees' columns."""
     encoded = [
         (inputs["categorical"][:, [at]] == np.array([known], dtype=object)).astype(np.float32)
         for at, known in enumerate(explainer.categories)
@@ -158,4 +164,5 @@ def _shown(feature: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float) and abs(value) < 1e6:
         return f"{value:g}"
-    return f"{value:.0f}" if isinstance(value, float) else str(value)  # never 1.2e+06
+    # A large number is written out, never as 1.2e+06.
+    return f"{value:.0f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Every active user of a month, scored by the release in force when the month closed."""
+"""Scores of every active user of a month, by the release that was in force when the month closed."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from churn.lake.files import TIMESTAMP, read_current
 from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import Release, release_in_force
-from churn.promotion.registry import MlflowRegistry
+from churn.promotion.registry import ReleaseRegistry
 from churn.settings import get_settings
 
 SCHEMA = pa.schema(
@@ -36,12 +36,13 @@ SCHEMA = pa.schema(
         pa.field("is_action", pa.bool_(), nullable=False),
     ]
 )
-_RANK_SALT = "streamflow-rank-1:"  # who comes first among equals
+# A hash with this salt orders users of equal score.
+_RANK_SALT = "streamflow-rank-1:"
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What scoring a month has made; without a release there are no rows."""
+    """The result of scoring a month; without a release there are no rows."""
 
     release: Release | None
     active_users: int
@@ -51,21 +52,21 @@ class Scored:
 
 
 def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> Scored:
-    """Score a month's users, and keep the scores in Postgres and as Parquet; a month is replaced whole.
+    """Score a month's users, and store the scores in Postgres and as Parquet; a month is replaced as a whole.
 
     Args:
-        month: to be scored.
-        judge: looks at the scores before anything is written; what it raises leaves all as it was.
+        month: the month to score.
+        judge: is given the scores before anything is written. If it raises, everything stays as it was.
 
     Raises:
-        ChurnError: a view of the month is not in the lake, or the release's file is not what it was.
+        ChurnError: a view of the month is not in the lake, or the release's file was altered.
     """
     users = active_users(month)
     release = release_in_force(month.as_of)
     if release is None:
         rows = SCHEMA.empty_table()
     else:
-        registry = MlflowRegistry()
+        registry = ReleaseRegistry()
         features = features_of(month, registry.service(release).views, users)
         probabilities = registry.probabilities(release, features)
         campaign = Campaign.of(get_settings().campaign)
@@ -81,23 +82,23 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
 
 
 def scores_path(month: Month) -> Path:
-    """Return where a month's scores are kept as Parquet."""
+    """Return the path of a month's scores as Parquet."""
     return get_settings().home / "scores" / f"as_of_date={month.as_of_date}" / "rows.parquet"
 
 
 def active_users(month: Month) -> pa.Array:
-    """Return everybody whom the month's newest version names, sorted."""
+    """Return the ids of all users in the month's newest version, sorted."""
     named = [read_current(view, month)["user_id"].combine_chunks() for view in VIEWS]
     return pc.unique(pa.chunked_array(named)).sort()
 
 
 def features_of(month: Month, views: Sequence[View], users: pa.Array) -> pa.Table:
-    """Return the month's features of users, in their order; unknown where a view has no row.
+    """Return the features of some users in a month, in their order; null where a view has no row.
 
     Args:
-        month: whose newest version is read.
-        views: whose features become the columns.
-        users: their ids, text.
+        month: the month, whose newest version is read.
+        views: the views whose features become the columns.
+        users: the users' ids, as text.
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for view in views:
@@ -111,9 +112,9 @@ def features_of(month: Month, views: Sequence[View], users: pa.Array) -> pa.Tabl
 
 
 def customer_values(month: Month, users: pa.Array) -> np.ndarray | None:
-    """Return what each user is worth who is kept, where the contract says it by a column; else None.
+    """Return what keeping each user is worth, [N]; None unless the contract takes it from a column.
 
-    A user of whom the column is not known is worth the median of the others.
+    Where the column is unknown for a user, the median of the others is taken.
     """
     worth = CONTRACT.customer_value
     if worth is None or not worth.column:
@@ -133,17 +134,17 @@ def rank(
     campaign: Campaign,
     values: np.ndarray | None = None,
 ) -> pa.Table:
-    """Return the scores in the order of calling; equals in an order that a hash decides.
+    """Return the scores in the order of calling; a hash decides among equals.
 
-    The most probable leaver comes first; where users are worth different sums, the most profitable call.
+    The most probable leaver comes first or, where users are worth different sums, the most profitable call.
 
     Args:
         month: the month scored.
         release_id: of the release that scored it.
-        users: their ids.
+        users: their ids, [N].
         probabilities: of leaving, in the order of `users`.
         campaign: the terms and the budget that decide who is due an action.
-        values: what each of `users` is worth who is kept; the campaign's one value where not given.
+        values: what keeping each of `users` is worth; None takes the campaign's one value for all.
     """
     chances = probabilities.astype(np.float64)
     key = probabilities if values is None else expected_profit(chances, campaign, values)
@@ -165,7 +166,7 @@ def rank(
 
 
 def _ranked(users: pa.Array, probabilities: np.ndarray) -> np.ndarray:
-    """Return the rows by probability (or profit), highest first; only of equals the hashes are asked for."""
+    """Return the rows by probability (or profit), highest first; hashes are computed for equals only."""
     order = np.argsort(-probabilities, kind="stable")
     is_next_equal = np.diff(probabilities[order]) == 0
     is_tied = np.zeros(len(order), dtype=bool)
@@ -179,7 +180,7 @@ def _ranked(users: pa.Array, probabilities: np.ndarray) -> np.ndarray:
 
 
 def scored_from() -> dict[Month, tuple[dt.datetime | None, str | None]]:
-    """Return what each scored month was scored from: known_at of what was published, release id."""
+    """Return what each scored month was scored from: known_at of what was published, and the release's id."""
     with connect() as connection:
         rows = connection.execute("SELECT as_of, known_at, release_id FROM churn_score_runs")
         return {Month.of_as_of(as_of): (known_at, release) for as_of, known_at, release in rows}

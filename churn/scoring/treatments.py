@@ -1,4 +1,4 @@
-"""What was done to whom: a month's treatments as the campaign reports them back, held against its list."""
+"""What was done to whom: a month's treatments as the campaign reports them, checked against its list."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -19,7 +19,8 @@ from churn.months import Month
 from churn.scoring.actions import CONTROL, as_it_was
 
 COLUMNS = (
-    Column("month", "string", required=True),  # of the action list: 2024-05
+    # The month of the action list, such as 2024-05.
+    Column("month", "string", required=True),
     USER_ID,
     Column("treated_at", "date", required=True),
     Column("channel", "string", required=True),
@@ -30,28 +31,28 @@ _VALUES = ("treated_at", "channel", "offer")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading a file of treatments came to."""
+    """The result of loading a file of treatments; `breaches` are treated users of the control group."""
 
     month: Month
     new: int
-    changed: int  # told differently before
+    changed: int
     unchanged: int
-    breaches: tuple[str, ...]  # users of the control group who were treated all the same
+    breaches: tuple[str, ...]
 
 
 def load_treatments(path: Path) -> Loaded:
-    """Take in a file of treatments of one month; all of it or nothing. The same again changes nothing.
+    """Load a file of one month's treatments, all of it or nothing; loading it twice changes nothing.
 
-    A treated user of the control group is taken in, for it happened, and named as a breach.
+    A treated user of the control group is loaded, since it happened, and named as a breach.
 
     Raises:
-        RefusedDrop: cells that cannot be read, users who are not on the month's action list, or days on
-            which a treatment cannot count for it.
+        RefusedDrop: a cell cannot be read, a user is not on the month's action list, or a treatment's day
+            is outside the month in which its labels arise.
         ChurnError: the file cannot be opened, or the month has no action list.
     """
     reading = _read(path)
     assert reading.rows is not None  # noqa: S101  (refused otherwise)
-    # Users are told as the list has them: there, an id like `=1+1` stands behind an apostrophe.
+    # The file names users as the list does, where an id like `=1+1` has an apostrophe in front.
     rows = [row | {"user_id": as_it_was(row["user_id"])} for row in reading.rows.to_pylist()]
     month = _month(path, reading, rows)
     with connect() as connection:
@@ -83,11 +84,11 @@ def read_treatments(
     month: Month, connection: psycopg.Connection
 ) -> dict[str, tuple[dt.date, str, str | None]]:
     """Return the day, channel and offer of each treated user of a month."""
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT user_id, treated_at, channel, offer FROM treatments WHERE as_of = %s",
         [month.as_of],
     )
-    return {user: (treated_at, channel, offer) for user, treated_at, channel, offer in found}
+    return {user: (treated_at, channel, offer) for user, treated_at, channel, offer in rows}
 
 
 def _read(path: Path) -> Reading:
@@ -120,10 +121,10 @@ def _month(path: Path, reading: Reading, rows: list[dict[str, Any]]) -> Month:
 
 
 def _groups(connection: psycopg.Connection, month: Month) -> dict[str, str]:
-    found = connection.execute(
+    groups = connection.execute(
         "SELECT user_id, treatment_group FROM action_list WHERE as_of = %s", [month.as_of]
     )
-    return dict(found.fetchall())
+    return dict(groups.fetchall())
 
 
 def _strangers(
@@ -151,8 +152,8 @@ def _cells(
     assert reading.rows is not None  # noqa: S101
     shown, values = at[:SHOWN_PER_KIND], reading.rows[column]
     lines = reading.line_numbers(shown)
-    found = ((lines[row], _text(values[row])) for row in shown)
-    return cells(Problem(reading.file, what, remedy, column=column), found, len(at))
+    located = ((lines[row], _text(values[row])) for row in shown)
+    return cells(Problem(reading.file, what, remedy, column=column), located, len(at))
 
 
 def _text(cell: pa.Scalar) -> str:

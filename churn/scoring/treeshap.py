@@ -1,16 +1,16 @@
-"""What each column adds to a tree model's score, exactly: path-dependent TreeSHAP, in two ways.
+"""What each column adds to a tree model's score: path-dependent TreeSHAP (Lundberg et al., 2018), two ways.
 
-Small trees are looked up by the turns that a row takes at their splits. A tree of s splits knows 2**s
-patterns of turns at most. What each column adds is the same for all rows of one pattern, so it is worked
-out once for each; explaining a row is then one comparison per split and one look-up per tree (Lundberg et
-al., 2018).
+Small trees are explained by lookup. A tree of s splits has at most 2**s patterns of branches that a row can
+take. What each column adds is the same for all rows of one pattern, so it is computed once per pattern;
+explaining a row is then one comparison per split and one lookup per tree.
 
-Trees of any depth: no candidate grows them now; releases of before do, and are explained for as long as
-they are in force. The worth of a coalition is a product over the columns of a leaf's path, and a Shapley
-value the integral of a polynomial in the chance of a column to be in a coalition. At the points of Gauss
-and Legendre it is exact up to twice as many columns on one path as there are points, and beyond that as
-good as exact. Each split is one multiplication on the way down and one sum on the way up (Quadrature
-TreeSHAP, Wettenstein et al., 2026); here for all edges of a level at once, one row after the other.
+Trees of any depth are explained by quadrature. No candidate grows deep trees now, but older releases have
+them, and are explained for as long as they are in force. The worth of a coalition is a product over the
+columns of a leaf's path, and a Shapley value is the integral of a polynomial in the probability that a column
+is in the coalition. Gauss-Legendre quadrature is exact for up to twice as many columns on one path as there
+are points, and nearly so beyond that. Each split takes one multiplication on the way down and one addition
+on the way up (Quadrature TreeSHAP, Wettenstein et al., 2026). The edges of a level are computed at once, the
+rows one after another.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from churn.model.arrays import Trees
 from churn.model.onnx import floor32
 
 MOST_SPLITS = 10
-_BLOCK_ROWS = 8_192  # a block's columns stay in the processor's cache
+# The columns of a block this large stay in the processor's cache.
+_BLOCK_ROWS = 8_192
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,20 @@ class _Split:
 
 @dataclass(frozen=True)
 class _Table:
-    """One tree: its splits, and what each pattern of turns adds to each of its columns."""
+    """One tree: its splits, and what each of its columns adds for each pattern of branches.
+
+    `added` is [columns, 2**splits]; bit k of a pattern is set where the row goes left at split k. `mean` is
+    the tree's mean value over the training rows.
+    """
 
     splits: list[_Split]
     columns: Ints
-    added: (
-        Floats  # [columns, 2**splits]; bit k of a pattern is set where split k is left to the left
-    )
-    mean: float  # the tree's over the training rows
+    added: Floats
+    mean: float
 
 
 class PatternTables:
-    """Explains a model whose trees have MOST_SPLITS splits at most."""
+    """Explains a model whose trees have at most MOST_SPLITS splits."""
 
     def __init__(self, trees: Trees) -> None:
         ends = [*trees.roots[1:].tolist(), len(trees.left)]
@@ -56,30 +59,30 @@ class PatternTables:
 
     @staticmethod
     def fit(trees: Trees) -> bool:
-        """Say whether every tree is small enough."""
+        """Return whether every tree is small enough."""
         ends = np.append(trees.roots[1:], len(trees.left))
         return bool(((ends - trees.roots) // 2).max() <= MOST_SPLITS)
 
     def contributions(self, features: Floats32) -> Floats:
         """Return what each column adds, and last the mean score of the training rows: [N, columns + 1]."""
-        found = np.zeros((features.shape[1] + 1, len(features)))
-        found[-1] = self._mean
+        added = np.zeros((features.shape[1] + 1, len(features)))
+        added[-1] = self._mean
         for start in range(0, len(features), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
-            self._add(np.ascontiguousarray(features[block].T), found[:, block])
-        return np.ascontiguousarray(found.T)
+            self._add(np.ascontiguousarray(features[block].T), added[:, block])
+        return np.ascontiguousarray(added.T)
 
-    def _add(self, columns: Floats32, found: Floats) -> None:
+    def _add(self, columns: Floats32, added: Floats) -> None:
         for table in self._tables:
             pattern = np.zeros(columns.shape[1], dtype=np.int64)
             for at, split in enumerate(table.splits):
                 values = columns[split.column]
-                # a comparison with NaN is false: unknown goes left where it is "not above"
+                # A comparison with NaN is false, so where unknown goes left, left is "not above".
                 is_above, is_below = values > split.threshold, values <= split.threshold
                 goes_left = ~is_above if split.missing_left else is_below
                 pattern |= goes_left.astype(np.int64) << at
-            for column, added in zip(table.columns, table.added, strict=True):
-                found[column] += added[pattern]
+            for column, by_pattern in zip(table.columns, table.added, strict=True):
+                added[column] += by_pattern[pattern]
 
 
 def _table(trees: Trees, start: int, end: int) -> _Table:
@@ -95,7 +98,8 @@ def _table(trees: Trees, start: int, end: int) -> _Table:
     for leaf, path in _leaves(trees, start):
         own = list(dict.fromkeys(int(trees.feature[at]) for at, _ in path))
         agrees = np.ones((len(own), len(patterns)), dtype=bool)
-        share = np.ones(len(own))  # of the training rows that agree, split by split
+        # The share of the training rows that agree, split by split.
+        share = np.ones(len(own))
         for at, child in path:
             slot = own.index(int(trees.feature[at]))
             agrees[slot] &= goes_left[at] == (child == trees.left[at])
@@ -108,9 +112,10 @@ def _table(trees: Trees, start: int, end: int) -> _Table:
 def _shapley(agrees: Bools, share: Floats) -> Floats:
     """Return each column's Shapley value in the game of one leaf, [columns, patterns].
 
-    A coalition's worth is the product over its columns of 1 or 0, whether the row agrees, and over the others
-    of their share. The mean over all coalitions is the integral of a polynomial in the chance of a column
-    to be in one; Gauss and Legendre's points make it exact.
+    A coalition's worth is a product: of 1 or 0 for each of its columns, as the row agrees with the path or
+    not, and of the share of training rows that agree for each other column. The mean over all coalitions is
+    the integral of a polynomial in the probability that a column is in one; Gauss-Legendre quadrature makes
+    it exact.
     """
     points, weights = np.polynomial.legendre.leggauss(len(share) // 2 + 1)
     total = np.zeros(agrees.shape)
@@ -121,42 +126,45 @@ def _shapley(agrees: Bools, share: Floats) -> Floats:
 
 
 def _leaves(trees: Trees, root: int) -> list[tuple[int, list[tuple[int, int]]]]:
-    """Return each leaf with its path: the nodes that split, each with the child that the path takes."""
-    found: list[tuple[int, list[tuple[int, int]]]] = []
+    """Return each leaf with its path: the nodes along it, each with the child that the path takes."""
+    leaves: list[tuple[int, list[tuple[int, int]]]] = []
     stack: list[tuple[int, list[tuple[int, int]]]] = [(root, [])]
     while stack:
         at, path = stack.pop()
         if trees.left[at] < 0:
-            found.append((at, path))
+            leaves.append((at, path))
         else:
             children = (int(trees.left[at]), int(trees.right[at]))
             stack += [(child, [*path, (at, child)]) for child in children]
-    return found
+    return leaves
 
 
 POINTS = 8
-_NODES = 100_000  # of the trees that are walked at once: bounds the memory
-# How a row turns at an edge: against it, along it, or against one above it of the same column.
+# Nodes of the trees that are walked at once: this bounds the memory.
+_NODES = 100_000
+# How a row branches at an edge: against it, along it, or against an edge of the same column above it.
 _AGAINST, _ALONG, _LOST = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class _Edges:
-    """The edges of some trees, level by level; of each level all that lead left, then all that lead right.
+    """The edges of some trees, level by level; in each level first those that lead left, then the others.
 
-    An edge carries the split of its parent and the value of its child. `grows` and `moves` are by turn and
-    point: the factor of the product along the path, and what the edge's column adds per worth below it.
+    An edge carries the split of its parent and the value of its child, which is 0 unless it is a leaf.
+    `parent` is the edge above it, and `above` the next edge above it on the same column; -1 stands for none.
+    `grows` and `moves` are [edges, branches, points]: the edge's factor in the product along the path, and
+    what its column adds per unit of worth below it.
     """
 
     levels: list[slice]
-    parent: Ints  # the edge above; -1: none
-    above: Ints  # the next edge above on the same column; -1: none
+    parent: Ints
+    above: Ints
     column: Ints
     split: Floats32
     unknown_left: Bools
     is_left: Bools
-    value: Floats  # of a leaf; 0 where the edge leads to a split
-    grows: Floats  # [edges, turns, points]
+    value: Floats
+    grows: Floats
     moves: Floats
 
 
@@ -182,12 +190,12 @@ def _explain(edges: _Edges, row: Floats32) -> Floats:
     every = np.arange(len(edges.column))
     turns = _turns(edges, row)
     grows = edges.grows[every, turns]
-    product = np.ones(
-        (len(every) + 1, POINTS)
-    )  # along the path; the last stands for that of a root
+    # The product along the path to each edge; the last entry stands for the root, which has no edge.
+    product = np.ones((len(every) + 1, POINTS))
     for level in edges.levels:
         product[level] = product[edges.parent[level]] * grows[level]
-    worth = product * np.append(edges.value, 0.0)[:, None]  # of the leaves below
+    # The worth of the leaves below each edge.
+    worth = product * np.append(edges.value, 0.0)[:, None]
     for level in reversed(edges.levels):
         middle = (level.start + level.stop) // 2
         below = worth[level.start : middle] + worth[middle : level.stop]
@@ -208,10 +216,11 @@ def _turns(edges: _Edges, row: Floats32) -> Ints:
 
 
 def _edges(trees: Trees) -> _Edges:
-    """Lay out the edges, with what a row's turn at each does to the integrand at each point."""
+    """Lay out the edges, with the effect of each branch on the integrand at each point."""
     columns = int(trees.feature.max(initial=0)) + 1
     nodes, came_by = trees.roots, np.full(len(trees.roots), -1)
-    last = np.full((len(nodes), columns), -1)  # each node's lowest edge of each column on its path
+    # For each node, the lowest edge of each column on the path to it.
+    last = np.full((len(nodes), columns), -1)
     splits, children = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     parents, aboves, levels = [np.empty(0, np.int64)], [np.empty(0, np.int64)], []
     start = 0
@@ -241,7 +250,7 @@ def _edges(trees: Trees) -> _Edges:
 def _shares(
     trees: Trees, split: Ints, child: Ints, above: Ints, levels: list[slice]
 ) -> tuple[Floats, Floats]:
-    """Return the share of the training rows that take every turn of the path on the edge's column.
+    """Return the share of the training rows that agree with all of the path's splits on the edge's column.
 
     Returns:
         The share without the edge, and the share with it.
@@ -275,14 +284,14 @@ def _reach(trees: Trees) -> Floats:
 
 
 class TreeShap(Protocol):
-    """An opened model of trees."""
+    """A model of trees, opened to be explained."""
 
     def contributions(self, features: Floats32) -> Floats:
         """Return what each column adds, and last the mean score of the training rows: [N, columns + 1]."""
 
 
 def open_tree_shap(trees: Trees) -> TreeShap:
-    """Open a model: small trees are looked up, deep ones of a release of before summed over points."""
+    """Open a model of trees: small ones are looked up, the deep ones of older releases integrated."""
     if PatternTables.fit(trees):
         return PatternTables(trees)
     return DeepTrees(trees)

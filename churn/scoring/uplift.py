@@ -1,4 +1,4 @@
-"""What a month's calls brought: who left of those due a call, against the control group left alone."""
+"""The effect of a month's calls: churn among users due a call, compared with the control group left alone."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -16,40 +16,46 @@ from churn.months import Month
 from churn.scoring.actions import BANDS, CONTROL
 from churn.settings import get_settings
 
-FEWEST = 20  # in either group: below, the interval would promise more than it holds
+# With fewer users in either group, the interval would promise more than it can hold.
+FEWEST = 20
 
 
 @dataclass(frozen=True)
 class NotClaimed:
-    """Nothing can be said of what the calls brought, and why."""
+    """Why no effect of the calls can be claimed; `listed` is the number of users on the action list."""
 
     month: Month
     reason: str
-    listed: int = 0  # users on the action list
+    listed: int = 0
 
 
 @dataclass(frozen=True)
 class Uplift:
-    """What assigning users to be called changed, called or not (intent to treat)."""
+    """The effect of assigning users to be called, whether or not they were called (intention to treat).
+
+    The churn rates are the shares of those who left; the control group's is weighted to the bands of the
+    treated. `uplift` is their difference, positive if calling kept users. `cost` covers the contacts, and the
+    offer to each contacted user who stayed; `profit` is the value of the saved users less that. `contacted`
+    are treated users with a reported treatment, `breaches` control users with one. `unlabelled` users are on
+    the list, but not among the labels.
+    """
 
     month: Month
     treated: int
     control: int
-    churn_treated: (
-        float  # shares of those who left, the control group's weighted to the treated bands
-    )
+    churn_treated: float
     churn_control: float
-    uplift: Interval  # churn_control - churn_treated
+    uplift: Interval
     saved_users: Interval
-    cost: float  # of the contacts, and of the offer to each contacted user who stayed
-    profit: Interval  # saved users at their value, less the cost
-    contacted: int  # treated users of whom a treatment was reported
-    breaches: int  # control users of whom one was
-    unlabelled: int  # on the list, and not among the labels
+    cost: float
+    profit: Interval
+    contacted: int
+    breaches: int
+    unlabelled: int
 
     @property
     def is_shown(self) -> bool:
-        """The calls kept users: the interval lies above zero."""
+        """Whether the calls are shown to have kept users: the interval lies above zero."""
         return self.uplift.low > 0
 
 
@@ -60,19 +66,20 @@ def uplift_of(
     *,
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float, Interval]:
-    """Return the churn rates of treated and control, and by how much treating lowered it.
+    """Return the churn rates of treated and control, and the interval of their difference.
 
-    The bands of the ranked list are weighted as the treated stand in them. Newcombe's hybrid score
-    interval on the weighted rates: it holds where rates are near 0 or 1 and groups are small.
+    The bands of the ranked list are weighted by how many treated users are in each. The interval is
+    Newcombe's hybrid score interval on the weighted rates, which holds for small groups and for rates near 0
+    or 1.
 
     Args:
         left: who left, [users].
-        is_control: who was to be left alone.
-        bands: of the ranked list, within which the control group was drawn.
-        confidence: of the interval.
+        is_control: who was to be left alone, [users].
+        bands: the band of the ranked list, within which the control group was drawn, [users].
+        confidence: of the interval, between 0 and 1.
 
     Raises:
-        ChurnError: no control group, or fewer than FEWEST users in a group: no claim can be made.
+        ChurnError: no claim can be made: there is no control group, or a group has fewer than FEWEST users.
     """
     treated, control = int((~is_control).sum()), int(is_control.sum())
     if control == 0:
@@ -101,7 +108,7 @@ def uplift_of(
 
 
 def measure_uplift(month: Month) -> Uplift | NotClaimed:
-    """Return what a month's calls brought, or why nothing can be claimed; reads Postgres only."""
+    """Return the effect of a month's calls, or why none can be claimed; reads Postgres only."""
     rows, labels_are_there = _listed(month)
     if not rows:
         return NotClaimed(month, "there is no action list")
@@ -119,7 +126,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         reason = "no treatment was reported; load them with `churn treatments FILE`"
         return NotClaimed(month, reason, len(rows))
     try:
-        churn_treated, churn_control, found = uplift_of(
+        churn_treated, churn_control, uplift = uplift_of(
             left[is_labelled], is_control[is_labelled], bands[is_labelled]
         )
     except ChurnError as error:
@@ -128,14 +135,14 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
     treated = int((is_labelled & ~is_control).sum())
     stayed = int((is_contacted & is_labelled & ~left).sum())
     cost = float(is_contacted.sum() * campaign.contact_cost + stayed * campaign.incentive_cost)
-    saved = Interval(*(treated * bound for bound in found))
+    saved = Interval(*(treated * bound for bound in uplift))
     return Uplift(
         month=month,
         treated=treated,
         control=int((is_labelled & is_control).sum()),
         churn_treated=churn_treated,
         churn_control=churn_control,
-        uplift=found,
+        uplift=uplift,
         saved_users=saved,
         cost=cost,
         profit=Interval(*(campaign.customer_value * bound - cost for bound in saved)),
@@ -145,15 +152,15 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
     )
 
 
-def sentence(found: Uplift | NotClaimed) -> str:
-    """Say in one line what was found."""
-    if isinstance(found, NotClaimed):
-        return f"{found.month}: no savings are claimed: {found.reason}"
-    verdict = "kept users" if found.is_shown else "are not shown to have kept anybody"
+def sentence(result: Uplift | NotClaimed) -> str:
+    """Return the result as one line of text."""
+    if isinstance(result, NotClaimed):
+        return f"{result.month}: no savings are claimed: {result.reason}"
+    verdict = "kept users" if result.is_shown else "are not shown to have kept anybody"
     return (
-        f"{found.month}: the calls {verdict}: churn {found.churn_treated:.3f} where"
-        f" {found.churn_control:.3f} was to be expected, uplift {_bounds(found.uplift, '.3f')},"
-        f" profit {_bounds(found.profit, ',.0f')}"
+        f"{result.month}: the calls {verdict}: churn {result.churn_treated:.3f} where"
+        f" {result.churn_control:.3f} was to be expected, uplift {_bounds(result.uplift, '.3f')},"
+        f" profit {_bounds(result.profit, ',.0f')}"
     )
 
 
@@ -170,7 +177,7 @@ def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
 
 
 def _listed(month: Month) -> tuple[list[tuple[str, bool, bool | None]], bool]:
-    """Return group, contacted and label of each user of the list by rank, and whether labels are there."""
+    """Return (group, contacted, label) of each user on the list by rank, and whether the month has labels."""
     labels = sql.Identifier(f"{LABELS.snapshot}_current")
     listed = sql.SQL(
         "SELECT treatment_group, t.user_id IS NOT NULL, l.churn_label FROM action_list AS a"
@@ -181,6 +188,6 @@ def _listed(month: Month) -> tuple[list[tuple[str, bool, bool | None]], bool]:
     any_label = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE as_of = %s)").format(labels)
     with connect() as connection:
         rows = connection.execute(listed, [month.as_of]).fetchall()
-        found = connection.execute(any_label, [month.as_of]).fetchone()
-    assert found is not None  # noqa: S101  (a SELECT EXISTS always returns a row)
-    return rows, bool(found[0])
+        answer = connection.execute(any_label, [month.as_of]).fetchone()
+    assert answer is not None  # noqa: S101  (a SELECT EXISTS always returns a row)
+    return rows, bool(answer[0])

@@ -1,7 +1,7 @@
-"""`python -m churn.stack.dagster_webserver`: Dagster's webserver behind the guard of our other ports.
+"""`python -m churn.stack.dagster_webserver`: Dagster's webserver behind the guard that our other ports have.
 
-Dagster's own command takes a mutation from any page that a person of this machine opens, even as the address
-of a picture. Here the same application stands behind `churn.http_guard`, and answers no question by GET.
+Dagster's own command accepts a mutation from any web page that is opened on this machine, even as the address
+of a picture. Here the same application runs behind `churn.http_guard`, and answers no query by GET.
 """
 
 import argparse
@@ -23,19 +23,18 @@ from starlette.responses import PlainTextResponse, Response
 from churn.http_guard import SHUTDOWN_SECONDS, BoundedProtocol, Guard, host_names
 from churn.settings import get_settings
 
-MAX_BODY_BYTES = (
-    4 * 1024 * 1024
-)  # a run's whole configuration, typed into the launchpad, is far less
-# As Dagster's own command has them.
+# A run's whole configuration, typed into the launchpad, is far smaller.
+MAX_BODY_BYTES = 4 * 1024 * 1024
+# These are the values of Dagster's own command.
 _STATEMENT_MILLISECONDS, _POOL_RECYCLE_SECONDS, _POOL_OVERFLOW = 15_000, 3_600, 20
 _UI_POLL_MILLISECONDS = 2_000
 
 
 class GuardedWebserver(DagsterWebserver[Any, Any]):
-    """Dagster's application, for requests of its own pages and of programs on this machine."""
+    """Dagster's application, for requests from its own pages and from programs on this machine."""
 
     def build_middleware(self) -> list[Middleware]:
-        """Put the guard before Dagster's own."""
+        """Return Dagster's middleware, with the guard in front."""
         guard = Middleware(
             Guard,
             names=lambda: host_names(get_settings().dagster_host_names),
@@ -45,7 +44,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
         return [guard, *super().build_middleware()]
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
-        """Answer by POST; a GET shows the page on which a person can ask, and runs nothing."""
+        """Answer queries by POST; a GET shows the page on which a person can ask, and runs nothing."""
         if request.method != "POST" and "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("ask by POST", 405, {"Allow": "POST"})
         answer: Response = await super().graphql_http_endpoint(request)
@@ -81,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--workspace", type=Path, required=True)
-    told = parser.parse_args(arguments)
-    serve(told.host, told.port, told.workspace)
+    options = parser.parse_args(arguments)
+    serve(options.host, options.port, options.workspace)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the parts of the stack are, one by one."""
+"""The health of each part of the stack, as `churn status` shows it."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Health = Literal["healthy", "unhealthy", "stopped"]
 
 @dataclass(frozen=True)
 class PartHealth:
-    """One part: whether it is well, and where it is found."""
+    """One part: whether it is healthy, and where to find it."""
 
     name: str
     health: Health
@@ -28,7 +28,7 @@ class PartHealth:
 
 
 def status() -> list[PartHealth]:
-    """Ask every part; a server that is not ours (POSTGRES_HOST, MLFLOW_TRACKING_URI) is asked too."""
+    """Probe every part, including a server that is not ours (POSTGRES_HOST, MLFLOW_TRACKING_URI)."""
     home = home_folder()
     if not living(home):
         return [PartHealth(name, "stopped") for name in PARTS]
@@ -41,10 +41,10 @@ def status() -> list[PartHealth]:
 
 
 def status_once_settled() -> list[PartHealth]:
-    """Ask every part until all are well, for a while only.
+    """Probe every part until all are healthy, for at most SETTLING_SECONDS.
 
-    What leans on a part that was just started again needs a moment to notice: Dagster's webserver loads the
-    definitions anew, MLflow connects anew.
+    What depends on a part that was just restarted needs a moment to notice: Dagster's webserver reloads the
+    definitions, and MLflow reconnects.
     """
     deadline = time.monotonic() + SETTLING_SECONDS
     parts = status()
@@ -76,11 +76,11 @@ def _of_part(part: Part, stack: Stack) -> PartHealth:
     )
 
 
-def _of_other(name: str, told: dict[str, str]) -> PartHealth:
+def _of_other(name: str, environment: dict[str, str]) -> PartHealth:
     if name == "postgres":
-        url = f"{told['POSTGRES_HOST']}:{told['POSTGRES_PORT']}"
-        problem = probes.postgres(told)
+        url = f"{environment['POSTGRES_HOST']}:{environment['POSTGRES_PORT']}"
+        problem = probes.postgres(environment)
     else:
-        url = told["MLFLOW_TRACKING_URI"]
+        url = environment["MLFLOW_TRACKING_URI"]
         problem = probes.http(f"{url.rstrip('/')}/health")
     return PartHealth(name, "unhealthy" if problem else "healthy", problem, url=url)

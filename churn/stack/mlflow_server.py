@@ -1,8 +1,8 @@
-"""`python -m churn.stack.mlflow_server`: MLflow's tracking server, its code loaded once.
+"""`python -m churn.stack.mlflow_server`: MLflow's tracking server, loading MLflow only once.
 
-`mlflow server` loads all of MLflow in order to start gunicorn, whose worker then loads it again. Here
-gunicorn loads it and forks. The stores are said in MLflow's own variables, MLFLOW_BACKEND_STORE_URI and
-MLFLOW_ARTIFACTS_DESTINATION; the options are gunicorn's. The database must have been made ready.
+`mlflow server` loads all of MLflow in order to start gunicorn, whose worker then loads it again. Here,
+gunicorn loads it and forks. The stores are set by MLflow's own variables, MLFLOW_BACKEND_STORE_URI and
+MLFLOW_ARTIFACTS_DESTINATION; the options are gunicorn's. The database must be ready already.
 """
 
 import os
@@ -14,7 +14,7 @@ class MlflowServer(WSGIApplication):  # type: ignore[misc]
     """Gunicorn with MLflow's application, loaded before it forks."""
 
     def init(self, parser: object, opts: object, args: list[str]) -> None:
-        """Take gunicorn's options, and load."""
+        """Take gunicorn's options, and have the application loaded before the fork."""
         super().init(parser, opts, ["mlflow.server:app", *args])
         self.cfg.set("preload_app", True)
 

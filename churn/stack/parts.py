@@ -1,4 +1,4 @@
-"""The parts of the stack: command, environment and health of each. Compose says the same for a server."""
+"""The parts of the stack: command, environment and probe of each. Compose declares the same for a server."""
 
 import functools
 import shutil
@@ -10,33 +10,39 @@ from churn.files import replacing
 from churn.stack import probes
 from churn.stack.plan import Plan
 from churn.stack.processes import LOOPBACK, Part
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 
 PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
-INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
-LEAVES_WORKERS = "code"  # each of its workers executes one run, and needs it no longer
-# The order in which they go: who writes before what is written to.
+# Steps that end by themselves.
+INITS = frozenset({"init", "init-mlflow"})
+# Each worker of this part executes one run, and does not need the part any more.
+LEAVES_WORKERS = "code"
+# The order in which parts are stopped: those that write before what they write to.
 STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
-# MLflow's application without the ASGI shell that it stands in otherwise: a request costs less.
+# MLflow's WSGI application is served directly, which costs less per request than its usual ASGI wrapper.
 GUNICORN = "--threads=8 --timeout=120 --graceful-timeout=2 --log-level=warning"
-# -P: no folder of the person's may shadow ours.
+# With -P, no module in the current folder can shadow ours.
 _PYTHON = (sys.executable, "-P", "-m")
 
 
 def repository_file(name: str) -> Path:
-    """Return a file that stands beside the packages: dagster.yaml, workspace.yaml."""
+    """Return the path of a file beside the packages, such as dagster.yaml.
+
+    Raises:
+        ChurnError: it is missing.
+    """
     path = Path(__file__).parents[2] / name
     if not path.exists():
         raise ChurnError(f"{name} is missing", where=str(path.parent), remedy="restore the clone")
     return path
 
 
-def make_parts(plan: Plan, record: Record) -> tuple[Part, ...]:
+def make_parts(plan: Plan, record: StackRecord) -> tuple[Part, ...]:
     """Return the parts of a planned stack in the order in which they start."""
     logs = plan.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     parts = [_postgres(plan, logs)]
-    # MLflow takes longest to start, so its database is made ready apart from the others.
+    # MLflow takes longest to start, so its database is made ready separately from the others.
     parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
     parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
     parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
@@ -64,7 +70,7 @@ def _init(name: str, logs: Path, *services: str) -> Part:
             *_PYTHON, "churn.cli.main", "init", *(f"--only={service}" for service in services),
         ],
         is_done=functools.partial(_are_ready, services),
-        # Hundreds of small commits that may all be made again: none has to wait for the disk.
+        # These are hundreds of small commits, all of which may be repeated: none has to wait for the disk.
         environment={"PGOPTIONS": "-c synchronous_commit=off"},
         log=logs / f"{name}.log",
         after=("postgres",),
@@ -80,7 +86,7 @@ def _are_ready(services: tuple[str, ...]) -> bool:
 def _mlflow(plan: Plan, logs: Path) -> Part | None:
     if not plan.own_mlflow:
         return None
-    told, url = plan.environment, plan.environment["MLFLOW_TRACKING_URI"]
+    stack, url = plan.environment, plan.environment["MLFLOW_TRACKING_URI"]
     return Part(
         name="mlflow",
         command=lambda: [
@@ -89,10 +95,10 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
         ],
         environment={
             "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost:*,127.0.0.1:*",
-            # The password goes by libpq's own variable: a command line is there for all to read.
-            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{told['POSTGRES_USER']}"
-            f"@{told['POSTGRES_HOST']}:{told['POSTGRES_PORT']}/mlflow",
-            "PGPASSWORD": told["POSTGRES_PASSWORD"],
+            # The password is in libpq's own variable, not in the address, which may turn up in an error.
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{stack['POSTGRES_USER']}"
+            f"@{stack['POSTGRES_HOST']}:{stack['POSTGRES_PORT']}/mlflow",
+            "PGPASSWORD": stack["POSTGRES_PASSWORD"],
             "MLFLOW_ARTIFACTS_DESTINATION": str(plan.home / "mlflow"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },
@@ -106,8 +112,9 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
 
 
 def http_command(app: str, host: str, port: int) -> list[str]:
-    """Return the command that serves an ASGI application: one worker, no log of who asked about whom."""
-    from churn.http_guard import SHUTDOWN_SECONDS  # with it comes the server, which takes its time
+    """Return the command that serves an ASGI application: one worker, and no log of who asked about whom."""
+    # Imported here since it brings uvicorn with it, which takes long to load.
+    from churn.http_guard import SHUTDOWN_SECONDS
 
     return [
         *_PYTHON, "uvicorn", app, "--host", host, "--port", str(port),
@@ -165,7 +172,7 @@ def _webserver(plan: Plan, logs: Path) -> Part:
     )  # fmt: skip
 
 
-def _daemon(plan: Plan, logs: Path, record: Record) -> Part:
+def _daemon(plan: Plan, logs: Path, record: StackRecord) -> Part:
     return Part(
         name="daemon",
         command=lambda: [
@@ -176,7 +183,8 @@ def _daemon(plan: Plan, logs: Path, record: Record) -> Part:
         environment={"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "300"},
         log=logs / "daemon.log",
         probe=lambda: probes.daemon(plan.dagster_port, record.parts["daemon"].started),
-        after=("code",),  # its probe also wants the webserver, which may start at the same time
+        # Its probe needs the webserver, too, which may start at the same time.
+        after=("code",),
     )  # fmt: skip
 
 

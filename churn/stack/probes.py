@@ -1,4 +1,4 @@
-"""How each part is asked whether it is well; each probe says what is wrong, or nothing."""
+"""The probes of the parts: each returns what is wrong with a part, or an empty text if it is healthy."""
 
 import functools
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-# A part that is gone refuses at once; only one that hangs, or waits for a busy machine, takes so long.
+# A part that is gone refuses at once; only one that hangs, or a busy machine, takes this long.
 TIMEOUT_SECONDS = 10.0
 
 
@@ -15,12 +15,12 @@ TIMEOUT_SECONDS = 10.0
 def _client() -> "httpx.Client":
     import httpx
 
-    # No proxy of the environment between us and the loopback.
+    # No proxy of the environment may come between us and the loopback.
     return httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
 
 def http(url: str) -> str:
-    """Ask a health page, which must answer 200."""
+    """Ask a health page, which must answer with status 200."""
     import httpx
 
     try:
@@ -31,22 +31,22 @@ def http(url: str) -> str:
 
 
 def ledger_problem(url: str) -> str:
-    """Ask the API's health page how what it serves differs from what the promotion ledger says."""
+    """Ask the API's health page whether it serves something else than the promotion ledger says."""
     import httpx
 
     try:
         model = _client().get(url).json()["model"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return ""  # another probe says that it does not answer
+        # That it does not answer is reported by another probe.
+        return ""
     return model.get("ledger_problem") or ""
 
 
 def mlflow(url: str) -> str:
-    """Ask MLflow's health page, and then for something of its database: the page answers without one."""
-    asked = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
+    """Ask MLflow's health page, which needs no database, and then for something from its database."""
     if problem := http(f"{url}/health"):
         return problem
-    problem = http(asked)
+    problem = http(f"{url}/api/2.0/mlflow/experiments/search?max_results=1")
     return f"it does not reach its database: {problem}" if problem else ""
 
 
@@ -112,8 +112,8 @@ def daemon(port: int, since: float) -> str:
     """Ask the webserver for the daemon's heartbeats.
 
     Args:
-        port: the webserver's.
-        since: seconds since the epoch; older heartbeats were another daemon's.
+        port: that of the webserver.
+        since: seconds since the epoch; older heartbeats are those of an earlier daemon.
     """
     query = (
         "{instance {daemonHealth {allDaemonStatuses"

@@ -1,6 +1,6 @@
-"""The processes of a stack: what is known of each part, which of them live, how they stop, who holds a port.
+"""The processes of a stack: what a part is, which of its processes live, how they stop, who holds a port.
 
-They are found by the mark that they inherit, so that what a crash left over is found, too.
+Processes are recognised by a mark in the environment that they inherit, so leftovers of a crash are, too.
 """
 
 import contextlib
@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import psutil
 
 from churn.errors import ChurnError
 from churn.settings import PRIVATE
 
-Probe = Callable[[], str]  # says what is wrong; an empty text when all is well
+# Returns what is wrong, or an empty text if nothing is.
+Probe = Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,17 @@ class Part:
     """One process of the stack, with everything that it starts itself.
 
     Attributes:
-        name: how people and `stack.json` call it.
-        command: gives the command line, when the part is about to start.
-        probe: asks the part whether it is well; None for a step that runs once and ends.
-        is_done: asked before a step starts: whether it need not run at all.
-        log: where its output goes.
-        environment: its own variables, beyond those of the stack.
-        after: the parts that must be well before it starts.
-        port: where it listens, on the loopback.
-        variable: the environment variable that moves the port.
-        url: what a person opens in a browser.
-        patience: seconds until it must be well.
+        name: its name for people and in `stack.json`.
+        command: returns the command line, and is called when the part is about to start.
+        probe: returns what is wrong with the part; None for a step that runs once and ends.
+        is_done: returns whether a step need not run at all, and is called before it would start.
+        log: the file of its output.
+        environment: its own variables, in addition to those of the stack.
+        after: the parts that must be healthy before it starts.
+        port: its port on the loopback.
+        variable: the environment variable that sets the port.
+        url: the address that a person opens in a browser.
+        patience: seconds after which it must be healthy.
     """
 
     name: str
@@ -55,28 +56,25 @@ class Part:
 
 
 def with_what_they_need(names: tuple[str, ...], parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Return the named parts and all that they come after, in the order of `parts`."""
-    after = {part.name: part.after for part in parts}
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        wanted.add(name)
-        waiting.extend(set(after.get(name, ())) - wanted)
+    """Return the named parts and all that they come after, in the order of `parts`.
+
+    Args:
+        names: of the parts.
+        parts: all parts, in the order in which they start.
+    """
+    wanted = set(names)
+    for part in reversed(parts):
+        if part.name in wanted:
+            wanted.update(part.after)
     return tuple(part for part in parts if part.name in wanted)
 
 
 State = Literal["starting", "ready", "stopped"]
+# Called at each step of a part: its name, the state it has reached, and the seconds that took.
+Report = Callable[[str, State, float], None]
 
 
-class Report(Protocol):
-    """Called at each step of a part."""
-
-    def __call__(self, name: str, state: State, seconds: float) -> None:
-        """Take note that the part `name` is in `state`, which took `seconds`."""
-
-
-def silent(name: str, state: State, seconds: float) -> None:
+def silent(_name: str, _state: State, _seconds: float) -> None:
     """Report to nobody."""
 
 
@@ -85,13 +83,14 @@ GRACE_SECONDS, SWEEP_SECONDS = 15.0, 5.0
 
 
 def spawn(part: Part, home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start `part` detached: no terminal, a session of its own, the stack's mark in its environment."""
+    """Start `part` detached: without a terminal, in its own session, with the stack's mark on it."""
     mark = {MARK: str(home), PART: part.name}
     with part.log.open("ab") as log:
         return subprocess.Popen(
             part.command(),
             env={**os.environ, **environment, **part.environment, **mark},
-            cwd=part.log.parent,  # holds nothing that Python could import
+            # This folder holds nothing that Python could import.
+            cwd=part.log.parent,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -102,22 +101,22 @@ def spawn(part: Part, home: Path, environment: Mapping[str, str]) -> subprocess.
 
 def living(home: Path) -> dict[str, list[psutil.Process]]:
     """Return the processes of the stack in `home` by part, grandchildren and orphans included."""
-    found: dict[str, dict[int, psutil.Process]] = {}
+    families: dict[str, dict[int, psutil.Process]] = {}
     for process in psutil.process_iter():
-        # Gone meanwhile, a zombie, or somebody else's.
+        # It may be gone by now, a zombie, or somebody else's.
         with contextlib.suppress(psutil.Error):
             environment = process.environ()
             if environment.get(MARK) == str(home):
-                family = found.setdefault(environment.get(PART, ""), {})
+                family = families.setdefault(environment.get(PART, ""), {})
                 for member in (process, *process.children(recursive=True)):
                     family[member.pid] = member
-    return {part: list(family.values()) for part, family in found.items()}
+    return {part: list(family.values()) for part, family in families.items()}
 
 
 def stop(
     home: Path, names: tuple[str, ...], number: signal.Signals, grace: float = GRACE_SECONDS
 ) -> None:
-    """Stop the named parts of the stack in `home`: ask, wait, then kill; return when none is left."""
+    """Stop the named parts of the stack in `home`: signal, wait, then kill; return once none is left."""
     processes = _of(home, names)
     for process in _heads(processes) if number == signal.SIGINT else processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -133,13 +132,14 @@ def stop(
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let no further Ctrl-C cut a stop short: each stage has its deadline anyway."""
+    """Ignore further signals, so that no Ctrl-C cuts a stop short: each stage has a deadline anyway."""
     try:
         before = {
             number: signal.signal(number, signal.SIG_IGN)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
-    except ValueError:  # not the main thread, which alone is interrupted
+    except ValueError:
+        # This is not the main thread, which alone is interrupted by signals.
         before = {}
     try:
         yield
@@ -172,22 +172,20 @@ def _wait(processes: list[psutil.Process], seconds: float) -> None:
 
 
 LOOPBACK = "127.0.0.1"
-_SAFE = range(10_240, 32_768)  # above the well-known ones
+# Above the well-known ports, and below those that the kernel gives to outgoing connections: one of these
+# could take the port before the server that it is meant for starts.
+_SAFE_PORTS = range(10_240, 32_768)
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listens on now.
-
-    It lies below the range from which the kernel gives ports to outgoing connections: one of
-    those could take the port before the server that it is meant for starts.
-    """
-    while not is_free(port := secrets.choice(_SAFE)):
+    """Return a TCP port of the loopback that nobody listens on now."""
+    while not is_free(port := secrets.choice(_SAFE_PORTS)):
         pass
     return port
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port` of the loopback now."""
+    """Return whether a server could listen on `port` of the loopback now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -198,7 +196,7 @@ def is_free(port: int) -> bool:
 
 
 def check_ports(parts: Iterable[Part]) -> None:
-    """Raise a ChurnError that names the ports which are taken, their variables and their holders."""
+    """Raise a ChurnError if ports are taken, which names them, their variables and their holders."""
     taken = [part for part in parts if part.port is not None and not is_free(part.port)]
     if not taken:
         return
@@ -213,7 +211,7 @@ def check_ports(parts: Iterable[Part]) -> None:
 
 
 def holder(port: int) -> str:
-    """Say who listens on `port`, as far as this user may know."""
+    """Return who listens on `port` as the end of a sentence, empty if this user may not know."""
     try:
         pid = next(
             (

@@ -1,4 +1,4 @@
-"""What a stack writes into its state folder: `stack.json`, `stack.env`, and the lock."""
+"""What a stack writes into its state folder: `stack.json`, `stack.env` and the lock."""
 
 import contextlib
 import os
@@ -22,15 +22,16 @@ class Owner(BaseModel):
 
     Attributes:
         pid: its process.
-        begun: when that started, in seconds since the machine did: the time of day may be set meanwhile.
+        begun: when that started, in seconds since the machine did, since the time of day may be changed. The
+            default stands in a file of an older version, and is no command's.
     """
 
     pid: int
-    begun: float = -1.0  # of a file that another version wrote: no command began then
+    begun: float = -1.0
 
     @classmethod
     def this_process(cls) -> Self:
-        """Return the running command."""
+        """Return the command that is running now."""
         me = psutil.Process()
         return cls(pid=me.pid, begun=_begun(me))
 
@@ -47,7 +48,7 @@ def _begun(process: psutil.Process) -> float:
 
 
 class PartRecord(BaseModel):
-    """One part as it was started; without an owner it runs until `churn down`."""
+    """One part as it was started; without an owner, it runs until `churn down`."""
 
     pid: int
     port: int | None = None
@@ -60,14 +61,14 @@ class PartRecord(BaseModel):
         return self.owner is not None and not self.owner.lives
 
 
-class Record(BaseModel):
-    """The parts of the stack that runs in a state folder."""
+class StackRecord(BaseModel):
+    """`stack.json`: the parts of the stack that runs in a state folder."""
 
     parts: dict[str, PartRecord] = {}
 
     @classmethod
     def read(cls, home: Path) -> Self:
-        """Read `stack.json`; where there is none, nothing was started."""
+        """Read `stack.json`; without the file, there are no parts."""
         with contextlib.suppress(FileNotFoundError):
             return cls.model_validate_json((home / JSON).read_text())
         return cls()
@@ -77,7 +78,7 @@ class Record(BaseModel):
 
         Args:
             home: the state folder.
-            environment: what `stack.env` says; None leaves it as it is.
+            environment: the content of `stack.env`; None leaves the file as it is.
         """
         if not self.parts:
             (home / JSON).unlink(missing_ok=True)
@@ -90,8 +91,16 @@ class Record(BaseModel):
 
 @contextlib.contextmanager
 def locked(home: Path, patience: float = 0) -> Iterator[None]:
-    """Hold the state folder's lock: nobody else starts or stops parts meanwhile."""
-    # Nobody else can open the file, and so nobody else can hold it.
+    """Hold the state folder's lock, so that nobody else starts or stops parts meanwhile.
+
+    Args:
+        home: the state folder.
+        patience: seconds to wait for the lock.
+
+    Raises:
+        ChurnError: another command holds it, or the folder belongs to another user.
+    """
+    # No other user can open the file, and so none can hold the lock.
     lock = FileLock(home / LOCK, timeout=patience, mode=0o600)
     try:
         private_home()
@@ -103,8 +112,8 @@ def locked(home: Path, patience: float = 0) -> Iterator[None]:
             remedy="work as that user, or in a folder of your own: CHURN_HOME=other",
         ) from error
     except Timeout:
-        found = lock_holder(home)
-        who = f"process {found.pid} ({' '.join(found.cmdline()[-4:])})" if found else "another one"
+        other = lock_holder(home)
+        who = f"process {other.pid} ({' '.join(other.cmdline()[-4:])})" if other else "another one"
         raise ChurnError(
             f"a churn command is at work here: {who}",
             where=str(home),

@@ -1,6 +1,7 @@
-"""The stack of one state folder: started in order, watched until each part is well, and stopped in order.
+"""The stack of one state folder: started in order, watched until every part is healthy, stopped in order.
 
-Commands use it in three ways: up, down, and beside a block of work. What each part is, is `parts.py`.
+Commands use it in three ways: `up`, `down`, and `running_stack` around a block of work. The parts are defined
+in `parts.py`; their addresses and environment in `plan.py`.
 """
 
 import contextlib
@@ -35,13 +36,13 @@ from churn.stack.processes import (
     undisturbed,
     with_what_they_need,
 )
-from churn.stack.record import Owner, PartRecord, Record, lock_holder, locked
+from churn.stack.record import Owner, PartRecord, StackRecord, lock_holder, locked
 
 _TAIL_LINES = 12
 
 
-class Underway:
-    """One part that was just started."""
+class StartedPart:
+    """One part that was just started, until it is healthy."""
 
     def __init__(self, part: Part, home: Path, environment: Mapping[str, str]) -> None:
         self.part, self.begun = part, time.monotonic()
@@ -50,11 +51,15 @@ class Underway:
 
     @property
     def seconds(self) -> float:
-        """The time since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.begun
 
     def is_well(self) -> bool:
-        """Say whether the part is well now; raise a ChurnError if it ended or took too long."""
+        """Return whether the part is healthy now.
+
+        Raises:
+            ChurnError: it has ended, or took too long; with the end of its log.
+        """
         code = self.process.poll()
         if code == 0 and self.part.probe is None:
             return True
@@ -89,8 +94,8 @@ def take_down(
     Args:
         home: the state folder.
         names: of the parts.
-        report: told of each one that has stopped.
-        fallen: parts of a stack that is up, which had died; the record of where they belong stays.
+        report: called for each one that has stopped.
+        fallen: dead parts of a stack that is up; the record of their ports is kept.
     """
     strays = set(names) - {name for stage in STOP_STAGES for name in stage}
     first, *others = STOP_STAGES
@@ -105,7 +110,7 @@ def take_down(
             for name in now:
                 report(name, "stopped", time.monotonic() - begun)
             stopped += now
-        record = Record.read(home)
+        record = StackRecord.read(home)
         rest = {n: part for n, part in record.parts.items() if n not in names}
         record.parts = rest | dict(fallen or {}) if living(home) else {}
         record.write(home)
@@ -120,22 +125,23 @@ class Stack:
     """The stack of one state folder, as it runs or as it would run.
 
     Attributes:
-        environment: what a process must be told in order to work with this stack.
+        environment: the variables that a process needs in order to work with this stack.
         parts: every part that this stack may have.
         alive: the names of the parts that run.
-        record: what was written down about them.
-        fallen: the parts of a stack that is up which have died; whoever needs one starts it for all.
-        remains: the parts that have died and of which processes are left.
+        record: what `stack.json` says of them.
+        fallen: dead parts of a stack that is up; whoever needs one restarts it for everybody.
+        remains: dead parts that have left processes behind.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         families = living(home)
-        self.record = Record.read(home) if families else Record()
-        # A part that died comes back where the others look for it.
+        self.record = StackRecord.read(home) if families else StackRecord()
+        # A part that died comes back on the port where the others look for it.
         plan = make_plan(self.record)
         recorded = self.record.parts
-        # A part is its first process: what that one started may outlive it, and does not do its work.
+        # A part lives as long as its first process: what that one started may outlive it, but does not do
+        # its work.
         self.alive = {
             name
             for name, family in families.items()
@@ -151,28 +157,31 @@ class Stack:
         self.parts = make_parts(plan, self.record)
 
     def abandoned(self) -> list[str]:
-        """Name the living parts whose command was killed before it could stop them."""
+        """Return the living parts whose command was killed before it could stop them."""
         recorded = self.record.parts
         return sorted(n for n in self.alive if n not in recorded or recorded[n].abandoned)
 
     def missing(self, names: Sequence[str]) -> tuple[Part, ...]:
-        """Return what does not run of the named parts and of what they need."""
+        """Return those of the named parts, and of the parts they need, that do not run."""
         wanted = with_what_they_need(tuple(names), self.parts)
-        # A database is ready where a part runs that came after making it so.
+        # A database is ready if a part runs that starts only after it has been made so.
         ready = {name for part in self.parts if part.name in self.alive for name in part.after}
         done = self.alive | (INITS & ready)
         return tuple(part for part in wanted if part.name not in done)
 
     def start(self, names: Sequence[str], owner: Owner | None, report: Report) -> list[str]:
-        """Start what is missing and return its names, once all of it is well.
+        """Start the parts that are missing, and return their names once all are healthy.
 
-        If one part does not come up, or on Ctrl-C, what was started is stopped again.
+        If one does not come up, or on Ctrl-C, those that were started are stopped again.
 
         Args:
             names: the parts that must run.
-            owner: the command that will stop them; None lets them run until `churn down`, as does what
-                had died of a stack that is up.
-            report: told of each step.
+            owner: the command that will stop them; None lets them run until `churn down`. Fallen parts run
+                until then in any case.
+            report: called at each step.
+
+        Raises:
+            ChurnError: a part does not come up, a port is taken, or parts run whose command was killed.
         """
         self._refuse_abandoned()
         missing = self.missing(names)
@@ -181,7 +190,7 @@ class Stack:
         prepare_dagster_home(self.home)
         started = [part.name for part in missing]
         try:
-            # Until all is well this command owns the parts: were it killed, they would be orphans.
+            # Until all are healthy, this command owns the parts: if it is killed, they count as abandoned.
             self._bring_up(missing, Owner.this_process(), report)
             for name in set(started) & self.record.parts.keys():
                 self.record.parts[name].owner = None if name in self.fallen else owner
@@ -193,38 +202,38 @@ class Stack:
 
     def _bring_up(self, missing: Sequence[Part], owner: Owner, report: Report) -> None:
         coming = {part.name: part for part in missing}
-        underway: dict[str, Underway] = {}
-        while coming or underway:
+        starting: dict[str, StartedPart] = {}
+        while coming or starting:
             for part in list(coming.values()):
-                if (coming.keys() | underway.keys()) & set(part.after):
+                if (coming.keys() | starting.keys()) & set(part.after):
                     continue
                 del coming[part.name]
                 if part.is_done():
                     continue
                 report(part.name, "starting", 0)
-                underway[part.name] = self._spawn(part, owner)
-            for name, start in list(underway.items()):
-                if start.is_well():
-                    del underway[name]
-                    report(name, "ready", start.seconds)
+                starting[part.name] = self._spawn(part, owner)
+            for name, started in list(starting.items()):
+                if started.is_well():
+                    del starting[name]
+                    report(name, "ready", started.seconds)
             time.sleep(_POLL_SECONDS)
 
-    def _spawn(self, part: Part, owner: Owner) -> Underway:
-        underway = Underway(part, self.home, self.environment)
+    def _spawn(self, part: Part, owner: Owner) -> StartedPart:
+        started = StartedPart(part, self.home, self.environment)
         if part.probe is not None:
             self.alive.add(part.name)
             self.record.parts[part.name] = PartRecord(
-                pid=underway.process.pid, port=part.port, started=time.time(), owner=owner
+                pid=started.process.pid, port=part.port, started=time.time(), owner=owner
             )
         self._write()
-        return underway
+        return started
 
     def _write(self) -> None:
         self.record.write(self.home, self.environment)
         get_settings.cache_clear()
 
     def _clear_remains(self, names: Sequence[str]) -> None:
-        """Stop what is left of dead parts; a worker of a dead code server may bring its run to the end."""
+        """Stop what is left of dead parts; a worker of a dead code server may finish its run."""
         left = tuple(name for name in names if name in self.remains and name != LEAVES_WORKERS)
         if left:
             stop(self.home, left, signal.SIGTERM)
@@ -246,10 +255,10 @@ _logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def running_stack(parts: Sequence[str] = PARTS, report: Report = silent) -> Iterator[Stack]:
-    """Run a block beside the named parts; stop at its end exactly what was started for it.
+    """Run a block beside the named parts, and stop at its end exactly those that were started for it.
 
-    What has died of a stack that is up is started where it was, and stays: it is not the block's own.
-    Inside, `os.environ` and the settings speak of this stack.
+    A fallen part of a stack that is up is restarted on its port and stays, since it is not the block's own.
+    Inside the block, `os.environ` and the settings are those of this stack.
     """
     home = home_folder()
     stack = Stack(home)
@@ -257,19 +266,22 @@ def running_stack(parts: Sequence[str] = PARTS, report: Report = silent) -> Iter
         if stack.missing(parts) or stack.abandoned():
             lock = at_end.enter_context(contextlib.ExitStack())
             lock.enter_context(locked(home))
-            stack = Stack(home)  # what runs may have changed before the lock was ours
+            # What runs may have changed before the lock was ours.
+            stack = Stack(home)
             own = [part.name for part in stack.missing(parts) if part.name not in stack.fallen]
-            if own:  # before: Ctrl-C may come at any time
+            # Registered before the start, since Ctrl-C may come at any time.
+            if own:
                 at_end.callback(take_down, home, own, report)
             stack.start(parts, Owner.this_process(), report)
-            if not own:  # nothing is to be stopped at the end: others may start and stop meanwhile
+            # With nothing to stop at the end, others may start and stop parts meanwhile.
+            if not own:
                 lock.close()
         at_end.enter_context(_exported(stack.environment))
         yield stack
 
 
 def up(report: Report = silent) -> list[str]:
-    """Start whatever does not run, leave it running, and return what was started."""
+    """Start the parts that do not run, leave them running, and return their names."""
     home = home_folder()
     with locked(home):
         return Stack(home).start(PARTS, None, report)
@@ -280,7 +292,8 @@ def down(report: Report = silent) -> list[str]:
     home = home_folder()
     if not home.exists():
         return []
-    if holder := lock_holder(home):  # it stops what it has started, then lets go
+    # The holder of the lock stops what it has started, and then releases the lock.
+    if holder := lock_holder(home):
         holder.send_signal(signal.SIGTERM)
         _logger.warning("waits for process %d to stop what it has started", holder.pid)
     with locked(home, patience=_STOP_HOLDER_SECONDS):

@@ -1,17 +1,18 @@
-"""Two tables of the same users, value by value: how they differ, in words."""
+"""Comparing two tables of the same users value by value, with the differences as text."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Rows = Mapping[str, Mapping[str, Any]]  # user_id -> column -> value
+# By user_id, and then by column.
+Rows = Mapping[str, Mapping[str, Any]]
 
 _SHOWN = 10
 
 
 @dataclass
 class Differences:
-    """What one look at two tables found."""
+    """The result of comparing two tables: counts, and the first few differences as text."""
 
     users: int = 0
     values: int = 0
@@ -20,31 +21,31 @@ class Differences:
 
     @property
     def none(self) -> bool:
-        """Something was compared, and all of it was equal."""
+        """Whether something was compared, and all of it was equal."""
         return self.values > 0 and self.mismatches == 0
 
     def add(self, words: str) -> None:
-        """Count one mismatch; the first few are kept in words."""
+        """Count one mismatch, and keep its text if it is among the first few."""
         self.mismatches += 1
         if len(self.examples) < _SHOWN:
             self.examples.append(words)
 
 
 def compare(
-    expected: Rows, found: Rows, columns: Iterable[str], sides: tuple[str, str]
+    expected: Rows, actual: Rows, columns: Iterable[str], sides: tuple[str, str]
 ) -> Differences:
     """Compare every column of every expected user.
 
     Args:
         expected: the users that must be there, and their values.
-        found: what is there; more users are no difference.
-        columns: what to compare; a column that a row lacks is a difference.
-        sides: what to call the two, as in ("offline", "online").
+        actual: the rows that are there; additional users are not a difference.
+        columns: the columns to compare; one that a row lacks is a difference.
+        sides: the names of the two tables, such as ("offline", "online").
     """
     result, names = Differences(), list(columns)
     for user_id, row in expected.items():
         result.users += 1
-        other = found.get(user_id)
+        other = actual.get(user_id)
         if other is None:
             result.add(f"{user_id}: no row {sides[1]}")
             continue

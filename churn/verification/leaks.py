@@ -1,8 +1,8 @@
-"""The canary: no model orders users better than the truth does, unless it was told something.
+"""The search for leaks: no model ranks users better than the truth does, unless it knows too much.
 
-A leak makes a model beat the true probabilities on users that it was never fitted on; nothing else does,
-but for luck. The truth is what the simulator wrote beside its drops; where there is none, the search says
-so. No model and no feature may read it: what is here judges models, after they are fitted.
+Apart from luck, only a leak lets a model beat the true probabilities on users that it was never fitted on.
+The truth is what the simulator wrote beside its drops; without it, the search says so. No model and no
+feature may read the truth: it is only used here, after models are fitted.
 """
 
 from collections.abc import Mapping
@@ -22,32 +22,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# One-sided: of models that are as good as the truth itself, one in a thousand would be suspected by
-# luck, and every real model is somewhat worse than that. A dozen models over years stay unsuspected.
+# One-sided: of models as good as the truth itself, one in a thousand would be suspected by chance, and every
+# real model is somewhat worse than that. A dozen models stay unsuspected over years.
 CONFIDENCE = 0.999
-RESAMPLES = 4_000  # of which four lie below the bound
+# Four of them lie below the bound.
+RESAMPLES = 4_000
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One model against the truth, on the same users."""
+class LeakVerdict:
+    """One model compared with the truth on the same users.
+
+    `difference` is the model's AUC less the truth's; its lower bound decides.
+    """
 
     users: int
     model_auc: float
     truth_auc: float
-    difference: Interval  # model less truth; `low` is the bound that decides
+    difference: Interval
 
     @property
     def is_leak(self) -> bool:
-        """The whole interval lies above 0: the model knows what nobody could have known."""
+        """Whether the model knows what nobody could have known: the whole interval lies above 0."""
         return self.difference.low > 0
 
     def __str__(self) -> str:
-        """Say the figures in a line."""
-        said = "knows more than the truth: a leak" if self.is_leak else "no leak"
+        """Return the figures in a line."""
+        conclusion = "knows more than the truth: a leak" if self.is_leak else "no leak"
         return (
             f"AUC {self.model_auc:.4f}, the truth's {self.truth_auc:.4f}, difference"
-            f" {self.difference.estimate:+.4f}, above {self.difference.low:+.4f}: {said}"
+            f" {self.difference.estimate:+.4f}, above {self.difference.low:+.4f}: {conclusion}"
         )
 
 
@@ -59,19 +63,20 @@ def judge(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Verdict:
-    """Hold a model's AUC against the truth's, by a paired bootstrap over the users.
+) -> LeakVerdict:
+    """Compare a model's AUC with the truth's, by a paired bootstrap over the users.
 
     Args:
-        labels: 1 for those who left, of users that the model was not fitted on.
-        probabilities: the model's, of leaving.
-        truth: the probabilities that the labels were drawn from, of the same users.
-        confidence: one-sided, of the bound that the difference lies above.
-        resamples: how many times the users are drawn again.
+        labels: 1 for those who left, of users that the model was not fitted on, [N].
+        probabilities: the model's, of leaving, [N].
+        truth: the probabilities that the labels were drawn from, of the same users, [N].
+        confidence: of the lower bound, one-sided, between 0 and 1.
+        resamples: how many times the users are drawn.
         seed: of the draws.
 
     Raises:
-        ChurnError: nothing can be said of these users: none, of one class, or a NaN among them.
+        ChurnError: these users cannot be judged: there are none, all are of one class, or a probability
+            is NaN.
     """
     both_sides = 2 * confidence - 1
     difference = paired_difference(
@@ -79,31 +84,33 @@ def judge(
         confidence=both_sides, resamples=resamples, seed=seed,
     )  # fmt: skip
     truth_auc = intervals(labels, truth, ("auc",), resamples=1)["auc"].estimate
-    return Verdict(len(labels), truth_auc + difference.estimate, truth_auc, difference)
+    return LeakVerdict(len(labels), truth_auc + difference.estimate, truth_auc, difference)
 
 
-MOST_UNLIKE = (
-    0.01  # share of users that a correction may have moved; more is another world's oracle
-)
+# A correction may have changed this share of users. If more differ, the oracle is that of another world.
+MOST_UNLIKE = 0.01
 
 
 @dataclass(frozen=True)
 class Truth:
-    """True probabilities of leaving for some of the asked users, or the reason why there are none."""
+    """True probabilities of leaving for some of the requested users, or the reason why there are none.
+
+    `known` marks, among the requested users in their order, those whose probabilities these are.
+    """
 
     probabilities: Floats
-    known: Bools  # which of the asked users they are of, in their order
+    known: Bools
     why_not: str = ""
 
 
 def read_truth(month: Month, user_ids: npt.NDArray[np.str_], labels: Labels) -> Truth:
-    """Look the users of a month up in the oracle of CHURN_ORACLE.
+    """Look up the users of a month in the oracle of CHURN_ORACLE.
 
     Args:
         month: the label period.
-        user_ids: the users who are asked for.
-        labels: 1 for those who left, as the training set says: they tell whether the oracle is of
-            the same world.
+        user_ids: the requested users.
+        labels: 1 for those who left, from the training set; they show whether the oracle is that of the
+            same world.
     """
     settings = get_settings()
     if settings.oracle is None:
@@ -137,9 +144,9 @@ def _none(why: str) -> Truth:
 
 @dataclass(frozen=True)
 class LeakSearch:
-    """A verdict per model; or none, and the reason why the question does not apply."""
+    """A verdict per model, or the reason why the question does not apply."""
 
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: dict[str, LeakVerdict] = field(default_factory=dict)
     why_not: str = ""
 
     @property
@@ -149,21 +156,21 @@ class LeakSearch:
 
     @property
     def summary(self) -> str:
-        """A line per model, or why there is none."""
+        """A line per model, or the reason why there is none."""
         if self.why_not:
             return f"not applicable: {self.why_not}"
         return "\n".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
 
 
 def look_for_leaks(month: Month, models: Mapping[str, Fitted]) -> LeakSearch:
-    """Judge each model on its hold-out users against their true probabilities.
+    """Compare each model with the true probabilities of its hold-out users.
 
     Args:
         month: the label period that the models were fitted on.
-        models: by the name that the verdict is to bear.
+        models: the models by the names that their verdicts will have.
 
     Raises:
-        ChurnError: the users known to the oracle are of one class.
+        ChurnError: the users whom the oracle knows are of one class.
     """
     verdicts = {}
     for name, fitted in models.items():

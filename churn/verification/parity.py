@@ -1,4 +1,4 @@
-"""Train/serve parity: the vectors that are served against the offline rows that models are trained on."""
+"""Train/serve parity: served vectors compared with the offline rows that models are trained on."""
 
 import asyncio
 import datetime as dt
@@ -26,12 +26,12 @@ _ONLINE_STORE = "feature_repo.online_store.WideRowOnlineStore"
 def parity(month: Month, sample: int = SAMPLE, table: str = PRESENT) -> Differences:
     """Compare the online vectors of a month's users with the lake, value by value.
 
-    A user who is online with a newer month by now is compared in that month.
+    Users who are online with a newer month by now are left out; they are compared in that month.
 
     Args:
         month: a published month, or one about to be.
-        sample: users to compare, chosen by a hash; the same ones each time.
-        table: what is served, or will be once the publication is switched in.
+        sample: how many users to compare; a hash chooses the same ones each time.
+        table: the table that is served, or will be once the publication is switched in.
     """
     offline = {view.name: read_current(view, month) for view in VIEWS}
     everybody = sorted({user for rows in offline.values() for user in rows["user_id"].to_pylist()})
@@ -51,7 +51,7 @@ def parity(month: Month, sample: int = SAMPLE, table: str = PRESENT) -> Differen
 
 
 def served(users: Sequence[str], table: str = PRESENT) -> dict[str, dict[str, Any]]:
-    """Return what Feast's online store answers for users: as_of and features; unknown users are left out."""
+    """Return as_of and features of users from Feast's online store; unknown users are left out."""
     if not users:
         return {}
     store = open_store(online_store={"type": _ONLINE_STORE, "table": table})
@@ -72,7 +72,7 @@ def served(users: Sequence[str], table: str = PRESENT) -> dict[str, dict[str, An
 
 
 def _last_instant(seconds: int) -> dt.datetime:
-    # Feast keeps whole seconds of the microsecond before midnight.
+    # Of the microsecond before midnight, Feast keeps whole seconds only.
     return dt.datetime.fromtimestamp(seconds + 1, dt.UTC) - dt.timedelta(microseconds=1)
 
 
@@ -83,7 +83,7 @@ def _due(
     as_of: dt.datetime,
     sample: int,
 ) -> list[str]:
-    """Return the sample among those who are not online with a newer month."""
+    """Return a sample of those users who are not online with a newer month."""
     query = sql.SQL(
         "SELECT u FROM unnest(%s::text[]) AS u LEFT JOIN {} AS o ON o.user_id = u"
         " WHERE o.user_id IS NULL OR o.as_of <= %s ORDER BY md5(u) LIMIT %s"

@@ -1,6 +1,6 @@
 """A training set recomputed from Postgres for a sample of users, by SQL that knows nothing of Feast.
 
-It shares no query, cut-off or join with churn/training: what is compared was written twice.
+It shares no query, cut-off or join with `churn.training`, so that an error in one of them shows.
 """
 
 import datetime as dt
@@ -24,14 +24,14 @@ _SIDES = ("in Postgres", "in the training set")
 
 
 def replay(month: Month, rows: pa.Table, sample: int = SAMPLE) -> Differences:
-    """Recompute `sample` rows of a month's training set, and how many rows it must have.
+    """Recompute `sample` rows of a month's training set, and the number of rows that it must have.
 
-    A set that is older than a feature is compared by the columns that it has.
+    A set that is older than a feature is compared on the columns that it has.
 
     Args:
         month: the label period.
         rows: the training set: user_id, the features of every view, churn_label.
-        sample: users to compare, chosen by a hash; the same ones each time.
+        sample: how many users to compare; a hash chooses the same ones each time.
     """
     parts = [view.part(_compared(view, rows)) for view in VIEWS]
     views = [part for part in parts if part.features]
@@ -42,20 +42,20 @@ def replay(month: Month, rows: pa.Table, sample: int = SAMPLE) -> Differences:
         for view in views:
             for user, values in _values(connection, month, view, users).items():
                 expected[user].update(values)
-    found = _rows_of(rows, users)
+    actual = _rows_of(rows, users)
     columns = [*(name for view in views for name in view.feature_names), _LABEL]
-    differences = compare(expected, found, columns, _SIDES)
+    differences = compare(expected, actual, columns, _SIDES)
     if rows.num_rows != len(labelled):
         differences.add(f"{len(labelled)} rows {_SIDES[0]}, {rows.num_rows} {_SIDES[1]}")
     return differences
 
 
 def _compared(view: View, rows: pa.Table) -> set[str]:
-    """Return the features of a view that the set must have: the first ones, and what it has of later ones."""
+    """Return the features of a view to compare: those of version 1, and whichever later ones the set has."""
     return {f.name for f in view.features if f.since == 1 or f.name in rows.column_names}
 
 
-# One sort whatever the planner believes: a month that has just come in has no statistics yet.
+# This takes one sort, whatever the planner assumes: a month that has just arrived has no statistics yet.
 _AT = sql.SQL(
     "FROM (SELECT DISTINCT ON (user_id) * FROM {snapshot} WHERE as_of = {as_of}"
     " AND known_at <= {known_by} ORDER BY user_id, known_at DESC) AS s WHERE NOT s.is_withdrawn"
@@ -72,7 +72,7 @@ def _at(snapshot: str, month: Month, known_by: dt.datetime) -> sql.Composed:
 
 
 def _labelled(connection: psycopg.Connection, month: Month) -> dict[str, bool]:
-    """Return the label of every user who was known when the month closed, as known at maturity."""
+    """Return the label, as known at maturity, of every user who was known when the month closed."""
     query = sql.SQL(
         "SELECT s.user_id, s.churn_label {} AND s.user_id IN (SELECT s.user_id {})"
     ).format(_at(LABELS.snapshot, month, month.next.as_of), _at(USERS.snapshot, month, month.as_of))
@@ -89,21 +89,21 @@ def _choose(
 def _values(
     connection: psycopg.Connection, month: Month, view: View, users: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return a view's values of each user as known at the month's end; unknown where there is no row."""
+    """Return each user's values in a view as known at the month's end; None where there is no row."""
     names = [feature.name for feature in view.features]
     query = sql.SQL("SELECT s.user_id, {} {} AND s.user_id = ANY({})").format(
         sql.SQL(", ").join(sql.Identifier("s", name) for name in names),
         _at(view.table.snapshot, month, month.as_of),
         sql.Literal(list(users)),
     )
-    found: dict[str, dict[str, Any]] = {user: dict.fromkeys(names) for user in users}
+    by_user: dict[str, dict[str, Any]] = {user: dict.fromkeys(names) for user in users}
     floats = {feature.name for feature in view.features if feature.dtype == "Float32"}
     for user, *values in connection.execute(query).fetchall():
-        found[user] = {
+        by_user[user] = {
             name: float(np.float32(value)) if name in floats and value is not None else value
             for name, value in zip(names, values, strict=True)
         }
-    return found
+    return by_user
 
 
 def _rows_of(rows: pa.Table, users: Sequence[str]) -> dict[str, dict[str, Any]]:

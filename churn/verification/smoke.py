@@ -1,4 +1,4 @@
-"""The smoke test: the running features API against what was delivered, as any client sees it."""
+"""The smoke test: the running features API, asked as any client would, compared with what was delivered."""
 
 import time
 from collections.abc import Sequence
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 UNKNOWN_USER = "0000-NOBODY"
-OPENING_SECONDS = 60.0  # an API that is live may still open its store, on a busy machine for long
+# An API that is live may still be opening its store, which takes long on a busy machine.
+OPENING_SECONDS = 60.0
 
 
 @dataclass
 class SmokeResult:
-    """What the smoke test saw; it passed where there are no problems."""
+    """The result of the smoke test."""
 
     url: str
     as_of: str = ""
@@ -37,12 +38,12 @@ class SmokeResult:
 
     @property
     def passed(self) -> bool:
-        """No problem, and something was really compared."""
+        """Whether there was no problem, and something was really compared."""
         return not self.problems and self.values_compared > 0
 
     @property
     def summary(self) -> str:
-        """One line for the UI."""
+        """The result in one line, for the UI."""
         if self.problems:
             return self.problems[0]
         return (
@@ -51,10 +52,10 @@ class SmokeResult:
 
 
 def smoke_test(sample: int) -> SmokeResult:
-    """Ask /health, /features of `sample` users of the newest published month, and an unknown user.
+    """Ask /health, then /features for `sample` users of the newest published month and for an unknown user.
 
     Args:
-        sample: how many users, evenly spread over the sorted user ids.
+        sample: how many users to ask for, evenly spread over the sorted user ids.
     """
     import httpx
 
@@ -111,7 +112,8 @@ def _ask_unknown(api: "httpx.Client", result: SmokeResult) -> None:
 
 def _compare(api: "httpx.Client", month: Month, sample: int, result: SmokeResult) -> None:
     for user_id, expected in delivered_rows(month, sample).items():
-        path = f"/features/{quote(user_id, safe='')}"  # an id may hold / ? # %
+        # An id may contain / ? # %.
+        path = f"/features/{quote(user_id, safe='')}"
         answer = repeat(api.get, path)
         if answer.status_code != HTTPStatus.OK:
             result.problems.append(f"GET {path} answered {answer.status_code}")
@@ -124,15 +126,15 @@ def _compare(api: "httpx.Client", month: Month, sample: int, result: SmokeResult
         for name, value in expected.items():
             result.values_compared += 1
             if name not in features or features[name] != value:
-                found = features.get(name, "missing")
-                result.problems.append(f"{user_id}: {name} is {found} online, {value} delivered")
+                served = features.get(name, "missing")
+                result.problems.append(f"{user_id}: {name} is {served} online, {value} delivered")
 
 
 def delivered_rows(month: Month, sample: int) -> dict[str, dict[str, Any]]:
-    """Return the newest delivered rows of a spread of the month's users, as JSON should show them.
+    """Return the newest delivered rows of a sample of the month's users, as JSON should show them.
 
-    From the snapshots, where each value still is what its file said: a column that loses digits on its
-    way through the lake or the online table is seen here. Float32 features may keep their 24 bits only.
+    They come from the snapshots, where each value still is what its file said, so a column that loses digits
+    on its way through the lake or the online table is noticed. Float32 features keep 24 bits only.
     """
     with connect() as connection:
         users = [row[0] for row in connection.execute(_newest(USERS, []), [month.as_of])]
@@ -140,8 +142,8 @@ def delivered_rows(month: Month, sample: int) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {user: {} for user in chosen}
         for view in DEFAULT_SERVICE.views:
             query = _newest(view.table, [feature.name for feature in view.features])
-            found = connection.execute(query, [month.as_of, chosen])
-            of_view = {user: values for user, *values in found}
+            delivered = connection.execute(query, [month.as_of, chosen])
+            of_view = {user: values for user, *values in delivered}
             for user, row in rows.items():
                 values = of_view.get(user, [None] * len(view.features))
                 for feature, value in zip(view.features, values, strict=True):
@@ -150,7 +152,7 @@ def delivered_rows(month: Month, sample: int) -> dict[str, dict[str, Any]]:
 
 
 def _newest(table: Table, columns: Sequence[str]) -> sql.Composed:
-    """Return the query of a month's newest version: its user_ids in order, or the columns of some users."""
+    """Return the query for a month's newest version: its user_ids in order, or columns of some users."""
     names = sql.SQL(", ").join(map(sql.Identifier, ["user_id", *columns]))
     which = sql.SQL("AND user_id = ANY(%s)" if columns else "ORDER BY user_id")
     return sql.SQL("SELECT {} FROM {} WHERE as_of = %s {}").format(

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from api.champion import ModelVersion
 from api.errors import NotReadyError
-from api.features import NOTHING_PUBLISHED, Reading, ReleaseInForce, UserRow
+from api.features import NOTHING_PUBLISHED, FeatureRows, ReleaseInForce, UserRow
 from churn.contract.in_force import DEFAULT_SERVICE, TABLES
 from churn.contract.structure import Service
 from churn.model.encode import FeatureSchema
@@ -47,13 +47,13 @@ class MemoryReader:
     behind: list[str] = field(default_factory=list)
     reads: list[tuple[list[str], str]] = field(default_factory=list)
 
-    async def read(self, user_ids: Sequence[str], service: Service) -> Reading:
+    async def read(self, user_ids: Sequence[str], service: Service) -> FeatureRows:
         if self.down:
             raise NotReadyError("store", "Postgres does not answer")
         if self.newest_as_of is None:
             raise NotReadyError("store", NOTHING_PUBLISHED)
         self.reads.append((list(user_ids), service.name))
-        return Reading(self.newest_as_of, [self._row(user_id, service) for user_id in user_ids])
+        return FeatureRows(self.newest_as_of, [self._row(user_id, service) for user_id in user_ids])
 
     async def check(self) -> dt.date:
         return (await self.read([], DEFAULT_SERVICE)).newest

@@ -14,7 +14,7 @@ from churn.online.publish import publish
 from churn.settings import Settings, get_settings
 from churn.stack.plan import make_plan
 from churn.stack.postgres import EmbeddedPostgres
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 from tests.stages.world import FEBRUARY, JANUARY, put_profile
 
 SECRET = "f'g\"h\\i@j%k é"
@@ -81,7 +81,7 @@ def owner(
 
 
 def as_api(database: str | None = None, **more: str) -> psycopg.Connection:
-    login = make_plan(Record()).api_login
+    login = make_plan(StackRecord()).api_login
     told = {"user": login["POSTGRES_USER"], "password": login["POSTGRES_PASSWORD"], **more}
     return psycopg.connect(get_settings().dsn(database), autocommit=True, **told)
 
@@ -175,7 +175,7 @@ def test_without_a_password_no_role_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("API_POSTGRES_PASSWORD", "")
     get_settings.cache_clear()
     admit_api()
-    assert make_plan(Record()).api_login == {}  # so the API connects as everybody does
+    assert make_plan(StackRecord()).api_login == {}  # so the API connects as everybody does
     with connect() as connection:
         found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
     assert found is None

@@ -24,7 +24,7 @@ from churn.stack.parts import http_command
 from churn.stack.plan import make_plan
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import free_port
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 from tests.api.waiting import until
 from tests.model.conftest import small_world
 from tests.stages.world import FEBRUARY, JANUARY, MARCH, put_profile
@@ -49,7 +49,7 @@ def own_postgres(
 def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client]:
     port = free_port()
     command = http_command("api.main:app", "127.0.0.1", port)
-    told = {**os.environ, **make_plan(Record()).api_login}
+    told = {**os.environ, **make_plan(StackRecord()).api_login}
     assert told["POSTGRES_USER"] == "churn_api"
     with (tmp_path / "api.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=told)

@@ -10,7 +10,7 @@ from api.errors import NotReadyError
 from api.features import (
     NO_RIGHT,
     NOTHING_PUBLISHED,
-    Reading,
+    FeatureRows,
     StorePart,
     StoreState,
     open_store_reader,
@@ -22,7 +22,7 @@ from churn.database.init import admit_api
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
 from churn.stack.plan import make_plan
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 from feature_repo.store import apply_features, open_store
 from tests.api.waiting import until
 from tests.stages.world import FEBRUARY, JANUARY, LATER, MARCH, put_profile
@@ -38,7 +38,7 @@ class StoreReader:
         self._portal = portal
         self._reader = portal.call(open_store_reader)
 
-    def read(self, user_ids: list[str], service: Service) -> Reading:
+    def read(self, user_ids: list[str], service: Service) -> FeatureRows:
         return self._portal.call(self._reader.read, user_ids, service)
 
     def check(self) -> dt.date:
@@ -62,7 +62,7 @@ def reader(
     apply_features()
     admit_api()
     with monkeypatch.context() as patch:
-        for name, value in make_plan(Record()).api_login.items():
+        for name, value in make_plan(StackRecord()).api_login.items():
             patch.setenv(name, value)
         get_settings.cache_clear()
         assert get_settings().postgres_user == "churn_api"

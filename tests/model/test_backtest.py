@@ -27,7 +27,7 @@ from churn.model.encode import model_frame
 from churn.model.kinds import BOOSTING, FOREST, LOGISTIC
 from churn.model.rows import is_holdout, user_sample
 from churn.model.train import fit_baseline
-from churn.model.windows import Judges, require_apart, window
+from churn.model.windows import HeldOut, require_apart, window
 from churn.months import Month
 from tests.model.training_sets import JANUARY, put, put_all
 
@@ -88,20 +88,20 @@ def test_windows_end_before_the_judged_month_and_count_their_rows(world) -> None
 def test_one_month_is_the_challenger_of_that_month_judged_a_month_later(world) -> None:
     baseline = fit_baseline(world[MARCH], DEFAULT_SERVICE, n_estimators=40)
     challenger = fit_challenger(tuned(LOGISTIC, baseline.data), baseline)
-    judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())]
-    judges = judges.sort_values("user_id")
-    raw = LOGISTIC.log_odds(challenger.pipeline, model_frame(judges, DEFAULT_SERVICE))
+    held_out = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())]
+    held_out = held_out.sort_values("user_id")
+    raw = LOGISTIC.log_odds(challenger.pipeline, model_frame(held_out, DEFAULT_SERVICE))
     assert challenger.calibration is not None
     said = challenger.calibration.probabilities(raw)
-    due = intervals(judges["churn_label"].to_numpy(np.int64), said, ("auc", "brier"))
+    due = intervals(held_out["churn_label"].to_numpy(np.int64), said, ("auc", "brier"))
     row = untouched_rows_of(APRIL)["logistic", ONE_MONTH]
     assert {name: row.figures[name] for name in due} == due
 
 
 def test_the_forest_is_the_baseline_calibrated(world) -> None:
     baseline = fit_baseline(world[MARCH], BASELINE, n_estimators=40)
-    judges = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())].sort_values("user_id")
-    encoded, labels = model_frame(judges, BASELINE), judges["churn_label"].to_numpy(np.int64)
+    held_out = world[APRIL][is_holdout(world[APRIL]["user_id"].to_numpy())].sort_values("user_id")
+    encoded, labels = model_frame(held_out, BASELINE), held_out["churn_label"].to_numpy(np.int64)
     plain = intervals(labels, baseline.pipeline.predict_proba(encoded)[:, 1])["auc"]
     figures = untouched_rows_of(APRIL)["forest", ONE_MONTH].figures
     assert figures["auc"].estimate == pytest.approx(plain.estimate)
@@ -137,11 +137,11 @@ def test_what_may_be_learned_from_is(world) -> None:
 
 
 def test_a_window_that_reaches_the_judged_month_or_its_judges_is_refused(world) -> None:
-    judges = Judges.of(MARCH)
+    held_out = HeldOut.of(MARCH)
     for late in (MARCH, APRIL):
         with pytest.raises(ChurnError, match=f"{late} would be trained on, and 2024-03 is judged"):
-            window([JANUARY, late], judges, DEFAULT_SERVICE)
-    rows = window([JANUARY], judges, DEFAULT_SERVICE)
+            window([JANUARY, late], held_out, DEFAULT_SERVICE)
+    rows = window([JANUARY], held_out, DEFAULT_SERVICE)
     mixed = dataclasses.replace(rows, features=pd.concat([rows.features, rows.holdout[:2]]))
     with pytest.raises(ChurnError, match="2 users would be trained on and judge"):
         require_apart(mixed, [JANUARY], MARCH)
@@ -149,7 +149,7 @@ def test_a_window_that_reaches_the_judged_month_or_its_judges_is_refused(world) 
 
 def test_the_cap_takes_the_users_of_lowest_hash(world) -> None:
     limit = 500
-    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), DEFAULT_SERVICE, limit=limit)
+    rows = window([JANUARY, FEBRUARY, MARCH], HeldOut.of(APRIL), DEFAULT_SERVICE, limit=limit)
     assert len(rows.labels) == limit
     users = np.concatenate([world[m]["user_id"].to_numpy(str) for m in (JANUARY, FEBRUARY, MARCH)])
     users = users[~is_holdout(users)]
@@ -159,7 +159,7 @@ def test_the_cap_takes_the_users_of_lowest_hash(world) -> None:
 
 def test_a_user_of_several_months_is_judged_by_no_fold_that_knows_them(world) -> None:
     """Labels that are each user's own coin: only who has seen the user can tell."""
-    rows = window([JANUARY, FEBRUARY, MARCH], Judges.of(APRIL), DEFAULT_SERVICE)
+    rows = window([JANUARY, FEBRUARY, MARCH], HeldOut.of(APRIL), DEFAULT_SERVICE)
     users = rows.features.index
     coins = dict(zip(sorted(set(users)), np.random.default_rng(0).random(len(users)), strict=False))
     own = np.array([coins[user] for user in users])

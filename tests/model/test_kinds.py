@@ -22,8 +22,8 @@ from churn.model.onnx import TOLERANCE
 from churn.model.rows import Rows
 from churn.model.train import fit_baseline, train_models
 from churn.months import Month
-from churn.promotion.measure import measure, read_judges
-from churn.promotion.registry import MlflowRegistry, read_explainer, release_of
+from churn.promotion.measure import measure, read_panel
+from churn.promotion.registry import ReleaseRegistry, read_explainer, release_of
 from churn.scoring.reasons import Explaining
 from churn.settings import Settings, get_settings
 from tests.model.training_sets import JANUARY, put_all
@@ -98,21 +98,21 @@ def test_it_is_exported_explained_and_judged(
     assert run.data.params["model_type"] == "RandomForestClassifier"
     assert run.data.params["max_leaf_nodes"] in {"4", "8"}
 
-    release, judges = release_of(challenger.version), read_judges(FEBRUARY)
+    release, panel = release_of(challenger.version), read_panel(FEBRUARY)
     assert release.candidate == "grove"
-    registry = MlflowRegistry()
+    registry = ReleaseRegistry()
     explainer = read_explainer(challenger.version)
     assert explainer is not None
     service = next(each for each in SERVICES if each.name == release.service)
-    reasons = Explaining(explainer).contributions(onnx_inputs(judges.frame, service))
+    reasons = Explaining(explainer).contributions(onnx_inputs(panel.frame, service))
     share = reasons.values.sum(axis=1) + reasons.base  # noqa: PD011  (of our own class)
     np.testing.assert_allclose(
         explainer.calibration.probabilities(log_odds_of(share)),
-        registry.probabilities(release, judges.frame),
+        registry.probabilities(release, panel.frame),
         atol=1e-5,
     )
 
-    evidence = measure(judges, release, None, registry, get_settings())
+    evidence = measure(panel, release, None, registry, get_settings())
     assert evidence.problem == ""
     assert evidence.challenger is not None
     assert (evidence.challenger.candidate, evidence.challenger.release_id) == (

@@ -18,7 +18,7 @@ import pytest
 from churn.settings import private_home
 from churn.stack.postgres import ways
 from churn.stack.processes import Part, living, silent, spawn
-from churn.stack.record import PartRecord, Record, locked
+from churn.stack.record import PartRecord, StackRecord, locked
 from churn.stack.supervisor import Stack, running_stack, take_down
 from tests.stack.commands import (
     OURS,
@@ -106,10 +106,10 @@ def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     other = spawn(Part("api", lambda: sleep, tmp_path / "log"), tmp_path, {})
     try:
-        record = Record(parts={"api": PartRecord(pid=other.pid, port=8125, started=0)})
+        record = StackRecord(parts={"api": PartRecord(pid=other.pid, port=8125, started=0)})
         record.write(tmp_path, {})
         Stack(tmp_path).start(("postgres",), None, silent)  # as `churn up` does
-        before = Record.read(tmp_path).parts["postgres"]
+        before = StackRecord.read(tmp_path).parts["postgres"]
         died = psutil.Process(before.pid)
         died.kill()
         died.wait(20)
@@ -119,7 +119,7 @@ def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
             assert os.environ["POSTGRES_PORT"] == str(before.port)
             with locked(tmp_path):  # the block has nothing to stop at its end, and keeps nobody out
                 pass
-        after = Record.read(tmp_path).parts["postgres"]
+        after = StackRecord.read(tmp_path).parts["postgres"]
         assert (after.port, after.owner) == (before.port, None)
         assert after.pid != before.pid
         assert "postgres" in Stack(tmp_path).alive

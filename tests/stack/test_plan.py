@@ -9,7 +9,7 @@ from churn.stack.health import status
 from churn.stack.parts import PARTS, make_parts
 from churn.stack.plan import make_plan
 from churn.stack.processes import Part, silent, spawn
-from churn.stack.record import PartRecord, Record
+from churn.stack.record import PartRecord, StackRecord
 from churn.stack.supervisor import Stack, take_down
 from tests.stack.commands import OURS
 
@@ -23,46 +23,46 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_defaults_are_the_contract(home: Path) -> None:
-    plan = make_plan(Record())
+    plan = make_plan(StackRecord())
     assert (plan.dagster_port, plan.mlflow_port, plan.api_port) == (3000, 5000, 8000)
     assert plan.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
     assert plan.environment["POSTGRES_USER"] == plan.environment["POSTGRES_DB"] == "streamflow"
     assert plan.environment["DAGSTER_HOME"] == str(home / "dagster")
-    names = [part.name for part in make_parts(plan, Record())]
+    names = [part.name for part in make_parts(plan, StackRecord())]
     assert set(PARTS) < set(names)
 
 
 def test_the_api_comes_as_its_own_role(home: Path) -> None:
-    plan = make_plan(Record())
+    plan = make_plan(StackRecord())
     assert plan.api_login["POSTGRES_USER"] == "churn_api"
     assert plan.api_login["POSTGRES_PASSWORD"] != plan.environment["POSTGRES_PASSWORD"]
-    parts = {part.name: part for part in make_parts(plan, Record())}
+    parts = {part.name: part for part in make_parts(plan, StackRecord())}
     assert dict(parts["api"].environment) == plan.api_login
-    assert make_plan(Record()).api_login == plan.api_login
+    assert make_plan(StackRecord()).api_login == plan.api_login
 
 
 def test_the_api_of_another_postgres_comes_as_told(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSTGRES_HOST", "db.example")
-    assert make_plan(Record()).api_login == {}
+    assert make_plan(StackRecord()).api_login == {}
     monkeypatch.setenv("API_POSTGRES_PASSWORD", "secret")
     login = {"POSTGRES_USER": "churn_api", "POSTGRES_PASSWORD": "secret"}
-    assert make_plan(Record()).api_login == login
+    assert make_plan(StackRecord()).api_login == login
     monkeypatch.setenv("API_POSTGRES_USER", "reader")
-    assert make_plan(Record()).api_login == login | {"POSTGRES_USER": "reader"}
+    assert make_plan(StackRecord()).api_login == login | {"POSTGRES_USER": "reader"}
 
 
 def test_every_process_is_told_of_the_oracle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert make_plan(Record()).environment["CHURN_ORACLE"] == ""
+    assert make_plan(StackRecord()).environment["CHURN_ORACLE"] == ""
     monkeypatch.setenv("CHURN_ORACLE", str(home / "oracle"))
-    assert make_plan(Record()).environment["CHURN_ORACLE"] == str(home / "oracle")
+    assert make_plan(StackRecord()).environment["CHURN_ORACLE"] == str(home / "oracle")
 
 
 def test_what_runs_keeps_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_PORT", "9000")
     part = PartRecord(pid=1, port=8123, started=0)
-    plan = make_plan(Record(parts={"api": part, "postgres": part}))
+    plan = make_plan(StackRecord(parts={"api": part, "postgres": part}))
     assert plan.api_port == 8123
     assert plan.environment["POSTGRES_PORT"] == "8123"
 
@@ -80,7 +80,7 @@ def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> N
             "postgres": PartRecord(pid=server.pid, port=8124, started=0),
             "api": PartRecord(pid=left_alone.pid, port=8125, started=0),
         }
-        Record(parts=parts).write(home, {})
+        StackRecord(parts=parts).write(home, {})
         stack = Stack(home)
         assert (stack.alive, stack.remains) == ({"api"}, {name})
         assert [p.name for p in stack.missing(("postgres", name))][-1] == name
@@ -96,11 +96,11 @@ def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> N
 def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_HOST", "db.example")
     monkeypatch.setenv("POSTGRES_PASSWORD", "secret")
-    plan = make_plan(Record())
+    plan = make_plan(StackRecord())
     assert plan.server is None
     assert plan.environment["POSTGRES_HOST"] == "db.example"
     assert plan.environment["PGSSLMODE"] == "prefer"
-    assert "postgres" not in [part.name for part in make_parts(plan, Record())]
+    assert "postgres" not in [part.name for part in make_parts(plan, StackRecord())]
 
 
 @pytest.mark.parametrize(
@@ -114,20 +114,20 @@ def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_another_mlflow(home: Path, monkeypatch: pytest.MonkeyPatch, uri: str, ours: bool) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    plan = make_plan(Record())
-    assert ("mlflow" in [part.name for part in make_parts(plan, Record())]) is ours
+    plan = make_plan(StackRecord())
+    assert ("mlflow" in [part.name for part in make_parts(plan, StackRecord())]) is ours
     if not ours:
         assert plan.environment["MLFLOW_TRACKING_URI"] == uri
 
 
 def test_stack_env_is_read_back_as_it_was(home: Path) -> None:
     password = 'it\'s \\ a "pass" # word'
-    record = Record(parts={"api": PartRecord(pid=1, started=0)})
+    record = StackRecord(parts={"api": PartRecord(pid=1, started=0)})
     record.write(home, {"POSTGRES_PASSWORD": password, "CHURN_FIRST_MONTH": "2023-05"})
     read = Settings(_env_file=home / "stack.env")
     assert read.postgres_password.get_secret_value() == password
     assert str(read.first_month) == "2023-05"
-    Record().write(home)
+    StackRecord().write(home)
     assert not (home / "stack.env").exists()
 
 

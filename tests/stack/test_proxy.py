@@ -15,7 +15,7 @@ from churn.settings import Settings, get_settings, loopback_without_proxy
 from churn.stack import probes
 from churn.stack.plan import make_plan
 from churn.stack.processes import free_port
-from churn.stack.record import Record
+from churn.stack.record import StackRecord
 
 OURS = "localhost,127.0.0.1,::1"
 EXCEPTIONS = ("NO_PROXY", "no_proxy", "no_grpc_proxy")
@@ -66,7 +66,7 @@ def test_the_stack_excepts_the_loopback_and_keeps_what_was_excepted(
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    told = make_plan(Record()).environment
+    told = make_plan(StackRecord()).environment
     assert told["NO_PROXY"] == told["no_proxy"] == of_http
     assert told["no_grpc_proxy"] == (of_grpc or of_http)
     assert not {"http_proxy", "HTTP_PROXY"} & told.keys()  # theirs stay as they are

@@ -1,4 +1,4 @@
-"""Gradient boosting on one-hot categories and numbers: many small trees, each fitted to what is left over."""
+"""Gradient boosting on one-hot categories and numbers: many small trees, each fitted to the residuals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RANDOM_STATE = 42
 _TREES = {"min_samples_leaf": 50, "max_features": 0.4}
-# Small on purpose: a month of a few thousand users tells no finer grid apart.
+# Small on purpose: a month of a few thousand users cannot tell a finer grid apart.
 _GRID: tuple[dict[str, Any], ...] = (
     {"learning_rate": 0.1, "max_iter": 80, "max_leaf_nodes": 4, **_TREES},
     {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 8, **_TREES},
@@ -31,13 +31,13 @@ class Boosting:
     model_type = "HistGradientBoostingClassifier"
 
     def grid(self, training_rows: int) -> Sequence[dict[str, Any]]:
-        """Return the parameters to try: larger trees only where there are rows enough to grow them on."""
+        """Return the parameters to try: larger trees only where there are enough rows to grow them on."""
         return _GRID[:1] if training_rows <= FEW_ROWS else _GRID
 
     def new_pipeline(self, rows: Rows, parameters: dict[str, Any]) -> Any:
-        """Return the unfitted pipeline for the features that the rows know at all.
+        """Return the unfitted pipeline.
 
-        Numbers without a single value are left out, which the booster cannot bin.
+        Numbers without a single value are left out, since the booster cannot bin them.
         """
         from sklearn.compose import ColumnTransformer
         from sklearn.ensemble import HistGradientBoostingClassifier
@@ -61,7 +61,7 @@ class Boosting:
         return np.asarray(estimator.decision_function(features), dtype=np.float64)
 
     def arrays(self, pipeline: Any, service: Service) -> TreeModel:
-        """Return the trees, with their splits counted over every column, those that were left out too."""
+        """Return the trees; their splits are renumbered over all columns, including those left out."""
         trees, categories = trees_of_boosting(pipeline["boosting"]), categories_of(pipeline)
         one_hots = sum(map(len, categories))
         numbers = [one_hots + service.numeric_cols.index(name) for name in _numbers(pipeline)]
@@ -86,7 +86,7 @@ def trees_of_boosting(boosting: Any) -> Trees:
 
 
 def _numbers(pipeline: Any) -> list[str]:
-    """Return the numbers that are not left out."""
+    """Return the numeric features that were not left out."""
     return list(pipeline["encode"].transformers_[1][2])
 
 

@@ -1,4 +1,4 @@
-"""The forest of the baseline: 300 full trees on one-hot categories and numbers, each class weighed alike."""
+"""The baseline's forest: 300 full trees on one-hot categories and numbers, with balanced class weights."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ def new_forest(service: Service, n_estimators: int = N_ESTIMATORS) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder
 
-    # Dense: forests refuse NaN in sparse input.
+    # The encoding is dense, since forests refuse NaN in sparse input.
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     encode = ColumnTransformer(
         [("categorical", encoder, service.categorical_cols)], remainder="passthrough"
@@ -41,22 +41,23 @@ def new_forest(service: Service, n_estimators: int = N_ESTIMATORS) -> Any:
         class_weight="balanced",
         max_features="sqrt",
         random_state=RANDOM_STATE,
-        oob_score=True,  # judges it in the backtest; the trees are the same
+        # The backtest judges it out of bag. The trees are the same without.
+        oob_score=True,
         n_jobs=1,
     )
     return Pipeline([("encode", encode), ("forest", forest)])
 
 
 def out_of_bag(pipeline: Any) -> Floats:
-    """Return each training user's log odds by the trees that were not fitted on that user.
+    """Return each training user's log odds by the trees that were not fitted on that user, [N].
 
-    A few trees may have been fitted on a user every one of them: that user's are NaN.
+    They are NaN for a user whom every tree was fitted on, as happens with few trees.
     """
     return log_odds_of(pipeline["forest"].oob_decision_function_[:, 1])
 
 
 class Forest:
-    """A forest; its score is the share of its trees' votes."""
+    """A forest; its score is the share of votes."""
 
     name = "forest"
     model_type = "RandomForestClassifier"
@@ -70,17 +71,17 @@ class Forest:
         return new_forest(rows.service, **parameters)
 
     def log_odds(self, estimator: Any, features: "pd.DataFrame") -> Floats:
-        """Return the log odds of the share of votes, kept off 0 and 1."""
+        """Return the log odds of the share of votes, which is kept off 0 and 1."""
         return log_odds_of(estimator.predict_proba(features)[:, 1])
 
     def arrays(self, pipeline: Any, service: Service) -> TreeModel:
-        """Return the trees; each adds its share of a vote."""
+        """Return the trees; each adds its share of the votes."""
         return TreeModel(
             trees_of_forest(pipeline["forest"]), categories_of(pipeline), is_share=True
         )
 
     def importances(self, pipeline: Any, rows: Rows) -> dict[str, float]:
-        """Return how much purer the splits on each feature make the leaves."""
+        """Return how much the splits on each feature reduce impurity."""
         columns = columns_of(pipeline, rows.service, rows.service.numeric_cols)
         return shares(zip(columns, pipeline["forest"].feature_importances_, strict=True))
 

@@ -1,4 +1,4 @@
-"""Logistic regression on pieces: one-hot categories, and a line for each number that bends at quantiles."""
+"""Logistic regression on one-hot categories, and on numbers as lines that bend at quantiles."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from churn.model.piecewise import PiecewiseLinear  # brings scikit-learn
 
-PIECES = 6  # of a number's line, at most
+# The most pieces of a number's line.
+PIECES = 6
 
 
 class Logistic:
@@ -43,7 +44,7 @@ class Logistic:
             ("categorical", encoder, rows.service.categorical_cols),
             ("numeric", PiecewiseLinear(PIECES), rows.service.numeric_cols),
         ]
-        # Newton's steps are exact on a few hundred columns, and alike whatever the threads.
+        # Newton's method is exact on a few hundred columns, and does not depend on the number of threads.
         regression = LogisticRegression(
             C=parameters["strength"], solver="newton-cholesky", max_iter=200
         )
@@ -58,7 +59,7 @@ class Logistic:
         return _curves(pipeline)
 
     def importances(self, pipeline: Any, rows: Rows) -> dict[str, float]:
-        """Return how far each feature's curve moves the log odds of those held out."""
+        """Return how far each feature's curve moves the log odds of those held out, on average."""
         service = rows.service
         curves = _curves(pipeline).curves(onnx_inputs(rows.holdout, service))
         spread = np.abs(curves - np.median(curves, axis=0)).mean(axis=0)
