@@ -1,1 +1,4 @@
-"""The `churn` command: one module per command, Typer around the work that lives elsewhere."""
+"""The `churn` command: a module per group of commands, Typer around the work that lives elsewhere.
+
+No module here works anything out: it asks, shows and exits.
+"""
