@@ -81,7 +81,7 @@ def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> 
         "random_state": "42",
         "threshold": "0.5",
         "service": "churn_rich",
-        "feature_service": "churn_rich_v1",
+        "feature_service": DEFAULT_SERVICE.versioned_name,
         "fingerprint": tracked.tags["fingerprint"],
     }
     assert run.data.metrics.items() >= fitted.metrics.items()
