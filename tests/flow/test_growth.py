@@ -155,7 +155,7 @@ def test_a_rollback_to_the_old_schema_is_whole(walk: Walk) -> None:
     after = walk.after
     assert after["release after rollback"] == walk.before["release"]
     assert (after["after rollback"]["service"], after["after rollback"]["about_the_column"]) == (
-        "churn_rich",
+        OLD.recorded_name,
         0,
     )
     assert after["ledger is whole"]
