@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 from churn.contract.in_force import TABLES, VIEWS
+from churn_assets.monthly import ALARM_TAG
 from docs import architecture
 from docs.architecture import AROUND, ROOT, STORES
 
 PAGE = architecture.PAGE.read_text(encoding="utf-8")
-WRITTEN = ("CONTRIBUTING.md", "docs/architecture.md", "docs/why.md", "docs/how-it-works.md")
+# CHANGELOG.md tells of files that are no more.
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")))
 
 
 def test_the_page_is_what_the_code_gives() -> None:
@@ -74,13 +76,13 @@ def test_every_room_says_what_is_there_and_what_is_elsewhere() -> None:
     assert [room for room, here, elsewhere in rows if not here or not elsewhere] == []
 
 
-@pytest.mark.parametrize("page", WRITTEN)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_is_named_exists(page: str) -> None:
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
     tops = "|".join((*architecture.PACKAGES, "tests", "docs", "churn_assets"))
     named = re.findall(rf"`((?:{tops})/[\w./]+)`", text)
-    assert named
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert len(named) > 60 or page != "docs/architecture.md"
+    assert [path for path in named if path != ALARM_TAG and not (ROOT / path).exists()] == []
 
 
 def test_each_walk_passes_each_file_once() -> None:
