@@ -29,7 +29,8 @@ _FOLLOWED = ("churn", "feature_repo", "api")
 # What everybody asks, and what keeps nothing of a month: the contract, settings, whether the tables fit.
 _PASSED_BY = ("churn.contract.", "churn.settings.", "churn.database.migrate.")
 # What stands around the graph: through which module it is entered.
-AROUND = {"delivery": "churn.deliveries.accept", "api": "api.main"}
+API = "api"
+AROUND = {"delivery": "churn.deliveries.accept", API: "api.main"}
 
 
 class Store(NamedTuple):
@@ -99,7 +100,7 @@ STORES = {
             "churn.report.write_report",
         ),
     ),
-    "features_api": Store("the running API", readers=("churn.verification.smoke.smoke_test",)),
+    API: Store("the running API", readers=("churn.verification.smoke.smoke_test",)),
 }
 _WRITES = r"(?:INSERT INTO|DELETE FROM|UPDATE|MERGE INTO|TABLE)"
 _READS = r"(?<!DELETE )(?:FROM|JOIN)"
@@ -270,19 +271,26 @@ def drawing() -> str:
     lines += [
         f'  {name}["<b>{name}</b><br/>{"<br/>".join(of.assets)}"]' for name, of in graph.items()
     ]
-    lines += ['  api(["the API: /features, /predict, /explain"])']
-    lines += [f'  s_{name}[("{store.title}")]' for name, store in STORES.items()]
+    lines += [f'  {API}(["the API: /features, /predict, /explain"])']
+    lines += [
+        f'  {_node(name)}[("{store.title}")]' for name, store in STORES.items() if name != API
+    ]
     lines += [f"  {before} ==> {name}" for name, of in graph.items() for before in of.follows]
     for name, (reads, writes) in uses.items():
         known = writes.union(*(uses[each].writes for each in _before(name, graph)))
-        lines += [f"  s_{store} -.-> {name}" for store in STORES if store in reads - known]
-        lines += [f"  {name} --> s_{store}" for store in STORES if store in writes]
+        lines += [f"  {_node(store)} -.-> {name}" for store in STORES if store in reads - known]
+        lines += [f"  {name} --> {_node(store)}" for store in STORES if store in writes]
     return "\n".join(["```mermaid", *lines, "```"])
+
+
+def _node(store: str) -> str:
+    """Return a store's name in the drawing, in which groups have names, too; the API is there already."""
+    return store if store == API else f"kept_{store}"
 
 
 def uses() -> str:
     """Return what each group reads and writes, as a Markdown table."""
-    modules = {"delivery": AROUND["delivery"], **_modules_of_groups(), "api": AROUND["api"]}
+    modules = {"delivery": AROUND["delivery"], **_modules_of_groups(), API: AROUND[API]}
     rows = []
     for name, module in modules.items():
         reads, writes = use_of(module)
