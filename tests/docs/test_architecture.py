@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from churn.contract.in_force import TABLES, VIEWS
+from churn_assets.definitions import defs
 from churn_assets.monthly import ALARM_TAG
 from docs import architecture
 from docs.architecture import AROUND, ROOT, STORES
@@ -51,6 +52,19 @@ def test_what_is_read_and_written_is_found_through_several_modules() -> None:
     snapshots, api = architecture.use_of("churn_assets.snapshots"), architecture.use_of("api.main")
     assert (snapshots.reads, snapshots.writes) == ({"raw", "public"}, {"public"})
     assert (api.reads, api.writes) == ({"online", "mlflow"}, frozenset())
+
+
+def test_what_a_group_writes_is_of_the_kinds_that_its_assets_say() -> None:
+    kinds = {
+        "postgres": {"raw", "public", "online", "decisions", "monitoring"},
+        "parquet": {"lake", "training", "files"},
+        "mlflow": {"mlflow"},
+        "markdown": {"files"},
+    }
+    for spec in defs.resolve_all_asset_specs():
+        written = architecture.use_of(f"churn_assets.{spec.group_name}").writes
+        for kind in spec.kinds & kinds.keys():
+            assert written & kinds[kind], (spec.key, kind)
 
 
 def test_every_package_and_every_module_is_told() -> None:
