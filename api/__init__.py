@@ -1,5 +1,4 @@
-"""The HTTP shell: features, predictions and explanations of the newest published month.
+"""The HTTP service: features, predictions and reasons of one user or a few, and what it says of its health.
 
-What is read is `churn.online`; what scores, `churn.model`; what explains, `churn.scoring`. Checks that every
-port of ours makes before a request is read are `churn.http_guard`. https://fastapi.tiangolo.com
+It imports neither Dagster nor the training code; the statement that reads features is `churn.online.read`.
 """

@@ -1,4 +1,4 @@
-"""How long things take, compared with what else one could use: a module for each section of the table.
+"""How long things take: one module per row of the table, beside what else one could use.
 
-The figures and what they mean are in docs/performance.md.
+Whether a thing is right is for `tests`; a figure in the docs comes from here.
 """

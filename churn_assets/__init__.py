@@ -1,4 +1,4 @@
-"""The Dagster shell: assets, checks, jobs and sensors. What they do is in `churn`; here it is wired together.
+"""The Dagster shell: assets, checks, jobs, sensors; what they do lives in churn, here it is wired.
 
-Everything starts at `definitions.py`. Dagster's concepts: https://docs.dagster.io/getting-started/concepts
+How a table or a figure is made is not said here; and no stage of `churn` imports this, nor does `api`.
 """

@@ -1,1 +1,4 @@
-"""The whole suite; unit, graph, flow, api and end-to-end."""
+"""The suite: a folder per room, and the system played whole (`flow`, `graph`, `e2e`, `simulation`).
+
+How long things take is for `bench`.
+"""

@@ -1,4 +1,4 @@
-"""The `churn` command: Typer around work that is done elsewhere, a module for each kind of command.
+"""The `churn` command: a module per group of commands, Typer around the work that lives elsewhere.
 
-https://typer.tiangolo.com
+No module here works anything out: it asks, shows and exits.
 """

@@ -1,4 +1,7 @@
-"""Postgres: connections and locks. The schema is in schema.py, the first start in init.py."""
+"""Postgres: how to reach it, its locks, every table's DDL, migrations, roles, and COPY both ways.
+
+What stands in a table belongs to the stage that writes it: its statements are there.
+"""
 
 import functools
 import logging

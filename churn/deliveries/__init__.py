@@ -1,4 +1,7 @@
-"""Deliveries: a monthly drop is read, checked against the contract, kept unchanged and recorded."""
+"""Deliveries: a monthly drop is read, held against the contract, kept unchanged and recorded.
+
+A month that cannot be, seen beside others, is `churn.plausibility`; rows in Postgres are `churn.warehouse`.
+"""
 
 from churn.deliveries.accept import DeliveryOutcome, FileOutcome, deliver
 from churn.deliveries.drops import find_drops

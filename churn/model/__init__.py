@@ -1,5 +1,4 @@
-"""The churn model: hold-out, encoding, kinds of model, calibration, the ONNX file, the record in MLflow.
+"""Models: the encoding, the kinds and the choice among them, ONNX, the record in MLflow, the backtest.
 
-What a training set holds is `churn.training`; which model serves is decided in `churn.promotion`; scoring a
-month and explaining its scores is `churn.scoring`.
+Figures and intervals are `churn.evaluation`; who is served, `churn.promotion`; reasons, `churn.scoring`.
 """

@@ -1,4 +1,4 @@
-"""How a release holds up after it was made: drift, estimated and realised performance, alarms.
+"""What has changed since a release was made: drift, estimated and realised performance.
 
-What an alarm leads to is decided in `churn_assets.automation` and `churn.promotion`.
+An alarm is answered by `churn_assets.automation`; figures and intervals are `churn.evaluation`.
 """

@@ -1,5 +1,4 @@
-"""The simulated population: a public benchmark played forward, and written as monthly drops.
+"""The base population: a public benchmark played forward, written as monthly drops.
 
-It is always StreamFlow's, whatever contract is in force. Putting drops through the graph as they arrive is
-`churn_assets.simulation`.
+It never looks at the pipeline, which is held by import-linter; what goes wrong on purpose is `scenario`.
 """

@@ -101,7 +101,7 @@ def _drawn(column: Column, count: int, rng: np.random.Generator) -> Any:
     if column.kind == "int":
         return rng.integers(int(low), int(high), count, endpoint=True)
     if column.kind == "float":
-        return (low + (high - low) * rng.random(count)).round(3)
+        return (low + (high - low) * rng.random(count)).round(2)
     if column.kind == "bool":
         return rng.random(count) < 0.5
     if column.kind == "date":

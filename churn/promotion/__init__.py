@@ -1,4 +1,4 @@
-"""Which release is champion, and why: the gate, the releases and the ledger of decisions.
+"""Who is champion, and why: the gate, the releases and the ledger of decisions.
 
-How a model is fitted and registered is `churn.model`; how it does in service is `churn.monitoring`.
+How candidates are fitted is `churn.model`; what the API loads, `api.champion`.
 """

@@ -1,4 +1,4 @@
-"""A month's users by the release in force: scores, reasons, action lists, treatments, and their effect.
+"""What a month's users are told apart by: scores, reasons, action lists, treatments and what they brought.
 
-Which release is in force is decided in `churn.promotion`; how its scores hold up, in `churn.monitoring`.
+What scores were worth is watched in `churn.monitoring`; scores of single users are `api.predictor`.
 """

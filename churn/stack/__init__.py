@@ -1,4 +1,4 @@
-"""The embedded stack: Postgres, MLflow, the API and Dagster as local processes, started and stopped together.
+"""The embedded stack: Postgres, MLflow, API and Dagster as local processes, kept together.
 
-On a server, `docker-compose.yml` does the same. The databases themselves are made ready by `churn.database`.
+How a server runs the same parts is `docker-compose.yml`; the commands are `churn.cli.stack`.
 """

@@ -1,4 +1,5 @@
-"""What is checked in a second, independent way: training rows, served vectors, the API, models for leaks.
+"""Truths checked a second way: replayed training rows, served vectors, leaks.
 
-Rules for delivered files are `churn.deliveries`; months compared with each other, `churn.plausibility`.
+The checks of Dagster that call it are in `churn_assets`; a rule for a single file or month is
+`churn.deliveries.rules` or `churn.plausibility`.
 """

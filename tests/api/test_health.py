@@ -9,6 +9,7 @@ from api.champion import ChampionWatcher
 from api.dependencies import Parts
 from api.features import ReleaseInForce, StorePart
 from api.main import create_app
+from churn.contract.in_force import DEFAULT_SERVICE
 from churn.stack import probes
 from tests.api.fakes import NOBODY, USER, MemoryReader, MemoryRegistry
 from tests.api.waiting import until
@@ -30,7 +31,7 @@ def test_ready_follows_the_store_and_the_model(
             "ready": True,
             "problem": None,
             "version": "1",
-            "feature_service": "churn_rich_v1",
+            "feature_service": DEFAULT_SERVICE.versioned_name,
             "as_of": "2024-01-31",
             "ledger_problem": None,
         },

@@ -2,6 +2,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from churn.contract.in_force import DEFAULT_SERVICE
 from tests.api.fakes import LEFT, NOBODY, USER, MemoryReader
 
 
@@ -46,7 +47,8 @@ def test_no_label_ever_holds_a_user_or_a_path(client: TestClient) -> None:
 
 
 def test_what_is_served(client: TestClient, reader: MemoryReader) -> None:
-    labels = {"version": "1", "service": "churn_rich_v1", "as_of": "2024-01-31"}
+    service = DEFAULT_SERVICE.versioned_name
+    labels = {"version": "1", "service": service, "as_of": "2024-01-31"}
     assert value(client, "api_model_info", **labels) == 1
     last_microsecond = 1709251199.999999  # 2024-02-29T23:59:59.999999Z
     newest = value(client, "api_newest_as_of_timestamp_seconds")

@@ -91,6 +91,18 @@ READ = {
     },
 }
 
+# Methods of a library's classes that classes of ours give a body of their own.
+OVERRIDDEN = {
+    "feature_repo.offline_store": {
+        "_to_arrow_internal": "Feast's word for how a store of one's own makes the answer",
+        "_to_df_internal": "the same, for pandas",
+    },
+    "feature_repo.online_store": {
+        "_read_features_per_fv": "all views are read by one statement, where Feast reads view by view",
+        "_read_features_per_fv_async": "the same, for Feast's own server",
+    },
+}
+
 
 def _sources() -> list[tuple[str, ast.Module]]:
     files = sorted(file for name in PACKAGES for file in (ROOT / name).rglob("*.py"))
@@ -158,6 +170,34 @@ def test_every_private_attribute_of_others_is_listed_and_used() -> None:
         if node.attr not in PUBLIC | OURS or node.attr in READ.get(file, {})
     }
     assert used == {(file, name) for file, names in READ.items() for name in names}
+
+
+def _overrides(file: str, tree: ast.Module) -> set[tuple[str, str]]:
+    """Return which private methods of a library's class a class of this module has, too."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    with_own = [
+        node.name
+        for node in classes
+        if node.bases
+        and any(isinstance(each, ast.FunctionDef) and _is_private(each.name) for each in node.body)
+    ]
+    if not with_own:
+        return set()
+    module = file.removesuffix(".py").replace("/", ".")
+    own = [getattr(import_module(module), name) for name in with_own]
+    return {
+        (module, name)
+        for cls in own
+        for name in filter(_is_private, vars(cls))
+        for base in cls.__mro__[1:]
+        if base.__module__.split(".")[0] not in {*PACKAGES, "builtins"}
+        and callable(vars(base).get(name))
+    }
+
+
+def test_every_private_method_that_is_overridden_is_listed_and_there() -> None:
+    overridden = set().union(*(_overrides(file, tree) for file, tree in SOURCES))
+    assert overridden == {(module, name) for module, names in OVERRIDDEN.items() for name in names}
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,16 @@ COLUMN = "live_hours_30d"
 JANUARY, FEBRUARY, MARCH, APRIL, MAY = (Month.parse(f"2024-0{n}") for n in range(1, 6))
 USER = "7590-VHVEG"
 TOP = len(DEFAULT_SERVICE.features)
+# What StreamFlow's own contract has, and what comes of one entry more.
+OLD = default_contract().newest(DEFAULT_SERVICE.name)
+NEW = f"{OLD.name}_v{OLD.version + 1}"
 
 
 def write_grown_contract(path: Path) -> Path:
     """Write StreamFlow's contract with one entry more."""
     document = yaml.safe_load(default_contract().text)
     document["tables"]["usage_agg_30d"]["columns"][COLUMN] = {
-        "type": "float", "max": 744, "since": 2, "optional": True,
+        "type": "float", "max": 744, "since": OLD.version + 1, "optional": True,
         "description": "hours of live events in the last 30 days",
     }  # fmt: skip
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -217,7 +220,7 @@ def after(drops: list[Path]) -> dict[str, Any]:
     apply_features()
     seen: dict[str, Any] = {"contract": CONTRACT.fingerprint, "release": in_force()}
     with answering() as ask:
-        seen["old champion"] = ask("churn_rich_v1")
+        seen["old champion"] = ask(OLD.versioned_name)
         seen["february"] = score(FEBRUARY)
         seen["drift of february"] = drift(FEBRUARY)
         seen["rebuilt"] = {str(month): training_set(month) for month in (JANUARY, FEBRUARY)}
@@ -239,12 +242,12 @@ def after(drops: list[Path]) -> dict[str, Any]:
             "columns": sorted(calibration.turnover),
             "drift of may": drift(MAY),
         }
-        seen["new champion"] = ask("churn_rich_v2")
+        seen["new champion"] = ask(NEW)
         seen["cards"] = [path.read_text(encoding="utf-8") for path in write_missing_cards()]
         seen["corrected"] = [correct(drop) for drop in (drops[1], drops[3])]
         seen["sets in the end"] = sets(JANUARY, FEBRUARY)
         by_hand.rollback(reason="tried", actor="test")
-        seen["rolled back"] = ask("churn_rich_v1")
+        seen["rolled back"] = ask(OLD.versioned_name)
         seen["after rollback"] = score(MAY)
         seen["release after rollback"] = in_force()
     seen["ledger is whole"] = ledger.verify().is_whole

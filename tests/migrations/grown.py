@@ -4,12 +4,13 @@ from churn.contract.document import read_contract
 from churn.settings import default_contract
 
 STREAMFLOW = default_contract()
-_COLUMN = "      stalled_share_30d: {type: float, optional: true, since: 2, max: 1}\n"
-_TABLE = """
+_SINCE = STREAMFLOW.newest(STREAMFLOW.default_service).version + 1
+_COLUMN = f"      stalled_share_30d: {{type: float, optional: true, since: {_SINCE}, max: 1}}\n"
+_TABLE = f"""
   devices:
     optional: true
     columns:
-      smart_tvs: {type: int, since: 2}
+      smart_tvs: {{type: int, since: {_SINCE}}}
 """
 _REPLACED = [
     ("      rebuffer_events_7d: {", f"{_COLUMN}      rebuffer_events_7d: {{"),

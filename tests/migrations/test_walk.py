@@ -5,18 +5,18 @@ import os
 import subprocess
 import sys
 
-from churn.contract.in_force import VIEWS
 from churn.lake.files import write_view
 from churn.months import Month
 from churn.settings import Settings
 from tests.migrations.grown import GROWN_TEXT
+from tests.streamflow import FIRST
 
 MONTHS = [Month.parse(f"2024-0{n}") for n in (1, 2, 3)]
 
 
 def test_months_go_on_under_a_contract_that_has_grown(version_1: Settings) -> None:
     for month in MONTHS:  # the lake of before, by the contract of before
-        for view in VIEWS:
+        for view in FIRST.views:
             write_view(month, view)
     contract = version_1.home / "grown.yaml"
     contract.write_text(GROWN_TEXT)

@@ -80,14 +80,18 @@ def test_the_run_says_it_all(log: Log, client: MlflowClient, fitted: Fitted) -> 
         "n_estimators": "20",
         "random_state": "42",
         "threshold": "0.5",
-        "service": "churn_rich",
-        "feature_service": "churn_rich_v1",
+        "service": DEFAULT_SERVICE.recorded_name,
+        "feature_service": DEFAULT_SERVICE.versioned_name,
         "fingerprint": tracked.tags["fingerprint"],
     }
     assert run.data.metrics.items() >= fitted.metrics.items()
     assert run.data.metrics["train_time_sec"] == fitted.train_time_sec
     assert run.data.metrics["onnx_max_difference"] <= 1e-5
-    tags = {"mlflow.parentRunId": parent, "service": "churn_rich", "month": "2024-01"}
+    tags = {
+        "mlflow.parentRunId": parent,
+        "service": DEFAULT_SERVICE.recorded_name,
+        "month": "2024-01",
+    }
     assert (
         run.data.tags.items() >= {**tags, "dagster_run_id": "d-1", "asset": "churn_model"}.items()
     )
@@ -138,7 +142,7 @@ def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitte
     assert version.run_id == tracked.run_id
     assert version.status == "READY"
     assert not tracked.reused
-    kept = {"month": "2024-01", "as_of": "2024-01-31", "service": "churn_rich"}
+    kept = {"month": "2024-01", "as_of": "2024-01-31", "service": DEFAULT_SERVICE.recorded_name}
     assert version.tags.items() >= {**kept, "threshold": "0.5", "dagster_run_id": "d-2"}.items()
     assert "scikit-learn==" in version.tags["libraries"]
 

@@ -97,7 +97,8 @@ def test_a_provisional_threshold_is_shown_as_one(monkeypatch: pytest.MonkeyPatch
     put_lake(month(1), played[1])
     put_scores(month(1), played[1], released(month(0)), model)
     simulated = simulated_thresholds()
-    known = {name: ages for name, ages in simulated.turnover.items() if name != "skips_7d"}
+    every = {each.name: [1.0] for each in FEATURES} | dict(simulated.turnover)
+    known = {name: ages for name, ages in every.items() if name != "skips_7d"}
     grown = simulated.__class__(simulated.share, simulated.sampling, known, simulated.provisional)
     monkeypatch.setattr(drift_module, "read_thresholds", lambda: grown)
     watched = watch_drift(month(1), FakeRegistry(model))

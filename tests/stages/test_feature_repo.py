@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from feast import FeatureStore
 
-from churn.contract.in_force import BASELINE, SERVICES, VIEW_BY_NAME, VIEWS
+from churn.contract.in_force import BASELINE, SERVICE_VERSIONS, VIEW_BY_NAME, VIEWS
 from churn.database import connect
 from churn.lake.files import lake_file, write_file
 from churn.online.publish import publish
@@ -39,7 +39,7 @@ def test_the_registry_holds_the_contract_s_views_and_services(store: FeatureStor
         for view in store.list_feature_views()
     }
     assert found == {view.name: [(f.name, f.dtype) for f in view.features] for view in VIEWS}
-    names = {name for each in SERVICES for name in (each.name, each.versioned_name)}
+    names = {name for each in SERVICE_VERSIONS for name in (each.name, each.versioned_name)}
     assert {s.name for s in store.list_feature_services()} == names
     assert len(BASELINE.features) == 14
 
