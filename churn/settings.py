@@ -62,7 +62,7 @@ def home_folder() -> Path:
     home = Path(os.environ.get("CHURN_HOME") or ".churn").resolve()
     if home.exists() and not home.is_dir():
         raise ChurnError(
-            "the state folder is no folder",
+            "the state folder is not a folder",
             where=f"CHURN_HOME={home}",
             remedy="set CHURN_HOME to a folder, which need not exist yet",
         )

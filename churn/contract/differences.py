@@ -178,7 +178,7 @@ def _of_column(where: str, old: Column, new: Column) -> Iterator[Difference]:
         what = f"the file calls it {new.source_name} now, and {old.source_name} before"
         is_known = old.source_name in (new.source_name, *new.earlier_sources, new.name)
         both = f"source: [{new.source_name}, {old.source_name}]"
-        remedy = "" if is_known else f"say {both} where files of before are to be delivered again"
+        remedy = "" if is_known else f"say {both} where older files are to be delivered again"
         yield Difference(f"{where}.source", what, False, remedy)
     if old.since != new.since:
         what = f"it was a feature since {_version(old.since)}, and is since {_version(new.since)}"

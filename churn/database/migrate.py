@@ -159,7 +159,7 @@ def refuse_other_tables(connection: psycopg.Connection, contract: Contract = CON
         "its tables are those of an earlier version of this code, or of another contract",
         where=f"database {connection.info.dbname}",
         remedy="`churn init` brings them up, and nothing is lost by it; a stack that was started before the"
-        " contract was applied works by the one of before: `churn down`, `churn up`",
+        " contract was applied still works by the previous one: `churn down`, `churn up`",
     )
 
 

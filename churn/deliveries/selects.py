@@ -58,7 +58,7 @@ def _tables_read(select: str, file: str) -> frozenset[str] | Problem:
     tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     statements = tree.get("statements", [])
     if tree["error"]:
-        what = f"the select cannot be read: {tree.get('error_message', 'it is none')}"
+        what = f"the select cannot be read: {tree.get('error_message', 'it is not SQL')}"
         return Problem(file, what, "write one SELECT statement of DuckDB's SQL in the contract")
     if len(statements) != 1:
         return Problem(file, "the select has several statements", "write one SELECT statement")

@@ -156,7 +156,7 @@ def _listed(folder: Path, notes: list[str]) -> tuple[str, dict[str, _MonthlyFile
     taken = [(month, path) for path, its_pattern, month in of_months if its_pattern == pattern]
     for path in inside:
         if path not in [each for _, each in taken]:
-            notes.append(f"{path.name} was passed over: it is no folder {pattern}")
+            notes.append(f"{path.name} was passed over: its name does not fit {pattern}")
     files = [
         (month, each) for month, path in taken for each in sorted(path.iterdir()) if each.is_file()
     ]
