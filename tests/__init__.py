@@ -1,1 +1,1 @@
-"""The whole suite; unit, graph, flow, api and end-to-end."""
+"""The suite: a folder per room, the system played whole in `whole`, what tests have in common in `kit`."""

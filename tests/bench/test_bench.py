@@ -58,7 +58,7 @@ def test_ingest_and_the_bare_copy_leave_the_same_rows_within_a_bound_of_memory(
 
 @pytest.mark.peers
 def test_every_join_gives_the_same_training_rows(world: World) -> None:
-    """The short form is tests/stages/test_point_in_time.py: our join against looking at every row."""
+    """The short form is tests/lake/test_point_in_time.py: our join against looking at every row."""
     some, every = training_set.measure(world, TINY, quiet)
     assert some.size == "400 rows of 12 months x 100 users"
     assert every.size == "4,800 rows of 12 months x 400 users"

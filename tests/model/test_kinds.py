@@ -25,7 +25,7 @@ from churn.promotion.measure import measure, read_judges
 from churn.promotion.registry import MlflowRegistry, read_explainer, release_of
 from churn.scoring.reasons import Explaining
 from churn.settings import Settings, get_settings
-from tests.model.training_sets import JANUARY, put_all
+from tests.kit.training_sets import JANUARY, put_all
 
 FEBRUARY = JANUARY.shift(1)
 USERS = 600
