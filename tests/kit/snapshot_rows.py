@@ -50,7 +50,7 @@ def put(
 
 
 def put_profile(month: Month, users: Iterable[str], **kwargs: Any) -> None:
-    """Insert one version of all five profile tables and write the month's lake files."""
+    """Insert one version of all profile tables and write the month's lake files."""
     ids = list(users)
     for table in PROFILE_TABLES:
         own = {k: v for k, v in kwargs.items() if k in {c.name for c in table.values}}

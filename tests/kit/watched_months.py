@@ -1,4 +1,4 @@
-"""Months of simulated worlds, as monitoring sees them, for every test of this folder."""
+"""Months of simulated worlds, as monitoring sees them."""
 
 import functools
 

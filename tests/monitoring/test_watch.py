@@ -4,6 +4,7 @@ import pytest
 
 from churn.database import connect
 from churn.errors import ChurnError
+from churn.evaluation.confidence import METRICS
 from churn.model.rows import is_holdout
 from churn.monitoring.distance import FEATURES
 from churn.monitoring.drift import drift_page_path
@@ -89,7 +90,8 @@ def test_the_estimate_comes_first_and_the_realised_figure_joins_it() -> None:
     assert watched.waits_for == "labels of 2024-02, which mature on 2024-03-31"
     assert performance_outcome(watched).passed
     before = read_performance(FEBRUARY)
-    assert len(before) == 10  # five figures of all users and of those held out
+    # Of all users, and of those held out.
+    assert len(before) == 2 * len(METRICS)
     assert {row["realised"] for row in before} == {row["error"] for row in before} == {None}
     assert "not yet" in performance_table(before)
     assert standing_alarms() == []

@@ -157,7 +157,7 @@ def test_one_mlflow_run_per_dagster_run_and_one_record_per_asset_and_month(world
     assert {run.info.status for run in runs} == {"FINISHED"}
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     of_dagster = {run.data.tags["dagster_run_id"]: run.info.run_id for run in parents}
-    assert len(parents) == len(of_dagster) == 8
+    assert len(parents) == len(of_dagster) == len(world.jobs)
     assert set(of_dagster) == {job.run_id for job in world.jobs.values()}
     children = [run for run in runs if "asset" in run.data.tags]
     expected = [(job, key) for job in world.jobs for key in _keys(job[0])]
