@@ -53,7 +53,7 @@ test-whole: CHOSEN := -m whole
 test-whole: test ## what plays whole histories, and takes minutes: before a release
 
 faults: $(READY) ## the long form of the fault catalogue; it takes an hour or more
-	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
+	$(BIN)/python -m pytest -m faults tests/whole/faults $(ARGS)
 
 test-bench: CHOSEN := -m peers tests/bench
 test-bench: test ## the tests of the bench that start its peers: after a change to bench/ or a library

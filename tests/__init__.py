@@ -1,4 +1,4 @@
-"""The suite: a folder per room, and the system played whole (`flow`, `graph`, `e2e`, `simulation`).
+"""The suite: a folder per room, the system played whole in `whole`, what tests have in common in `kit`.
 
 How long things take is for `bench`.
 """

@@ -18,12 +18,12 @@ from filelock import FileLock
 import feature_repo  # noqa: F401  (before any test imports Feast, which is quicker after it)
 from churn.settings import Settings, get_settings
 from churn.stack.postgres import EmbeddedPostgres
-from tests.ledger import Ledger
-from tests.servers import mlflow_server
+from tests.kit.seconds_by_folder import Ledger, folder_of
+from tests.kit.servers import mlflow_server
 
 _NUMBERS = itertools.count()
 # Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
-_ONE_WORKER = ("e2e", "flow", "simulation", "compose", "bench")
+_ONE_WORKER = ("whole/e2e", "whole/flow", "whole/simulation", "whole/compose", "bench")
 # What `make test-quick` leaves out: folders that start services, and all that needs the MLflow server.
 _SERVICES = {*_ONE_WORKER, "stack"}
 _SERVICE_FIXTURES = {"mlflow_url"}
@@ -50,14 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _group(file: Path) -> str:
     """Return what a file's tests are shared out with: their folder's, or each other."""
-    return (
-        file.parent.name if file.parent.name in _ONE_WORKER else f"{file.parent.name}/{file.stem}"
-    )
+    folder = folder_of(file)
+    return folder if folder in _ONE_WORKER else f"{folder}/{file.stem}"
 
 
 def _needs_services(item: pytest.Item) -> bool:
     fixtures = set(getattr(item, "fixturenames", ()))
-    return item.path.parent.name in _SERVICES or bool(fixtures & _SERVICE_FIXTURES)
+    return folder_of(item.path) in _SERVICES or bool(fixtures & _SERVICE_FIXTURES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,7 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _group(Path(nodeid.partition("::")[0]))
+            return _group(config.rootpath / nodeid.partition("::")[0])
 
     return ByGroup(config, log)
 

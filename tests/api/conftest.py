@@ -7,8 +7,8 @@ from api.champion import ChampionWatcher
 from api.dependencies import Parts
 from api.features import StorePart
 from api.main import create_app
-from tests.api.fakes import MemoryReader, MemoryRegistry
-from tests.api.waiting import until
+from tests.kit.api_fakes import MemoryReader, MemoryRegistry
+from tests.kit.waiting import until
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from api.champion import ChampionWatcher
 from api.errors import NotReadyError
 from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, USERS, service_of
 from churn.contract.structure import Feature, View
-from tests.api.fakes import USER, MemoryRegistry
-from tests.api.waiting import until
+from tests.kit.api_fakes import USER, MemoryRegistry
+from tests.kit.waiting import until
 
 RECORDED = DEFAULT_SERVICE.recorded_name
 
@@ -130,7 +130,7 @@ def test_a_version_of_before_schemas_had_a_sha256_is_served(
 def test_a_file_that_is_no_model_is_refused(
     watcher: ChampionWatcher, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.api.fakes.constant_model", lambda *_: b"no model")
+    monkeypatch.setattr("tests.kit.api_fakes.constant_model", lambda *_: b"no model")
     registry.promote(0.5)
     watcher.poll()
     with pytest.raises(NotReadyError, match="version 1 is refused"):
@@ -140,9 +140,11 @@ def test_a_file_that_is_no_model_is_refused(
 def test_a_model_with_other_inputs_is_refused(
     watcher: ChampionWatcher, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.api.fakes import constant_model
+    from tests.kit.api_fakes import constant_model
 
-    monkeypatch.setattr("tests.api.fakes.constant_model", lambda p, _: constant_model(p, BASELINE))
+    monkeypatch.setattr(
+        "tests.kit.api_fakes.constant_model", lambda p, _: constant_model(p, BASELINE)
+    )
     registry.promote(0.5, DEFAULT_SERVICE)
     watcher.poll()
     with pytest.raises(NotReadyError, match="version 1 is refused"):

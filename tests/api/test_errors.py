@@ -1,15 +1,8 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.fakes import LEFT, NOBODY, PARTIAL, USER, MemoryReader
-
-
-def assert_shape(answer, status: int, code: str) -> None:
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()) == {"error"}
-    assert set(answer.json()["error"]) == {"code", "message", "detail"}
-    assert answer.json()["error"]["code"] == code
+from tests.kit.api_errors import assert_shape
+from tests.kit.api_fakes import LEFT, NOBODY, PARTIAL, USER, MemoryReader
 
 
 def test_every_error_has_the_one_shape(client: TestClient) -> None:

@@ -3,7 +3,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from churn.contract.in_force import DEFAULT_SERVICE
-from tests.api.fakes import LEFT, NOBODY, USER, MemoryReader
+from tests.kit.api_fakes import LEFT, NOBODY, USER, MemoryReader
 
 
 def samples(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

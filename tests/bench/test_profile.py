@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.profile import AROUND, Sampler, markdown, records, sampling, where
-from tests.stack.commands import until
+from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[2]
 SITE = "/somewhere/.venv/lib/python3.11/site-packages"

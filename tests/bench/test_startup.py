@@ -22,7 +22,7 @@ def test_nothing_heavy_is_imported_where_it_is_not_used(
 def test_starting_and_importing_are_measured_in_whole_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All but the start of the whole stack, which tests/e2e/test_06_down.py has measured."""
+    """All but the start of the whole stack, which tests/whole/e2e/test_06_down.py has measured."""
     monkeypatch.setattr(startup, "churn_up", lambda environment, folder: 2.0)
     rows = startup.measure(World(tmp_path), ONCE, lambda text: None)
     assert [row.name for row in rows] == [

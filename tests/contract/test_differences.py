@@ -4,7 +4,7 @@ import pytest
 
 from churn.contract.differences import differences
 from churn.contract.document import read_contract
-from tests.streamflow import FIRST
+from tests.kit.streamflow import FIRST
 
 STREAMFLOW = FIRST
 USAGE = "tables.usage_agg_30d.columns"

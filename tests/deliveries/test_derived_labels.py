@@ -10,7 +10,7 @@ from churn.database import connect
 from churn.deliveries import DeliveryOutcome, accepted, deliver, in_force, read_accepted
 from churn.months import Month
 from churn.settings import Settings
-from tests.deliveries.small import FEBRUARY, FILES, JANUARY, NOW, write_drop
+from tests.kit.small_drop import FEBRUARY, FILES, JANUARY, NOW, write_drop
 
 HOUR = dt.timedelta(hours=1)
 MARCH = FEBRUARY.next

@@ -6,7 +6,7 @@ from churn.deliveries import find_drops
 from churn.deliveries.drops import choose_month
 from churn.errors import ChurnError
 from churn.settings import Settings
-from tests.deliveries.small import FEBRUARY, JANUARY, write_drop
+from tests.kit.small_drop import FEBRUARY, JANUARY, write_drop
 
 SETTINGS = Settings(CHURN_FIRST_MONTH="2024-01")  # type: ignore[call-arg]
 

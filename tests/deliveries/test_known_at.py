@@ -10,7 +10,7 @@ from churn.deliveries.known_at import due_at, known_at
 from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month
-from tests.deliveries.small import JANUARY, NOW
+from tests.kit.small_drop import JANUARY, NOW
 
 DAY = dt.timedelta(days=1)
 HOUR = dt.timedelta(hours=1)

@@ -10,8 +10,8 @@ from churn.deliveries.problems import Oddity
 from churn.deliveries.read_csv import read_csv
 from churn.deliveries.rules import Users
 from churn.errors import ChurnError
-from tests.deliveries.small import FILES, JANUARY
-from tests.streamflow import SUBSCRIPTIONS
+from tests.kit.small_drop import FILES, JANUARY
+from tests.kit.streamflow import SUBSCRIPTIONS
 
 
 def odd(*changes: tuple[str, str, str]) -> dict[tuple[str, str], int]:

@@ -11,9 +11,9 @@ from churn.deliveries.problems import Problem
 from churn.deliveries.rules import load
 from churn.deliveries.selects import select, tables_read
 from churn.deliveries.texts import read_texts
-from tests.deliveries.reshaped import GERMAN, renamed, text_in
-from tests.deliveries.small import FILES, JANUARY
-from tests.streamflow import PAYMENTS, USAGE, USERS
+from tests.kit.reshaped_files import GERMAN, renamed, text_in
+from tests.kit.small_drop import FILES, JANUARY
+from tests.kit.streamflow import PAYMENTS, USAGE, USERS
 
 EVENTS = "who,day,kind\na,2024-01-03,failed\na,2024-01-31,failed\nb,2024-01-09,paid\nc,,failed\n"
 

@@ -16,9 +16,9 @@ from churn.deliveries.problems import Problem
 from churn.deliveries.rules import load
 from churn.deliveries.shape import as_delivered, shape
 from churn.fingerprint import fingerprint
-from tests.deliveries.reshaped import GERMAN, renamed, reshaped
-from tests.deliveries.small import FILES
-from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE
+from tests.kit.reshaped_files import GERMAN, renamed, reshaped
+from tests.kit.small_drop import FILES
+from tests.kit.streamflow import PAYMENTS, SUBSCRIPTIONS, USAGE
 
 DIALECTS = st.builds(
     Dialect,

@@ -29,7 +29,7 @@ from churn.model.rows import is_holdout, user_sample
 from churn.model.train import fit_baseline
 from churn.model.windows import HeldOut, require_apart, window
 from churn.months import Month
-from tests.model.training_sets import JANUARY, put, put_all
+from tests.kit.training_sets import JANUARY, put, put_all
 
 FEBRUARY, MARCH, APRIL, MAY = (JANUARY.shift(n) for n in (1, 2, 3, 4))
 USERS = 600

@@ -41,8 +41,8 @@ from churn.model.tracking import log_model_run
 from churn.model.train import fit_baseline
 from churn.months import Month
 from churn.scoring.reasons import Explaining
-from tests.model.conftest import small_candidates, small_challengers, small_world
-from tests.streamflow import SUPPORT_AGG
+from tests.kit.fitted_models import small_candidates, small_challengers, small_world
+from tests.kit.streamflow import SUPPORT_AGG
 
 TINY = Service("tiny", (SUPPORT_AGG,), "")
 NAMES = [kind.name for kind in KINDS]

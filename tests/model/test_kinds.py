@@ -26,7 +26,7 @@ from churn.promotion.measure import measure, read_panel
 from churn.promotion.registry import ReleaseRegistry, read_explainer, release_of
 from churn.scoring.reasons import Explaining
 from churn.settings import Settings, get_settings
-from tests.model.training_sets import JANUARY, put_all
+from tests.kit.training_sets import JANUARY, put_all
 
 FEBRUARY = JANUARY.shift(1)
 USERS = 600

@@ -21,8 +21,8 @@ from churn.monitoring.thresholds import (
 )
 from churn.monitoring.watch import watch_drift
 from churn_assets.monitoring import drift_outcome
-from tests.monitoring.stored import FakeRegistry, put_lake, put_scores, put_training_set, released
-from tests.monitoring.worlds import model_of, month, world
+from tests.kit.stored_months import FakeRegistry, put_lake, put_scores, put_training_set, released
+from tests.kit.watched_months import model_of, month, world
 
 USERS, SEED, MONTHS = 800, 71, 5
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from churn.monitoring.distance import UNKNOWN, Bins, distances
 from churn.monitoring.drift import ColumnDrift, Drift, drift_page, drift_page_path, write_drift_page
 from churn.settings import get_settings
-from tests.monitoring.worlds import drift_between, model_of, month, world
+from tests.kit.watched_months import drift_between, model_of, month, world
 
 RNG = np.random.default_rng(8)
 

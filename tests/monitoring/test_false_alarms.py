@@ -7,8 +7,8 @@ from churn.errors import ChurnError
 from churn.monitoring import false_alarms
 from churn.monitoring.distance import FEATURES, Distance
 from churn.monitoring.thresholds import SCORE, Thresholds, simulated_thresholds
-from tests.monitoring.worlds import drift_between, model_of, world
-from tests.streamflow import FIRST
+from tests.kit.streamflow import FIRST
+from tests.kit.watched_months import drift_between, model_of, world
 
 FRESH = (901, 902, 903)  # seeds that the derivation has not seen
 

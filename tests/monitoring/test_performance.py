@@ -8,7 +8,7 @@ import pytest
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import Interval
 from churn.monitoring.performance import Performance, Scores, alarm_of, measure_performance
-from tests.monitoring.worlds import (
+from tests.kit.watched_months import (
     CAMPAIGN,
     GATE,
     drift_between,

@@ -24,9 +24,9 @@ from churn.schedule.facts import closable_months, read_facts
 from churn.settings import get_settings
 from churn.warehouse.raw import load_raw
 from churn.warehouse.snapshots import build_snapshot
-from tests.deliveries.small import NOW
-from tests.plausibility.worlds import FIRST
-from tests.streamflow import SUBSCRIPTIONS
+from tests.kit.judged_months import FIRST
+from tests.kit.small_drop import NOW
+from tests.kit.streamflow import SUBSCRIPTIONS
 
 pytestmark = pytest.mark.usefixtures("settings")
 JANUARY, FEBRUARY, MARCH = FIRST, FIRST.next, FIRST.shift(2)

@@ -22,7 +22,7 @@ from churn.plausibility.rules import (
     same_labels,
 )
 from churn.population.scenario import MONTHS, Troubles
-from tests.plausibility.worlds import (
+from tests.kit.judged_months import (
     FIRST,
     Files,
     World,
@@ -33,7 +33,7 @@ from tests.plausibility.worlds import (
     played,
     rules,
 )
-from tests.streamflow import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE
+from tests.kit.streamflow import PAYMENTS, SUBSCRIPTIONS, SUPPORT, USAGE
 
 seeds = st.integers(0, 10_000)
 

@@ -10,8 +10,8 @@ from churn.promotion import ledger
 from churn.promotion.decide import take_due_decisions
 from churn.promotion.entry import Entry, decisions
 from churn.settings import Settings, get_settings
-from tests.promotion.made import JANUARY, draft, written
-from tests.promotion.worlds import World, deliver, deliver_labels
+from tests.kit.decision_world import World, deliver, deliver_labels
+from tests.kit.releases import JANUARY, draft, written
 
 MONTHS = [JANUARY.shift(n) for n in range(6)]
 M1, M2, M3, M4, M5, M6 = MONTHS

@@ -9,7 +9,7 @@ from churn.database import connect
 from churn.database.init import create_schema
 from churn.promotion import ledger
 from churn.settings import Settings
-from tests.promotion.made import JANUARY, draft, release, written
+from tests.kit.releases import JANUARY, draft, release, written
 
 ONE, TWO = release("one"), release("two", JANUARY.next)
 

@@ -17,7 +17,7 @@ from churn.model.kinds.forest import Forest
 from churn.scoring import treeshap as pattern_tables
 from churn.scoring.reasons import Explaining, Reason
 from churn.scoring.treeshap import DeepTrees, PatternTables, TreeShap, open_tree_shap
-from tests.model.conftest import small_baseline, small_challengers
+from tests.kit.fitted_models import small_baseline, small_challengers
 
 NAMES = [kind.name for kind in (*KINDS, FOREST)]
 COLUMNS = 3

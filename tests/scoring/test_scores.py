@@ -16,8 +16,8 @@ from churn.scoring.scores import SCHEMA, Scored, rank, score_month, scored_from,
 from churn.settings import Settings
 from churn_assets.monthly import CheckFailed
 from churn_assets.scores import UNSATURATED, outcomes
-from tests.promotion.made import release
-from tests.stages.world import JANUARY, put_profile
+from tests.kit.releases import release
+from tests.kit.snapshot_rows import JANUARY, put_profile
 
 MARCH = Month.parse("2024-03")
 CAMPAIGN = Campaign(budget=300.0)

@@ -13,7 +13,7 @@ from churn.months import Month
 from churn.scoring.actions import as_it_was, harmless, read_actions, write_actions
 from churn.scoring.treatments import Loaded, load_treatments, read_treatments
 from churn.settings import Settings
-from tests.scoring.listed import put_list
+from tests.kit.action_lists import put_list
 
 MAY = Month.parse("2024-05")
 HEADER = "month,user_id,treated_at,channel,offer"

@@ -10,18 +10,13 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from churn.database import connect
 from churn.errors import ChurnError
 from churn.evaluation.money import Campaign
-from churn.months import Month
 from churn.population.process import treat
 from churn.population.scenario import Scenario, Treated
 from churn.population.simulate import play, true_effect
 from churn.scoring.actions import BANDS, control_group
-from churn.scoring.treatments import load_treatments
 from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence, uplift_of
 from churn.settings import Settings, get_settings
-from tests.scoring.listed import put_labels, put_list
-
-MAY = Month.parse("2024-05")
-USERS = [f"u{n:03d}" for n in range(300)]
+from tests.kit.action_lists import MAY, USERS, campaign_month, put_labels, put_list, report
 
 
 def bands_of(users: int) -> np.ndarray:
@@ -125,19 +120,6 @@ def test_a_simulated_campaign_is_measured_end_to_end(
     assert found.saved_users == tuple(found.treated * bound for bound in found.uplift)
     assert found.profit.low <= campaign.customer_value * truth * found.treated - found.cost
     assert found.profit.high >= campaign.customer_value * truth * found.treated - found.cost
-
-
-def report(folder: Path, users: list[str]) -> None:
-    rows = [f"{MAY},{user},2024-06-03,phone" for user in users]
-    path = folder / "calls.csv"
-    path.write_text("\n".join(["month,user_id,treated_at,channel", *rows]) + "\n")
-    load_treatments(path)
-
-
-def campaign_month(folder: Path, *, control: int = 30, called: int = 100) -> None:
-    alone = USERS[:: len(USERS) // control][:control] if control else []
-    put_list(MAY, USERS, alone)
-    report(folder, [user for user in USERS if user not in alone][:called])
 
 
 def test_nothing_is_claimed_before_the_labels_are_there(settings: Settings, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from churn.stack.plan import make_plan
 from churn.stack.processes import Part, silent, spawn
 from churn.stack.record import PartRecord, StackRecord
 from churn.stack.supervisor import Stack, take_down
-from tests.stack.commands import OURS
+from tests.kit.commands import OURS
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from churn.errors import ChurnError
 from churn.stack.postgres import EmbeddedPostgres, ways
-from tests.stack.commands import as_another_user, environment
+from tests.kit.commands import as_another_user, environment
 
 AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root can become somebody else")

@@ -8,7 +8,7 @@ import pytest
 
 from churn.stack.processes import Part, living, spawn, stop, with_what_they_need
 from churn.stack.record import Owner
-from tests.stack.commands import until
+from tests.kit.waiting import until
 
 # A child that deafens itself, and a grandchild in a session of its own, as a run worker may be.
 STUBBORN = textwrap.dedent("""

@@ -17,11 +17,8 @@ from churn.verification.leaks import look_for_leaks
 from churn.warehouse.raw import load_raw
 from churn.warehouse.snapshots import build_snapshot
 from feature_repo.store import apply_features
-from tests.flow.states import NOW
-from tests.graph.months import close
-from tests.stages.world import LATER, write_month
-from tests.streamflow import PAYMENTS
-from tests.verification.leaky import (
+from tests.kit.close_month import close
+from tests.kit.leaky_months import (
     FEBRUARY,
     JANUARY,
     corrected_by_those_who_left,
@@ -29,6 +26,9 @@ from tests.verification.leaky import (
     label_copied,
     played,
 )
+from tests.kit.snapshot_rows import LATER, write_month
+from tests.kit.states import NOW
+from tests.kit.streamflow import PAYMENTS
 
 USERS = 900
 

@@ -8,7 +8,7 @@ from churn.errors import ChurnError
 from churn.online.publish import Publication, publish
 from churn.verification.parity import parity
 from feature_repo.store import apply_features
-from tests.stages.world import FEBRUARY, JANUARY, put_profile
+from tests.kit.snapshot_rows import FEBRUARY, JANUARY, put_profile
 
 USERS = ["a", "b", "c", "d"]
 

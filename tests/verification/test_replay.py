@@ -10,7 +10,7 @@ from churn.contract.in_force import DEFAULT_SERVICE, LABELS
 from churn.training.dataset import build_training_set
 from churn.verification.replay import replay
 from feature_repo.store import apply_features
-from tests.stages.world import FEBRUARY, JANUARY, LATER, put, put_profile
+from tests.kit.snapshot_rows import FEBRUARY, JANUARY, LATER, put, put_profile
 
 USERS = ["b", "a", "d", "c"]
 

@@ -1,0 +1,91 @@
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+import psycopg
+import pytest
+
+from churn.contract.in_force import DEFAULT_SERVICE, VIEWS
+from churn.contract.structure import View
+from churn.database import connect
+from churn.online.publish import publish
+from churn.online.read import CONNECTION, OnlineRow, read_rows, read_rows_async
+from churn.settings import Settings, get_settings
+from tests.kit.snapshot_rows import FEBRUARY, JANUARY, put_profile
+from tests.kit.streamflow import SUPPORT_AGG, USAGE, USAGE_AGG
+
+Read = Callable[[Sequence[str], Sequence[View]], tuple[dt.datetime | None, list[OnlineRow]]]
+
+
+def blocking(users: Sequence[str], views: Sequence[View]):
+    with psycopg.connect(get_settings().dsn(), **CONNECTION) as connection:
+        return read_rows(connection, users, views)
+
+
+def not_blocking(users: Sequence[str], views: Sequence[View]):
+    async def read():
+        connection = await psycopg.AsyncConnection.connect(get_settings().dsn(), **CONNECTION)
+        async with connection:
+            return await read_rows_async(connection, users, views)
+
+    return asyncio.run(read())
+
+
+@pytest.fixture(params=[blocking, not_blocking], ids=["sync", "async"])
+def read(request: pytest.FixtureRequest, settings: Settings) -> Read:
+    return request.param
+
+
+def test_rows_come_in_the_order_asked_with_the_newest_publication(read: Read) -> None:
+    put_profile(JANUARY, ["a", "b"], monthly_fee=29.85)
+    put_profile(FEBRUARY, ["a", "c"], monthly_fee=0.1, plan_stream_tv=None)
+    publish(JANUARY)
+    publish(FEBRUARY)
+    newest, rows = read(["c", "nobody", "b", "c"], DEFAULT_SERVICE.views)
+    assert newest == FEBRUARY.as_of
+    assert [(r.user_id, r.as_of, r.known_at) for r in rows] == [
+        ("c", FEBRUARY.as_of, FEBRUARY.as_of),
+        ("nobody", None, None),
+        ("b", JANUARY.as_of, JANUARY.as_of),
+        ("c", FEBRUARY.as_of, FEBRUARY.as_of),
+    ]
+    assert all(list(row.values) == DEFAULT_SERVICE.feature_names for row in rows)
+    assert [row.values["monthly_fee"] for row in rows] == [0.1, None, 29.85, 0.1]
+    assert rows[0].values["plan_stream_tv"] is None
+    assert rows[0].missing_views == []
+    assert rows[1].missing_views == [view.name for view in DEFAULT_SERVICE.views]
+    assert set(rows[1].values.values()) == {None}
+
+
+def test_every_type_is_python_s_own(read: Read) -> None:
+    put_profile(JANUARY, ["a"])
+    publish(JANUARY)
+    python = {"Int64": int, "Float64": float, "Float32": float, "Bool": bool, "String": str}
+    values = read(["a"], VIEWS)[1][0].values
+    assert {n: type(v) for n, v in values.items()} == {
+        f.name: python[f.dtype] for view in VIEWS for f in view.features
+    }
+
+
+def test_some_views_in_any_order(read: Read) -> None:
+    put_profile(JANUARY, ["a"], **{column.name: None for column in USAGE.values})
+    publish(JANUARY)
+    with connect() as connection:
+        connection.execute("UPDATE online.users SET support_agg_90d_fv = false")
+    [row] = read(["a"], [SUPPORT_AGG, USAGE_AGG])[1]
+    assert list(row.values) == [f.name for v in (SUPPORT_AGG, USAGE_AGG) for f in v.features]
+    assert row.missing_views == [SUPPORT_AGG.name]  # a row of nulls is not missing
+
+
+def test_before_the_first_publication_nobody_is_known(read: Read) -> None:
+    newest, [row] = read(["a"], VIEWS)
+    assert newest is None
+    assert row.as_of is None
+    assert read([], VIEWS) == (None, [])
+
+
+def test_what_looks_like_sql_is_a_user_id(read: Read) -> None:
+    put_profile(JANUARY, ["a"])
+    publish(JANUARY)
+    odd = ["x' OR true --", '{"a"}', "a,b", "NULL", "\\", ""]
+    assert [row.as_of for row in read(odd, VIEWS)[1]] == [None] * len(odd)

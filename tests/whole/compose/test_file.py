@@ -1,0 +1,273 @@
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import dagster
+import mlflow
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+import churn
+from churn.contract.in_force import CONTRACT
+from churn.settings import CampaignSettings, GateSettings, Settings
+from churn.stack.parts import GUNICORN, http_command
+from tests.kit.compose_files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
+from tests.kit.environment_variables import known_variables
+
+OURS = {"init", "mlflow", "code", "webserver", "daemon", "api"}
+# Variables that the contract decides where they are empty.
+OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
+# Variables that are not ours, and the program whose source names them.
+FOREIGN = {
+    "POSTGRES_INITDB_ARGS": None,  # the entry point of the postgres image
+    "PGPASSWORD": None,  # libpq
+    "PGSSLMODE": None,  # libpq
+    "NO_PROXY": None,  # HTTP clients
+    "no_proxy": None,  # HTTP clients
+    "no_grpc_proxy": None,  # gRPC
+    "DAGSTER_CODE_HOST": ROOT / "workspace.yaml",
+    "DAGSTER_CODE_PORT": ROOT / "workspace.yaml",
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": Path(dagster.__file__).parent / "_grpc",
+    "MLFLOW_BACKEND_STORE_URI": Path(mlflow.__file__).parent / "cli",
+    "MLFLOW_ARTIFACTS_DESTINATION": Path(mlflow.__file__).parent / "utils",
+    "MLFLOW_SERVER_ALLOWED_HOSTS": Path(mlflow.__file__).parent / "utils",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": Path(mlflow.__file__).parent / "environment_variables.py",
+}
+
+
+def names_it(place: Path | None, name: str) -> bool:
+    if place is None:
+        return True
+    files = place.rglob("*.py") if place.is_dir() else [place]
+    return any(name in file.read_text(encoding="utf-8") for file in files)
+
+
+def test_compose_accepts_the_file() -> None:
+    done = compose("config", "--quiet", **PASSWORDS)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_api_is_served_as_by_churn_up(config: dict[str, Any]) -> None:
+    ours = http_command("api.main:app", "0.0.0.0", 8000)  # noqa: S104
+    assert config["services"]["api"]["command"][1:] == ours[ours.index("api.main:app") :]
+
+
+def test_ports_are_asked_by_their_own_names_and_those_of_a_proxy() -> None:
+    added = {
+        f"{name}_HOST_NAMES": f"{name.lower()}.example" for name in ("API", "DAGSTER", "MLFLOW")
+    }
+    services = resolved(**added)["services"]
+    assert services["api"]["environment"]["API_HOST_NAMES"] == "api,api.example"
+    assert services["webserver"]["environment"]["DAGSTER_HOST_NAMES"] == "webserver,dagster.example"
+    allowed = services["mlflow"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"mlflow:5000", "mlflow.example"} <= set(allowed)
+
+
+def test_mlflow_is_served_as_by_churn_up() -> None:
+    command = resolved()["services"]["mlflow"]["command"]
+    assert command[command.index("--gunicorn-opts") + 1] == GUNICORN
+
+
+@pytest.mark.parametrize("name", PASSWORDS)
+@pytest.mark.parametrize("given", [None, ""], ids=["missing", "empty"])
+def test_no_password_is_an_error_that_names_it(name: str, given: str | None) -> None:
+    others = {other: value for other, value in PASSWORDS.items() if other != name}
+    done = compose("config", "--quiet", **others, **({} if given is None else {name: given}))
+    assert done.returncode != 0
+    assert f'"{name}"' in done.stderr or f" {name} " in done.stderr
+    assert ".env.example" in done.stderr
+
+
+def test_example_needs_passwords_and_nothing_else() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert compose("config", "--quiet", **example).returncode != 0
+    empty = {name for name, value in example.items() if not value}
+    assert empty == {*PASSWORDS, *OF_THE_CONTRACT, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
+    assert resolved(**example | PASSWORDS) == resolved()
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert set(example) == set(re.findall(r"\$\{(\w+)", text))
+
+
+def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    uses = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*)([^}]*)\}", text)
+    assert uses
+    assert all(rest.startswith(":?") for _, rest in uses)
+    for service in config["services"].values():
+        given = service.get("environment") or {}
+        for secret in (SECRET, API_SECRET):
+            assert all("PASSWORD" in name for name, value in given.items() if secret in value)
+
+
+def test_api_is_told_its_own_role_and_not_the_owner(config: dict[str, Any]) -> None:
+    api, init = (config["services"][name]["environment"] for name in ("api", "init"))
+    assert SECRET not in api.values()
+    for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"):
+        assert api[name] == init[f"API_{name}"] != init[name]
+    knowing = {
+        name
+        for name, service in config["services"].items()
+        if API_SECRET in (service.get("environment") or {}).values()
+    }
+    assert knowing == {"api", "init"}
+
+
+def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
+    assert set(config["services"]) == OURS | {"postgres"}
+    published = {
+        (name, port["host_ip"], port["published"], port["target"])
+        for name, service in config["services"].items()
+        for port in service.get("ports", [])
+    }
+    assert published == {
+        ("webserver", "127.0.0.1", "3000", 3000),
+        ("mlflow", "127.0.0.1", "5000", 5000),
+        ("api", "127.0.0.1", "8000", 8000),
+    }
+
+
+def test_every_service_is_pinned_confined_and_watched(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        assert re.search(r":\d+\.\d+(\.\d+)?(-\w+)?$", service["image"]), name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert ("healthcheck" in service) is (name != "init"), name
+        assert service["restart"] == ("no" if name == "init" else "unless-stopped"), name
+        assert "docker.sock" not in str(service.get("volumes")), name
+        if "build" in service:
+            assert service["image"].startswith(f"streamflow-churn-{service['build']['target']}:")
+            assert service["image"].endswith(f":{version()}")
+
+
+def version() -> str:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r'^version = "(.+)"$', text, re.MULTILINE)[1]  # type: ignore[index]
+
+
+def test_nothing_runs_as_root(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        target = service.get("build", {}).get("target")
+        user = service.get("user") or stages()[target].user
+        assert user not in ("root", "0", "0:0"), name
+
+
+def test_dependencies_wait_for_health(config: dict[str, Any]) -> None:
+    for service in config["services"].values():
+        for name, need in service.get("depends_on", {}).items():
+            wanted = "completed_successfully" if name == "init" else "healthy"
+            assert need["condition"] == f"service_{wanted}"
+    users = {
+        name
+        for name, one in config["services"].items()
+        if "postgres" in str(one.get("environment"))
+    }
+    assert all(
+        "postgres" in config["services"][name]["depends_on"] for name in users - {"postgres"}
+    )
+
+
+def test_only_clients_of_postgres_can_reach_it(config: dict[str, Any]) -> None:
+    assert list(config["services"]["postgres"]["networks"]) == ["database"]
+    assert config["networks"]["database"]["internal"] is True
+
+
+def test_every_variable_is_known_to_somebody(config: dict[str, Any]) -> None:
+    for name, service in config["services"].items():
+        for variable in service.get("environment") or {}:
+            known = variable in known_variables() or names_it(
+                FOREIGN.get(variable, Path()), variable
+            )
+            assert known, f"{name}: {variable}"
+
+
+def test_services_agree_on_what_they_share(config: dict[str, Any]) -> None:
+    seen: dict[str, set[str]] = {}
+    for name, service in config["services"].items():
+        for variable, value in (service.get("environment") or {}).items():
+            own = name == "api" and variable in ("POSTGRES_USER", "POSTGRES_PASSWORD")
+            seen.setdefault(f"API_{variable}" if own else variable, set()).add(value)
+    assert {name for name, values in seen.items() if len(values) > 1} == set()
+
+
+def default_of(settings: type[BaseSettings], name: str) -> Any:
+    return settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
+
+
+def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
+    given = config["services"]["code"]["environment"]
+    init = config["services"]["init"]["environment"]
+    assert init["API_POSTGRES_USER"] == default_of(Settings, "api_postgres_user")
+    for name in ("postgres_user", "postgres_db"):
+        assert given[name.upper()] == default_of(Settings, name)
+    assert given["CHURN_N_JOBS"] == str(default_of(Settings, "n_jobs"))
+    assert given["CHURN_CANDIDATE_MONTHS"] == str(default_of(Settings, "candidate_months"))
+    for rules in (CampaignSettings, GateSettings):
+        prefix = rules.model_config["env_prefix"]
+        for name in rules.model_fields:
+            variable = f"{prefix}{name.upper()}"
+            if variable not in OF_THE_CONTRACT:
+                assert given[variable] == str(default_of(rules, name))
+
+
+def test_what_is_left_empty_is_the_contract_s(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OF_THE_CONTRACT:
+        given = config["services"]["code"]["environment"][name]
+        assert given == ""
+        monkeypatch.setenv(name, given)
+    settings = Settings()
+    assert settings.mlflow_experiment == CONTRACT.name
+    assert settings.first_month == CONTRACT.first_month
+    assert settings.campaign.customer_value == default_of(CampaignSettings, "customer_value")
+
+
+def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, Any]) -> None:
+    place = "/etc/churn/contract.yaml"
+    foreign = resolved(CHURN_CONTRACT="gym/contract.yaml")
+    for services, given, source in (
+        (config["services"], "", ROOT / "churn" / "contract" / "streamflow.yaml"),
+        (foreign["services"], place, ROOT / "gym" / "contract.yaml"),
+    ):
+        told, mounted = {}, {}
+        for name, service in services.items():
+            environment = service.get("environment") or {}
+            if "CHURN_CONTRACT" in environment:
+                told[name] = environment["CHURN_CONTRACT"]
+            for mount in service.get("volumes", []):
+                if mount["target"] == place:
+                    mounted[name] = (mount["type"], mount["source"], mount["read_only"])
+        assert told == dict.fromkeys(("init", "code", "api"), given)
+        assert mounted == dict.fromkeys(told, ("bind", str(source), True))
+
+
+def test_no_service_asks_another_or_itself_through_a_proxy(config: dict[str, Any]) -> None:
+    """Docker's client gives HTTP_PROXY to containers, and no proxy of an office knows their names."""
+    listening = set(config["services"]) - {"init", "daemon"}
+    hosts = {"localhost", "127.0.0.1", *listening}
+    for name in OURS:
+        given = config["services"][name]["environment"]
+        for variable in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+            proxies = {"http": "http://proxy.example:3128", "no": given.get(variable, "")}
+            asked = {
+                host
+                for host in hosts
+                if not urllib.request.proxy_bypass_environment(f"{host}:80", proxies)  # type: ignore[attr-defined]
+            }
+            assert not asked, f"{name}: {variable}"
+            assert not urllib.request.proxy_bypass_environment("pypi.example", proxies)  # type: ignore[attr-defined]
+
+
+def test_workspace_reads_variables_that_its_readers_have(config: dict[str, Any]) -> None:
+    [entry] = yaml.safe_load((ROOT / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+    wanted = {entry["grpc_server"][key]["env"] for key in ("host", "port")}
+    for name in ("webserver", "daemon"):
+        assert wanted <= set(config["services"][name]["environment"])
+    command = config["services"]["code"]["command"]
+    assert command[command.index("--location-name") + 1] == entry["grpc_server"]["location_name"]
+    assert command[command.index("--port") + 1] == "4000"
+    assert Path(churn.__file__).parent.parent == ROOT
