@@ -1,8 +1,5 @@
 """Group `scores`: a month's scores, its action list, and the effect of its calls, from `churn.scoring`."""
 
-from dataclasses import asdict
-from typing import Any
-
 import dagster as dg
 import numpy as np
 import pyarrow as pa
@@ -10,11 +7,10 @@ import pyarrow.compute as pc
 
 from churn.arrays import Bools, Floats
 from churn.contract.in_force import LABELS, VIEWS
-from churn.evaluation.bootstrap import Interval
 from churn.promotion.entry import NO_RELEASE, canonical, sha256
 from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
 from churn.scoring.scores import Scored, score_month
-from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence
+from churn.scoring.uplift import NotClaimed, facts, record_uplift, sentence
 from churn_assets.monthly import (
     Check,
     MonthResult,
@@ -198,28 +194,15 @@ def uplift_assets() -> list[dg.AssetsDefinition]:
 def uplift(step: MonthStep) -> MonthResult:
     """The effect of the month's calls: churn of those due a call, compared with the control group left alone.
 
-    It is measured by intention to treat, within the bands in which the control group was drawn, and comes
-    with its interval and in money. Without an action list, a control group, enough users or a reported
-    treatment, no effect is claimed, and the reason is given.
+    By intent to treat, within the bands in which the control group was drawn, with its interval, and in
+    money. Where there was no action list, no control group, too few users or no report of a treatment,
+    nothing is claimed, and the reason is said. In `monitoring.uplift`.
     """
-    measured = measure_uplift(step.month)
-    finding = sentence(measured)
-    if isinstance(measured, NotClaimed):
-        return MonthResult(
-            0, sha256(finding), {"finding": finding, "listed_users": measured.listed}
-        )
-    facts = _facts(measured)
+    found = record_uplift(step.month)
+    said = sentence(found)
+    if isinstance(found, NotClaimed):
+        return MonthResult(0, sha256(said), {"finding": said, "listed_users": found.listed})
+    figures = facts(found)
     return MonthResult(
-        measured.treated + measured.control, sha256(canonical(facts)), {"finding": finding, **facts}
+        found.treated + found.control, sha256(canonical(figures)), {"finding": said, **figures}
     )
-
-
-def _facts(measured: Uplift) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for name, value in asdict(measured).items():
-        if isinstance(value, Interval):
-            bounds = zip(("", "_low", "_high"), value, strict=True)
-            facts |= {f"{name}{which}": bound for which, bound in bounds}
-        elif name != "month":
-            facts[name] = value
-    return facts

@@ -28,8 +28,17 @@ _NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 _LONGEST_NAME = 48
 # Tables of our own that are in the schema `raw` or beside the snapshots.
 _OUR_RAW_TABLES = frozenset({"deliveries", "calendar", "judgements", "blocked"})
-_OUR_TABLES = frozenset({"churn_scores", "churn_score_runs", "action_list", "treatments"})
-# Columns that we add to tables of the contract; `score` is the name of the scores themselves in drift.
+_OUR_TABLES = frozenset(
+    {
+        "churn_scores",
+        "churn_score_runs",
+        "action_list",
+        "action_lists",
+        "treatments",
+        "treatment_months",
+    }
+)
+# Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.
 _RESERVED = frozenset(
     {KEY, LABEL_COLUMN, "score", "as_of", "known_at", "is_withdrawn", "delivery_id"}
 )

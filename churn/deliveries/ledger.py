@@ -35,6 +35,8 @@ class Delivery:
     # The parts of the contract by which it was read, and by which it is read again. None for deliveries from
     # before that was kept: they are read by the contract in force.
     translation: str | None = None
+    # When `unloadable` was changed last; None where it never was, or before that was kept.
+    marked_at: dt.datetime | None = None
 
     @property
     def table(self) -> Table:
@@ -152,7 +154,7 @@ def keep_first_month(connection: psycopg.Connection, first: Month) -> None:
 def mark_unloadable(connection: psycopg.Connection, delivery_id: int, reason: str | None) -> None:
     """Record why a version could not be loaded, or may not be used; None clears it once it was loaded."""
     connection.execute(
-        "UPDATE raw.deliveries SET unloadable = %(reason)s"
+        "UPDATE raw.deliveries SET unloadable = %(reason)s, marked_at = clock_timestamp()"
         " WHERE delivery_id = %(delivery)s AND unloadable IS DISTINCT FROM %(reason)s",
         {"reason": reason, "delivery": delivery_id},
     )

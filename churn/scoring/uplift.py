@@ -1,19 +1,20 @@
 """The effect of a month's calls: churn among users due a call, compared with the control group left alone."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from psycopg import sql
 
 from churn.arrays import Bools, Ints
 from churn.contract.in_force import LABELS
-from churn.database import connect
+from churn.database import connect, lock
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, Interval
 from churn.evaluation.money import Campaign
 from churn.months import Month
-from churn.scoring.actions import BANDS, CONTROL
+from churn.scoring.actions import CONTROL, bands_of_list
 from churn.settings import get_settings
 
 # With fewer users in either group, the interval would promise more than it can hold.
@@ -115,9 +116,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
     if not labels_are_there:
         due = month.matures_at.date()
         return NotClaimed(month, f"the labels are not here; they mature at {due}", len(rows))
-    bands = np.empty(len(rows), dtype=np.int64)
-    for band, inside in enumerate(np.array_split(np.arange(len(rows)), BANDS)):
-        bands[inside] = band
+    band_of_each = bands_of_list(len(rows))
     is_control = np.array([group == CONTROL for group, *_ in rows])
     is_contacted = np.array([contacted for _, contacted, _ in rows])
     is_labelled = np.array([label is not None for *_, label in rows])
@@ -127,7 +126,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         return NotClaimed(month, reason, len(rows))
     try:
         churn_treated, churn_control, uplift = uplift_of(
-            left[is_labelled], is_control[is_labelled], bands[is_labelled]
+            left[is_labelled], is_control[is_labelled], band_of_each[is_labelled]
         )
     except ChurnError as error:
         return NotClaimed(month, error.what, len(rows))
@@ -152,15 +151,49 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
     )
 
 
-def sentence(result: Uplift | NotClaimed) -> str:
+def record_uplift(month: Month) -> Uplift | NotClaimed:
+    """Measure what a month's calls brought, and keep it in place of what was measured before."""
+    measured = measure_uplift(month)
+    row: dict[str, Any] = {"as_of": month.as_of}
+    if isinstance(measured, NotClaimed):
+        row |= {"listed": measured.listed, "not_claimed": measured.reason}
+    else:
+        row |= {
+            "listed": measured.treated + measured.control + measured.unlabelled,
+            **facts(measured),
+        }
+    columns, values = map(sql.Identifier, row), map(sql.Placeholder, row)
+    statement = sql.SQL("INSERT INTO monitoring.uplift ({}) VALUES ({})").format(
+        sql.SQL(", ").join(columns), sql.SQL(", ").join(values)
+    )
+    with connect() as connection:
+        lock(connection, f"monitoring.uplift {month}")
+        connection.execute("DELETE FROM monitoring.uplift WHERE as_of = %s", [month.as_of])
+        connection.execute(statement, row)
+    return measured
+
+
+def facts(measured: Uplift) -> dict[str, Any]:
+    """Return every figure of a claim by its name; of an interval the bounds beside the estimate."""
+    named: dict[str, Any] = {}
+    for name, value in asdict(measured).items():
+        if isinstance(value, Interval):
+            bounds = zip(("", "_low", "_high"), value, strict=True)
+            named |= {f"{name}{which}": bound for which, bound in bounds}
+        elif name != "month":
+            named[name] = value
+    return named
+
+
+def sentence(measured: Uplift | NotClaimed) -> str:
     """Return the result as one line of text."""
-    if isinstance(result, NotClaimed):
-        return f"{result.month}: no savings are claimed: {result.reason}"
-    verdict = "kept users" if result.is_shown else "are not shown to have kept anybody"
+    if isinstance(measured, NotClaimed):
+        return f"{measured.month}: no savings are claimed: {measured.reason}"
+    verdict = "kept users" if measured.is_shown else "are not shown to have kept anybody"
     return (
-        f"{result.month}: the calls {verdict}: churn {result.churn_treated:.3f} where"
-        f" {result.churn_control:.3f} was to be expected, uplift {_bounds(result.uplift, '.3f')},"
-        f" profit {_bounds(result.profit, ',.0f')}"
+        f"{measured.month}: the calls {verdict}: churn {measured.churn_treated:.3f} where"
+        f" {measured.churn_control:.3f} was to be expected, uplift {_bounds(measured.uplift, '.3f')},"
+        f" profit {_bounds(measured.profit, ',.0f')}"
     )
 
 

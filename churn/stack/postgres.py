@@ -141,9 +141,9 @@ class EmbeddedPostgres:
     The supervisor runs its `command`; `start` and `stop` are for tests and the bench.
 
     Args:
-        folder: holds `data/`, `password` and `api_password` (0600) and the server's log.
-        port: the port to listen on; None takes a free one.
-        durable: False gives up crash safety for speed, in tests.
+        folder: holds `data/`, the passwords of three roles (0600) and the server's log.
+        port: where to listen; a free port if not given.
+        durable: False gives up crash safety for speed; for tests.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
@@ -168,6 +168,7 @@ class EmbeddedPostgres:
             # The wheel's server is built without TLS.
             "POSTGRES_SSLMODE": "disable",
             "API_POSTGRES_PASSWORD": self._secret("api_password"),
+            "READER_POSTGRES_PASSWORD": self._secret("reader_password"),
         }
 
     def command(self) -> list[str]:
