@@ -205,6 +205,8 @@ class Settings(BaseSettings):
     postgres_sslmode: str = "prefer"
     api_postgres_user: str = Field(default="churn_api", min_length=1)  # made if it has a password
     api_postgres_password: SecretStr = SecretStr("")
+    metrics_postgres_user: str = Field(default="churn_metrics", min_length=1)  # likewise
+    metrics_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)
@@ -212,10 +214,14 @@ class Settings(BaseSettings):
     dagster_port: Port = 3000
     api_port: Port = 8000
     api_host: str = "127.0.0.1"
+    metrics_port: Port | None = (
+        None  # where `churn up` serves the pipeline's metrics; None: it does not
+    )
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
     # More host names, comma-separated, under which a proxy or another machine asks.
     api_host_names: str = ""
     dagster_host_names: str = ""
+    metrics_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
         default_factory=lambda: contract_in_force().first_month,
         validation_alias="CHURN_FIRST_MONTH",

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
-from churn.database.roles import ensure_api_role
+from churn.database.roles import API, EXPORTER, Reader, ensure_role, grant, is_role
 from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
@@ -99,7 +99,9 @@ def initialise(services: Collection[str] = SERVICES) -> None:
         with _making(service) as (guard, database):
             make_ready[service]()
             if service == "streamflow":
-                admit_api()
+                admit_readers()
+            elif service == "dagster":
+                _admit_exporter_to_dagster()
             sign(guard, database, maker(service))
 
 
@@ -116,7 +118,7 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
     if made and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
-        return _is_api_admitted()
+        return all(_is_admitted(*_login(reader)) for reader in (API, EXPORTER))
     return made
 
 
@@ -183,22 +185,42 @@ def create_schema(connection: psycopg.Connection) -> None:
     keep_first_month(connection, get_settings().first_month)
 
 
-def admit_api() -> None:
-    """Make the API's role where a password is set for it; without one the API connects as we do."""
-    settings = get_settings()
-    if password := settings.api_postgres_password.get_secret_value():
-        with connect() as connection:
-            ensure_api_role(connection, settings.api_postgres_user, password)
+def admit_readers() -> None:
+    """Make the roles of the API and of the exporter of metrics, where a password is set for each.
+
+    Without one, whoever it is for connects as we do.
+    """
+    for reader in (API, EXPORTER):
+        name, password = _login(reader)
+        if password:
+            with connect() as connection:
+                ensure_role(connection, reader, name, password)
+                grant(connection, reader.grants, name)
 
 
-def _is_api_admitted() -> bool:
+def _admit_exporter_to_dagster() -> None:
+    name, password = _login(EXPORTER)
+    if password:
+        with connect("dagster") as connection:
+            if not is_role(connection, name):
+                ensure_role(connection, EXPORTER, name, password)
+            grant(connection, EXPORTER.in_dagster, name)
+
+
+def _login(reader: Reader) -> tuple[str, str]:
+    """Return name and password of a role, the password empty where none is set."""
     settings = get_settings()
-    password = settings.api_postgres_password.get_secret_value()
+    if reader is API:
+        return settings.api_postgres_user, settings.api_postgres_password.get_secret_value()
+    return settings.metrics_postgres_user, settings.metrics_postgres_password.get_secret_value()
+
+
+def _is_admitted(user: str, password: str) -> bool:
     if not password:
         return True
     try:
-        user = settings.api_postgres_user
-        repeat(lambda: psycopg.connect(settings.dsn(), user=user, password=password)).close()
+        dsn = get_settings().dsn()
+        repeat(lambda: psycopg.connect(dsn, user=user, password=password)).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -74,6 +74,23 @@ STEPS: tuple[Step, ...] = (
         "a delivery keeps what of the contract decided how it was read",
         ("ALTER TABLE raw.deliveries ADD COLUMN translation text",),
     ),
+    Step(
+        6,
+        "a month that is behind says since when",
+        (
+            "ALTER TABLE online.months_behind"
+            " ADD COLUMN since timestamptz NOT NULL DEFAULT clock_timestamp()",
+        ),
+    ),
+    Step(
+        7,
+        "a publication says when it was made",
+        (
+            # In two statements: publications of before have no such time, and are not given this one.
+            "ALTER TABLE online.publications ADD COLUMN published_at timestamptz",
+            "ALTER TABLE online.publications ALTER COLUMN published_at SET DEFAULT clock_timestamp()",
+        ),
+    ),
 )
 
 

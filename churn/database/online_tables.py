@@ -13,11 +13,13 @@ PRESENT, NEXT = "users", "next_users"  # what readers are given, and what a publ
 USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", NEXT)
 LOCK = "churn.online.publish"  # one writer at a time; readers are not held up
 
-# `contract` is the fingerprint of the contract in force, null for publications of before it was kept.
+# `contract` is the fingerprint of the contract in force, null for publications of before it was kept;
+# `published_at` is when readers were given it, null likewise.
 _PUBLICATIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.publications (
     as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
     users bigint NOT NULL, fingerprint text NOT NULL, contract text,
+    published_at timestamptz DEFAULT clock_timestamp(),
     PRIMARY KEY (as_of, known_at)
 )"""
 
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS online.release_in_force (
 _MONTHS_BEHIND: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.months_behind (
     stage text NOT NULL, month date NOT NULL, state text NOT NULL, sentence text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (stage, month)
 )"""
 

@@ -15,14 +15,14 @@ import datetime as dt
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract
-from churn.database import connect
+from churn.database import connect, lock
 from churn.deliveries import deliver
 from churn.deliveries.drops import (
     Listing,
@@ -59,6 +59,14 @@ class NotTaken:
     waits: bool  # it only came before its time, and will be taken in by itself
 
 
+class Standing(NamedTuple):
+    """A drop that this look found in the folder and that is not taken in, told of now or before."""
+
+    name: str
+    month: Month
+    waits: bool
+
+
 @dataclass
 class Look:
     """What one look at the folder brought; refused drops and strays are told of once."""
@@ -66,6 +74,8 @@ class Look:
     accepted: list[str] = field(default_factory=list)  # the drops that brought something new
     refused: dict[str, NotTaken] = field(default_factory=dict)  # by the drop's name
     strays: list[Stray] = field(default_factory=list)
+    standing: list[Standing] = field(default_factory=list)
+    is_complete: bool = True  # False where the folder is there and could not be listed
     cursor: Cursor = field(default_factory=dict)  # for the next look
 
 
@@ -96,6 +106,7 @@ def take_in(
         remedy = "make it a folder that this user can list, or set CHURN_DROPS"
         listing = Listing((), (Stray(str(folder), f"cannot be listed: {error.strerror}", remedy),))
         look.cursor = dict(cursor)  # what is in it was seen before, and will be again
+        look.is_complete = False
     for stray in listing.strays:
         name = shown_name(stray.name)
         look.cursor[name] = {"stray": stray.what}
@@ -106,6 +117,34 @@ def take_in(
         name = str(month) if drop == folder else drop.name
         _One(name, drop, month, cursor.get(name), settings, world, look, contract).look_at()
     return look
+
+
+def keep_standing(look: Look, now: dt.datetime) -> None:
+    """Keep the drops that are not taken in, for those who watch, and since when each is so.
+
+    Args:
+        look: the last one; what an earlier one kept and this one did not find is over.
+        now: the time of the look.
+    """
+    if not look.is_complete:
+        return
+    with connect() as connection:
+        lock(connection, "churn.drops_not_taken")
+        connection.execute(
+            "DELETE FROM monitoring.drops_not_taken WHERE name <> ALL(%s)",
+            [[each.name for each in look.standing]],
+        )
+        connection.cursor().executemany(
+            "INSERT INTO monitoring.drops_not_taken (name, month, waits, since)"
+            " VALUES (%(name)s, %(month)s, %(waits)s, %(now)s) ON CONFLICT (name) DO UPDATE"
+            " SET month = excluded.month, waits = excluded.waits, since = CASE"
+            "  WHEN drops_not_taken.waits = excluded.waits THEN drops_not_taken.since"
+            "  ELSE excluded.since END",
+            [
+                {**each._asdict(), "month": each.month.first_day, "now": now}
+                for each in look.standing
+            ],
+        )
 
 
 def read_cursor(text: str | None) -> Cursor:
@@ -175,6 +214,10 @@ class _One:
                 depends_on=["access"],
             )
             self._refuse(refusal, signature)
+        noted = self.look.cursor[name]
+        if isinstance(noted, dict) and "depends_on" in noted:
+            waits = self._waits(noted["depends_on"])
+            self.look.standing.append(Standing(name, self.month, waits))
 
     def _is_due(self, signature: str) -> bool:
         """Say whether the drop has to be asked about at this look."""
@@ -240,9 +283,11 @@ class _One:
             "told": told,
         }
         if not isinstance(known, dict) or known.get("told") != told:
-            has_begun = self.world.now.date() >= self.month.first_day
-            waits = depends_on == {"time"} and has_begun
-            self.look.refused[name] = NotTaken(self.month, error, waits)
+            self.look.refused[name] = NotTaken(self.month, error, self._waits(depends_on))
+
+    def _waits(self, depends_on: Collection[str]) -> bool:
+        """Say whether the drop of a month that has begun waits for nothing but time."""
+        return set(depends_on) == {"time"} and self.world.now.date() >= self.month.first_day
 
     def _paths(self) -> list[Path]:
         """Return all that lies in the drop's folder; of one beside others, its own files."""

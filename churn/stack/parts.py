@@ -13,10 +13,16 @@ from churn.stack.processes import LOOPBACK, Part
 from churn.stack.record import Record
 
 PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
+# Started with the others where METRICS_PORT says where; nothing else needs it.
+METRICS = "metrics"
 INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
 LEAVES_WORKERS = "code"  # each of its workers executes one run, and needs it no longer
 # The order in which they go: who writes before what is written to.
-STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
+STOP_STAGES = (
+    ("daemon", "webserver", "code", *sorted(INITS)),
+    ("api", METRICS, "mlflow"),
+    ("postgres",),
+)
 # MLflow's application without the ASGI shell that it stands in otherwise: a request costs less.
 GUNICORN = "--threads=8 --timeout=120 --graceful-timeout=2 --log-level=warning"
 # -P: no folder of the person's may shadow ours.
@@ -40,6 +46,7 @@ def make_parts(plan: Plan, record: Record) -> tuple[Part, ...]:
     parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
     parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
     parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
+    parts += [_metrics(plan, logs)]
     return tuple(part for part in parts if part is not None)
 
 
@@ -178,6 +185,24 @@ def _daemon(plan: Plan, logs: Path, record: Record) -> Part:
         probe=lambda: probes.daemon(plan.dagster_port, record.parts["daemon"].started),
         after=("code",),  # its probe also wants the webserver, which may start at the same time
     )  # fmt: skip
+
+
+def _metrics(plan: Plan, logs: Path) -> Part | None:
+    port = plan.metrics_port
+    if port is None:
+        return None
+    url = f"http://{LOOPBACK}:{port}"
+    return Part(
+        name=METRICS,
+        command=lambda: http_command("churn.exporter.app:app", LOOPBACK, port),
+        environment=plan.metrics_login,
+        log=logs / "metrics.log",
+        probe=functools.partial(probes.http, f"{url}/healthy"),
+        after=("init",),
+        port=port,
+        variable="METRICS_PORT",
+        url=f"{url}/metrics",
+    )
 
 
 def prepare_dagster_home(home: Path) -> None:

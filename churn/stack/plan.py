@@ -10,6 +10,8 @@ from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port
 from churn.stack.record import Record
 
+_READERS_PASSWORDS = ("api_postgres_password", "metrics_postgres_password")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -19,6 +21,7 @@ class Plan:
         declared: the settings without those of a running stack.
         server: our own Postgres; None where POSTGRES_HOST names another.
         own_mlflow: False where MLFLOW_TRACKING_URI names a server elsewhere.
+        metrics_port: None where nobody asked for the pipeline's metrics: METRICS_PORT.
         environment: what every process of the stack and its users must be told.
     """
 
@@ -29,6 +32,7 @@ class Plan:
     mlflow_port: int
     dagster_port: int
     api_port: int
+    metrics_port: int | None
     environment: dict[str, str]
 
     @property
@@ -39,8 +43,16 @@ class Plan:
     @property
     def api_login(self) -> dict[str, str]:
         """What makes the API connect as its own role; nothing where that has no password."""
+        return self._login("API")
+
+    @property
+    def metrics_login(self) -> dict[str, str]:
+        """The same for the exporter of metrics."""
+        return self._login("METRICS")
+
+    def _login(self, reader: str) -> dict[str, str]:
         told = self.environment
-        login = {name: told[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        login = {name: told[f"{reader}_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
         return login if login["POSTGRES_PASSWORD"] else {}
 
 
@@ -66,6 +78,7 @@ def make_plan(record: Record) -> Plan:
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
+        "METRICS_POSTGRES_USER": declared.metrics_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
@@ -90,6 +103,7 @@ def make_plan(record: Record) -> Plan:
         mlflow_port=mlflow_port,
         dagster_port=dagster_port,
         api_port=api_port,
+        metrics_port=recorded("metrics", declared.metrics_port or 0) or None,
         environment=environment,
     )
 
@@ -98,7 +112,7 @@ def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
     given = declared.model_fields_set
     if "postgres_host" in given:
         return None
-    if stray := {"postgres_user", "postgres_password", "api_postgres_password"} & given:
+    if stray := {"postgres_user", "postgres_password", *_READERS_PASSWORDS} & given:
         raise ChurnError(
             f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
             where="environment",
@@ -122,6 +136,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
+        "METRICS_POSTGRES_PASSWORD": declared.metrics_postgres_password.get_secret_value(),
     }
 
 

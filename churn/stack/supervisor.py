@@ -17,6 +17,7 @@ from churn.settings import get_settings, home_folder
 from churn.stack.parts import (
     INITS,
     LEAVES_WORKERS,
+    METRICS,
     PARTS,
     STOP_STAGES,
     make_parts,
@@ -272,7 +273,7 @@ def up(report: Report = silent) -> list[str]:
     """Start whatever does not run, leave it running, and return what was started."""
     home = home_folder()
     with locked(home):
-        return Stack(home).start(PARTS, None, report)
+        return Stack(home).start((*PARTS, METRICS), None, report)
 
 
 def down(report: Report = silent) -> list[str]:

@@ -18,7 +18,7 @@ from api.features import (
 from churn.contract.in_force import BASELINE, DEFAULT_SERVICE, SERVICES
 from churn.contract.structure import Service
 from churn.database import connect
-from churn.database.init import admit_api
+from churn.database.init import admit_readers
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
 from churn.stack.plan import make_plan
@@ -60,7 +60,7 @@ def reader(
 ) -> Iterator[StoreReader]:
     """A reader that connects as the API does, which is not as those who publish."""
     apply_features()
-    admit_api()
+    admit_readers()
     with monkeypatch.context() as patch:
         for name, value in make_plan(Record()).api_login.items():
             patch.setenv(name, value)
@@ -157,7 +157,7 @@ def test_a_right_that_is_missing_is_named_until_it_is_granted(reader: StoreReade
     with pytest.raises(NotReadyError) as refused:
         reader.check()
     assert refused.value.detail["reason"] == NO_RIGHT
-    admit_api()
+    admit_readers()
     assert reader.check() == dt.date(2024, 1, 31)
 
 
