@@ -123,7 +123,7 @@ def _release(
         (release.short_id, release.version, release.service, release.candidate) if release else ()
     )
     yield f.IN_FORCE.by_label([(names, 1)] if release else ())
-    yield f.IN_FORCE_SINCE.of(_since(entries, release_id))
+    yield f.IN_FORCE_SINCE.of(in_force_since(entries, release_id))
     yield f.TRAINED_ON.of(release.month.as_of if release else None)
     counts: dict[tuple[str, str], int] = {}
     for entry in entries:
@@ -134,10 +134,12 @@ def _release(
     yield f.DECIDED.of(newest.as_of if newest else None)
 
 
-def _since(entries: list[Entry], release_id: str | None) -> dt.datetime | None:
+def in_force_since(entries: list[Entry], release_id: str | None) -> dt.datetime | None:
     """Return when the entry was written by which the release is in force now."""
     since = None
     for entry in effective(entries):
+        if entry.release_id is None or entry.outcome == "keep":
+            continue
         if entry.release_id != release_id:
             since = None
         elif since is None:
