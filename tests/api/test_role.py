@@ -24,17 +24,17 @@ WITH tables AS (SELECT c.oid, c.relkind, n.nspname || '.' || c.relname AS name
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE {_OURS})
 SELECT name, p FROM tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
     'TRIGGER', 'MAINTAIN']) AS p
-  WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege('churn_api', oid, p)
+  WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege(%(role)s, oid, p)
 UNION SELECT name || '.' || attname, p FROM tables JOIN pg_attribute ON attrelid = oid,
     unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS p
-  WHERE attnum > 0 AND NOT attisdropped AND has_column_privilege('churn_api', oid, attnum, p)
-  AND NOT has_table_privilege('churn_api', oid, p)
+  WHERE attnum > 0 AND NOT attisdropped AND has_column_privilege(%(role)s, oid, attnum, p)
+  AND NOT has_table_privilege(%(role)s, oid, p)
 UNION SELECT name, p FROM tables, unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) AS p
-  WHERE relkind = 'S' AND has_sequence_privilege('churn_api', oid, p)
+  WHERE relkind = 'S' AND has_sequence_privilege(%(role)s, oid, p)
 UNION SELECT n.nspname, p FROM pg_namespace AS n, unnest(ARRAY['USAGE', 'CREATE']) AS p
-  WHERE {_OURS} AND has_schema_privilege('churn_api', n.oid, p)
+  WHERE {_OURS} AND has_schema_privilege(%(role)s, n.oid, p)
 UNION SELECT datname, p FROM pg_database, unnest(ARRAY['CONNECT', 'CREATE', 'TEMPORARY']) AS p
-  WHERE datname IN (current_database(), 'dagster', 'mlflow') AND has_database_privilege('churn_api', oid, p)
+  WHERE datname IN (current_database(), 'dagster', 'mlflow') AND has_database_privilege(%(role)s, oid, p)
 """
 GRANTED = {
     ("streamflow", "CONNECT"),
@@ -46,6 +46,48 @@ GRANTED = {
     ("online.months_behind", "SELECT"),
     ("feast", "USAGE"),
     ("feast.feature_services.feature_service_name", "SELECT"),
+}
+
+
+# Of the tables that name users, the exporter of metrics may read the columns that name none.
+GRANTED_TO_EXPORTER = {
+    ("streamflow", "CONNECT"),
+    ("dagster", "CONNECT"),
+    ("public", "USAGE"),
+    *((schema, "USAGE") for schema in ("online", "raw", "decisions", "monitoring")),
+    *(
+        (relation, "SELECT")
+        for relation in (
+            "online.publications",
+            "online.release_in_force",
+            "online.months_behind",
+            "decisions.ledger",
+            "decisions.releases",
+            "monitoring.feature_drift",
+            "monitoring.model_performance",
+            "monitoring.looks",
+            "monitoring.drops_not_taken.month",
+            "monitoring.drops_not_taken.waits",
+            "monitoring.drops_not_taken.since",
+            "raw.deliveries.month",
+            "raw.deliveries.file",
+            "raw.deliveries.accepted_at",
+            "raw.deliveries.known_at",
+            "public.churn_score_runs",
+            "public.action_list.as_of",
+            "public.action_list.treatment_group",
+        )
+    ),
+}
+GRANTED_IN_DAGSTER = {
+    ("dagster", "CONNECT"),
+    ("public", "USAGE"),
+    ("public.runs.pipeline_name", "SELECT"),
+    ("public.runs.status", "SELECT"),
+    ("public.runs.start_time", "SELECT"),
+    ("public.runs.end_time", "SELECT"),
+    ("public.daemon_heartbeats.daemon_type", "SELECT"),
+    ("public.daemon_heartbeats.timestamp", "SELECT"),
 }
 
 
@@ -86,9 +128,9 @@ def as_api(database: str | None = None, **more: str) -> psycopg.Connection:
     return psycopg.connect(get_settings().dsn(database), autocommit=True, **told)
 
 
-def rights() -> set[tuple[str, str]]:
-    with connect() as connection:
-        return set(connection.execute(_RIGHTS).fetchall())
+def rights(role: str = "churn_api", database: str | None = None) -> set[tuple[str, str]]:
+    with connect(database) as connection:
+        return set(connection.execute(_RIGHTS, {"role": role}).fetchall())
 
 
 def test_its_rights_are_these_and_outlive_publications() -> None:
@@ -103,6 +145,15 @@ def test_its_rights_are_these_and_outlive_publications() -> None:
             ]
     admit_readers()
     assert rights() == GRANTED
+
+
+def test_the_exporter_reads_these_and_nothing_that_names_a_user() -> None:
+    assert rights("churn_metrics") == GRANTED_TO_EXPORTER
+    in_dagster = rights("churn_metrics", "dagster")
+    assert in_dagster == GRANTED_IN_DAGSTER
+    initialise()
+    assert rights("churn_metrics") == GRANTED_TO_EXPORTER
+    assert rights("churn_metrics", "dagster") == in_dagster
 
 
 @pytest.mark.parametrize(
