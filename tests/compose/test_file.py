@@ -107,7 +107,9 @@ def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -
     for service in config["services"].values():
         given = service.get("environment") or {}
         for secret in (SECRET, API_SECRET):
-            assert all("PASSWORD" in name for name, value in given.items() if secret in (value or ""))
+            assert all(
+                "PASSWORD" in name for name, value in given.items() if secret in (value or "")
+            )
 
 
 def test_api_is_told_its_own_role_and_not_the_owner(config: dict[str, Any]) -> None:

@@ -104,7 +104,9 @@ def test_without_its_password_a_service_does_not_start(
         assert done.returncode != 0
         assert given in done.stderr
         assert ".env.example" in done.stderr
-    done = subprocess.run([*entry, "env"], env={given: OWN}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*entry, "env"], env={given: OWN}, capture_output=True, text=True, check=True
+    )
     assert f"{wanted}={OWN}" in done.stdout.splitlines()
 
 

@@ -58,7 +58,7 @@ def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  (http.server's name)
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.came.append((self.path.strip("/"), json.loads(body)))
             self.send_response(200)
@@ -123,7 +123,10 @@ def prometheus_config(exporter_port: int, alertmanager_port: int) -> dict[str, A
 @pytest.fixture
 def prometheus(world: object, receiver: Receiver, tmp_path: Path) -> Iterator[str]:
     """Start exporter, Alertmanager and Prometheus; yields Prometheus's address."""
-    prometheus, alertmanager = program("prometheus"), program("prometheus-alertmanager", "alertmanager")
+    prometheus, alertmanager = (
+        program("prometheus"),
+        program("prometheus-alertmanager", "alertmanager"),
+    )
     keep_look([])  # nothing is behind, to begin with
     ports = [free_port() for _ in range(3)]
     configs = (alertmanager_config(receiver), prometheus_config(ports[0], ports[1]))

@@ -14,9 +14,7 @@ def program(*names: str) -> str:
     for name in names:
         if path := shutil.which(name):
             return path
-    pytest.skip(
-        f"{names[0]} is not installed: apt-get install prometheus prometheus-alertmanager"
-    )
+    pytest.skip(f"{names[0]} is not installed: apt-get install prometheus prometheus-alertmanager")
 
 
 def check(*command: str, folder: Path = MONITORING) -> subprocess.CompletedProcess[str]:
