@@ -123,7 +123,7 @@ class Container:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The image's variables and the file's, and no others; one to be passed on that is not set is none."""
+        """The image's variables and the file's, and no others; one that is to be passed on may be none."""
         own = self.spec.get("environment") or {}
         given = self.stage.environment | {k: v for k, v in own.items() if v is not None}
         translated = {name: self.translate(value) for name, value in given.items()}
