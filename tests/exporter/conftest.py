@@ -9,7 +9,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from churn.exporter.app import exposition
-from churn.stack.postgres import EmbeddedPostgres
 from tests.exporter.world import NOW, as_exporter, dagster_instance, fill, play_runs, prepared
 
 
@@ -41,9 +40,9 @@ def parsed(text: bytes) -> dict[str, Metric]:
 
 
 @pytest.fixture(scope="package")
-def world(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("watched")
-    with prepared(postgres, home):
+    with prepared(home):
         fill(home / "inbox")
         with dagster_instance() as instance:
             play_runs(instance)
