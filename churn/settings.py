@@ -220,6 +220,9 @@ class Settings(BaseSettings):
     # Of the role that reads the views of retention; made if it has a password.
     reader_postgres_user: str = Field(default="churn_reader", min_length=1)
     reader_postgres_password: SecretStr = SecretStr("")
+    # Of the role that the exporter of metrics connects as; made if it has a password.
+    metrics_postgres_user: str = Field(default="churn_metrics", min_length=1)
+    metrics_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)
@@ -227,10 +230,13 @@ class Settings(BaseSettings):
     dagster_port: Port = 3000
     api_port: Port = 8000
     api_host: str = "127.0.0.1"
+    # Where `churn up` serves the pipeline's metrics; None: it does not.
+    metrics_port: Port | None = None
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
     # Further host names, comma-separated, by which a proxy or another machine addresses the port.
     api_host_names: str = ""
     dagster_host_names: str = ""
+    metrics_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
         default_factory=lambda: contract_in_force().first_month,
         validation_alias="CHURN_FIRST_MONTH",

@@ -13,7 +13,7 @@ import dagster as dg
 
 from churn.contract.in_force import USERS
 from churn.deliveries.drops import Stray
-from churn.deliveries.drops_folder import FolderScan, NotTaken, read_cursor, take_in
+from churn.deliveries.drops_folder import FolderScan, NotTaken, keep_standing, read_cursor, take_in
 from churn.markdown import plain
 from churn.monitoring.watch import Alarm, months_in_time, standing_alarms
 from churn.months import Month
@@ -48,7 +48,9 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             skip_reason="a command-line run is at work; it closes its own months"
         )
     folder, cursor = get_settings().drops_folder, read_cursor(context.cursor)
-    look = take_in(folder, cursor, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    look = take_in(folder, cursor, now=now)
+    keep_standing(look, now)
     _say(context.log, look)
     months = look_at(context.instance)
     for text in sentences(months):

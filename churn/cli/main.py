@@ -6,6 +6,7 @@ from churn.cli.contract import contract, new
 from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
+from churn.cli.metrics import metrics
 from churn.cli.population import generate, simulate
 from churn.cli.run import run, train
 from churn.cli.scores import actions, predict, treatments
@@ -32,6 +33,7 @@ app.command(rich_help_panel=_STACK)(up)
 app.command(rich_help_panel=_STACK)(down)
 app.command(rich_help_panel=_STACK)(status)
 app.command(rich_help_panel=_STACK)(init)
+app.command(rich_help_panel=_STACK)(metrics)
 app.command(rich_help_panel=_STACK)(demo)
 app.command(rich_help_panel=_DATA)(generate)
 app.command(rich_help_panel=_DATA)(deliver)

@@ -17,7 +17,16 @@ from psycopg import sql
 
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
-from churn.database.roles import API, RETENTION, Reader, ensure_role
+from churn.database.roles import (
+    API,
+    EXPORTER,
+    RETENTION,
+    Reader,
+    ensure_role,
+    grant,
+    is_role,
+    make_role,
+)
 from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
@@ -103,6 +112,8 @@ def initialise(services: Collection[str] = SERVICES) -> None:
             make_ready[service]()
             if service == "streamflow":
                 admit_readers()
+            elif service == "dagster":
+                _admit_exporter_to_dagster()
             sign(guard, database, code_signature(service))
 
 
@@ -190,9 +201,9 @@ def create_schema(connection: psycopg.Connection) -> None:
 
 
 def admit_readers() -> None:
-    """Make the role of the API, and that of readers of `retention`, each where a password is set for it.
+    """Make the roles of the API, of readers of `retention` and of the exporter, where each has a password.
 
-    Without one the API connects as we do, and nobody else reads the views.
+    Without one the API and the exporter connect as we do, and nobody else reads the views.
     """
     for reader, name, password in _readers():
         with connect() as connection:
@@ -202,18 +213,34 @@ def admit_readers() -> None:
 def _readers() -> Iterator[tuple[Reader, str, str]]:
     """Yield each role that is to be, with its name and password."""
     settings = get_settings()
-    if settings.api_postgres_user == settings.reader_postgres_user:
-        raise ChurnError(
-            f"{settings.reader_postgres_user} is the name of the API's role",
-            where="READER_POSTGRES_USER",
-            remedy="choose another name: `churn init` makes the role",
-        )
+    names = {settings.api_postgres_user: API}
+    for reader, name in (
+        (RETENTION, settings.reader_postgres_user),
+        (EXPORTER, settings.metrics_postgres_user),
+    ):
+        if (other := names.setdefault(name, reader)) is not reader:
+            raise ChurnError(
+                f"{name} is the name of the role of {other.what}",
+                where=f"{reader.setting}_USER",
+                remedy="choose another name: `churn init` makes the role",
+            )
     for reader, name, password in (
         (API, settings.api_postgres_user, settings.api_postgres_password),
         (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
+        (EXPORTER, settings.metrics_postgres_user, settings.metrics_postgres_password),
     ):
         if password:
             yield reader, name, password.get_secret_value()
+
+
+def _admit_exporter_to_dagster() -> None:
+    settings = get_settings()
+    name = settings.metrics_postgres_user
+    if password := settings.metrics_postgres_password.get_secret_value():
+        with connect("dagster") as connection:
+            if not is_role(connection, name):
+                make_role(connection, EXPORTER, name, password)
+            grant(connection, EXPORTER.in_dagster, name)
 
 
 def _are_readers_admitted() -> bool:

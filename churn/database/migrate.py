@@ -168,6 +168,23 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(15, "a month's list is found by its month", (LIST_INDEX, "ANALYZE action_list")),
     Step(16, "a month's treatments are found by it", (TREATMENTS_INDEX, "ANALYZE treatments")),
+    Step(
+        17,
+        "a month that is behind says since when",
+        (
+            "ALTER TABLE online.months_behind"
+            " ADD COLUMN since timestamptz NOT NULL DEFAULT clock_timestamp()",
+        ),
+    ),
+    Step(
+        18,
+        "a publication says when it was made",
+        (
+            # In two statements: publications of before have no such time, and are not given this one.
+            "ALTER TABLE online.publications ADD COLUMN published_at timestamptz",
+            "ALTER TABLE online.publications ALTER COLUMN published_at SET DEFAULT clock_timestamp()",
+        ),
+    ),
 )
 
 

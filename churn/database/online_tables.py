@@ -15,11 +15,13 @@ USERS, NEXT_USERS = sql.Identifier("online", PRESENT), sql.Identifier("online", 
 # One publication at a time; readers are not held up.
 LOCK = "churn.online.publish"
 
-# `contract` is the fingerprint of the contract in force; null for publications from before it was recorded.
+# `contract` is the fingerprint of the contract in force, and `published_at` when readers were given it; both
+# are null for publications from before they were recorded.
 _PUBLICATIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.publications (
     as_of timestamptz NOT NULL, known_at timestamptz NOT NULL,
     users bigint NOT NULL, fingerprint text NOT NULL, contract text,
+    published_at timestamptz DEFAULT clock_timestamp(),
     PRIMARY KEY (as_of, known_at)
 )"""
 
@@ -34,6 +36,7 @@ CREATE TABLE IF NOT EXISTS online.release_in_force (
 _MONTHS_BEHIND: LiteralString = """
 CREATE TABLE IF NOT EXISTS online.months_behind (
     stage text NOT NULL, month date NOT NULL, state text NOT NULL, sentence text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (stage, month)
 )"""
 

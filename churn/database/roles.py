@@ -1,5 +1,10 @@
-"""Logins that may read what they are for and nothing else: of the API, and of readers of `retention`."""
+"""Logins that may read what they are for and nothing else.
 
+The API reads what is online, readers of `retention` its views. The exporter of metrics reads what happened
+when, how many and how good: of the tables that name users it may read the columns that name none.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -20,6 +25,7 @@ class Reader:
         without: what comes of it where no password is set.
         limits: settings of its sessions. They hold nobody who means harm, who may change them.
         grants: what holds: a session may change its settings, but not what its role was granted.
+        in_dagster: the same in Dagster's database, where it otherwise may not even connect.
     """
 
     what: str
@@ -27,6 +33,7 @@ class Reader:
     without: str
     limits: tuple[sql.SQL, ...]
     grants: tuple[sql.SQL, ...]
+    in_dagster: tuple[sql.SQL, ...] = ()
 
 
 _MAKE = sql.SQL("{make} ROLE {role} LOGIN PASSWORD {verifier}")
@@ -72,16 +79,52 @@ RETENTION = Reader(
 )
 
 
+EXPORTER = Reader(
+    what="the exporter of metrics",
+    setting="METRICS_POSTGRES",
+    without="it then connects as POSTGRES_USER",
+    limits=(_READ_ONLY, sql.SQL("ALTER ROLE {role} SET statement_timeout = '10s'")),
+    grants=(
+        *_CONNECT,
+        sql.SQL("GRANT USAGE ON SCHEMA online, raw, decisions, monitoring TO {role}"),
+        sql.SQL(
+            "GRANT SELECT ON online.publications, online.release_in_force, online.months_behind,"
+            " decisions.ledger, decisions.releases, monitoring.feature_drift,"
+            " monitoring.model_performance, monitoring.looks, churn_score_runs TO {role}"
+        ),
+        sql.SQL("GRANT SELECT (month, waits, since) ON monitoring.drops_not_taken TO {role}"),
+        sql.SQL("GRANT SELECT (month, file, accepted_at, known_at) ON raw.deliveries TO {role}"),
+        sql.SQL("GRANT SELECT (as_of, treatment_group) ON action_list TO {role}"),
+    ),
+    in_dagster=(
+        *_CONNECT,
+        sql.SQL(
+            "GRANT SELECT (pipeline_name, status, start_time, end_time) ON runs TO {role}",
+        ),
+        sql.SQL("GRANT SELECT (daemon_type, timestamp) ON daemon_heartbeats TO {role}"),
+    ),
+)
+
+
 def ensure_role(connection: psycopg.Connection, reader: Reader, name: str, password: str) -> None:
     """Make the role, or give it this password, and grant it what it reads; it may be done again.
 
-    The tables must exist, Feast's registry included. The call waits for a publication that is under way,
-    whose new table would otherwise lack the grant.
+    The tables must exist, Feast's registry included.
 
     Raises:
         ChurnError: the name is that of a role with other rights, or we may not make roles.
     """
-    lock(connection, LOCK)
+    make_role(connection, reader, name, password)
+    grant(connection, reader.grants, name)
+
+
+def make_role(connection: psycopg.Connection, reader: Reader, name: str, password: str) -> None:
+    """Make the role, or give it this password; it may read nothing yet.
+
+    Raises:
+        ChurnError: the name is that of a role with other rights, or we may not make roles.
+    """
+    lock(connection, f"churn.roles.{name}")
     role = connection.execute(
         "SELECT rolname = current_user OR rolsuper OR rolcreaterole OR rolcreatedb"
         " FROM pg_roles WHERE rolname = %s",
@@ -101,8 +144,6 @@ def ensure_role(connection: psycopg.Connection, reader: Reader, name: str, passw
         "make": sql.SQL("ALTER" if role else "CREATE"),
         "role": sql.Identifier(name),
         "verifier": sql.Literal(verifier),
-        "database": sql.Identifier(connection.info.dbname),
-        "users": USERS,
     }
     try:
         for statement in (_MAKE, *reader.limits):
@@ -114,5 +155,24 @@ def ensure_role(connection: psycopg.Connection, reader: Reader, name: str, passw
             remedy=f"give {connection.info.user} CREATEROLE, or unset {reader.setting}_PASSWORD:"
             f" {reader.without}",
         ) from error
-    for statement in reader.grants:
+
+
+def is_role(connection: psycopg.Connection, name: str) -> bool:
+    """Return whether the server has a role of this name."""
+    row = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+    return row is not None
+
+
+def grant(connection: psycopg.Connection, statements: Sequence[sql.SQL], name: str) -> None:
+    """Grant a role what it reads in this database; it may be done again.
+
+    The call waits for a publication that is under way, whose new table would otherwise lack the grant.
+    """
+    lock(connection, LOCK)
+    names = {
+        "role": sql.Identifier(name),
+        "database": sql.Identifier(connection.info.dbname),
+        "users": USERS,
+    }
+    for statement in statements:
         connection.execute(statement.format(**names))

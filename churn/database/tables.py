@@ -165,7 +165,31 @@ CREATE OR REPLACE VIEW monitoring.alarms AS
         SELECT 'performance', as_of, release_id, string_agg(alarm, '; ' ORDER BY metric)
         FROM monitoring.model_performance WHERE alarm <> '' GROUP BY as_of, release_id) AS alarms"""
 
-MONITORING_TABLES: tuple[LiteralString, ...] = (_DRIFT, _PERFORMANCE, _SEGMENTS, _ALARMS)
+# When the pipeline last looked at its months: nothing behind means nothing while nobody looks.
+_LOOKS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.looks (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    looked_at timestamptz NOT NULL
+)"""
+
+# The drops in the watched folder that are not taken in, as of the last look at it. What is wrong with them
+# is not kept here: it names users, and this table is read by whoever watches.
+_NOT_TAKEN: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.drops_not_taken (
+    name text PRIMARY KEY,
+    month date NOT NULL,
+    waits boolean NOT NULL,
+    since timestamptz NOT NULL
+)"""
+
+MONITORING_TABLES: tuple[LiteralString, ...] = (
+    _DRIFT,
+    _PERFORMANCE,
+    _SEGMENTS,
+    _ALARMS,
+    _LOOKS,
+    _NOT_TAKEN,
+)
 
 
 _SCORES: LiteralString = """

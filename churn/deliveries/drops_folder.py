@@ -15,14 +15,14 @@ import datetime as dt
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract
-from churn.database import connect
+from churn.database import connect, lock
 from churn.deliveries import deliver
 from churn.deliveries.drops import (
     Listing,
@@ -63,6 +63,14 @@ class NotTaken:
     waits: bool
 
 
+class Standing(NamedTuple):
+    """A drop that this scan saw in the folder and that is not accepted, reported now or before."""
+
+    name: str
+    month: Month
+    waits: bool
+
+
 @dataclass
 class FolderScan:
     """What one scan of the folder brought; each refusal and each stray is reported once.
@@ -70,12 +78,16 @@ class FolderScan:
     Args:
         accepted: the names of the drops that brought something new.
         refused: the drops that were not accepted, by name.
+        standing: every drop in the folder that is not accepted, whenever that was reported.
+        is_complete: False where the folder is there and could not be listed.
         cursor: what the next scan is given.
     """
 
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, NotTaken] = field(default_factory=dict)
     strays: list[Stray] = field(default_factory=list)
+    standing: list[Standing] = field(default_factory=list)
+    is_complete: bool = True
     cursor: Cursor = field(default_factory=dict)
 
 
@@ -107,6 +119,7 @@ def take_in(
         listing = Listing((), (Stray(str(folder), f"cannot be listed: {error.strerror}", remedy),))
         # What is in the folder was seen before, and will be seen again.
         folder_scan.cursor = dict(cursor)
+        folder_scan.is_complete = False
     for stray in listing.strays:
         name = shown_name(stray.name)
         folder_scan.cursor[name] = {"stray": stray.what}
@@ -119,6 +132,34 @@ def take_in(
             name, drop, month, cursor.get(name), settings, circumstances, folder_scan, contract
         ).scan()
     return folder_scan
+
+
+def keep_standing(scan: FolderScan, now: dt.datetime) -> None:
+    """Keep the drops that are not taken in, for those who watch, and since when each is so.
+
+    Args:
+        scan: the last one; what an earlier one kept and this one did not find is over.
+        now: the time of the scan.
+    """
+    if not scan.is_complete:
+        return
+    with connect() as connection:
+        lock(connection, "churn.drops_not_taken")
+        connection.execute(
+            "DELETE FROM monitoring.drops_not_taken WHERE name <> ALL(%s)",
+            [[each.name for each in scan.standing]],
+        )
+        connection.cursor().executemany(
+            "INSERT INTO monitoring.drops_not_taken (name, month, waits, since)"
+            " VALUES (%(name)s, %(month)s, %(waits)s, %(now)s) ON CONFLICT (name) DO UPDATE"
+            " SET month = excluded.month, waits = excluded.waits, since = CASE"
+            "  WHEN drops_not_taken.waits = excluded.waits THEN drops_not_taken.since"
+            "  ELSE excluded.since END",
+            [
+                {**each._asdict(), "month": each.month.first_day, "now": now}
+                for each in scan.standing
+            ],
+        )
 
 
 def read_cursor(text: str | None) -> Cursor:
@@ -193,6 +234,10 @@ class _DropScan:
                 depends_on=["access"],
             )
             self._refuse(refusal, signature)
+        noted = self.folder_scan.cursor[name]
+        if isinstance(noted, dict) and "depends_on" in noted:
+            waits = self._waits(noted["depends_on"])
+            self.folder_scan.standing.append(Standing(name, self.month, waits))
 
     def _is_due(self, signature: str) -> bool:
         """Return whether the drop has to be delivered, or tried again, in this scan."""
@@ -258,9 +303,12 @@ class _DropScan:
             "told": told,
         }
         if not isinstance(known, dict) or known.get("told") != told:
-            has_begun = self.circumstances.now.date() >= self.month.first_day
-            waits = depends_on == {"time"} and has_begun
-            self.folder_scan.refused[name] = NotTaken(self.month, error, waits)
+            self.folder_scan.refused[name] = NotTaken(self.month, error, self._waits(depends_on))
+
+    def _waits(self, depends_on: Collection[str]) -> bool:
+        """Return whether the drop of a month that has begun waits for nothing but time."""
+        has_begun = self.circumstances.now.date() >= self.month.first_day
+        return set(depends_on) == {"time"} and has_begun
 
     def _paths(self) -> list[Path]:
         """Return everything in the drop's folder; only its own files where drops share a folder."""

@@ -373,7 +373,7 @@ def _switch(connection: psycopg.Connection, record: list[object], *, changed: bo
             "INSERT INTO online.publications (as_of, known_at, users, fingerprint, contract)"
             " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (as_of, known_at) DO UPDATE"
             " SET users = excluded.users, fingerprint = excluded.fingerprint,"
-            " contract = excluded.contract",
+            " contract = excluded.contract, published_at = excluded.published_at",
             record,
         )
 

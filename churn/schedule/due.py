@@ -438,28 +438,51 @@ class MonthBehind:
     month: Month
     state: State
     sentence: str
+    since: dt.datetime
 
 
 def keep_months_behind(items: Sequence[Due]) -> None:
-    """Keep the stages that failed or wait, in place of those kept before, for the report and the API."""
-    rows = [
-        (item.stage, item.month.first_day, item.state, sentence(item, items))
-        for item in items
-        if is_behind(item, items)
-    ]
+    """Keep the stages that failed or wait, in place of those kept before, for those who show them.
+
+    Since when is the first failure's time, its own or of what it waits for; what waits for a drop that is
+    missing is behind since the first look that said so.
+    """
+    behind = [item for item in items if is_behind(item, items)]
     with connect() as connection:
         lock(connection, "churn.months_behind")
+        rows = connection.execute("SELECT stage, month, since FROM online.months_behind").fetchall()
+        earlier = {(stage, first_day): since for stage, first_day, since in rows}
         connection.execute("DELETE FROM online.months_behind")
         connection.cursor().executemany(
-            "INSERT INTO online.months_behind (stage, month, state, sentence) VALUES (%s, %s, %s, %s)",
-            rows,
+            "INSERT INTO online.months_behind (stage, month, state, sentence, since)"
+            " VALUES (%s, %s, %s, %s, coalesce(%s, clock_timestamp()))",
+            [
+                (
+                    item.stage,
+                    item.month.first_day,
+                    item.state,
+                    sentence(item, items),
+                    _failed_since(item, items) or earlier.get((item.stage, item.month.first_day)),
+                )
+                for item in behind
+            ],
         )
+        connection.execute(
+            "INSERT INTO monitoring.looks (looked_at) VALUES (clock_timestamp())"
+            " ON CONFLICT (is_only) DO UPDATE SET looked_at = excluded.looked_at"
+        )
+
+
+def _failed_since(item: Due, items: Sequence[Due]) -> dt.datetime | None:
+    root = next((each for each in items if (each.stage, each.month) == item.behind), item)
+    return root.since
 
 
 def read_months_behind() -> list[MonthBehind]:
     """Return the stages that were last kept, the oldest month first."""
     with connect() as connection:
         rows = connection.execute(
-            "SELECT stage, month, state, sentence FROM online.months_behind ORDER BY month, stage"
+            "SELECT stage, month, state, sentence, since FROM online.months_behind"
+            " ORDER BY month, stage"
         ).fetchall()
-    return [MonthBehind(stage, Month(month), state, text) for stage, month, state, text in rows]
+    return [MonthBehind(stage, Month(month), *rest) for stage, month, *rest in rows]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from churn.settings import home_folder
 from churn.stack import probes
-from churn.stack.parts import PARTS
+from churn.stack.parts import METRICS, PARTS
 from churn.stack.processes import LOOPBACK, Part, living
 from churn.stack.supervisor import Stack
 
@@ -36,7 +36,7 @@ def status() -> list[PartHealth]:
     parts = {part.name: part for part in stack.parts}
     return [
         _of_part(parts[name], stack) if name in parts else _of_other(name, stack.environment)
-        for name in PARTS
+        for name in (*PARTS, *({METRICS} & parts.keys()))
     ]
 
 

@@ -13,12 +13,18 @@ from churn.stack.processes import LOOPBACK, Part
 from churn.stack.record import StackRecord
 
 PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
+# Started with the others where METRICS_PORT says where; nothing else needs it.
+METRICS = "metrics"
 # Steps that end by themselves.
 INITS = frozenset({"init", "init-mlflow"})
 # Each worker of this part executes one run, and does not need the part any more.
 LEAVES_WORKERS = "code"
 # The order in which parts are stopped: those that write before what they write to.
-STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
+STOP_STAGES = (
+    ("daemon", "webserver", "code", *sorted(INITS)),
+    ("api", METRICS, "mlflow"),
+    ("postgres",),
+)
 # MLflow's WSGI application is served directly, which costs less per request than its usual ASGI wrapper.
 GUNICORN = "--threads=8 --timeout=120 --graceful-timeout=2 --log-level=warning"
 # With -P, no module in the current folder can shadow ours.
@@ -46,6 +52,7 @@ def make_parts(plan: Plan, record: StackRecord) -> tuple[Part, ...]:
     parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
     parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
     parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
+    parts += [_metrics(plan, logs)]
     return tuple(part for part in parts if part is not None)
 
 
@@ -186,6 +193,24 @@ def _daemon(plan: Plan, logs: Path, record: StackRecord) -> Part:
         # Its probe needs the webserver, too, which may start at the same time.
         after=("code",),
     )  # fmt: skip
+
+
+def _metrics(plan: Plan, logs: Path) -> Part | None:
+    port = plan.metrics_port
+    if port is None:
+        return None
+    url = f"http://{LOOPBACK}:{port}"
+    return Part(
+        name=METRICS,
+        command=lambda: http_command("churn.exporter.app:app", LOOPBACK, port),
+        environment=plan.metrics_login,
+        log=logs / "metrics.log",
+        probe=functools.partial(probes.http, f"{url}/healthy"),
+        after=("init",),
+        port=port,
+        variable="METRICS_PORT",
+        url=f"{url}/metrics",
+    )
 
 
 def prepare_dagster_home(home: Path) -> None:

@@ -15,6 +15,7 @@ _LOGINS = {
     "postgres_password",
     "api_postgres_password",
     "reader_postgres_password",
+    "metrics_postgres_password",
 }
 
 
@@ -26,6 +27,7 @@ class Plan:
         declared: the settings, without what a running stack adds to them.
         server: our own Postgres; None where POSTGRES_HOST names another server.
         own_mlflow: False where MLFLOW_TRACKING_URI names a server elsewhere.
+        metrics_port: None where nobody asked for the pipeline's metrics: METRICS_PORT.
         environment: the variables of every process that belongs to the stack or uses it.
     """
 
@@ -36,6 +38,7 @@ class Plan:
     mlflow_port: int
     dagster_port: int
     api_port: int
+    metrics_port: int | None
     environment: dict[str, str]
 
     @property
@@ -46,9 +49,17 @@ class Plan:
     @property
     def api_login(self) -> dict[str, str]:
         """The variables by which the API connects as its own role; none where that has no password."""
+        return self._login("API")
+
+    @property
+    def metrics_login(self) -> dict[str, str]:
+        """The same for the exporter of metrics."""
+        return self._login("METRICS")
+
+    def _login(self, reader: str) -> dict[str, str]:
         environment = self.environment
         login = {
-            name: environment[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")
+            name: environment[f"{reader}_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")
         }
         return login if login["POSTGRES_PASSWORD"] else {}
 
@@ -81,6 +92,7 @@ def make_plan(record: StackRecord) -> Plan:
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
         "READER_POSTGRES_USER": declared.reader_postgres_user,
+        "METRICS_POSTGRES_USER": declared.metrics_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
@@ -105,6 +117,7 @@ def make_plan(record: StackRecord) -> Plan:
         mlflow_port=mlflow_port,
         dagster_port=dagster_port,
         api_port=api_port,
+        metrics_port=recorded("metrics", declared.metrics_port or 0) or None,
         environment=environment,
     )
 
@@ -138,6 +151,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
         "READER_POSTGRES_PASSWORD": declared.reader_postgres_password.get_secret_value(),
+        "METRICS_POSTGRES_PASSWORD": declared.metrics_postgres_password.get_secret_value(),
     }
 
 

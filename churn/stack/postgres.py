@@ -141,7 +141,7 @@ class EmbeddedPostgres:
     The supervisor runs its `command`; `start` and `stop` are for tests and the bench.
 
     Args:
-        folder: holds `data/`, the passwords of three roles (0600) and the server's log.
+        folder: holds `data/`, the passwords of four roles (0600) and the server's log.
         port: where to listen; a free port if not given.
         durable: False gives up crash safety for speed; for tests.
     """
@@ -169,6 +169,7 @@ class EmbeddedPostgres:
             "POSTGRES_SSLMODE": "disable",
             "API_POSTGRES_PASSWORD": self._secret("api_password"),
             "READER_POSTGRES_PASSWORD": self._secret("reader_password"),
+            "METRICS_POSTGRES_PASSWORD": self._secret("metrics_password"),
         }
 
     def command(self) -> list[str]:

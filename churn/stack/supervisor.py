@@ -18,6 +18,7 @@ from churn.settings import get_settings, home_folder
 from churn.stack.parts import (
     INITS,
     LEAVES_WORKERS,
+    METRICS,
     PARTS,
     STOP_STAGES,
     make_parts,
@@ -284,7 +285,7 @@ def up(report: Report = silent) -> list[str]:
     """Start the parts that do not run, leave them running, and return their names."""
     home = home_folder()
     with locked(home):
-        return Stack(home).start(PARTS, None, report)
+        return Stack(home).start((*PARTS, METRICS), None, report)
 
 
 def down(report: Report = silent) -> list[str]:

@@ -58,17 +58,18 @@ def test_what_failed_half_way_is_not_ready(
     assert signed(settings) is None
 
 
-def test_it_is_not_ready_for_an_api_that_cannot_log_in(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reader", ["API", "METRICS"])
+def test_it_is_not_ready_for_a_reader_that_cannot_log_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, reader: str
 ) -> None:
     initialise(OWN)
-    monkeypatch.setenv("API_POSTGRES_USER", "churn_api_of_init")
-    monkeypatch.setenv("API_POSTGRES_PASSWORD", "its own")
+    monkeypatch.setenv(f"{reader}_POSTGRES_USER", f"churn_{reader.lower()}_of_init")
+    monkeypatch.setenv(f"{reader}_POSTGRES_PASSWORD", "its own")
     get_settings.cache_clear()
     assert not is_ready(OWN)
     initialise(OWN)
     assert is_ready(OWN)
-    monkeypatch.setenv("API_POSTGRES_PASSWORD", "another")
+    monkeypatch.setenv(f"{reader}_POSTGRES_PASSWORD", "another")
     get_settings.cache_clear()
     assert not is_ready(OWN)
     initialise(OWN)

@@ -49,6 +49,48 @@ GRANTED = {
 }
 
 
+# Of the tables that name users, the exporter of metrics may read the columns that name none.
+GRANTED_TO_EXPORTER = {
+    ("streamflow", "CONNECT"),
+    ("dagster", "CONNECT"),
+    ("public", "USAGE"),
+    *((schema, "USAGE") for schema in ("online", "raw", "decisions", "monitoring")),
+    *(
+        (relation, "SELECT")
+        for relation in (
+            "online.publications",
+            "online.release_in_force",
+            "online.months_behind",
+            "decisions.ledger",
+            "decisions.releases",
+            "monitoring.feature_drift",
+            "monitoring.model_performance",
+            "monitoring.looks",
+            "monitoring.drops_not_taken.month",
+            "monitoring.drops_not_taken.waits",
+            "monitoring.drops_not_taken.since",
+            "raw.deliveries.month",
+            "raw.deliveries.file",
+            "raw.deliveries.accepted_at",
+            "raw.deliveries.known_at",
+            "public.churn_score_runs",
+            "public.action_list.as_of",
+            "public.action_list.treatment_group",
+        )
+    ),
+}
+GRANTED_IN_DAGSTER = {
+    ("dagster", "CONNECT"),
+    ("public", "USAGE"),
+    ("public.runs.pipeline_name", "SELECT"),
+    ("public.runs.status", "SELECT"),
+    ("public.runs.start_time", "SELECT"),
+    ("public.runs.end_time", "SELECT"),
+    ("public.daemon_heartbeats.daemon_type", "SELECT"),
+    ("public.daemon_heartbeats.timestamp", "SELECT"),
+}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server that logs every statement, made ready as `churn up` does."""
@@ -86,8 +128,8 @@ def as_api(database: str | None = None, **more: str) -> psycopg.Connection:
     return psycopg.connect(get_settings().dsn(database), autocommit=True, **told)
 
 
-def rights(role: str = "churn_api") -> set[tuple[str, str]]:
-    with connect() as connection:
+def rights(role: str = "churn_api", database: str | None = None) -> set[tuple[str, str]]:
+    with connect(database) as connection:
         return set(connection.execute(_RIGHTS, {"role": role}).fetchall())
 
 
@@ -103,6 +145,15 @@ def test_its_rights_are_these_and_outlive_publications() -> None:
             ]
     admit_readers()
     assert rights() == GRANTED
+
+
+def test_the_exporter_reads_these_and_nothing_that_names_a_user() -> None:
+    assert rights("churn_metrics") == GRANTED_TO_EXPORTER
+    in_dagster = rights("churn_metrics", "dagster")
+    assert in_dagster == GRANTED_IN_DAGSTER
+    initialise()
+    assert rights("churn_metrics") == GRANTED_TO_EXPORTER
+    assert rights("churn_metrics", "dagster") == in_dagster
 
 
 @pytest.mark.parametrize(
@@ -197,6 +248,7 @@ def test_an_owner_that_is_no_superuser(
     own = {"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "kept"}
     own |= {"API_POSTGRES_USER": "reader", "API_POSTGRES_PASSWORD": SECRET}
     own |= {"READER_POSTGRES_USER": "retention_reader", "READER_POSTGRES_PASSWORD": SECRET}
+    own |= {"METRICS_POSTGRES_USER": "watcher"}
     tell(monkeypatch, server, tmp_path, **own)
     with pytest.raises(ChurnError, match="the role reader cannot be made") as refused:
         initialise(["streamflow"])

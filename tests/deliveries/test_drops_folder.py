@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from churn.contract.in_force import LABELS, PROFILE_TABLES, TABLES, USERS
+from churn.database import connect
 from churn.deliveries import accept, accepted, deliver
-from churn.deliveries.drops_folder import Cursor, FolderScan, read_cursor, take_in
+from churn.deliveries.drops_folder import (
+    Cursor,
+    FolderScan,
+    keep_standing,
+    read_cursor,
+    take_in,
+)
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings
@@ -264,3 +271,43 @@ def test_a_folder_that_cannot_be_listed_is_named_and_forgets_nothing(
     (tmp_path / "away").rename(folder)
     assert taken(look(folder, stray.cursor)) == ([], [])
     assert taken(look(tmp_path / "not there yet")) == ([], [])
+
+
+def test_what_is_not_taken_in_is_kept_until_it_is(folder: Path) -> None:
+    """For those who watch: which months, whether it only waits, and since when; never what is in it."""
+    early, broken = folder / "month_034", folder / "month_001"
+    put_drop(early, without=("labels.csv",))
+    put_drop(broken, {"subscriptions.csv": ("29.85,29.85", "-1,29.85")})
+    begun = dt.datetime(2026, 11, 28, 1, tzinfo=dt.UTC)
+
+    def kept() -> list[tuple]:
+        with connect() as connection:
+            query = (
+                "SELECT name, month, waits, since FROM monitoring.drops_not_taken ORDER BY month"
+            )
+            return connection.execute(query).fetchall()
+
+    seen = look(folder, now=begun)
+    keep_standing(seen, begun)
+    expected = [
+        ("month_001", FEBRUARY.first_day, False, begun),
+        ("month_034", NOVEMBER.first_day, True, begun),
+    ]
+    assert kept() == expected
+    seen = look(folder, seen.cursor, now=begun + DAY)
+    assert not seen.refused  # told once
+    keep_standing(seen, begun + DAY)
+    assert kept() == expected
+    put_drop(broken)
+    seen = look(folder, seen.cursor, now=begun + 2 * DAY)
+    assert seen.accepted == ["month_001"]
+    keep_standing(seen, begun + 2 * DAY)
+    assert kept() == expected[1:]
+    unread = FolderScan(
+        is_complete=False
+    )  # a folder that cannot be listed says nothing of what is in it
+    keep_standing(unread, begun + 2 * DAY)
+    assert kept() == expected[1:]
+    seen = look(folder, seen.cursor, now=begun + 5 * DAY)
+    keep_standing(seen, begun + 5 * DAY)
+    assert kept() == []

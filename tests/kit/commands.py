@@ -16,7 +16,7 @@ from churn.settings import get_settings
 from churn.stack.processes import free_port
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which a command answers
-OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "PGSSLMODE")
+OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "METRICS_", "PGSSLMODE")
 
 
 def as_another_user(told: Mapping[str, str]) -> dict[str, str]:

@@ -129,8 +129,9 @@ class Container:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The image's variables and the file's, and no others."""
-        given = self.stage.environment | (self.spec.get("environment") or {})
+        """The image's variables and the file's, and no others; one that is to be passed on may be none."""
+        own = self.spec.get("environment") or {}
+        given = self.stage.environment | {k: v for k, v in own.items() if v is not None}
         translated = {name: self.translate(value) for name, value in given.items()}
         if self.stage.wheel:  # what the image has installed, instead of the project's folder
             translated["PYTHONPATH"] = str(self.world.wheel)

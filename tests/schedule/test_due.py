@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from churn.database import connect
 from churn.months import Month, months_between
 from churn.schedule.due import (
     LATE_LABELS,
@@ -12,6 +13,8 @@ from churn.schedule.due import (
     Facts,
     Stage,
     askable,
+    keep_months_behind,
+    read_months_behind,
     sentence,
     sentences,
     stage_states,
@@ -226,3 +229,24 @@ def test_labels_without_a_drop_wait_for_it(month: Month) -> None:
     assert sentences(items) == [
         f"train_month of {month} waits for the drop of {month}: deliver it with `churn deliver DIR`"
     ]
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_is_behind_is_kept_with_the_time_since_which_it_is() -> None:
+    """What waits has the time of what failed; for a drop that is missing, that of the look that said so."""
+    waits_for_it = Due("train_month", JANUARY, "waits", behind=("month_close", JANUARY))
+    failed_at = minutes(5)
+    root = Due("month_close", JANUARY, "given up", failures=1, since=failed_at, error="no")
+    lost = Due("decision", MARCH, "waits", behind=("month_close", FEBRUARY))
+    keep_months_behind([root, waits_for_it, lost])
+    first = {(each.stage, each.month): each for each in read_months_behind()}
+    assert first["month_close", JANUARY].since == failed_at
+    assert first["train_month", JANUARY].since == failed_at
+    keep_months_behind([lost])
+    [again] = read_months_behind()
+    assert again.since == first["decision", MARCH].since > failed_at
+    keep_months_behind([])
+    assert read_months_behind() == []
+    with connect() as connection:
+        looked = connection.execute("SELECT looked_at >= %s FROM monitoring.looks", [again.since])
+        assert looked.fetchall() == [(True,)]

@@ -6,7 +6,7 @@ import pytest
 
 from churn.settings import Settings
 from churn.stack.health import status
-from churn.stack.parts import PARTS, make_parts
+from churn.stack.parts import METRICS, PARTS, make_parts
 from churn.stack.plan import make_plan
 from churn.stack.processes import Part, silent, spawn
 from churn.stack.record import PartRecord, StackRecord
@@ -51,6 +51,27 @@ def test_the_api_of_another_postgres_comes_as_told(
     assert make_plan(StackRecord()).api_login == login
     monkeypatch.setenv("API_POSTGRES_USER", "reader")
     assert make_plan(StackRecord()).api_login == login | {"POSTGRES_USER": "reader"}
+
+
+def test_metrics_are_served_where_a_port_is_set_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert METRICS not in [
+        part.name for part in make_parts(make_plan(StackRecord()), StackRecord())
+    ]
+    monkeypatch.setenv("METRICS_PORT", "9109")
+    plan = make_plan(StackRecord())
+    part = {part.name: part for part in make_parts(plan, StackRecord())}[METRICS]
+    assert (part.port, part.after) == (9109, ("init",))
+    assert dict(part.environment) == plan.metrics_login
+    assert plan.metrics_login["POSTGRES_USER"] == "churn_metrics"
+    owner_and_api = {plan.environment["POSTGRES_PASSWORD"], plan.api_login["POSTGRES_PASSWORD"]}
+    assert plan.metrics_login["POSTGRES_PASSWORD"] not in owner_and_api
+    monkeypatch.delenv("METRICS_PORT")
+    running = PartRecord(pid=1, port=9110, started=0)
+    assert (
+        make_plan(StackRecord(parts={METRICS: running})).metrics_port == 9110
+    )  # it keeps its place
 
 
 def test_every_process_is_told_of_the_oracle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

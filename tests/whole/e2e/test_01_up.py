@@ -110,7 +110,9 @@ def test_all_that_was_written_is_its_owners_alone(home: Path) -> None:
 
 
 def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:
-    secrets = [home / "postgres" / name for name in ("password", "api_password")]
+    secrets = [
+        home / "postgres" / name for name in ("password", "api_password", "metrics_password")
+    ]
     for process in (p for family in living(home).values() for p in family):
         with contextlib.suppress(psutil.NoSuchProcess):  # Postgres' own workers come and go
             line = " ".join(process.cmdline())
