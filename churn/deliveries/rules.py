@@ -5,6 +5,7 @@ readers' business; months that are impossible beside other months are that of `c
 https://pandera.readthedocs.io
 """
 
+import datetime as dt
 import functools
 import warnings
 from collections import defaultdict
@@ -14,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -74,7 +74,7 @@ def missing(ids: pa.ChunkedArray, users: pa.ChunkedArray) -> pa.Array:
     return pc.indices_nonzero(pc.and_(pc.invert(known), pc.is_valid(ids)))
 
 
-_DATES = (pd.Timestamp("1900-01-01").date(), pd.Timestamp("2200-01-01").date())
+_DATES = (dt.date(1900, 1, 1), dt.date(2200, 1, 1))
 _CONTROL = r"[\x00-\x1f\x7f]"
 _BLANK = ("is blank", "fill it in: every row needs a {column}")
 _REPEATED = ("stands in several rows", "keep one row per user")
@@ -131,6 +131,7 @@ def _hold(
     reading: Reading, table: Table, start: int, breaches_by_rule: dict[tuple[str, str], _Breaches]
 ) -> None:
     """Check one slice of the rows against the schema."""
+    import pandas as pd
     from pandera.errors import SchemaErrors
 
     assert reading.rows is not None  # noqa: S101
@@ -175,6 +176,7 @@ def _find_repeats(reading: Reading, breaches: _Breaches) -> None:
 @functools.cache
 def schema_of(table: Table) -> "DataFrameSchema":
     """Return the pandera schema of the file's typed rows."""
+    import pandas as pd
     from pandera.pandas import Column as PanderaColumn
     from pandera.pandas import DataFrameSchema
 
