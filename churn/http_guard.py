@@ -9,7 +9,7 @@ request whose headers grow without end, or that is never sent to its end, is ans
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -64,11 +64,7 @@ _TOO_SLOW = Refusal(
     "request_timeout",
     "the request did not arrive to its end in time; send it again",
 )
-_NOT_JSON = Refusal(
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    "unsupported_media_type",
-    "the body must be sent as content-type: application/json",
-)
+JSON_ONLY = frozenset({"application/json"})
 _OTHER_PAGE = Refusal(
     HTTPStatus.FORBIDDEN,
     "other_origin",
@@ -100,6 +96,8 @@ class Guard:
             front may have given the request another Host.
         setting: the environment variable that adds a name, for the message.
         max_body_bytes: of a request.
+        content_types: of a body. A form of another page cannot send JSON; an application that takes forms
+            has to tell its own from those of others.
     """
 
     def __init__(
@@ -109,14 +107,21 @@ class Guard:
         names: Callable[[], Iterable[str]],
         setting: str,
         max_body_bytes: int,
+        content_types: Collection[str] = JSON_ONLY,
     ) -> None:
         self._app, self._max_body_bytes = app, max_body_bytes
+        self._content_types = frozenset(name.encode() for name in content_types)
         self._names = frozenset(name.lower() for name in names() if name)
         self._hosts = self._names | LOOPBACK_NAMES
         self._other_host = Refusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             "unknown_host",
             f"this server does not answer to the name in the Host header; {setting} adds names",
+        )
+        self._other_type = Refusal(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"the body must be sent as content-type: {' or '.join(sorted(content_types))}",
         )
         self._too_large = Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -172,8 +177,8 @@ class Guard:
 
     def _refused_body(self, told: dict[bytes, bytes]) -> Refusal | None:
         kind = told.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":  # what a form of another page cannot send
-            return _NOT_JSON
+        if kind not in self._content_types:
+            return self._other_type
         length = told.get(b"content-length", b"0")
         return self._too_large if length.isdigit() and int(length) > self._max_body_bytes else None
 

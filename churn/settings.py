@@ -205,6 +205,8 @@ class Settings(BaseSettings):
     postgres_sslmode: str = "prefer"
     api_postgres_user: str = Field(default="churn_api", min_length=1)  # made if it has a password
     api_postgres_password: SecretStr = SecretStr("")
+    console_postgres_user: str = Field(default="churn_console", min_length=1)  # as the API's
+    console_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)
@@ -213,8 +215,13 @@ class Settings(BaseSettings):
     api_port: Port = 8000
     api_host: str = "127.0.0.1"
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
+    console_port: Port = 8080
+    console_host: str = "127.0.0.1"
+    # Where people find the console, if not on this machine's loopback.
+    console_url: str = Field(default="", validation_alias="CHURN_CONSOLE_URL")
     # More host names, comma-separated, under which a proxy or another machine asks.
     api_host_names: str = ""
+    console_host_names: str = ""
     dagster_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
         default_factory=lambda: contract_in_force().first_month,
@@ -317,6 +324,11 @@ class Settings(BaseSettings):
     def smoke_url(self) -> str:
         """Where the API answers, for the smoke check and the command line."""
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def console_address(self) -> str:
+        """Where a browser finds the console."""
+        return self.console_url.rstrip("/") or f"http://127.0.0.1:{self.console_port}"
 
     def dsn(self, database: str | None = None) -> str:
         """Return a libpq connection text for psycopg (values quoted)."""
