@@ -4,7 +4,7 @@ A page reads through `Queries`, which sees the views of the schema `retention` a
 SQL says: its sessions take the role `churn_reader`, are read-only, and end a statement that takes too long.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar
 
@@ -19,6 +19,7 @@ from churn.settings import get_settings
 Row = TypeVar("Row")
 Parameters = Sequence[Any] | Mapping[str, Any]
 Statement = LiteralString | sql.SQL | sql.Composed
+READER = "churn_reader"
 STATEMENT_SECONDS = 10
 _POOLED = 8  # connections of each pool at most; a page needs one of each
 _WAIT_SECONDS = 5.0
@@ -74,7 +75,7 @@ class Database:
         settings = get_settings()
         self._own = _pool("own", settings.dsn(), "-c timezone=UTC")
         limit = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_SECONDS}s"
-        self._reading = _pool("views", settings.dsn(), f"-c timezone=UTC {limit}")
+        self._reading = _pool("views", settings.dsn(), f"-c timezone=UTC {limit}", _as_reader)
         self.queries = Queries(self._reading)
 
     @contextmanager
@@ -94,13 +95,29 @@ class Database:
         self._own.close()
 
 
-def _pool(name: str, dsn: str, options: str) -> ConnectionPool:
+def _as_reader(connection: psycopg.Connection) -> None:
+    """Take the role of the views' readers, if we may; else the views are read as whom we connected as."""
+    may = connection.execute(
+        "SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'SET')", [READER]
+    ).fetchone()
+    if may is not None:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(READER)))
+    connection.commit()
+
+
+def _pool(
+    name: str,
+    dsn: str,
+    options: str,
+    configure: Callable[[psycopg.Connection], None] | None = None,
+) -> ConnectionPool:
     return ConnectionPool(
         dsn,
         kwargs={"options": options, "connect_timeout": 5, "application_name": process_name()},
         min_size=1,
         max_size=_POOLED,
         timeout=_WAIT_SECONDS,
+        configure=configure,
         check=ConnectionPool.check_connection,  # Postgres may have been started again meanwhile
         name=f"console {name}",
         open=False,

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
-from churn.database.roles import ensure_api_role
+from churn.database.roles import ensure_api_role, ensure_console_role
 from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
@@ -77,7 +78,7 @@ SERVICE_DATABASES = ("dagster", "mlflow")
 
 
 def initialise(services: Collection[str] = SERVICES) -> None:
-    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
+    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, two roles.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
     each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
@@ -100,11 +101,12 @@ def initialise(services: Collection[str] = SERVICES) -> None:
             make_ready[service]()
             if service == "streamflow":
                 admit_api()
+                admit_console()
             sign(guard, database, maker(service))
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
-    """Say whether this very code has made the services ready before, and the API can log in.
+    """Say whether this very code has made the services ready before, and the API and the console can log in.
 
     Raises:
         ChurnError: the months of the database are not those of the settings.
@@ -116,7 +118,10 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
     if made and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
-        return _is_api_admitted()
+        settings = get_settings()
+        return _may_log_in(
+            settings.api_postgres_user, settings.api_postgres_password
+        ) and _may_log_in(settings.console_postgres_user, settings.console_postgres_password)
     return made
 
 
@@ -191,14 +196,21 @@ def admit_api() -> None:
             ensure_api_role(connection, settings.api_postgres_user, password)
 
 
-def _is_api_admitted() -> bool:
+def admit_console() -> None:
+    """Make the console's role where a password is set for it; without one it connects as we do."""
     settings = get_settings()
-    password = settings.api_postgres_password.get_secret_value()
-    if not password:
+    if password := settings.console_postgres_password.get_secret_value():
+        with connect() as connection:
+            ensure_console_role(connection, settings.console_postgres_user, password)
+
+
+def _may_log_in(user: str, password: SecretStr) -> bool:
+    secret = password.get_secret_value()
+    if not secret:
         return True
     try:
-        user = settings.api_postgres_user
-        repeat(lambda: psycopg.connect(settings.dsn(), user=user, password=password)).close()
+        dsn = get_settings().dsn()
+        repeat(lambda: psycopg.connect(dsn, user=user, password=secret)).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -210,7 +222,9 @@ def _create_database(name: str) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        if name in SERVICE_DATABASES and get_settings().api_postgres_password:
+        settings = get_settings()
+        has_roles = settings.api_postgres_password or settings.console_postgres_password
+        if name in SERVICE_DATABASES and has_roles:
             # Who may log in may connect, unless told otherwise.
             connection.execute(
                 sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(

@@ -12,11 +12,15 @@ from churn.stack.plan import Plan
 from churn.stack.processes import LOOPBACK, Part
 from churn.stack.record import Record
 
-PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
+PARTS = ("postgres", "mlflow", "api", "console", "code", "webserver", "daemon")
 INITS = frozenset({"init", "init-mlflow"})  # these end by themselves
 LEAVES_WORKERS = "code"  # each of its workers executes one run, and needs it no longer
 # The order in which they go: who writes before what is written to.
-STOP_STAGES = (("daemon", "webserver", "code", *sorted(INITS)), ("api", "mlflow"), ("postgres",))
+STOP_STAGES = (
+    ("daemon", "webserver", "code", *sorted(INITS)),
+    ("api", "console", "mlflow"),
+    ("postgres",),
+)
 # MLflow's application without the ASGI shell that it stands in otherwise: a request costs less.
 GUNICORN = "--threads=8 --timeout=120 --graceful-timeout=2 --log-level=warning"
 # -P: no folder of the person's may shadow ours.
@@ -39,7 +43,8 @@ def make_parts(plan: Plan, record: Record) -> tuple[Part, ...]:
     # MLflow takes longest to start, so its database is made ready apart from the others.
     parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
     parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
-    parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
+    parts += [_api(plan, logs), _console(plan, logs)]
+    parts += [_webserver(plan, logs), _daemon(plan, logs, record)]
     return tuple(part for part in parts if part is not None)
 
 
@@ -129,6 +134,23 @@ def _api(plan: Plan, logs: Path) -> Part:
         port=plan.api_port,
         variable="API_PORT",
         url=f"{url}/docs",
+    )
+
+
+def _console(plan: Plan, logs: Path) -> Part:
+    url = f"http://{LOOPBACK}:{plan.console_port}"
+    return Part(
+        name="console",
+        command=lambda: http_command(
+            "console.main:app", plan.declared.console_host, plan.console_port
+        ),
+        environment=plan.console_login,
+        log=logs / "console.log",
+        probe=functools.partial(probes.http, f"{url}/health/live"),
+        after=("init",),
+        port=plan.console_port,
+        variable="CONSOLE_PORT",
+        url=url,
     )
 
 

@@ -29,6 +29,7 @@ class Plan:
     mlflow_port: int
     dagster_port: int
     api_port: int
+    console_port: int
     environment: dict[str, str]
 
     @property
@@ -39,8 +40,16 @@ class Plan:
     @property
     def api_login(self) -> dict[str, str]:
         """What makes the API connect as its own role; nothing where that has no password."""
-        told = self.environment
-        login = {name: told[f"API_{name}"] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        return self._login("API")
+
+    @property
+    def console_login(self) -> dict[str, str]:
+        """The same of the console."""
+        return self._login("CONSOLE")
+
+    def _login(self, prefix: str) -> dict[str, str]:
+        names = ("POSTGRES_USER", "POSTGRES_PASSWORD")
+        login = {name: self.environment[f"{prefix}_{name}"] for name in names}
         return login if login["POSTGRES_PASSWORD"] else {}
 
 
@@ -53,6 +62,7 @@ def make_plan(record: Record) -> Plan:
         return part.port if part and part.port else otherwise
 
     api_port = recorded("api", declared.api_port)
+    console_port = recorded("console", declared.console_port)
     mlflow_port = recorded("mlflow", declared.mlflow_port)
     dagster_port = recorded("webserver", declared.dagster_port)
     code_port = recorded("code", 0) or free_port()
@@ -66,9 +76,12 @@ def make_plan(record: Record) -> Plan:
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
+        "CONSOLE_POSTGRES_USER": declared.console_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
+        "CHURN_CONSOLE_URL": declared.console_url or f"http://{LOOPBACK}:{console_port}",
+        "CONSOLE_PORT": str(console_port),
         "MLFLOW_PORT": str(mlflow_port),
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_EXPERIMENT": declared.mlflow_experiment,
@@ -90,15 +103,21 @@ def make_plan(record: Record) -> Plan:
         mlflow_port=mlflow_port,
         dagster_port=dagster_port,
         api_port=api_port,
+        console_port=console_port,
         environment=environment,
     )
+
+
+_OF_ANOTHER_SERVER = frozenset(
+    {"postgres_user", "postgres_password", "api_postgres_password", "console_postgres_password"}
+)
 
 
 def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
     given = declared.model_fields_set
     if "postgres_host" in given:
         return None
-    if stray := {"postgres_user", "postgres_password", "api_postgres_password"} & given:
+    if stray := _OF_ANOTHER_SERVER & given:
         raise ChurnError(
             f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
             where="environment",
@@ -122,6 +141,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
+        "CONSOLE_POSTGRES_PASSWORD": declared.console_postgres_password.get_secret_value(),
     }
 
 

@@ -196,6 +196,7 @@ def test_an_owner_that_is_no_superuser(
         connection.execute(keeper.format(sql.Literal(SECRET)))
     own = {"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "kept"}
     own |= {"API_POSTGRES_USER": "reader", "API_POSTGRES_PASSWORD": SECRET}
+    own |= {"CONSOLE_POSTGRES_USER": "writer", "CONSOLE_POSTGRES_PASSWORD": SECRET}
     tell(monkeypatch, server, tmp_path, **own)
     with pytest.raises(ChurnError, match="the role reader cannot be made") as refused:
         initialise(["streamflow"])

@@ -11,7 +11,7 @@ import pytest
 from tests.compose.files import API_SECRET, PASSWORDS, SECRET
 from tests.compose.stack import Stack
 
-WATCHED = ("postgres", "mlflow", "code", "webserver", "daemon", "api")
+WATCHED = ("postgres", "mlflow", "code", "webserver", "daemon", "api", "console")
 
 
 def url(stack: Stack, service: str, path: str) -> str:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from churn.settings import private_home
+from churn.stack.parts import PARTS
 from churn.stack.postgres import ways
 from churn.stack.processes import Part, living, silent, spawn
 from churn.stack.record import PartRecord, Record, locked
@@ -154,7 +155,9 @@ def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
     assert not living(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD", "CONSOLE_POSTGRES_PASSWORD"]
+)
 def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path, name: str) -> None:
     up = answered(environment(tmp_path, **{name: "secret"}), "up")
     assert up.returncode == 1
@@ -165,7 +168,7 @@ def test_status_of_nothing(tmp_path: Path) -> None:
     told = environment(tmp_path / "none")
     status = answered(told, "status")
     assert status.returncode == 1
-    assert status.stdout.count("stopped") == 6
+    assert status.stdout.count("stopped") == len(PARTS)
     assert not (tmp_path / "none").exists()
     assert answered(told, "down").returncode == 0
 
