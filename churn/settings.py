@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     postgres_sslmode: str = "prefer"
     api_postgres_user: str = Field(default="churn_api", min_length=1)  # made if it has a password
     api_postgres_password: SecretStr = SecretStr("")
+    # Of the role that reads the views of retention; made if it has a password.
+    reader_postgres_user: str = Field(default="churn_reader", min_length=1)
+    reader_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)

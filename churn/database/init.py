@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from psycopg import sql
 
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
-from churn.database.roles import ensure_api_role
+from churn.database.roles import API, RETENTION, Reader, ensure_role
 from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
@@ -77,7 +78,7 @@ SERVICE_DATABASES = ("dagster", "mlflow")
 
 
 def initialise(services: Collection[str] = SERVICES) -> None:
-    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, the API's role.
+    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, roles.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
     each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
@@ -99,12 +100,12 @@ def initialise(services: Collection[str] = SERVICES) -> None:
         with _making(service) as (guard, database):
             make_ready[service]()
             if service == "streamflow":
-                admit_api()
+                admit_readers()
             sign(guard, database, maker(service))
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
-    """Say whether this very code has made the services ready before, and the API can log in.
+    """Say whether this very code has made the services ready before, and each reader can log in.
 
     Raises:
         ChurnError: the months of the database are not those of the settings.
@@ -116,7 +117,7 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
     if made and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
-        return _is_api_admitted()
+        return _are_readers_admitted()
     return made
 
 
@@ -183,22 +184,38 @@ def create_schema(connection: psycopg.Connection) -> None:
     keep_first_month(connection, get_settings().first_month)
 
 
-def admit_api() -> None:
-    """Make the API's role where a password is set for it; without one the API connects as we do."""
-    settings = get_settings()
-    if password := settings.api_postgres_password.get_secret_value():
+def admit_readers() -> None:
+    """Make the role of the API, and that of readers of `retention`, each where a password is set for it.
+
+    Without one the API connects as we do, and nobody else reads the views.
+    """
+    for reader, name, password in _readers():
         with connect() as connection:
-            ensure_api_role(connection, settings.api_postgres_user, password)
+            ensure_role(connection, reader, name, password)
 
 
-def _is_api_admitted() -> bool:
+def _readers() -> Iterator[tuple[Reader, str, str]]:
+    """Yield each role that is to be, with its name and password."""
     settings = get_settings()
-    password = settings.api_postgres_password.get_secret_value()
-    if not password:
-        return True
+    if settings.api_postgres_user == settings.reader_postgres_user:
+        raise ChurnError(
+            f"{settings.reader_postgres_user} is the name of the API's role",
+            where="READER_POSTGRES_USER",
+            remedy="choose another name: `churn init` makes the role",
+        )
+    for reader, name, password in (
+        (API, settings.api_postgres_user, settings.api_postgres_password),
+        (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
+    ):
+        if password:
+            yield reader, name, password.get_secret_value()
+
+
+def _are_readers_admitted() -> bool:
+    dsn = get_settings().dsn()
     try:
-        user = settings.api_postgres_user
-        repeat(lambda: psycopg.connect(settings.dsn(), user=user, password=password)).close()
+        for _, name, password in _readers():
+            repeat(partial(psycopg.connect, dsn, user=name, password=password)).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -210,7 +227,7 @@ def _create_database(name: str) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        if name in SERVICE_DATABASES and get_settings().api_postgres_password:
+        if name in SERVICE_DATABASES and any(_readers()):
             # Who may log in may connect, unless told otherwise.
             connection.execute(
                 sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(

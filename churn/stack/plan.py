@@ -10,6 +10,13 @@ from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port
 from churn.stack.record import Record
 
+_LOGINS = {
+    "postgres_user",
+    "postgres_password",
+    "api_postgres_password",
+    "reader_postgres_password",
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,6 +73,7 @@ def make_plan(record: Record) -> Plan:
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],  # Dagster's storage goes by libpq's variable
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
+        "READER_POSTGRES_USER": declared.reader_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
@@ -98,7 +106,7 @@ def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
     given = declared.model_fields_set
     if "postgres_host" in given:
         return None
-    if stray := {"postgres_user", "postgres_password", "api_postgres_password"} & given:
+    if stray := _LOGINS & given:
         raise ChurnError(
             f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
             where="environment",
@@ -122,6 +130,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
+        "READER_POSTGRES_PASSWORD": declared.reader_postgres_password.get_secret_value(),
     }
 
 

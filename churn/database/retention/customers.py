@@ -62,7 +62,16 @@ ACTION_LIST = RetentionView(
         Column("list_hash", "text", "Fingerprint of the whole list, as in retention.month."),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT (date_trunc('month', i.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
+    s.probability, s.customer_value, s.expected_profit, a.treatment_group,
+    a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
+    (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
+        WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
+    s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
+FROM action_lists AS i JOIN action_list AS a USING (as_of) JOIN churn_scores AS s USING (as_of, user_id)
+LEFT JOIN churn_score_runs AS r USING (as_of) LEFT JOIN treatments AS t USING (as_of, user_id)
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = i.as_of""",
 )
 
 CUSTOMER_HISTORY = RetentionView(
@@ -95,5 +104,15 @@ CUSTOMER_HISTORY = RetentionView(
         _RELEASE_ID,
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
+    100.0::double precision * (r.users - s.rank) / nullif(r.users, 0), s.customer_value, s.expected_profit,
+    a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
+    (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
+        WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
+FROM churn_score_runs AS r JOIN churn_scores AS s USING (as_of)
+LEFT JOIN action_list AS a USING (as_of, user_id) LEFT JOIN action_lists AS i USING (as_of)
+LEFT JOIN treatments AS t USING (as_of, user_id)
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = r.as_of""",
 )

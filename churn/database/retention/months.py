@@ -100,12 +100,72 @@ MONTH_VIEW = RetentionView(
         Column("decision_seq", "bigint", "The ledger's entry of it, see retention.decisions."),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT m.month,
+    (m.month + interval '2 months' - interval '1 day')::date,
+    NOT d.has_drop,
+    d.has_drop AND r.as_of IS NULL,
+    NOT d.has_labels,
+    behind.sentences,
+    r.recorded_at,
+    r.release_id, release.version, release.candidate, date_trunc('month', release.as_of)::date,
+    r.users, r.expected_leavers,
+    p.estimated * r.users, p.estimated_low * r.users, p.estimated_high * r.users,
+    CASE WHEN p.realised IS NOT NULL THEN p.rows END, round(p.realised * p.rows)::bigint,
+    r.value_at_risk,
+    l.treated + l.control, l.treated, l.control, l.expected_profit,
+    t.users, l.fingerprint,
+    drift.said, performance.said,
+    coalesce(drift.is_open, false)::integer + coalesce(performance.is_open, false)::integer,
+    decision.outcome, decision.seq,
+    greatest(d.recorded_at, b.recorded_at, r.recorded_at, l.recorded_at, t.recorded_at, p.recorded_at,
+        f.recorded_at, s.recorded_at, u.recorded_at, decision.recorded_at,
+        CASE WHEN coalesce(drift.said, performance.said) <> '' THEN newest.recorded_at END)
+FROM (SELECT month::date, (month + interval '1 month') AT TIME ZONE 'UTC' - interval '1 microsecond' AS as_of
+      FROM (SELECT generate_series(min(month)::timestamp, max(month)::timestamp, interval '1 month') AS month
+            FROM raw.deliveries) AS months) AS m
+CROSS JOIN LATERAL (
+    SELECT coalesce(bool_or(is_usable AND file <> 'labels'), false) AS has_drop,
+        coalesce(bool_or(is_usable AND file = 'labels'), false) AS has_labels,
+        max(recorded_at) AS recorded_at
+    FROM (SELECT file, unloadable IS NULL
+            AND NOT EXISTS (SELECT FROM raw.blocked AS x WHERE x.delivery_id = v.delivery_id) AS is_usable,
+            greatest(accepted_at, marked_at, judged_at, (SELECT max(c.recorded_at)
+                FROM decisions.confirmations AS c WHERE c.month = v.month AND c.file = v.file
+                AND c.fingerprint = v.fingerprint)) AS recorded_at
+        FROM raw.deliveries AS v LEFT JOIN raw.judgements USING (delivery_id)
+        WHERE v.month = m.month) AS versions) AS d
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = m.as_of
+LEFT JOIN churn_score_runs AS r ON r.as_of = m.as_of
+LEFT JOIN decisions.releases AS release ON release.release_id = r.release_id
+LEFT JOIN action_lists AS l ON l.as_of = m.as_of
+LEFT JOIN monitoring.uplift AS u ON u.as_of = m.as_of
+LEFT JOIN monitoring.model_performance AS p
+    ON p.as_of = m.as_of AND p.users = 'all' AND p.metric = 'churn_rate'
+LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.feature_drift AS x
+    WHERE x.as_of = m.as_of) AS f ON true
+LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.segment_figures AS x
+    WHERE x.as_of = m.as_of) AS s ON true
+LEFT JOIN LATERAL (SELECT count(*) AS users, max(recorded_at) AS recorded_at FROM treatments AS x
+    WHERE x.as_of = m.as_of) AS t ON true
+LEFT JOIN LATERAL (SELECT string_agg(sentence, ' ' ORDER BY stage) AS sentences
+    FROM online.months_behind AS x WHERE x.month = m.month) AS behind ON true
+LEFT JOIN monitoring.alarms AS drift ON drift.kind = 'drift' AND drift.as_of = m.as_of
+LEFT JOIN monitoring.alarms AS performance
+    ON performance.kind = 'performance' AND performance.as_of = m.as_of
+LEFT JOIN (
+    SELECT DISTINCT ON (e ->> 'month') seq, e ->> 'outcome' AS outcome,
+        (e ->> 'month' || '-01')::date AS month, (e ->> 'recorded_at')::timestamptz AS recorded_at
+    FROM (SELECT seq, entry::jsonb AS e FROM decisions.ledger) AS entries
+    WHERE e ->> 'kind' = 'decision' ORDER BY e ->> 'month', seq DESC) AS decision
+    ON decision.month = m.month
+LEFT JOIN (SELECT (entry::jsonb ->> 'recorded_at')::timestamptz AS recorded_at
+    FROM decisions.ledger ORDER BY seq DESC LIMIT 1) AS newest ON true""",
 )
 
 SEGMENT_MONTH = RetentionView(
     "segment_month",
-    "One level of one segment of the contract in one scored month; each user is in one level of each segment.",
+    "One level of one segment of the contract in one scored month; of each segment a user is in one level.",
     ("month", "segment", "level"),
     (
         MONTH,
@@ -168,7 +228,18 @@ SEGMENT_MONTH = RetentionView(
         Column("release_id", "text", "The release that scored them."),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT (date_trunc('month', f.as_of AT TIME ZONE 'UTC'))::date, segment, level, users,
+    expected_leavers,
+    expected_leavers / users,
+    expected_leavers / users / nullif(sum(expected_leavers) OVER everybody / sum(users) OVER everybody, 0),
+    labelled, observed_leavers,
+    observed_leavers::double precision / nullif(labelled, 0),
+    observed_leavers::double precision / nullif(labelled, 0)
+        / nullif((sum(observed_leavers) OVER everybody / nullif(sum(labelled) OVER everybody, 0))
+            ::double precision, 0),
+    value_at_risk, value_lost, listed, expected_profit, release_id, recorded_at
+FROM monitoring.segment_figures AS f WINDOW everybody AS (PARTITION BY as_of, segment)""",
 )
 
 UPLIFT = RetentionView(
@@ -240,7 +311,13 @@ UPLIFT = RetentionView(
         ),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT (date_trunc('month', u.as_of AT TIME ZONE 'UTC'))::date, not_claimed IS NULL, not_claimed,
+    CASE WHEN not_claimed IS NULL THEN uplift_low > 0 END, listed, treated, control,
+    churn_treated, churn_control, u.uplift, uplift_low, uplift_high,
+    saved_users, saved_users_low, saved_users_high, cost, profit, profit_low, profit_high,
+    contacted, breaches, unlabelled, recorded_at
+FROM monitoring.uplift AS u""",
 )
 
 PERFORMANCE = RetentionView(
@@ -255,7 +332,7 @@ PERFORMANCE = RetentionView(
         Column(
             "metric",
             "text",
-            "`auc`, `log_loss`, `brier`, `churn_rate` (share who leave) or `profit` (currency units per user).",
+            "`auc`, `log_loss`, `brier`, `churn_rate` (share who leave), `profit` (currency units per user).",
         ),
         Column(
             "users",
@@ -279,5 +356,9 @@ PERFORMANCE = RetentionView(
         Column("release_id", "text", "The release that scored the month."),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT (date_trunc('month', p.as_of AT TIME ZONE 'UTC'))::date, users, metric, rows,
+    estimated, estimated_low, estimated_high, realised, realised_low, realised_high,
+    estimated - realised, nullif(alarm, ''), release_id, recorded_at
+FROM monitoring.model_performance AS p""",
 )

@@ -65,12 +65,32 @@ DECISIONS = RetentionView(
         Column("hash", "text", "Seals the entry behind the one before it."),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT seq, (e ->> 'month' || '-01')::date, e ->> 'kind', e ->> 'outcome',
+    (e ->> 'decided_for')::timestamptz, (e ->> 'recorded_at')::timestamptz,
+    e ->> 'kind' <> 'decision' OR seq = max(seq) OVER of_month, (e ->> 'supersedes')::bigint,
+    e ->> 'release_id', e ->> 'champion', e ->> 'challenger',
+    (SELECT string_agg(reason, '; ' ORDER BY at)
+        FROM jsonb_array_elements_text(e -> 'reasons') WITH ORDINALITY AS reasons (reason, at)),
+    e ->> 'actor', e -> 'evidence' ->> 'trigger',
+    CASE WHEN e -> 'evidence' ->> 'fingerprint' <> '' THEN (e -> 'evidence' ->> 'rows')::bigint END,
+    CASE WHEN e -> 'evidence' ->> 'fingerprint' <> '' THEN (e -> 'evidence' ->> 'left')::bigint END,
+    (e -> 'evidence' -> 'differences' -> 'auc' ->> 'estimate')::double precision,
+    (e -> 'evidence' -> 'differences' -> 'auc' ->> 'low')::double precision,
+    (e -> 'evidence' -> 'differences' -> 'auc' ->> 'high')::double precision,
+    (e -> 'evidence' -> 'differences' -> 'profit' ->> 'estimate')::double precision,
+    (e -> 'evidence' -> 'differences' -> 'profit' ->> 'low')::double precision,
+    (e -> 'evidence' -> 'differences' -> 'profit' ->> 'high')::double precision,
+    e -> 'evidence', hash,
+    CASE WHEN e ->> 'kind' = 'decision' THEN max((e ->> 'recorded_at')::timestamptz) OVER of_month
+        ELSE (e ->> 'recorded_at')::timestamptz END
+FROM (SELECT seq, hash, entry::jsonb AS e FROM decisions.ledger) AS entries
+WINDOW of_month AS (PARTITION BY e ->> 'kind', e ->> 'month')""",
 )
 
 DELIVERIES = RetentionView(
     "deliveries",
-    "One accepted version of one file of one month. What was refused at the door is not recorded in Postgres.",
+    "One accepted version of one file of one month; what was refused is not recorded in Postgres.",
     ("delivery_id",),
     (
         Column("delivery_id", "bigint", "Number of the delivery."),
@@ -102,5 +122,27 @@ DELIVERIES = RetentionView(
         ),
         UPDATED_AT,
     ),
-    "",
+    """
+SELECT delivery_id, month, file, row_number() OVER (PARTITION BY month, file ORDER BY delivery_id),
+    CASE WHEN is_first THEN 'accepted' ELSE 'corrected' END,
+    rows, sha256, due_at, known_at, accepted_at,
+    is_first AND known_at > due_at,
+    row_number() OVER (PARTITION BY month, file
+        ORDER BY unloadable IS NOT NULL, known_at DESC, delivery_id DESC) = 1,
+    unloadable,
+    (SELECT string_agg(what, '; ' ORDER BY rule) FROM raw.blocked AS x
+        WHERE x.delivery_id = d.delivery_id),
+    confirmed.words,
+    max(greatest(accepted_at, marked_at, judged_at, confirmed.recorded_at))
+        OVER (PARTITION BY month, file)
+FROM (SELECT *, delivery_id = min(delivery_id) OVER (PARTITION BY month, file) AS is_first,
+        (month + CASE file WHEN 'labels' THEN interval '2 months' ELSE interval '1 month' END)
+            AT TIME ZONE 'UTC' - interval '1 microsecond' AS due_at
+      FROM raw.deliveries) AS d
+LEFT JOIN raw.judgements USING (delivery_id)
+LEFT JOIN LATERAL (
+    SELECT string_agg(format('%s: %s', actor, reason), '; ' ORDER BY confirmation_id) AS words,
+        max(recorded_at) AS recorded_at
+    FROM decisions.confirmations AS c
+    WHERE c.month = d.month AND c.file = d.file AND c.fingerprint = d.fingerprint) AS confirmed ON true""",
 )
