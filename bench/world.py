@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from churn.database import connect
-from churn.database.init import SERVICE_DATABASES, admit_api, create_schema
+from churn.database.init import SERVICE_DATABASES, admit_readers, create_schema
 from churn.population.base import SIZE
 from churn.settings import Settings, get_settings
 from churn.stack.parts import make_parts, prepare_dagster_home
@@ -93,7 +93,7 @@ class World:
                     create_schema(connection)
                 if features:
                     apply_features()
-                    admit_api()
+                    admit_readers()
                 self._made.add(name)
             yield get_settings()
 

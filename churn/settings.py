@@ -207,6 +207,9 @@ class Settings(BaseSettings):
     api_postgres_password: SecretStr = SecretStr("")
     console_postgres_user: str = Field(default="churn_console", min_length=1)  # as the API's
     console_postgres_password: SecretStr = SecretStr("")
+    # Of the role that reads the views of retention; made if it has a password.
+    reader_postgres_user: str = Field(default="churn_reader", min_length=1)
+    reader_postgres_password: SecretStr = SecretStr("")
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)

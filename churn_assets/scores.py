@@ -1,8 +1,5 @@
 """Group `scores`: every active user scored, whom to call, and what a month's calls brought."""
 
-from dataclasses import asdict
-from typing import Any
-
 import dagster as dg
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.contract.in_force import LABELS, VIEWS
-from churn.evaluation.bootstrap import Interval
 from churn.markdown import plain
 from churn.promotion.entry import NO_RELEASE, canonical, sha256
 from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
 from churn.scoring.scores import Scored, score_month
-from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence
+from churn.scoring.uplift import NotClaimed, facts, record_uplift, sentence
 from churn_assets.monthly import (
     Check,
     MonthResult,
@@ -202,24 +198,13 @@ def uplift(step: MonthStep) -> MonthResult:
 
     By intent to treat, within the bands in which the control group was drawn, with its interval, and in
     money. Where there was no action list, no control group, too few users or no report of a treatment,
-    nothing is claimed, and the reason is said.
+    nothing is claimed, and the reason is said. In `monitoring.uplift`.
     """
-    found = measure_uplift(step.month)
+    found = record_uplift(step.month)
     said = sentence(found)
     if isinstance(found, NotClaimed):
         return MonthResult(0, sha256(said), {"finding": said, "listed_users": found.listed})
-    facts = _facts(found)
+    figures = facts(found)
     return MonthResult(
-        found.treated + found.control, sha256(canonical(facts)), {"finding": said, **facts}
+        found.treated + found.control, sha256(canonical(figures)), {"finding": said, **figures}
     )
-
-
-def _facts(found: Uplift) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for name, value in asdict(found).items():
-        if isinstance(value, Interval):
-            bounds = zip(("", "_low", "_high"), value, strict=True)
-            facts |= {f"{name}{which}": bound for which, bound in bounds}
-        elif name != "month":
-            facts[name] = value
-    return facts

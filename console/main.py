@@ -59,7 +59,7 @@ class Headers:
         await self._app(scope, receive, with_headers)
 
 
-def create_app(make_database: Callable[[], Database] = Database) -> FastAPI:
+def create_app(make_database: Callable[[], Database] = Database.from_settings) -> FastAPI:
     """Return a new application.
 
     Args:

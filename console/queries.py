@@ -1,15 +1,16 @@
 """The console's connections: one pool that reads the views, one for its own tables.
 
 A page reads through `Queries`, which sees the views of the schema `retention` and nothing else, whatever the
-SQL says: its sessions take the role `churn_reader`, are read-only, and end a statement that takes too long.
+SQL says: its sessions are those of the role `churn_reader`, read-only, and end a statement that takes long.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
@@ -19,7 +20,6 @@ from churn.settings import get_settings
 Row = TypeVar("Row")
 Parameters = Sequence[Any] | Mapping[str, Any]
 Statement = LiteralString | sql.SQL | sql.Composed
-READER = "churn_reader"
 STATEMENT_SECONDS = 10
 _POOLED = 8  # connections of each pool at most; a page needs one of each
 _WAIT_SECONDS = 5.0
@@ -69,14 +69,27 @@ class Queries:
 
 
 class Database:
-    """Both pools; they open when the application starts, and Postgres need not be there yet."""
+    """Both pools; they open when the application starts, and Postgres need not be there yet.
 
-    def __init__(self) -> None:
-        settings = get_settings()
-        self._own = _pool("own", settings.dsn(), "-c timezone=UTC")
+    Args:
+        own: how to connect as the console: to its sessions and acts, and to what people report.
+        views: how to connect in order to read the views.
+    """
+
+    def __init__(self, own: str, views: str) -> None:
         limit = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_SECONDS}s"
-        self._reading = _pool("views", settings.dsn(), f"-c timezone=UTC {limit}", _as_reader)
-        self.queries = Queries(self._reading)
+        self._own = _pool("own", own, "-c timezone=UTC")
+        self._views = _pool("views", views, f"-c timezone=UTC {limit}")
+        self.queries = Queries(self._views)
+
+    @classmethod
+    def from_settings(cls) -> "Database":
+        """Connect as POSTGRES_USER; the views are read as the readers' role where it has a password."""
+        settings = get_settings()
+        own = settings.dsn()
+        password = settings.reader_postgres_password.get_secret_value()
+        login = {"user": settings.reader_postgres_user, "password": password} if password else {}
+        return cls(own, make_conninfo(own, **login))
 
     @contextmanager
     def own(self) -> Iterator[psycopg.Connection]:
@@ -87,37 +100,21 @@ class Database:
     def open(self) -> None:
         """Begin to connect."""
         self._own.open()
-        self._reading.open()
+        self._views.open()
 
     def close(self) -> None:
         """End all connections."""
-        self._reading.close()
+        self._views.close()
         self._own.close()
 
 
-def _as_reader(connection: psycopg.Connection) -> None:
-    """Take the role of the views' readers, if we may; else the views are read as whom we connected as."""
-    may = connection.execute(
-        "SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'SET')", [READER]
-    ).fetchone()
-    if may is not None:
-        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(READER)))
-    connection.commit()
-
-
-def _pool(
-    name: str,
-    dsn: str,
-    options: str,
-    configure: Callable[[psycopg.Connection], None] | None = None,
-) -> ConnectionPool:
+def _pool(name: str, dsn: str, options: str) -> ConnectionPool:
     return ConnectionPool(
         dsn,
         kwargs={"options": options, "connect_timeout": 5, "application_name": process_name()},
         min_size=1,
         max_size=_POOLED,
         timeout=_WAIT_SECONDS,
-        configure=configure,
         check=ConnectionPool.check_connection,  # Postgres may have been started again meanwhile
         name=f"console {name}",
         open=False,

@@ -162,12 +162,12 @@ def treatments(
     from churn.cli.progress import running
     from churn.database.init import prepare_schema
     from churn.scoring.treatments import load_treatments
-    from churn.scoring.uplift import measure_uplift, sentence
+    from churn.scoring.uplift import record_uplift, sentence
 
     with running("postgres"):
         prepare_schema()
         loaded = load_treatments(file)
-        so_far = sentence(measure_uplift(loaded.month))
+        so_far = sentence(record_uplift(loaded.month))
     out().print(
         f"{loaded.month}: {loaded.new:,} new, {loaded.changed:,} changed,"
         f" {loaded.unchanged:,} unchanged"

@@ -35,7 +35,8 @@ def init(
 
     `churn up` does this by itself. On a server it is the step before the services, since three of
     them starting at once on an empty database would spoil each other's migrations. Where
-    API_POSTGRES_PASSWORD is set, the API's role is made, too: it may read what the API serves; and with
+    API_POSTGRES_PASSWORD is set, the API's role is made, too: it may read what the API serves. With
+    READER_POSTGRES_PASSWORD a role is made that may read the views of `retention`, with
     CONSOLE_POSTGRES_PASSWORD the console's.
 
     **Example**

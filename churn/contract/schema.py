@@ -28,7 +28,9 @@ _NAME = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 _LONGEST_NAME = 48
 # Our own tables beside the contract's, in schema `raw` and beside the snapshots.
 _OUR_RAW_TABLES = frozenset({"deliveries", "calendar", "judgements", "blocked"})
-_OUR_TABLES = frozenset({"churn_scores", "churn_score_runs", "action_list", "treatments"})
+_OUR_TABLES = frozenset(
+    {"churn_scores", "churn_score_runs", "action_list", "action_lists", "treatments"}
+)
 # Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.
 _RESERVED = frozenset(
     {KEY, LABEL_COLUMN, "score", "as_of", "known_at", "is_withdrawn", "delivery_id"}

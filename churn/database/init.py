@@ -8,16 +8,16 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from pydantic import SecretStr
 
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
-from churn.database.roles import ensure_api_role, ensure_console_role
+from churn.database.roles import API, CONSOLE, RETENTION, Reader, ensure_role
 from churn.database.schema import is_this_schema
 from churn.deliveries.ledger import keep_first_month
 from churn.errors import ChurnError
@@ -78,7 +78,7 @@ SERVICE_DATABASES = ("dagster", "mlflow")
 
 
 def initialise(services: Collection[str] = SERVICES) -> None:
-    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, two roles.
+    """Create what is missing: databases, our schema, the tables of Dagster, MLflow and Feast, roles.
 
     Processes of one service that start for the first time at once corrupt each other's migrations, so
     each service is migrated here, under a lock of its own, before any of them runs. Safe to run again,
@@ -100,13 +100,12 @@ def initialise(services: Collection[str] = SERVICES) -> None:
         with _making(service) as (guard, database):
             make_ready[service]()
             if service == "streamflow":
-                admit_api()
-                admit_console()
+                admit_readers()
             sign(guard, database, maker(service))
 
 
 def is_ready(services: Collection[str] = SERVICES) -> bool:
-    """Say whether this very code has made the services ready before, and the API and the console can log in.
+    """Say whether this very code has made the services ready before, and each reader can log in.
 
     Raises:
         ChurnError: the months of the database are not those of the settings.
@@ -118,10 +117,7 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
     if made and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
-        settings = get_settings()
-        return _may_log_in(
-            settings.api_postgres_user, settings.api_postgres_password
-        ) and _may_log_in(settings.console_postgres_user, settings.console_postgres_password)
+        return _are_readers_admitted()
     return made
 
 
@@ -188,29 +184,43 @@ def create_schema(connection: psycopg.Connection) -> None:
     keep_first_month(connection, get_settings().first_month)
 
 
-def admit_api() -> None:
-    """Make the API's role where a password is set for it; without one the API connects as we do."""
-    settings = get_settings()
-    if password := settings.api_postgres_password.get_secret_value():
+def admit_readers() -> None:
+    """Make the roles of the API, the console and readers of `retention`, each where it has a password.
+
+    Without one the API and the console connect as we do, and nobody else reads the views.
+    """
+    for reader, name, password in _readers():
         with connect() as connection:
-            ensure_api_role(connection, settings.api_postgres_user, password)
+            ensure_role(connection, reader, name, password)
 
 
-def admit_console() -> None:
-    """Make the console's role where a password is set for it; without one it connects as we do."""
+def _readers() -> Iterator[tuple[Reader, str, str]]:
+    """Yield each role that is to be, with its name and password."""
     settings = get_settings()
-    if password := settings.console_postgres_password.get_secret_value():
-        with connect() as connection:
-            ensure_console_role(connection, settings.console_postgres_user, password)
+    roles = (
+        (API, settings.api_postgres_user, settings.api_postgres_password),
+        (CONSOLE, settings.console_postgres_user, settings.console_postgres_password),
+        (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
+    )
+    named: dict[str, Reader] = {}
+    for reader, name, _ in roles:
+        if other := named.get(name):
+            raise ChurnError(
+                f"{name} is the name of the role of {other.what}",
+                where=f"{reader.setting}_USER",
+                remedy="choose another name: `churn init` makes the role",
+            )
+        named[name] = reader
+    for reader, name, password in roles:
+        if password:
+            yield reader, name, password.get_secret_value()
 
 
-def _may_log_in(user: str, password: SecretStr) -> bool:
-    secret = password.get_secret_value()
-    if not secret:
-        return True
+def _are_readers_admitted() -> bool:
+    dsn = get_settings().dsn()
     try:
-        dsn = get_settings().dsn()
-        repeat(lambda: psycopg.connect(dsn, user=user, password=secret)).close()
+        for _, name, password in _readers():
+            repeat(partial(psycopg.connect, dsn, user=name, password=password)).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -222,9 +232,7 @@ def _create_database(name: str) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if found.fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        settings = get_settings()
-        has_roles = settings.api_postgres_password or settings.console_postgres_password
-        if name in SERVICE_DATABASES and has_roles:
+        if name in SERVICE_DATABASES and any(_readers()):
             # Who may log in may connect, unless told otherwise.
             connection.execute(
                 sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(

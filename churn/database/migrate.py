@@ -33,7 +33,7 @@ from churn.database.schema import (
     signature_there,
     statements,
 )
-from churn.database.tables import VERSION_TABLES
+from churn.database.tables import LISTS, VERSION_TABLES
 from churn.errors import ChurnError
 from churn.settings import default_contract
 
@@ -73,6 +73,75 @@ STEPS: tuple[Step, ...] = (
         5,
         "a delivery keeps what of the contract decided how it was read",
         ("ALTER TABLE raw.deliveries ADD COLUMN translation text",),
+    ),
+    # Of what was there before, these are filled with the time of the step: the earliest of which it is known
+    # that it had been recorded by then. Afterwards each row has its own.
+    Step(
+        6,
+        "a month's drift says when it was recorded",
+        (
+            "ALTER TABLE monitoring.feature_drift"
+            " ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT now()",
+            "ALTER TABLE monitoring.feature_drift"
+            " ALTER COLUMN recorded_at SET DEFAULT clock_timestamp()",
+        ),
+    ),
+    Step(
+        7,
+        "a month's performance says when it was recorded",
+        (
+            "ALTER TABLE monitoring.model_performance"
+            " ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT now()",
+            "ALTER TABLE monitoring.model_performance"
+            " ALTER COLUMN recorded_at SET DEFAULT clock_timestamp()",
+        ),
+    ),
+    Step(
+        8,
+        "a scored user has the value that the expected profit was counted with",
+        ("ALTER TABLE churn_scores ADD COLUMN customer_value double precision",),
+    ),
+    Step(
+        9,
+        "a scored month keeps what its rows come to, and when they were recorded",
+        (
+            "ALTER TABLE churn_score_runs ADD COLUMN users bigint,"
+            " ADD COLUMN expected_leavers double precision, ADD COLUMN value_at_risk double precision,"
+            " ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT now()",
+            "ALTER TABLE churn_score_runs ALTER COLUMN recorded_at SET DEFAULT clock_timestamp()",
+            "UPDATE churn_score_runs AS r SET users = s.users, expected_leavers = s.leavers"
+            " FROM (SELECT r.as_of, count(s.user_id) AS users, coalesce(sum(s.probability), 0) AS leavers"
+            "  FROM churn_score_runs AS r LEFT JOIN churn_scores AS s USING (as_of) GROUP BY r.as_of) AS s"
+            " WHERE r.as_of = s.as_of",
+        ),
+    ),
+    Step(
+        10,
+        "a listed user has the band of the list in which the control group was drawn",
+        (
+            "ALTER TABLE action_list ADD COLUMN band smallint CHECK (band > 0)",
+            "UPDATE action_list AS a SET band = b.band FROM (SELECT as_of, user_id,"
+            "  ntile(5) OVER (PARTITION BY as_of ORDER BY rank) AS band"
+            "  FROM action_list JOIN churn_scores USING (as_of, user_id)) AS b"
+            " WHERE (a.as_of, a.user_id) = (b.as_of, b.user_id)",
+        ),
+    ),
+    Step(
+        11,
+        "an action list keeps what its rows come to, and when it was made",
+        (
+            LISTS,
+            "INSERT INTO action_lists (as_of, treated, control, expected_profit)"
+            " SELECT as_of, count(*) FILTER (WHERE treatment_group = 'treated'),"
+            "  count(*) FILTER (WHERE treatment_group = 'control'),"
+            "  coalesce(sum(expected_profit) FILTER (WHERE treatment_group = 'treated'), 0)"
+            " FROM action_list JOIN churn_scores USING (as_of, user_id) GROUP BY as_of",
+        ),
+    ),
+    Step(
+        12,
+        "a delivery says when it was found that it cannot be loaded",
+        ("ALTER TABLE raw.deliveries ADD COLUMN marked_at timestamptz",),
     ),
 )
 

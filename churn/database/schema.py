@@ -11,12 +11,14 @@ from churn.contract.structure import Contract, Table
 from churn.contract.types import COLUMN_TYPES
 from churn.database import online_tables
 from churn.database.partitions import SCHEMA as PARTITIONS
+from churn.database.retention import RETENTION_VIEWS
+from churn.database.retention import SCHEMA as RETENTION
 from churn.database.tables import STATEMENTS
 
 # Why a version could not be loaded stands in `unloadable`, null where it could or was not tried. Such a
 # version is in no order with the others: where none was ever loaded, the one that heals the month is known
 # as the first would have been. `translation` is what of the contract decided how the files were read, null
-# for what was taken in before that was kept.
+# for what was taken in before that was kept. `marked_at` is when `unloadable` was changed last.
 _DELIVERIES = """
 CREATE TABLE IF NOT EXISTS raw.deliveries (
     delivery_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -29,7 +31,8 @@ CREATE TABLE IF NOT EXISTS raw.deliveries (
     known_at timestamptz NOT NULL,
     stored_path text NOT NULL,
     unloadable text,
-    translation text
+    translation text,
+    marked_at timestamptz
 )"""
 _ONE_VERSION_AT_A_TIME = """
 CREATE UNIQUE INDEX IF NOT EXISTS deliveries_version ON raw.deliveries (month, file, known_at)
@@ -40,6 +43,16 @@ _CALENDAR = """
 CREATE TABLE IF NOT EXISTS raw.calendar (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     first_month date NOT NULL
+)"""
+
+
+# When a version of a table's month was last added to its snapshot; a delivery is accepted before.
+_SNAPSHOT_BUILDS = """
+CREATE TABLE IF NOT EXISTS raw.snapshot_builds (
+    file text NOT NULL,
+    as_of timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (file, as_of)
 )"""
 
 
@@ -72,7 +85,10 @@ def _signature(contract: Contract) -> str:
 
 def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
     # feast: the registry's own tables; decisions: releases and the ledger
-    for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", "console"):
+    for schema in (
+        *("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", "console"),
+        RETENTION,
+    ):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
     yield sql.SQL(_ONE_VERSION_AT_A_TIME)
@@ -80,8 +96,11 @@ def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
     for table in contract.tables:
         yield _raw_table(table)
         yield from _snapshot_table(table)
+    yield sql.SQL(_SNAPSHOT_BUILDS)
     yield from online_tables.statements(contract.views)
     yield from map(sql.SQL, STATEMENTS)
+    for view in RETENTION_VIEWS:
+        yield from view.statements(contract)
 
 
 def _columns(table: Table) -> sql.Composable:

@@ -109,6 +109,7 @@ CREATE TABLE IF NOT EXISTS monitoring.feature_drift (
     threshold double precision NOT NULL CHECK (threshold >= 0),
     is_drifted boolean NOT NULL,
     is_provisional boolean NOT NULL DEFAULT false,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (as_of, feature)
 )"""
 
@@ -126,10 +127,45 @@ CREATE TABLE IF NOT EXISTS monitoring.model_performance (
     realised_low double precision,
     realised_high double precision,
     alarm text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (as_of, users, metric)
 )"""
 
-MONITORING_TABLES: tuple[LiteralString, ...] = (_DRIFT, _PERFORMANCE)
+# Expected and observed leavers of each level of each segment of a scored month. `listed` are those due an
+# action, the control group among them. Sums of money are null where a user's value was not kept.
+_SEGMENTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.segment_figures (
+    as_of timestamptz NOT NULL,
+    segment text NOT NULL,
+    level text NOT NULL,
+    release_id text NOT NULL REFERENCES decisions.releases,
+    users bigint NOT NULL CHECK (users > 0),
+    expected_leavers double precision NOT NULL,
+    value_at_risk double precision,
+    listed bigint NOT NULL CHECK (listed BETWEEN 0 AND users),
+    expected_profit double precision NOT NULL,
+    labelled bigint NOT NULL CHECK (labelled BETWEEN 0 AND users),
+    observed_leavers bigint CHECK (observed_leavers BETWEEN 0 AND labelled),
+    value_lost double precision,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (as_of, segment, level)
+)"""
+
+# What was alarming about which month, scored by which release. Open is the newest of each kind about the
+# release in force: what was said of a release that has been replaced since is settled.
+_ALARMS: LiteralString = """
+CREATE OR REPLACE VIEW monitoring.alarms AS
+    SELECT kind, as_of, release_id, said,
+        as_of = max(as_of) OVER (PARTITION BY kind, release_id)
+            AND release_id IN (SELECT release_id FROM online.release_in_force) AS is_open
+    FROM (SELECT 'drift' AS kind, as_of, release_id,
+            string_agg(feature, ', ' ORDER BY distance - threshold DESC) AS said
+        FROM monitoring.feature_drift WHERE is_drifted GROUP BY as_of, release_id
+        UNION ALL
+        SELECT 'performance', as_of, release_id, string_agg(alarm, '; ' ORDER BY metric)
+        FROM monitoring.model_performance WHERE alarm <> '' GROUP BY as_of, release_id) AS alarms"""
+
+MONITORING_TABLES: tuple[LiteralString, ...] = (_DRIFT, _PERFORMANCE, _SEGMENTS, _ALARMS)
 
 
 _SCORES: LiteralString = """
@@ -141,16 +177,22 @@ CREATE TABLE IF NOT EXISTS churn_scores (
     rank bigint NOT NULL CHECK (rank > 0),
     expected_profit double precision NOT NULL,
     is_action boolean NOT NULL,
+    customer_value double precision,
     PRIMARY KEY (as_of, user_id),
     UNIQUE (as_of, rank)
 )"""
 
-# What a month was last scored from, also where that made no rows: no release was in force.
+# What a month was last scored from, also where that made no rows: no release was in force. What the rows
+# come to is kept beside it, so that nobody has to read them all for it.
 _RUNS: LiteralString = """
 CREATE TABLE IF NOT EXISTS churn_score_runs (
     as_of timestamptz PRIMARY KEY,
     known_at timestamptz,
-    release_id text REFERENCES decisions.releases
+    release_id text REFERENCES decisions.releases,
+    users bigint,
+    expected_leavers double precision,
+    value_at_risk double precision,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 
 _ACTIONS: LiteralString = """
@@ -161,8 +203,20 @@ CREATE TABLE IF NOT EXISTS action_list (
     reason_1 text,
     reason_2 text,
     reason_3 text,
+    band smallint CHECK (band > 0),
     PRIMARY KEY (as_of, user_id),
     FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
+)"""
+
+# One row per list that stands: what it comes to, and its fingerprint, null for lists of before it was kept.
+LISTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS action_lists (
+    as_of timestamptz PRIMARY KEY,
+    treated bigint NOT NULL CHECK (treated >= 0),
+    control bigint NOT NULL CHECK (control >= 0),
+    expected_profit double precision NOT NULL,
+    fingerprint text,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 
 # No foreign key: making a list again deletes its rows first, and what was done stays done.
@@ -177,7 +231,41 @@ CREATE TABLE IF NOT EXISTS treatments (
     PRIMARY KEY (as_of, user_id)
 )"""
 
-SCORING_TABLES: tuple[LiteralString, ...] = (_SCORES, _RUNS, _ACTIONS, _TREATMENTS)
+# What calling brought when it was last measured; or, in `not_claimed`, why nothing can be said of it.
+_UPLIFT: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.uplift (
+    as_of timestamptz PRIMARY KEY,
+    listed bigint NOT NULL CHECK (listed >= 0),
+    not_claimed text,
+    treated bigint,
+    control bigint,
+    churn_treated double precision,
+    churn_control double precision,
+    uplift double precision,
+    uplift_low double precision,
+    uplift_high double precision,
+    saved_users double precision,
+    saved_users_low double precision,
+    saved_users_high double precision,
+    cost double precision,
+    profit double precision,
+    profit_low double precision,
+    profit_high double precision,
+    contacted bigint,
+    breaches bigint,
+    unlabelled bigint,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((not_claimed IS NULL) = (uplift IS NOT NULL))
+)"""
+
+SCORING_TABLES: tuple[LiteralString, ...] = (
+    _SCORES,
+    _RUNS,
+    _ACTIONS,
+    LISTS,
+    _TREATMENTS,
+    _UPLIFT,
+)
 
 
 _BACKTESTS: LiteralString = """

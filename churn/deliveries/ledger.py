@@ -34,6 +34,8 @@ class Delivery:
     # What of the contract decided how it was read, and decides it again; None where it was taken in before
     # that was kept: then the contract in force does.
     translation: str | None = None
+    # When `unloadable` was changed last; None where it never was, or before that was kept.
+    marked_at: dt.datetime | None = None
 
     @property
     def table(self) -> Table:
@@ -145,7 +147,7 @@ def keep_first_month(connection: psycopg.Connection, first: Month) -> None:
 def mark_unloadable(connection: psycopg.Connection, delivery_id: int, reason: str | None) -> None:
     """Write down why a version could not be loaded, or may not be used; None: by now it was."""
     connection.execute(
-        "UPDATE raw.deliveries SET unloadable = %(reason)s"
+        "UPDATE raw.deliveries SET unloadable = %(reason)s, marked_at = clock_timestamp()"
         " WHERE delivery_id = %(delivery)s AND unloadable IS DISTINCT FROM %(reason)s",
         {"reason": reason, "delivery": delivery_id},
     )

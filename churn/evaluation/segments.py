@@ -1,5 +1,6 @@
 """The same figures by segment: where a model is good, and where it must not be relied on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,8 @@ def by_segment(
         resamples: of the intervals.
     """
     require_judgeable(labels, probabilities)
-    columns = _columns(features)
     found: list[SegmentFigures] = []
-    for segment, levels in columns.items():
+    for segment, levels in levels_of(features):
         for level in sorted(set(levels)):
             inside = levels == level
             found.append(
@@ -60,10 +60,12 @@ def by_segment(
     return found
 
 
-def _columns(features: "pd.DataFrame") -> dict[str, "np.ndarray[tuple[int], np.dtype[np.str_]]"]:
+def levels_of(
+    features: "pd.DataFrame",
+) -> Iterator[tuple[str, "np.ndarray[tuple[int], np.dtype[np.str_]]"]]:
+    """Yield each segment of the contract that the features know, with the level that each user is in."""
     import pandas as pd
 
-    columns = {}
     for segment in CONTRACT.segments:
         if segment.column not in features:
             continue
@@ -72,8 +74,7 @@ def _columns(features: "pd.DataFrame") -> dict[str, "np.ndarray[tuple[int], np.d
             edges = [-np.inf, *segment.bands, np.inf]
             numbers = features[segment.column].astype("float64")
             values = pd.cut(numbers, edges, labels=list(segment.band_names)).astype(object)
-        columns[segment.name] = values.where(values.notna(), "unknown").to_numpy(str)
-    return columns
+        yield segment.name, values.where(values.notna(), "unknown").to_numpy(str)
 
 
 def _figures(

@@ -1,7 +1,8 @@
-"""Drift and performance in Postgres: a month is replaced whole, and read back for reports."""
+"""What monitoring keeps in Postgres of a month: it is replaced whole, and read back for reports."""
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -11,6 +12,7 @@ from churn.database import connect, lock
 from churn.evaluation.bootstrap import Interval
 from churn.monitoring.drift import Drift
 from churn.monitoring.performance import Performance
+from churn.monitoring.segments import SegmentFigures
 from churn.months import Month
 
 Row = dict[str, Any]
@@ -58,10 +60,17 @@ def keep_performance(month: Month, release_id: str | None, found: Sequence[Perfo
     _replace("model_performance", month, rows)
 
 
+def keep_segments(month: Month, release_id: str | None, found: Sequence[SegmentFigures]) -> None:
+    """Replace the leavers of a month by segment, expected and observed; without a release there are none."""
+    rows = [{"as_of": month.as_of, "release_id": release_id, **asdict(each)} for each in found]
+    _replace("segment_figures", month, rows)
+
+
 def read_drift(month: Month) -> list[Row]:
     """Return a month's drift, the farthest over its threshold first; empty without a release."""
     return _read(
-        "SELECT * FROM monitoring.feature_drift WHERE as_of = %s"
+        "SELECT as_of, feature, release_id, reference_as_of, reference_rows, rows, distance, threshold,"
+        " is_drifted, is_provisional FROM monitoring.feature_drift WHERE as_of = %s"
         " ORDER BY distance - threshold DESC, feature",
         [month.as_of],
     )
@@ -73,7 +82,9 @@ def read_performance(month: Month | None = None) -> list[Row]:
     Until a month's labels have matured, what is realised and the estimate's error are None.
     """
     return _read(
-        "SELECT *, estimated - realised AS error FROM monitoring.model_performance"
+        "SELECT as_of, users, metric, release_id, rows, estimated, estimated_low, estimated_high,"
+        " realised, realised_low, realised_high, alarm, estimated - realised AS error"
+        " FROM monitoring.model_performance"
         " WHERE as_of = coalesce(%s, as_of) ORDER BY as_of, users, metric",
         [month.as_of if month else None],
     )

@@ -26,10 +26,11 @@ from churn.monitoring.performance import (
     Scores,
     measure_performance,
 )
-from churn.monitoring.store import keep_drift, keep_performance
+from churn.monitoring.segments import measure_segments
+from churn.monitoring.store import keep_drift, keep_performance, keep_segments
 from churn.months import Month
 from churn.promotion.arrivals import months_known, read_arrivals
-from churn.promotion.ledger import Release, release_in_force, releases
+from churn.promotion.ledger import Release, releases
 from churn.promotion.registry import MlflowRegistry, Registry
 from churn.scoring.scores import features_of, scored_from
 from churn.settings import get_settings
@@ -129,6 +130,8 @@ def watch_drift(month: Month, registry: Registry | None = None) -> WatchedDrift:
 def watch_performance(month: Month) -> WatchedPerformance:
     """Say what a month's scores should be worth, and once its labels are there what they were.
 
+    The leavers of each segment of the contract are counted with it.
+
     Months are scored and trained on in either order; whichever comes first leaves the other to be
     waited for.
 
@@ -137,9 +140,10 @@ def watch_performance(month: Month) -> WatchedPerformance:
     """
     if month not in scored_from():
         keep_performance(month, None, [])
+        keep_segments(month, None, [])
         return WatchedPerformance(None, waits_for=f"churn_scores of {month}")
     scored = read_scored(month)
-    waits_for = ""
+    waits_for, labels = "", None
     if training_set_path(month).exists():
         labels = read_training_set(month).rows.select(["user_id", "churn_label"])
         scored = _with_labels(scored, labels, month) if scored.release else scored
@@ -147,6 +151,7 @@ def watch_performance(month: Month) -> WatchedPerformance:
         waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
     figures = _measured(scored, month) if scored.release else []
     keep_performance(month, scored.release_id, figures)
+    keep_segments(month, scored.release_id, measure_segments(month, labels))
     return WatchedPerformance(scored.release, figures, waits_for)
 
 
@@ -233,23 +238,12 @@ def standing_alarms() -> list[Alarm]:
 
     What was said of a release that has been replaced since is settled.
     """
-    release = release_in_force()
-    if release is None:
-        return []
     with connect() as connection:
         rows = connection.execute(
-            "SELECT kind, as_of, said FROM ("
-            " SELECT 'drift' AS kind, as_of,"
-            "  string_agg(feature, ', ' ORDER BY distance - threshold DESC) AS said"
-            "  FROM monitoring.feature_drift WHERE is_drifted AND release_id = %(id)s GROUP BY as_of"
-            " UNION ALL"
-            " SELECT 'performance', as_of, string_agg(alarm, '; ' ORDER BY metric)"
-            "  FROM monitoring.model_performance WHERE alarm <> '' AND release_id = %(id)s"
-            "  GROUP BY as_of) AS alarms ORDER BY as_of, kind",
-            {"id": release.release_id},
+            "SELECT kind, as_of, release_id, said FROM monitoring.alarms WHERE is_open"
+            " ORDER BY as_of, kind"
         ).fetchall()
-    newest = {
-        kind: Alarm(kind, Month.of_as_of(as_of), release.release_id, said)
-        for kind, as_of, said in rows
-    }
-    return sorted(newest.values(), key=lambda alarm: (alarm.month, alarm.kind))
+    return [
+        Alarm(kind, Month.of_as_of(as_of), release_id, said)
+        for kind, as_of, release_id, said in rows
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 import pyarrow as pa
 from psycopg import sql
 
@@ -81,15 +82,44 @@ def list_actions(month: Month) -> ActionList:
         },
         schema=_SCHEMA,
     )
+    list_fingerprint = fingerprint(table, key=["user_id"])
     with connect() as connection:
         lock(connection, f"action_list {month}")
         connection.execute("DELETE FROM action_list WHERE as_of = %s", [month.as_of])
-        copy_in(connection, sql.Identifier("action_list"), table)
+        kept = table.append_column("band", pa.array(bands_of_list(len(users)), pa.int16()))
+        copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
+        _keep_sums(connection, month, list_fingerprint)
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)
-    return ActionList(rows, path, fingerprint(table, key=["user_id"]))
+    return ActionList(rows, path, list_fingerprint)
+
+
+def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: str) -> None:
+    """Write down what the list that has just been kept comes to."""
+    connection.execute(
+        "INSERT INTO action_lists (as_of, treated, control, expected_profit, fingerprint)"
+        " SELECT %(as_of)s, count(*) FILTER (WHERE treatment_group = %(treated)s),"
+        "  count(*) FILTER (WHERE treatment_group = %(control)s),"
+        "  coalesce(sum(expected_profit) FILTER (WHERE treatment_group = %(treated)s), 0),"
+        "  %(fingerprint)s FROM action_list JOIN churn_scores USING (as_of, user_id)"
+        " WHERE as_of = %(as_of)s ON CONFLICT (as_of) DO UPDATE SET treated = excluded.treated,"
+        " control = excluded.control, expected_profit = excluded.expected_profit,"
+        " fingerprint = excluded.fingerprint, recorded_at = clock_timestamp()",
+        {
+            "as_of": month.as_of,
+            "treated": TREATED,
+            "control": CONTROL,
+            "fingerprint": list_fingerprint,
+        },
+    )
+
+
+def bands_of_list(users: int) -> npt.NDArray[np.int64]:
+    """Return the band of each place of a ranked list, from 1: parts that are as equal as can be."""
+    parts = np.array_split(np.arange(users), BANDS)
+    return np.repeat(np.arange(1, BANDS + 1), [len(part) for part in parts])
 
 
 def actions_path(month: Month) -> Path:
@@ -139,7 +169,9 @@ def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[n
     """
     left_alone = np.zeros(len(users), dtype=bool)
     hashes = user_hashes(users, f"streamflow-control-1-{month}:") if users else np.empty(0)
-    for band in np.array_split(np.arange(len(users)), BANDS):
+    band_of_each = bands_of_list(len(users))
+    for number in range(1, BANDS + 1):
+        band = np.flatnonzero(band_of_each == number)
         chosen = band[np.argsort(hashes[band], kind="stable")][: round(share * len(band))]
         left_alone[chosen] = True
     return left_alone

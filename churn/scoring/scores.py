@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("rank", pa.int64(), nullable=False),
         pa.field("expected_profit", pa.float64(), nullable=False),
         pa.field("is_action", pa.bool_(), nullable=False),
+        pa.field("customer_value", pa.float64(), nullable=False),
     ]
 )
 _RANK_SALT = "streamflow-rank-1:"  # who comes first among equals
@@ -72,12 +73,17 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
         values = customer_values(month, users)
         rows = rank(month, release.release_id, users, probabilities, campaign, values)
     path = scores_path(month)
-    scored = Scored(release, len(users), rows, path, fingerprint(rows, key=["user_id"]))
+    scored = Scored(release, len(users), rows, path, _fingerprint(rows))
     if judge is not None:
         judge(scored)
     _keep(month, rows, release)
     _write(rows, path)
     return scored
+
+
+def _fingerprint(rows: pa.Table) -> str:
+    """Return the fingerprint of a month's scores: of what was in them before their values were kept, too."""
+    return fingerprint(rows.drop_columns(["customer_value"]), key=["user_id"])
 
 
 def scores_path(month: Month) -> Path:
@@ -150,6 +156,7 @@ def rank(
     order = _ranked(users, key)
     sorted_probabilities = probabilities[order].astype(np.float64)
     worth = None if values is None else values[order]
+    customer_value = np.full(len(users), campaign.customer_value) if worth is None else worth
     return pa.table(
         {
             "as_of": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
@@ -159,6 +166,7 @@ def rank(
             "rank": np.arange(1, len(users) + 1),
             "expected_profit": expected_profit(sorted_probabilities, campaign, worth),
             "is_action": within_budget(sorted_probabilities, campaign, worth),
+            "customer_value": customer_value,
         },
         schema=SCHEMA,
     )
@@ -186,15 +194,27 @@ def scored_from() -> dict[Month, tuple[dt.datetime | None, str | None]]:
 
 
 def _keep(month: Month, rows: pa.Table, release: Release | None) -> None:
+    probabilities = rows["probability"].to_numpy()
     with connect() as connection:
         lock(connection, f"churn_scores {month}")
         connection.execute(
-            "INSERT INTO churn_score_runs (as_of, known_at, release_id)"
-            " SELECT %(as_of)s, max(known_at), %(release_id)s FROM online.publications"
-            " WHERE as_of = %(as_of)s ON CONFLICT (as_of) DO UPDATE"
-            " SET known_at = excluded.known_at, release_id = excluded.release_id",
-            {"as_of": month.as_of, "release_id": release.release_id if release else None},
+            "INSERT INTO churn_score_runs"
+            " (as_of, known_at, release_id, users, expected_leavers, value_at_risk)"
+            " SELECT %(as_of)s, max(known_at), %(release_id)s, %(users)s, %(expected_leavers)s,"
+            "  %(value_at_risk)s FROM online.publications WHERE as_of = %(as_of)s"
+            " ON CONFLICT (as_of) DO UPDATE SET known_at = excluded.known_at,"
+            " release_id = excluded.release_id, users = excluded.users,"
+            " expected_leavers = excluded.expected_leavers, value_at_risk = excluded.value_at_risk,"
+            " recorded_at = clock_timestamp()",
+            {
+                "as_of": month.as_of,
+                "release_id": release.release_id if release else None,
+                "users": rows.num_rows,
+                "expected_leavers": float(probabilities.sum()),
+                "value_at_risk": float(probabilities @ rows["customer_value"].to_numpy()),
+            },
         )
+        connection.execute("DELETE FROM action_lists WHERE as_of = %s", [month.as_of])
         connection.execute("DELETE FROM churn_scores WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("churn_scores"), rows)
         refresh_statistics(connection, sql.Identifier("churn_scores"))

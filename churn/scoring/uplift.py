@@ -1,19 +1,20 @@
 """What a month's calls brought: who left of those due a call, against the control group left alone."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
 from churn.contract.in_force import LABELS
-from churn.database import connect
+from churn.database import connect, lock
 from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, Interval
 from churn.evaluation.money import Campaign
 from churn.months import Month
-from churn.scoring.actions import BANDS, CONTROL
+from churn.scoring.actions import CONTROL, bands_of_list
 from churn.settings import get_settings
 
 FEWEST = 20  # in either group: below, the interval would promise more than it holds
@@ -111,9 +112,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
     if not labels_are_there:
         due = month.matures_at.date()
         return NotClaimed(month, f"the labels are not here; they mature at {due}", len(rows))
-    bands = np.empty(len(rows), dtype=np.int64)
-    for band, inside in enumerate(np.array_split(np.arange(len(rows)), BANDS)):
-        bands[inside] = band
+    band_of_each = bands_of_list(len(rows))
     is_control = np.array([group == CONTROL for group, *_ in rows])
     is_contacted = np.array([contacted for _, contacted, _ in rows])
     is_labelled = np.array([label is not None for *_, label in rows])
@@ -123,7 +122,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         return NotClaimed(month, reason, len(rows))
     try:
         churn_treated, churn_control, found = uplift_of(
-            left[is_labelled], is_control[is_labelled], bands[is_labelled]
+            left[is_labelled], is_control[is_labelled], band_of_each[is_labelled]
         )
     except ChurnError as error:
         return NotClaimed(month, error.what, len(rows))
@@ -146,6 +145,37 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         breaches=int((is_contacted & is_control).sum()),
         unlabelled=int((~is_labelled).sum()),
     )
+
+
+def record_uplift(month: Month) -> Uplift | NotClaimed:
+    """Measure what a month's calls brought, and keep it in place of what was measured before."""
+    found = measure_uplift(month)
+    row: dict[str, Any] = {"as_of": month.as_of}
+    if isinstance(found, NotClaimed):
+        row |= {"listed": found.listed, "not_claimed": found.reason}
+    else:
+        row |= {"listed": found.treated + found.control + found.unlabelled, **facts(found)}
+    columns, values = map(sql.Identifier, row), map(sql.Placeholder, row)
+    statement = sql.SQL("INSERT INTO monitoring.uplift ({}) VALUES ({})").format(
+        sql.SQL(", ").join(columns), sql.SQL(", ").join(values)
+    )
+    with connect() as connection:
+        lock(connection, f"monitoring.uplift {month}")
+        connection.execute("DELETE FROM monitoring.uplift WHERE as_of = %s", [month.as_of])
+        connection.execute(statement, row)
+    return found
+
+
+def facts(found: Uplift) -> dict[str, Any]:
+    """Return every figure of a claim by its name; of an interval the bounds beside the estimate."""
+    named: dict[str, Any] = {}
+    for name, value in asdict(found).items():
+        if isinstance(value, Interval):
+            bounds = zip(("", "_low", "_high"), value, strict=True)
+            named |= {f"{name}{which}": bound for which, bound in bounds}
+        elif name != "month":
+            named[name] = value
+    return named
 
 
 def sentence(found: Uplift | NotClaimed) -> str:

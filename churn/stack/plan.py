@@ -10,6 +10,14 @@ from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port
 from churn.stack.record import Record
 
+_LOGINS = {
+    "postgres_user",
+    "postgres_password",
+    "api_postgres_password",
+    "console_postgres_password",
+    "reader_postgres_password",
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,6 +85,7 @@ def make_plan(record: Record) -> Plan:
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
         "CONSOLE_POSTGRES_USER": declared.console_postgres_user,
+        "READER_POSTGRES_USER": declared.reader_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
@@ -108,16 +117,11 @@ def make_plan(record: Record) -> Plan:
     )
 
 
-_OF_ANOTHER_SERVER = frozenset(
-    {"postgres_user", "postgres_password", "api_postgres_password", "console_postgres_password"}
-)
-
-
 def _server(declared: Settings, recorded: int) -> EmbeddedPostgres | None:
     given = declared.model_fields_set
     if "postgres_host" in given:
         return None
-    if stray := _OF_ANOTHER_SERVER & given:
+    if stray := _LOGINS & given:
         raise ChurnError(
             f"{' and '.join(sorted(stray)).upper()} without POSTGRES_HOST",
             where="environment",
@@ -142,6 +146,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
         "CONSOLE_POSTGRES_PASSWORD": declared.console_postgres_password.get_secret_value(),
+        "READER_POSTGRES_PASSWORD": declared.reader_postgres_password.get_secret_value(),
     }
 
 

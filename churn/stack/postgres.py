@@ -134,7 +134,7 @@ class EmbeddedPostgres:
     """One server in one folder: made on first use, listening on the loopback with a password.
 
     Args:
-        folder: holds `data/`, `password`, `api_password` and `console_password` (0600), and the server's log.
+        folder: holds `data/`, the passwords of four roles (0600) and the server's log.
         port: where to listen; a free port if not given.
         durable: False gives up crash safety for speed; for tests.
     """
@@ -161,6 +161,7 @@ class EmbeddedPostgres:
             "POSTGRES_SSLMODE": "disable",  # the wheel's server is built without TLS
             "API_POSTGRES_PASSWORD": self._secret("api_password"),
             "CONSOLE_POSTGRES_PASSWORD": self._secret("console_password"),
+            "READER_POSTGRES_PASSWORD": self._secret("reader_password"),
         }
 
     def command(self) -> list[str]:

@@ -57,9 +57,11 @@ def build_snapshot(
                 remedy=f"materialize {table.name} for {month.partition_key} first; its check `possible`"
                 " says where they cannot be right",
             )
-        for delivery_id, known_at, _ in versions:
-            if not _holds(connection, month, table, known_at):
-                _add_version(connection, month, table, delivery_id, known_at)
+        due = [each for each in versions if not _holds(connection, month, table, each[1])]
+        for delivery_id, known_at, _ in due:
+            _add_version(connection, month, table, delivery_id, known_at)
+        if due:
+            _record_build(connection, month, table)
         rows, withdrawn = _counts(connection, month, table)
         known_at_of_each = tuple(version[1] for version in versions)
         # By this very connection: another's wait for a lock behind ours would be seen by nobody.
@@ -142,6 +144,15 @@ def _add_version(
         values,
     )
     refresh_statistics(connection, partition)
+
+
+def _record_build(connection: psycopg.Connection, month: Month, table: Table) -> None:
+    """Write down when the month was added to last, for those who read what has changed since."""
+    connection.execute(
+        "INSERT INTO raw.snapshot_builds (file, as_of) VALUES (%s, %s)"
+        " ON CONFLICT (file, as_of) DO UPDATE SET recorded_at = clock_timestamp()",
+        [table.name, month.as_of],
+    )
 
 
 def _counts(connection: psycopg.Connection, month: Month, table: Table) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from churn.database import connect
-from churn.database.init import admit_api, initialise
+from churn.database.init import admit_readers, initialise
 from churn.errors import ChurnError
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
@@ -101,7 +101,7 @@ def test_its_rights_are_these_and_outlive_publications() -> None:
             assert connection.execute("SELECT as_of FROM online.users").fetchall() == [
                 (month.as_of,)
             ]
-    admit_api()
+    admit_readers()
     assert rights() == GRANTED
 
 
@@ -153,13 +153,13 @@ def test_another_password_takes_the_place_of_the_first(monkeypatch: pytest.Monke
     before = get_settings().api_postgres_password.get_secret_value()
     monkeypatch.setenv("API_POSTGRES_PASSWORD", SECRET)
     get_settings.cache_clear()
-    admit_api()
+    admit_readers()
     as_api().close()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         as_api(password=before)
     monkeypatch.setenv("API_POSTGRES_PASSWORD", before)
     get_settings.cache_clear()
-    admit_api()
+    admit_readers()
     as_api().close()
 
 
@@ -174,7 +174,7 @@ def test_without_a_password_no_role_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("API_POSTGRES_USER", "nobody")
     monkeypatch.setenv("API_POSTGRES_PASSWORD", "")
     get_settings.cache_clear()
-    admit_api()
+    admit_readers()
     assert make_plan(Record()).api_login == {}  # so the API connects as everybody does
     with connect() as connection:
         found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
@@ -185,7 +185,7 @@ def test_the_owner_is_not_taken_for_the_apis_role(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("API_POSTGRES_USER", "streamflow")
     get_settings.cache_clear()
     with pytest.raises(ChurnError, match="the role streamflow may do more"):
-        admit_api()
+        admit_readers()
 
 
 def test_an_owner_that_is_no_superuser(
@@ -197,6 +197,7 @@ def test_an_owner_that_is_no_superuser(
     own = {"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "kept"}
     own |= {"API_POSTGRES_USER": "reader", "API_POSTGRES_PASSWORD": SECRET}
     own |= {"CONSOLE_POSTGRES_USER": "writer", "CONSOLE_POSTGRES_PASSWORD": SECRET}
+    own |= {"READER_POSTGRES_USER": "analyst", "READER_POSTGRES_PASSWORD": SECRET}
     tell(monkeypatch, server, tmp_path, **own)
     with pytest.raises(ChurnError, match="the role reader cannot be made") as refused:
         initialise(["streamflow"])

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from churn.database import connect
+from churn.database.roles import CONSOLE, RETENTION, ensure_role
 from churn.settings import Settings
 from console.access import COOKIE, FORM_FIELD, Role, form_token
 from console.main import create_app
 from console.people import make_link
+from console.queries import Database
 from tests.servers import served
 
 
@@ -33,10 +36,25 @@ class Someone:
         return self.client.post(path, data={FORM_FIELD: self.csrf, **(form or {})}, **more)  # type: ignore[arg-type]
 
 
+def database_of(settings: Settings) -> Database:
+    """Return the console's connections to a test's database, each as its own role."""
+    roles = (
+        (CONSOLE, settings.console_postgres_user, settings.console_postgres_password),
+        (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
+    )
+    dsns = []
+    for role, name, password in roles:
+        secret = password.get_secret_value()
+        with connect() as connection:
+            ensure_role(connection, role, name, secret)
+        dsns.append(make_conninfo(settings.dsn(), user=name, password=secret))
+    return Database(*dsns)
+
+
 @pytest.fixture
 def console(settings: Settings) -> Iterator[str]:
     """The address of a console on the test's own database."""
-    with served(create_app()) as url:
+    with served(create_app(lambda: database_of(settings))) as url:
         yield url
 
 

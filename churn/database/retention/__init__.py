@@ -1,0 +1,37 @@
+"""The schema `retention`: views for those who build on what is recorded here, and cannot read Python.
+
+They are a contract of their own, told in docs/retention-views.md: a later version adds columns to the end
+of a view and takes none away. They read what stages have recorded and compute nothing that a stage
+computes; a figure that a view lacks is recorded first, by the stage that knows it.
+
+No view reads what others drop and make again (`online.users`, the `..._current` views). What alters a
+column that a view reads needs a step in `migrate.py` that drops the view before: it is made again at the
+end, and default privileges let its readers in.
+"""
+
+from churn.database.retention.customers import ACTION_LIST, CUSTOMER_HISTORY
+from churn.database.retention.declared import SCHEMA, RetentionView
+from churn.database.retention.months import MONTH_VIEW, PERFORMANCE, SEGMENT_MONTH, UPLIFT
+from churn.database.retention.records import DECISIONS, DELIVERIES
+
+RETENTION_VIEWS: tuple[RetentionView, ...] = (
+    MONTH_VIEW,
+    ACTION_LIST,
+    CUSTOMER_HISTORY,
+    SEGMENT_MONTH,
+    UPLIFT,
+    DECISIONS,
+    DELIVERIES,
+    PERFORMANCE,
+)
+BEGIN, END = "<!-- views -->", "<!-- /views -->"
+
+__all__ = ["BEGIN", "END", "RETENTION_VIEWS", "SCHEMA", "RetentionView", "page"]
+
+
+def page(text: str) -> str:
+    """Return docs/retention-views.md with what stands between its marks made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = "\n\n".join("\n".join(view.page()) for view in RETENTION_VIEWS)
+    return f"{before}{BEGIN}\n{lines}\n{END}{after}"

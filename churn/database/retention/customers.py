@@ -1,0 +1,118 @@
+"""The views of a row per user and month: the action list, and what is known of each user who was scored."""
+
+from churn.database.retention.declared import MONTH, UPDATED_AT, USER_ID, Column, RetentionView
+
+_CURRENCY = "currency units"
+_RANK = Column(
+    "rank", "bigint", "Place in the month's order of calling, the first to be called is 1.", "place"
+)
+_PROBABILITY = Column(
+    "probability",
+    "double precision",
+    "Calibrated chance of leaving in the month after.",
+    "share, 0 to 1",
+)
+_CUSTOMER_VALUE = Column(
+    "customer_value",
+    "double precision",
+    "What the user is worth if kept, as the contract says it; null: scored before it was kept.",
+    _CURRENCY,
+)
+_EXPECTED_PROFIT = Column(
+    "expected_profit", "double precision", "Expected profit of calling the user.", _CURRENCY
+)
+_TREATED_AT = Column(
+    "treated_at", "date", "Day on which the user was contacted; null: not reported."
+)
+_CHANNEL = Column("channel", "text", "By what the user was contacted, as reported.")
+_OFFER = Column("offer", "text", "What was offered, as reported; null: nothing, or not reported.")
+_HAS_LEFT = Column(
+    "has_left",
+    "boolean",
+    "The user left in the month after; null: not matured, or not among the labels.",
+)
+_RELEASE_ID = Column("release_id", "text", "The release that scored the user.")
+
+ACTION_LIST = RetentionView(
+    "action_list",
+    "One user on one month's action list: to be called, or left alone to measure what calling does.",
+    ("month", "user_id"),
+    (
+        MONTH,
+        USER_ID,
+        _RANK,
+        Column(
+            "band",
+            "smallint",
+            "Fifth of the list by rank, 1 comes first; null: not kept then.",
+            "fifth",
+        ),
+        _PROBABILITY,
+        _CUSTOMER_VALUE,
+        _EXPECTED_PROFIT,
+        Column("treatment_group", "text", "`treated`: to be called; `control`: to be left alone."),
+        Column("reason_1", "text", "What raises the risk most, a sentence; null: nothing does."),
+        Column("reason_2", "text", "What raises it next; null: nothing does."),
+        Column("reason_3", "text", "What raises it third; null: nothing does."),
+        _TREATED_AT,
+        _CHANNEL,
+        _OFFER,
+        _HAS_LEFT,
+        _RELEASE_ID,
+        Column("list_hash", "text", "Fingerprint of the whole list, as in retention.month."),
+        UPDATED_AT,
+    ),
+    """
+SELECT (date_trunc('month', i.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
+    s.probability, s.customer_value, s.expected_profit, a.treatment_group,
+    a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
+    (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
+        WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
+    s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
+FROM action_lists AS i JOIN action_list AS a USING (as_of) JOIN churn_scores AS s USING (as_of, user_id)
+LEFT JOIN churn_score_runs AS r USING (as_of) LEFT JOIN treatments AS t USING (as_of, user_id)
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = i.as_of""",
+)
+
+CUSTOMER_HISTORY = RetentionView(
+    "customer_history",
+    "One user in one month in which the user was scored.",
+    ("month", "user_id"),
+    (
+        MONTH,
+        USER_ID,
+        _PROBABILITY,
+        _RANK,
+        Column(
+            "percentile",
+            "double precision",
+            "How many of the month's scored users rank behind the user.",
+            "per cent, 0 to 100",
+        ),
+        _CUSTOMER_VALUE,
+        _EXPECTED_PROFIT,
+        Column("is_listed", "boolean", "The user is on the month's action list."),
+        Column(
+            "treatment_group",
+            "text",
+            "`treated`: to be called; `control`: to be left alone; null: not on the list.",
+        ),
+        _TREATED_AT,
+        _CHANNEL,
+        _OFFER,
+        _HAS_LEFT,
+        _RELEASE_ID,
+        UPDATED_AT,
+    ),
+    """
+SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
+    100.0::double precision * (r.users - s.rank) / nullif(r.users, 0), s.customer_value, s.expected_profit,
+    a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
+    (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
+        WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
+FROM churn_score_runs AS r JOIN churn_scores AS s USING (as_of)
+LEFT JOIN action_list AS a USING (as_of, user_id) LEFT JOIN action_lists AS i USING (as_of)
+LEFT JOIN treatments AS t USING (as_of, user_id)
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = r.as_of""",
+)
