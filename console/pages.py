@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from churn.contract.in_force import CONTRACT
 
@@ -28,7 +27,11 @@ class Link:
 
 
 # In the order of the menu; a page of its own adds its line here.
-MENU = (Link("/data", "Data"),)
+MENU = (
+    Link("/", "Month"),
+    Link("/data", "Data"),
+    Link("/trust", "Trust"),
+)
 
 
 def count(value: float | None) -> str:
@@ -71,9 +74,11 @@ def month_key(value: dt.date | dt.datetime) -> str:
     return f"{value:%Y-%m}"
 
 
-def between(low: str, high: str) -> Markup:
-    """Write bounds: 38,100 to 40,900."""
-    return Markup("{} to {}").format(low, high)
+def bounded(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """Write a number and its bounds: 0.0123 (-0.0040 to 0.0286); nothing where there is none."""
+    if value is None:
+        return ""
+    return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
 
 def chart(values: Mapping[str, Any]) -> str:
@@ -89,9 +94,20 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for write in (count, number, percent, money, day, moment, month_name, month_key, chart):
+    for write in (
+        count,
+        number,
+        percent,
+        money,
+        day,
+        moment,
+        month_name,
+        month_key,
+        bounded,
+        chart,
+    ):
         environment.filters[write.__name__] = write
-    environment.globals.update(menu=MENU, business=CONTRACT.name, between=between)
+    environment.globals.update(menu=MENU, business=CONTRACT.name)
     return environment
 
 
