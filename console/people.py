@@ -126,7 +126,7 @@ def sign_in(connection: psycopg.Connection, name: str, password: str) -> str | N
     Raises:
         TooManyAttemptsError: of this name, or of all, too many were refused lately.
     """
-    name = name[:MAX_NAME].replace("\0", "")
+    name = name[:MAX_NAME].replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres keeps no NUL
     with _ONE_AT_A_TIME:
         _refuse_guessing(connection, name)
         row = connection.execute(
