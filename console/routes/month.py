@@ -1,6 +1,6 @@
 """Month, the first page: who is here, who is expected to leave, what is to be done, and what is awaited."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from console.access import Viewer, database_of
 from console.months import MonthRow, choose
-from console.pages import count, day, money, month_key, month_name, page, percent
+from console.pages import count, day, money, month_key, month_name, number, page, percent
 from console.queries import Queries
 
 router = APIRouter()
@@ -87,7 +87,7 @@ def in_words(now: MonthRow, before: MonthRow | None) -> Iterator[str]:
     if now.treated_users:
         yield (
             f"Calling the {count(now.treated_users)} users of the list that are to be called should bring"
-            f" {money(now.expected_profit)}."
+            f" {money(now.expected_profit)} currency units."
         )
     elif now.listed_users is not None:
         yield "Calling nobody pays: the list is empty."
@@ -131,25 +131,45 @@ def _rate(row: MonthRow | None) -> float | None:
     return row.leavers / row.users
 
 
+_FIGURES: tuple[tuple[str, Callable[[float | None], str], str], ...] = (
+    ("users", count, "users"),
+    ("expected leavers, users", count, "leavers"),
+    ("left, users", count, "observed_leavers"),
+    ("revenue at risk, currency units", money, "value_at_risk"),
+    ("users on the list", count, "listed_users"),
+    ("expected profit of the list, currency units", money, "expected_profit"),
+    ("users contacted, as reported", count, "contacted_users"),
+)
+
+
 def compared(now: MonthRow, before: MonthRow | None) -> Iterator[Compared]:
     """Yield the month's figures beside those of the month before."""
-    figures = (
-        ("users", count, lambda row: row.users),
-        ("expected leavers, users", count, lambda row: row.leavers),
-        ("expected leavers, share of users", percent, _rate),
-        ("left, users", count, lambda row: row.observed_leavers),
-        ("revenue at risk, currency units", money, lambda row: row.value_at_risk),
-        ("users on the list", count, lambda row: row.listed_users),
-        ("expected profit of the list, currency units", money, lambda row: row.expected_profit),
-        ("users contacted, as reported", count, lambda row: row.contacted_users),
+    for name, write, column in _FIGURES:
+        here: float | None = getattr(now, column)
+        there: float | None = getattr(before, column, None)
+        # Between what is shown: the difference of two rounded figures is that of the two.
+        moved = None if here is None or there is None else round(here) - round(there)
+        yield Compared(name, write(here), write(there), _signed(moved, write))
+    share, share_before = _rate(now), _rate(before)
+    yield Compared(
+        "expected leavers, share of users",
+        percent(share),
+        percent(share_before),
+        _points(share, share_before),
     )
-    for name, write, of in figures:
-        here, there = of(now), of(before) if before else None
-        change = ""
-        if here is not None and there is not None:
-            moved = here - there
-            change = f"{'+' if moved >= 0 else '-'}{write(abs(moved))}"
-        yield Compared(name, write(here), write(there), change)
+
+
+def _signed(moved: float | None, write: Callable[[float], str]) -> str:
+    if moved is None:
+        return ""
+    return write(moved) if moved <= 0 else f"+{write(moved)}"
+
+
+def _points(here: float | None, there: float | None) -> str:
+    if here is None or there is None:
+        return ""
+    moved = round(100 * here, 1) - round(100 * there, 1)
+    return f"{_signed(moved, lambda value: number(value, 1))} points"
 
 
 def awaited(every: list[MonthRow]) -> Iterator[tuple[str, str]]:

@@ -12,12 +12,17 @@
     const write = (value) => (value === null || value === undefined ? "–" : format(value, told));
     for (const each of told.series) {
       const stroke = colour(each.colour);
-      series.push({ label: each.label, stroke, width: 2, points: { show: true, size: 6 }, value: (_, v) => write(v) });
+      const withBounds = (_, v, __, at) => {
+        if (v === null || v === undefined || !each.low) return write(v);
+        return `${write(v)} (${write(each.low[at])} to ${write(each.high[at])})`;
+      };
+      series.push({ label: each.label, stroke, width: 2, points: { show: true, size: 6 }, value: withBounds });
       if (each.low) {
         const at = series.length;
-        const edge = { stroke: "transparent", points: { show: false } };
-        series.push({ ...edge, label: `${each.label}, upper bound`, value: (_, v) => write(v) });
-        series.push({ ...edge, label: `${each.label}, lower bound`, value: (_, v) => write(v) });
+        // The legend has the bounds beside the value: rows of the class `edge` are not shown.
+        const edge = { stroke: "transparent", points: { show: false }, class: "edge" };
+        series.push({ ...edge, label: `${each.label}, upper bound` });
+        series.push({ ...edge, label: `${each.label}, lower bound` });
         bands.push({ series: [at, at + 1], fill: transparent(stroke) });
       }
     }
