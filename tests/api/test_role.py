@@ -24,17 +24,17 @@ WITH tables AS (SELECT c.oid, c.relkind, n.nspname || '.' || c.relname AS name
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE {_OURS})
 SELECT name, p FROM tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
     'TRIGGER', 'MAINTAIN']) AS p
-  WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege('churn_api', oid, p)
+  WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege(%(role)s, oid, p)
 UNION SELECT name || '.' || attname, p FROM tables JOIN pg_attribute ON attrelid = oid,
     unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS p
-  WHERE attnum > 0 AND NOT attisdropped AND has_column_privilege('churn_api', oid, attnum, p)
-  AND NOT has_table_privilege('churn_api', oid, p)
+  WHERE attnum > 0 AND NOT attisdropped AND has_column_privilege(%(role)s, oid, attnum, p)
+  AND NOT has_table_privilege(%(role)s, oid, p)
 UNION SELECT name, p FROM tables, unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) AS p
-  WHERE relkind = 'S' AND has_sequence_privilege('churn_api', oid, p)
+  WHERE relkind = 'S' AND has_sequence_privilege(%(role)s, oid, p)
 UNION SELECT n.nspname, p FROM pg_namespace AS n, unnest(ARRAY['USAGE', 'CREATE']) AS p
-  WHERE {_OURS} AND has_schema_privilege('churn_api', n.oid, p)
+  WHERE {_OURS} AND has_schema_privilege(%(role)s, n.oid, p)
 UNION SELECT datname, p FROM pg_database, unnest(ARRAY['CONNECT', 'CREATE', 'TEMPORARY']) AS p
-  WHERE datname IN (current_database(), 'dagster', 'mlflow') AND has_database_privilege('churn_api', oid, p)
+  WHERE datname IN (current_database(), 'dagster', 'mlflow') AND has_database_privilege(%(role)s, oid, p)
 """
 GRANTED = {
     ("streamflow", "CONNECT"),
@@ -86,9 +86,9 @@ def as_api(database: str | None = None, **more: str) -> psycopg.Connection:
     return psycopg.connect(get_settings().dsn(database), autocommit=True, **told)
 
 
-def rights() -> set[tuple[str, str]]:
+def rights(role: str = "churn_api") -> set[tuple[str, str]]:
     with connect() as connection:
-        return set(connection.execute(_RIGHTS).fetchall())
+        return set(connection.execute(_RIGHTS, {"role": role}).fetchall())
 
 
 def test_its_rights_are_these_and_outlive_publications() -> None:
@@ -197,7 +197,7 @@ def test_an_owner_that_is_no_superuser(
     own = {"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "kept"}
     own |= {"API_POSTGRES_USER": "reader", "API_POSTGRES_PASSWORD": SECRET}
     own |= {"CONSOLE_POSTGRES_USER": "writer", "CONSOLE_POSTGRES_PASSWORD": SECRET}
-    own |= {"READER_POSTGRES_USER": "analyst", "READER_POSTGRES_PASSWORD": SECRET}
+    own |= {"READER_POSTGRES_USER": "retention_reader", "READER_POSTGRES_PASSWORD": SECRET}
     tell(monkeypatch, server, tmp_path, **own)
     with pytest.raises(ChurnError, match="the role reader cannot be made") as refused:
         initialise(["streamflow"])

@@ -23,6 +23,16 @@ def put_list(month: Month, users: Sequence[str], control: Sequence[str] = ()) ->
                 for n, user in enumerate(users)
             ],
         )
+        cursor.execute(
+            "INSERT INTO churn_score_runs (as_of, release_id, users) VALUES (%s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            [month.as_of, made.release_id, len(users)],
+        )
+        cursor.execute(
+            "INSERT INTO action_lists (as_of, treated, control, expected_profit)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [month.as_of, len(users) - len(control), len(control), 9.5 * len(users)],
+        )
         cursor.executemany(
             "INSERT INTO action_list VALUES (%s, %s, %s, %s)",
             [

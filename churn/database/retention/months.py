@@ -39,7 +39,12 @@ MONTH_VIEW = RetentionView(
             "date",
             "First day of the newest month whose labels it was fitted to.",
         ),
-        Column("users", "bigint", "Active users who were scored; null: not scored yet.", _USERS),
+        Column(
+            "users",
+            "bigint",
+            "Users who were scored, 0 before a release; null: not scored.",
+            _USERS,
+        ),
         Column("expected_leavers", "double precision", "Sum of the served probabilities.", _USERS),
         Column(
             "estimated_leavers",
