@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from churn.cli.screen import err, out
@@ -12,7 +13,14 @@ from churn.errors import ChurnError
 
 person = typer.Typer(
     no_args_is_help=True,
-    help="Who may sign in to the console with a password, and in which role.",
+    help="""Who may sign in to the console with a password, and in which role.
+
+    **Examples**
+
+    - `churn person add ann --role caller`
+    - `churn person list`
+    - `churn person remove ann`
+    """,
 )
 
 
@@ -91,7 +99,7 @@ def list_() -> None:
         known = people(connection)
     table = Table("name", "role", "since", box=None, pad_edge=False)
     for each in known:
-        table.add_row(each.person, str(each.role), f"{each.recorded_at:%Y-%m-%d}")
+        table.add_row(escape(each.person), str(each.role), f"{each.recorded_at:%Y-%m-%d}")
     out().print(table)
 
 
