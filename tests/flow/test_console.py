@@ -136,14 +136,13 @@ def test_trust_shows_the_decisions_and_leads_to_each_release(browser: httpx.Clie
         ).fetchall()
     assert len(every) == 2
     for seq, month, outcome, release_id, reasons in every:
-        assert f"{seq} {month_name(month)}" in text
-        assert outcome in text
-        assert reasons in text
+        assert f"{seq}. Labels of {month_name(month)}: {outcome}" in text
+        assert all(reason in text for reason in reasons.split("; "))
         assert f'href="/trust/releases/{release_id}"' in answer.text
     page = read(browser, f"/trust/releases/{release_in_force().release_id}")
     assert "It is in force." in page
     assert "March 2024" in page
-    assert f"version {release_in_force().version} in MLflow" in page
+    assert f"It is version {release_in_force().version} in MLflow" in page
 
 
 def test_the_chart_draws_the_figures_of_the_table(browser: httpx.Client) -> None:
