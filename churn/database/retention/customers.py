@@ -63,15 +63,21 @@ ACTION_LIST = RetentionView(
         UPDATED_AT,
     ),
     """
-SELECT (date_trunc('month', i.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
+SELECT (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
     s.probability, s.customer_value, s.expected_profit, a.treatment_group,
     a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
     s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
-FROM action_lists AS i JOIN action_list AS a USING (as_of) JOIN churn_scores AS s USING (as_of, user_id)
-LEFT JOIN churn_score_runs AS r USING (as_of) LEFT JOIN treatments AS t USING (as_of, user_id)
-LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = i.as_of""",
+FROM churn_scores AS s
+JOIN action_list AS a ON (date_trunc('month', a.as_of AT TIME ZONE 'UTC'))::date
+    = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND a.user_id = s.user_id
+JOIN action_lists AS i ON i.as_of = s.as_of
+LEFT JOIN churn_score_runs AS r ON r.as_of = s.as_of
+LEFT JOIN treatments AS t ON (date_trunc('month', t.as_of AT TIME ZONE 'UTC'))::date
+    = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND t.user_id = s.user_id
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = s.as_of
+WHERE s.is_action""",
 )
 
 CUSTOMER_HISTORY = RetentionView(
