@@ -37,6 +37,7 @@ from churn.database.tables import (
     LIST_INDEX,
     LISTED_INDEX,
     LISTS,
+    MONTH_STATISTICS,
     TREATMENT_MONTHS,
     TREATMENTS_INDEX,
     VERSION_TABLES,
@@ -163,7 +164,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         14,
         "a month's listed scores are found by month and rank",
-        (LISTED_INDEX, "ANALYZE churn_scores"),
+        (LISTED_INDEX, MONTH_STATISTICS, "ANALYZE churn_scores"),
     ),
     Step(15, "a month's list is found by its month", (LIST_INDEX, "ANALYZE action_list")),
     Step(16, "a month's treatments are found by it", (TREATMENTS_INDEX, "ANALYZE treatments")),

@@ -212,6 +212,10 @@ CREATE TABLE IF NOT EXISTS action_list (
 LISTED_INDEX: LiteralString = """
 CREATE INDEX IF NOT EXISTS churn_scores_listed
     ON churn_scores (((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date), rank) WHERE is_action"""
+# The planner does not take it from an index of a part of the rows how many of them are of a month.
+MONTH_STATISTICS: LiteralString = """
+CREATE STATISTICS IF NOT EXISTS churn_scores_month
+    ON ((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date) FROM churn_scores"""
 LIST_INDEX: LiteralString = """
 CREATE INDEX IF NOT EXISTS action_list_month
     ON action_list (((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date), user_id)"""
@@ -286,6 +290,7 @@ SCORING_TABLES: tuple[LiteralString, ...] = (
     TREATMENT_MONTHS,
     _UPLIFT,
     LISTED_INDEX,
+    MONTH_STATISTICS,
     LIST_INDEX,
     TREATMENTS_INDEX,
 )

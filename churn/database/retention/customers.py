@@ -109,6 +109,11 @@ CUSTOMER_HISTORY = RetentionView(
         _HAS_LEFT,
         _RELEASE_ID,
         UPDATED_AT,
+        Column(
+            "as_of",
+            "timestamp with time zone",
+            "The month's last microsecond, in UTC: the quick way to all users of one month.",
+        ),
     ),
     """
 SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
@@ -116,9 +121,10 @@ SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.pro
     a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
-    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
-FROM churn_score_runs AS r JOIN churn_scores AS s USING (as_of)
-LEFT JOIN action_list AS a USING (as_of, user_id) LEFT JOIN action_lists AS i USING (as_of)
-LEFT JOIN treatments AS t USING (as_of, user_id)
-LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = r.as_of""",
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of
+FROM churn_scores AS s JOIN churn_score_runs AS r ON r.as_of = s.as_of
+LEFT JOIN action_list AS a ON a.as_of = s.as_of AND a.user_id = s.user_id
+LEFT JOIN action_lists AS i ON i.as_of = s.as_of
+LEFT JOIN treatments AS t ON t.as_of = s.as_of AND t.user_id = s.user_id
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = s.as_of""",
 )
