@@ -29,7 +29,14 @@ _LONGEST_NAME = 48
 # Our own tables beside the contract's, in schema `raw` and beside the snapshots.
 _OUR_RAW_TABLES = frozenset({"deliveries", "calendar", "judgements", "blocked"})
 _OUR_TABLES = frozenset(
-    {"churn_scores", "churn_score_runs", "action_list", "action_lists", "treatments"}
+    {
+        "churn_scores",
+        "churn_score_runs",
+        "action_list",
+        "action_lists",
+        "treatments",
+        "treatment_months",
+    }
 )
 # Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.
 _RESERVED = frozenset(

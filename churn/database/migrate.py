@@ -33,7 +33,15 @@ from churn.database.schema import (
     signature_there,
     statements,
 )
-from churn.database.tables import LISTS, VERSION_TABLES
+from churn.database.tables import (
+    LIST_INDEX,
+    LISTED_INDEX,
+    LISTS,
+    MONTH_STATISTICS,
+    TREATMENT_MONTHS,
+    TREATMENTS_INDEX,
+    VERSION_TABLES,
+)
 from churn.errors import ChurnError
 from churn.settings import default_contract
 
@@ -143,6 +151,23 @@ STEPS: tuple[Step, ...] = (
         "a delivery says when it was found that it cannot be loaded",
         ("ALTER TABLE raw.deliveries ADD COLUMN marked_at timestamptz",),
     ),
+    Step(
+        13,
+        "a month keeps how many treatments were reported, and when",
+        (
+            TREATMENT_MONTHS,
+            "INSERT INTO treatment_months (as_of, users, recorded_at)"
+            " SELECT as_of, count(*), max(recorded_at) FROM treatments GROUP BY as_of",
+        ),
+    ),
+    # What an index of an expression holds is known to the planner after the next ANALYZE.
+    Step(
+        14,
+        "a month's listed scores are found by month and rank",
+        (LISTED_INDEX, MONTH_STATISTICS, "ANALYZE churn_scores"),
+    ),
+    Step(15, "a month's list is found by its month", (LIST_INDEX, "ANALYZE action_list")),
+    Step(16, "a month's treatments are found by it", (TREATMENTS_INDEX, "ANALYZE treatments")),
 )
 
 

@@ -208,6 +208,21 @@ CREATE TABLE IF NOT EXISTS action_list (
     FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
 )"""
 
+# The months of the list as `retention.action_list` has them, so that its page of a month is found by them.
+LISTED_INDEX: LiteralString = """
+CREATE INDEX IF NOT EXISTS churn_scores_listed
+    ON churn_scores (((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date), rank) WHERE is_action"""
+# The planner does not take it from an index of a part of the rows how many of them are of a month.
+MONTH_STATISTICS: LiteralString = """
+CREATE STATISTICS IF NOT EXISTS churn_scores_month
+    ON ((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date) FROM churn_scores"""
+LIST_INDEX: LiteralString = """
+CREATE INDEX IF NOT EXISTS action_list_month
+    ON action_list (((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date), user_id)"""
+TREATMENTS_INDEX: LiteralString = """
+CREATE INDEX IF NOT EXISTS treatments_month
+    ON treatments (((date_trunc('month', as_of AT TIME ZONE 'UTC'))::date), user_id)"""
+
 # One row per list that stands: what it comes to, and its fingerprint, null for lists of before it was kept.
 LISTS: LiteralString = """
 CREATE TABLE IF NOT EXISTS action_lists (
@@ -230,6 +245,14 @@ CREATE TABLE IF NOT EXISTS treatments (
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (as_of, user_id)
 )"""
+# How many treatments of a month were reported, and when last: so that nobody has to count them for it.
+TREATMENT_MONTHS: LiteralString = """
+CREATE TABLE IF NOT EXISTS treatment_months (
+    as_of timestamptz PRIMARY KEY,
+    users bigint NOT NULL CHECK (users > 0),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
 
 # What calling brought when it was last measured; or, in `not_claimed`, why nothing can be said of it.
 _UPLIFT: LiteralString = """
@@ -264,7 +287,12 @@ SCORING_TABLES: tuple[LiteralString, ...] = (
     _ACTIONS,
     LISTS,
     _TREATMENTS,
+    TREATMENT_MONTHS,
     _UPLIFT,
+    LISTED_INDEX,
+    MONTH_STATISTICS,
+    LIST_INDEX,
+    TREATMENTS_INDEX,
 )
 
 

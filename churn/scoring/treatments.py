@@ -70,6 +70,8 @@ def load_treatments(path: Path) -> Loaded:
         told = {row["user_id"]: tuple(row[name] for name in _VALUES) for row in rows}
         news = {user: values for user, values in told.items() if known.get(user) != values}
         _keep(connection, month, news)
+        if news:
+            _keep_count(connection, month)
     return Loaded(
         month,
         new=len(news.keys() - known.keys()),
@@ -174,3 +176,13 @@ def _keep(connection: psycopg.Connection, month: Month, news: dict[str, tuple[An
             " recorded_at = clock_timestamp()",
             [(month.as_of, user, *values) for user, values in sorted(news.items())],
         )
+
+
+def _keep_count(connection: psycopg.Connection, month: Month) -> None:
+    """Write down how many treatments of the month there are now."""
+    connection.execute(
+        "INSERT INTO treatment_months (as_of, users)"
+        " SELECT as_of, count(*) FROM treatments WHERE as_of = %s GROUP BY as_of"
+        " ON CONFLICT (as_of) DO UPDATE SET users = excluded.users, recorded_at = clock_timestamp()",
+        [month.as_of],
+    )

@@ -75,9 +75,8 @@ def test_mlflow_refuses_other_names_and_keeps_artifacts(told: Told, home: Path) 
 
 def test_other_pages_give_no_orders(told: Told) -> None:
     """Dagster's own command would obey each of these; MLflow's middleware looks at the origin, too."""
-    dagster, mlflow, api = (
+    dagster, mlflow, api, console = (
         f"http://127.0.0.1:{told[name]}"
-        for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
         for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT")
     )
     order = 'mutation {shutdownRepositoryLocation(repositoryLocationName: "churn") {__typename}}'
@@ -86,7 +85,6 @@ def test_other_pages_give_no_orders(told: Told) -> None:
     assert (
         httpx.get(f"{dagster}/graphql", params={"query": order}, headers=picture).status_code == 405
     )
-    console = f"http://127.0.0.1:{told['CONSOLE_PORT']}"
     for base, path, body in (
         (console, "/sign-in", {"person": "a"}),
         (dagster, "/graphql", {"query": order}),

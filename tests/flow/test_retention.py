@@ -227,6 +227,7 @@ def called(world: World, tmp_path: Path) -> Iterator[list[str]]:
     yield users
     with connect() as connection:
         connection.execute("DELETE FROM treatments")
+        connection.execute("DELETE FROM treatment_months")
     record_uplift(FEBRUARY)
 
 

@@ -63,15 +63,21 @@ ACTION_LIST = RetentionView(
         UPDATED_AT,
     ),
     """
-SELECT (date_trunc('month', i.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
+SELECT (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
     s.probability, s.customer_value, s.expected_profit, a.treatment_group,
     a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
     s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
-FROM action_lists AS i JOIN action_list AS a USING (as_of) JOIN churn_scores AS s USING (as_of, user_id)
-LEFT JOIN churn_score_runs AS r USING (as_of) LEFT JOIN treatments AS t USING (as_of, user_id)
-LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = i.as_of""",
+FROM churn_scores AS s
+JOIN action_list AS a ON (date_trunc('month', a.as_of AT TIME ZONE 'UTC'))::date
+    = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND a.user_id = s.user_id
+JOIN action_lists AS i ON i.as_of = s.as_of
+LEFT JOIN churn_score_runs AS r ON r.as_of = s.as_of
+LEFT JOIN treatments AS t ON (date_trunc('month', t.as_of AT TIME ZONE 'UTC'))::date
+    = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND t.user_id = s.user_id
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = s.as_of
+WHERE s.is_action""",
 )
 
 CUSTOMER_HISTORY = RetentionView(
@@ -103,6 +109,11 @@ CUSTOMER_HISTORY = RetentionView(
         _HAS_LEFT,
         _RELEASE_ID,
         UPDATED_AT,
+        Column(
+            "as_of",
+            "timestamp with time zone",
+            "The month's last microsecond, in UTC: the quick way to all users of one month.",
+        ),
     ),
     """
 SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
@@ -110,9 +121,10 @@ SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.pro
     a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
-    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
-FROM churn_score_runs AS r JOIN churn_scores AS s USING (as_of)
-LEFT JOIN action_list AS a USING (as_of, user_id) LEFT JOIN action_lists AS i USING (as_of)
-LEFT JOIN treatments AS t USING (as_of, user_id)
-LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = r.as_of""",
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of
+FROM churn_scores AS s JOIN churn_score_runs AS r ON r.as_of = s.as_of
+LEFT JOIN action_list AS a ON a.as_of = s.as_of AND a.user_id = s.user_id
+LEFT JOIN action_lists AS i ON i.as_of = s.as_of
+LEFT JOIN treatments AS t ON t.as_of = s.as_of AND t.user_id = s.user_id
+LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = s.as_of""",
 )

@@ -119,7 +119,7 @@ SELECT m.month,
     CASE WHEN p.realised IS NOT NULL THEN p.rows END, round(p.realised * p.rows)::bigint,
     r.value_at_risk,
     l.treated + l.control, l.treated, l.control, l.expected_profit,
-    t.users, l.fingerprint,
+    coalesce(t.users, 0), l.fingerprint,
     drift.said, performance.said,
     coalesce(drift.is_open, false)::integer + coalesce(performance.is_open, false)::integer,
     decision.outcome, decision.seq,
@@ -151,8 +151,7 @@ LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.featur
     WHERE x.as_of = m.as_of) AS f ON true
 LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.segment_figures AS x
     WHERE x.as_of = m.as_of) AS s ON true
-LEFT JOIN LATERAL (SELECT count(*) AS users, max(recorded_at) AS recorded_at FROM treatments AS x
-    WHERE x.as_of = m.as_of) AS t ON true
+LEFT JOIN treatment_months AS t ON t.as_of = m.as_of
 LEFT JOIN LATERAL (SELECT string_agg(sentence, ' ' ORDER BY stage) AS sentences
     FROM online.months_behind AS x WHERE x.month = m.month) AS behind ON true
 LEFT JOIN monitoring.alarms AS drift ON drift.kind = 'drift' AND drift.as_of = m.as_of
