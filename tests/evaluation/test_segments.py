@@ -1,12 +1,10 @@
-"""Figures by segment, and the pictures."""
+"""Figures by segment."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from churn.errors import ChurnError
-from churn.evaluation.money import Campaign
-from churn.evaluation.plots import judgement_png
 from churn.evaluation.segments import by_segment
 
 RNG = np.random.default_rng(0)
@@ -48,9 +46,3 @@ def test_a_small_segment_says_how_small_it_is_and_no_auc() -> None:
 def test_segments_of_nothing_are_refused() -> None:
     with pytest.raises(ChurnError):
         by_segment(FEATURES.iloc[:0], LABELS[:0], SCORES[:0], 0.5)
-
-
-def test_the_picture_is_a_png_and_the_same_twice() -> None:
-    pictures = [judgement_png(LABELS, {"model": SCORES}, Campaign(), "January") for _ in range(2)]
-    assert pictures[0].startswith(b"\x89PNG")
-    assert pictures[0] == pictures[1]

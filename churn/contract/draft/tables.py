@@ -6,6 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from churn.contract.draft.columns import Profile, contract_name, short, unit, words
+from churn.contract.draft.entries import (
+    DIALECT_KEYS,
+    block,
+    dialect,
+    entry_of,
+    flow,
+    scalar,
+    uncommon,
+)
 from churn.contract.draft.selects import (
     Selected,
     aggregates,
@@ -17,7 +26,6 @@ from churn.contract.draft.selects import (
     reserved_words,
 )
 from churn.contract.draft.sources import Business, Part, Source, known_shares, span
-from churn.contract.draft.text import DIALECT_KEYS, block, dialect, entry_of, flow, scalar, uncommon
 from churn.contract.structure import KEY, LABEL_COLUMN, LABEL_TABLE, plain
 
 _TAKEN = frozenset({KEY, LABEL_COLUMN, "as_of", "known_at", "is_withdrawn", "delivery_id"})
