@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from churn.errors import ChurnError
+from console.headers import HEADERS
 from console.pages import page
 
 
@@ -142,6 +143,8 @@ async def _too_slow(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return _shown(
+    answer = _shown(
         request, 500, "Something went wrong that nobody foresaw.", "The console's log says what."
     )
+    answer.headers.update(HEADERS)  # the framework answers this one outside of all middleware
+    return answer

@@ -1,4 +1,4 @@
-"""The console's application: its pages, its guard, the headers of every answer, and what starts with it."""
+"""The console's application: its pages, its guard, and what starts with it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,56 +7,18 @@ from importlib.resources import as_file, files
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from churn.http_guard import Guard, host_names, name_of
 from churn.settings import get_settings
 from console import sign_in
 from console.errors import install_handlers
+from console.headers import STATIC, Headers
 from console.queries import Database
 from console.routes import data, month, trust
 
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a file of what was done to whom
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-# Scripts and styles are files of ours; uPlot sets styles by script, which needs no leave.
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-}
-_STATIC = "/static"
-_STATIC_SECONDS = 3600
-
-
-class Headers:
-    """ASGI middleware: what every answer says to the browser, whichever part of the console gives it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with our headers; a page is nobody's to keep, a file of ours may be kept for an hour."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        is_file = scope["path"].startswith(_STATIC)
-        kept = f"max-age={_STATIC_SECONDS}" if is_file else "no-store"
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                headers["cache-control"] = kept
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
 
 
 def create_app(make_database: Callable[[], Database] = Database.from_settings) -> FastAPI:
@@ -101,7 +63,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
     for router in (sign_in.router, month.router, data.router, trust.router):
         app.include_router(router)
     with as_file(files("console") / "static") as folder:
-        app.mount(_STATIC, StaticFiles(directory=folder), name="static")
+        app.mount(STATIC, StaticFiles(directory=folder), name="static")
     return app
 
 

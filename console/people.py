@@ -9,6 +9,8 @@ import datetime as dt
 import functools
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -26,7 +28,7 @@ ATTEMPTS_TIME = dt.timedelta(minutes=15)
 ATTEMPTS_OF_ONE = 5  # refused sign-ins of one name in that time
 ATTEMPTS_OF_ALL = 100
 MIN_PASSWORD, MAX_PASSWORD = 10, 1_000
-# A hash takes 64 MiB while it is made: one at a time, however many ask.
+_PATIENCE_SECONDS = 5.0
 _ONE_AT_A_TIME = threading.Lock()
 _hasher = PasswordHasher()
 
@@ -120,6 +122,23 @@ def use_link(connection: psycopg.Connection, token: str) -> str | None:
     return _begin(connection, person, role)
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let one sign-in by password through at a time: a hash takes 64 MiB, and attempts are counted in order.
+
+    It is entered before a connection is taken: who waits here keeps no page from the database.
+
+    Raises:
+        TooManyAttemptsError: too many wait already.
+    """
+    if not _ONE_AT_A_TIME.acquire(timeout=_PATIENCE_SECONDS):
+        raise TooManyAttemptsError("Too many want to sign in just now.", "Try again in a minute.")
+    try:
+        yield
+    finally:
+        _ONE_AT_A_TIME.release()
+
+
 def sign_in(connection: psycopg.Connection, name: str, password: str) -> str | None:
     """Begin a session and return its token; None where name and password do not belong together.
 
@@ -127,17 +146,15 @@ def sign_in(connection: psycopg.Connection, name: str, password: str) -> str | N
         TooManyAttemptsError: of this name, or of all, too many were refused lately.
     """
     name = name[:MAX_NAME].replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres keeps no NUL
-    with _ONE_AT_A_TIME:
-        _refuse_guessing(connection, name)
-        row = connection.execute(
-            "SELECT password_hash, role FROM console.people WHERE person = %s", [name]
-        ).fetchone()
-        # Somebody who is not there takes as long as a wrong password.
-        is_right = _verify(row[0] if row else _nobodys_hash(), password[: MAX_PASSWORD + 1])
-        if row is None or not is_right:
-            record(connection, Act.SIGN_IN_REFUSED, name)
-            connection.commit()  # the next attempt counts it
-            return None
+    _refuse_guessing(connection, name)
+    row = connection.execute(
+        "SELECT password_hash, role FROM console.people WHERE person = %s", [name]
+    ).fetchone()
+    # Somebody who is not there takes as long as a wrong password.
+    is_right = _verify(row[0] if row else _nobodys_hash(), password[: MAX_PASSWORD + 1])
+    if row is None or not is_right:
+        record(connection, Act.SIGN_IN_REFUSED, name)
+        return None
     record(connection, Act.SIGN_IN, name, by="password")
     return _begin(connection, name, row[1])
 

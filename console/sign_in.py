@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from churn.settings import get_settings
 from console.access import COOKIE, Viewer, check_form, database_of, form_token
 from console.pages import page
-from console.people import SESSION_TIME, end_session, sign_in, use_link
+from console.people import SESSION_TIME, end_session, one_at_a_time, sign_in, use_link
 
 router = APIRouter()
 _FORM_COOKIE = "churn_console_form"  # before there is a session, the form's token follows from this
@@ -41,7 +41,7 @@ async def attempt(request: Request) -> Response:
     person, password, to = (str(sent.get(name, "")) for name in ("person", "password", "to"))
 
     def begin() -> str | None:
-        with database_of(request).own() as connection:
+        with one_at_a_time(), database_of(request).own() as connection:
             return sign_in(connection, person, password)
 
     session = await run_in_threadpool(begin)

@@ -6,10 +6,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from fastapi.testclient import TestClient
 
 import console as package
 from churn.settings import Settings
-from console.main import POLICY
+from console.headers import HEADERS, POLICY
+from console.main import create_app
 from tests.console.conftest import Someone
 
 STATIC = Path(package.__path__[0]) / "static"
@@ -28,6 +30,22 @@ def test_every_answer_has_the_headers(viewer: Someone, path: str) -> None:
     assert headers["referrer-policy"] == "same-origin"
     kept = "max-age=3600" if path.startswith("/static") else "no-store"
     assert headers["cache-control"] == kept
+
+
+def test_an_error_that_nobody_foresaw_is_a_page_with_the_headers() -> None:
+    app = create_app()
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    # The lifespan is not run: nothing here asks the database.
+    client = TestClient(app, "http://localhost", raise_server_exceptions=False)
+    answer = client.get("/broken")
+    assert answer.status_code == 500
+    assert "Something went wrong that nobody foresaw." in answer.text
+    assert "ZeroDivisionError" not in answer.text
+    assert HEADERS.items() <= dict(answer.headers).items()
 
 
 def test_the_policy_leaves_no_way_in() -> None:

@@ -3,8 +3,10 @@
 import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import httpx
+import psycopg
 import pytest
 
 from churn.database import connect
@@ -13,6 +15,7 @@ from churn.settings import Settings, get_settings
 from console import people
 from console.access import COOKIE, FORM_FIELD, Role, form_token, hashed
 from console.people import add_person, make_link, remove_person
+from console.queries import Database
 from tests.console.conftest import Someone
 
 PASSWORD = "correct horse battery"
@@ -150,6 +153,25 @@ def test_attempts_have_an_end_and_then_only_waiting_helps(
     assert "Too many sign-ins were refused." in answer.text
     monkeypatch.setattr(people, "ATTEMPTS_TIME", dt.timedelta(0))
     assert tried(stranger, ann, PASSWORD).status_code == 303
+
+
+def test_who_waits_to_sign_in_keeps_no_connection_from_others(
+    stranger: httpx.Client, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "_PATIENCE_SECONDS", 0.1)
+    taken = []
+    own = Database.own
+
+    def counted(database: Database) -> AbstractContextManager[psycopg.Connection]:
+        taken.append(database)
+        return own(database)
+
+    monkeypatch.setattr(Database, "own", counted)
+    with people.one_at_a_time():
+        assert tried(stranger, ann, PASSWORD).status_code == 429
+        assert taken == []
+    assert tried(stranger, ann, PASSWORD).status_code == 303
+    assert len(taken) == 1
 
 
 def test_attempts_at_many_names_have_an_end_too(
