@@ -222,7 +222,7 @@ def default_of(settings: type[BaseSettings], name: str) -> Any:
 def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
     given = config["services"]["code"]["environment"]
     init = config["services"]["init"]["environment"]
-    for name in ("api_postgres_user", "console_postgres_user"):
+    for name in ("api_postgres_user", "console_postgres_user", "reader_postgres_user"):
         assert init[name.upper()] == default_of(Settings, name)
     for name in ("postgres_user", "postgres_db"):
         assert given[name.upper()] == default_of(Settings, name)
