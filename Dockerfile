@@ -1,4 +1,4 @@
-# Two images. `platform` has no code of ours: MLflow and Dagster's daemon. `app` adds it: init, code, webserver, api.
+# Two images. `platform` has no code of ours: MLflow and Dagster's daemon. `app` adds it: init, code, webserver, api, console.
 # Everything that is installed comes from a lock with hashes; sources come last, so that an edit rebuilds no more
 # than a small layer.
 FROM python:3.11.14-slim-bookworm AS python
@@ -22,6 +22,7 @@ COPY churn churn
 COPY churn_assets churn_assets
 COPY feature_repo feature_repo
 COPY api api
+COPY console console
 # The build backend is pinned too, by the whole lock.
 RUN --mount=type=cache,target=/root/.cache \
     uv build --wheel --build-constraints requirements.lock --require-hashes --out-dir /dist

@@ -45,7 +45,7 @@ def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
 
 
 def _up(folder: Path, sizes: Sizes, say: Say) -> Row:
-    ports = ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
+    ports = ("CONSOLE_PORT", "DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
     environment = _clean() | {
         "CHURN_HOME": str(folder / "churn"),
         **{name: str(free_port()) for name in ports},

@@ -9,7 +9,7 @@ protocol with limits: a request whose headers never end, or that is never comple
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -68,11 +68,7 @@ _TOO_SLOW = HttpRefusal(
     "request_timeout",
     "the request did not arrive to its end in time; send it again",
 )
-_NOT_JSON = HttpRefusal(
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    "unsupported_media_type",
-    "the body must be sent as content-type: application/json",
-)
+JSON_ONLY = frozenset({"application/json"})
 _OTHER_PAGE = HttpRefusal(
     HTTPStatus.FORBIDDEN,
     "other_origin",
@@ -106,6 +102,8 @@ class Guard:
             front may have changed the Host header.
         setting: the environment variable that adds a name, for the message.
         max_body_bytes: the largest body of a request.
+        content_types: those that a body may have. A form of another page cannot send JSON; an application
+            that takes forms has to tell its own from those of others.
     """
 
     def __init__(
@@ -115,14 +113,21 @@ class Guard:
         names: Callable[[], Iterable[str]],
         setting: str,
         max_body_bytes: int,
+        content_types: Collection[str] = JSON_ONLY,
     ) -> None:
         self._app, self._max_body_bytes = app, max_body_bytes
+        self._content_types = frozenset(name.encode() for name in content_types)
         self._names = frozenset(name.lower() for name in names() if name)
         self._hosts = self._names | LOOPBACK_NAMES
         self._other_host = HttpRefusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             "unknown_host",
             f"this server does not answer to the name in the Host header; {setting} adds names",
+        )
+        self._other_type = HttpRefusal(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            f"the body must be sent as content-type: {' or '.join(sorted(content_types))}",
         )
         self._too_large = HttpRefusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -180,9 +185,8 @@ class Guard:
 
     def _refused_body(self, headers: dict[bytes, bytes]) -> HttpRefusal | None:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        # A form on another page cannot send JSON.
-        if kind != b"application/json":
-            return _NOT_JSON
+        if kind not in self._content_types:
+            return self._other_type
         length = headers.get(b"content-length", b"0")
         return self._too_large if length.isdigit() and int(length) > self._max_body_bytes else None
 

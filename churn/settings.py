@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     # The role is made only if it has a password.
     api_postgres_user: str = Field(default="churn_api", min_length=1)
     api_postgres_password: SecretStr = SecretStr("")
+    # Of the role that the console connects as; made if it has a password.
+    console_postgres_user: str = Field(default="churn_console", min_length=1)
+    console_postgres_password: SecretStr = SecretStr("")
     # Of the role that reads the views of retention; made if it has a password.
     reader_postgres_user: str = Field(default="churn_reader", min_length=1)
     reader_postgres_password: SecretStr = SecretStr("")
@@ -233,8 +236,13 @@ class Settings(BaseSettings):
     # Where `churn up` serves the pipeline's metrics; None: it does not.
     metrics_port: Port | None = None
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
+    console_port: Port = 8080
+    console_host: str = "127.0.0.1"
+    # Where people find the console, if not on this machine's loopback.
+    console_url: str = Field(default="", validation_alias="CHURN_CONSOLE_URL")
     # Further host names, comma-separated, by which a proxy or another machine addresses the port.
     api_host_names: str = ""
+    console_host_names: str = ""
     dagster_host_names: str = ""
     metrics_host_names: str = ""
     first_month: Annotated[Month, NoDecode] = Field(
@@ -340,6 +348,11 @@ class Settings(BaseSettings):
     def smoke_url(self) -> str:
         """The API's address, for the smoke check and the command line."""
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def console_address(self) -> str:
+        """Where a browser finds the console."""
+        return self.console_url.rstrip("/") or f"http://127.0.0.1:{self.console_port}"
 
     def dsn(self, database: str | None = None) -> str:
         """Return a libpq connection string for psycopg, with its values quoted."""

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from churn.arrays import Bools, Floats
 from churn.contract.in_force import LABELS, VIEWS
 from churn.promotion.entry import NO_RELEASE, canonical, sha256
-from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
+from churn.scoring.action_file import COLUMNS, CONTROL, TREATED
+from churn.scoring.actions import list_actions
 from churn.scoring.scores import Scored, score_month
 from churn.scoring.uplift import NotClaimed, facts, record_uplift, sentence
 from churn_assets.monthly import (
@@ -198,11 +199,15 @@ def uplift(step: MonthStep) -> MonthResult:
     money. Where there was no action list, no control group, too few users or no report of a treatment,
     nothing is claimed, and the reason is said. In `monitoring.uplift`.
     """
-    found = record_uplift(step.month)
-    said = sentence(found)
-    if isinstance(found, NotClaimed):
-        return MonthResult(0, sha256(said), {"finding": said, "listed_users": found.listed})
-    figures = facts(found)
+    measured = record_uplift(step.month)
+    finding = sentence(measured)
+    if isinstance(measured, NotClaimed):
+        return MonthResult(
+            0, sha256(finding), {"finding": finding, "listed_users": measured.listed}
+        )
+    figures = facts(measured)
     return MonthResult(
-        found.treated + found.control, sha256(canonical(figures)), {"finding": said, **figures}
+        measured.treated + measured.control,
+        sha256(canonical(figures)),
+        {"finding": finding, **figures},
     )

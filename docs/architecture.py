@@ -23,9 +23,9 @@ from churn_assets.definitions import defs
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 # Where the rooms are looked for; those of `churn` are its sub-packages.
-PACKAGES = ("churn", "feature_repo", "api", "churn_assets", "bench")
+PACKAGES = ("churn", "feature_repo", "api", "console", "churn_assets", "bench")
 # Where names are followed to: what the shell does for each asset is no property of one.
-_FOLLOWED = ("churn", "feature_repo", "api")
+_FOLLOWED = ("churn", "feature_repo", "api", "console")
 # What everybody asks, and what keeps nothing of a month: the contract, settings, whether the tables fit.
 _PASSED_BY = ("churn.contract.", "churn.settings.", "churn.database.migrate.")
 # What stands around the graph: through which module it is entered.
@@ -93,7 +93,7 @@ STORES = {
     "files": Store(
         "files of scores, lists and reports",
         writers=(
-            "churn.scoring.actions.write_actions",
+            "churn.scoring.action_file.write_actions",
             "churn.scoring.scores.scores_path",
             "churn.monitoring.drift.write_drift_page",
             "churn.promotion.cards.write_missing_cards",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from churn.cli.people import sign_in_link
 from churn.cli.screen import out
 from churn.months import Month, months_between
 from churn.settings import get_settings, keep_settings
@@ -34,8 +35,8 @@ def demo(
 ) -> None:
     """Start the stack, put the public population through the graph month by month, and show the answers.
 
-    The three UIs stay up until Ctrl-C. With --exit everything is stopped at the end, and the exit
-    status is 0 only if every step and check passed.
+    All of it stays up until Ctrl-C, and the console's link, which signs you in once, stands first. With
+    --exit everything is stopped at the end, and the exit status is 0 only if every step and check passed.
 
     **Example**
 
@@ -120,7 +121,8 @@ def _predict(api: str) -> "httpx.Response":
 
 def _show_addresses(console: Console) -> None:
     settings = get_settings()
-    console.print(f"\nDagster  http://127.0.0.1:{settings.dagster_port}")
+    console.print(f"\nConsole  {sign_in_link()}", soft_wrap=True)
+    console.print(f"Dagster  http://127.0.0.1:{settings.dagster_port}")
     console.print(f"MLflow   http://127.0.0.1:{settings.mlflow_port}")
     console.print(f"API      {settings.smoke_url}/docs")
 

@@ -7,6 +7,7 @@ from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
 from churn.cli.metrics import metrics
+from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
 from churn.cli.run import run, train
 from churn.cli.scores import actions, predict, treatments
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 _STACK, _DATA, _ASK = "The stack", "From drops to models", "Asking"
 _RELEASES, _CAMPAIGNS = "Releases", "Campaigns"
+_CONSOLE = "The console"
 app.command(rich_help_panel=_STACK)(up)
 app.command(rich_help_panel=_STACK)(down)
 app.command(rich_help_panel=_STACK)(status)
@@ -52,6 +54,8 @@ app.command(rich_help_panel=_RELEASES)(promote)
 app.command(rich_help_panel=_RELEASES)(rollback)
 app.command(rich_help_panel=_CAMPAIGNS)(actions)
 app.command(rich_help_panel=_CAMPAIGNS)(treatments)
+app.command(rich_help_panel=_CONSOLE)(console)
+app.add_typer(person, name="person", rich_help_panel=_CONSOLE)
 app.command(rich_help_panel=_ASK)(predict)
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def actions(
     - `churn actions --month 2024-05 --out calls.csv`
     """
     from churn.cli.progress import running
-    from churn.scoring.actions import read_actions, write_actions
+    from churn.scoring.action_file import write_actions
+    from churn.scoring.actions import read_actions
 
     chosen = Month.parse(month)
     if file:
@@ -144,15 +145,18 @@ def _table(rows: list[dict[str, Any]]) -> "Table":
 def treatments(
     file: Annotated[
         Path,
-        typer.Argument(help="A CSV file: month, user_id, treated_at, channel and, if any, offer."),
+        typer.Argument(
+            help="A CSV file: month, user_id, treated_at, channel; offer, outcome if any."
+        ),
     ],
 ) -> None:
     """Load what was done to whom; all of the file or nothing of it.
 
     One file for each month, one row for each user; a user must be on that month's action list, and the
     day in the month after it. The same file again changes nothing; a row that differs replaces the old
-    one. A user of the control group who was treated is taken in, and named as a breach. Where the labels
-    of the month are there, the effect of the calls is shown at once.
+    one. A user of the control group who was treated is taken in, and named as a breach. A list that the
+    console exported may come back filled in; who was not treated stays blank there. Where the labels of the
+    month are there, the effect of the calls is shown at once.
 
     **Example**
 
@@ -162,12 +166,13 @@ def treatments(
 
     from churn.cli.progress import running
     from churn.database.init import prepare_schema
+    from churn.promotion.by_hand import operator
     from churn.scoring.treatments import load_treatments
     from churn.scoring.uplift import record_uplift, sentence
 
     with running("postgres"):
         prepare_schema()
-        loaded = load_treatments(file)
+        loaded = load_treatments(file, actor=operator())
         so_far = sentence(record_uplift(loaded.month))
     out().print(
         f"{loaded.month}: {loaded.new:,} new, {loaded.changed:,} changed,"

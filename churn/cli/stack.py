@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from churn.cli.people import sign_in_link
 from churn.cli.screen import err, health_table, out, stack_progress
 from churn.errors import ChurnError
 
@@ -35,7 +36,8 @@ def init(
     `churn up` does this by itself. On a server it is the step before the services, since three of
     them starting at once on an empty database would spoil each other's migrations. Where
     API_POSTGRES_PASSWORD is set, the API's role is made, too: it may read what the API serves. With
-    READER_POSTGRES_PASSWORD a role is made that may read the views of `retention`.
+    READER_POSTGRES_PASSWORD a role is made that may read the views of `retention`, with
+    CONSOLE_POSTGRES_PASSWORD the console's.
 
     **Example**
 
@@ -49,10 +51,11 @@ def init(
 
 
 def up() -> None:
-    """Start Postgres, MLflow, the API and Dagster, and leave them running.
+    """Start Postgres, MLflow, the API, the console and Dagster, and leave them running.
 
-    What runs already is left as it is, so a second `up` only says where everything is. State lives in
-    `.churn/` (or CHURN_HOME); ports come from DAGSTER_PORT (3000), MLFLOW_PORT (5000) and API_PORT
+    What runs already is left as it is, so a second `up` only says where everything is. At the end stands a
+    link that opens the console, once; `churn console` prints another. State lives in `.churn/` (or
+    CHURN_HOME); ports come from CONSOLE_PORT (8080), DAGSTER_PORT (3000), MLFLOW_PORT (5000) and API_PORT
     (8000). Where POSTGRES_HOST is set, that server is used and none is started.
 
     **Examples**
@@ -72,6 +75,8 @@ def up() -> None:
     if not started:
         err().print("everything is running already")
     out().print(health_table(parts))
+    if any(part.name == "console" and part.health == "healthy" for part in parts):
+        out().print(f"\nconsole: {sign_in_link()}\n", soft_wrap=True)
     err().print("`churn status` asks again, `churn down` stops it all")
     if any(part.health != "healthy" for part in parts):
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
 from churn.database.roles import (
     API,
+    CONSOLE,
     EXPORTER,
     RETENTION,
     Reader,
@@ -201,9 +202,9 @@ def create_schema(connection: psycopg.Connection) -> None:
 
 
 def admit_readers() -> None:
-    """Make the roles of the API, of readers of `retention` and of the exporter, where each has a password.
+    """Make the roles of API, console, readers of `retention` and exporter: of each that has a password.
 
-    Without one the API and the exporter connect as we do, and nobody else reads the views.
+    Without one the API, the console and the exporter connect as we do, and nobody else reads the views.
     """
     for reader, name, password in _readers():
         with connect() as connection:
@@ -213,22 +214,22 @@ def admit_readers() -> None:
 def _readers() -> Iterator[tuple[Reader, str, str]]:
     """Yield each role that is to be, with its name and password."""
     settings = get_settings()
-    names = {settings.api_postgres_user: API}
-    for reader, name in (
-        (RETENTION, settings.reader_postgres_user),
-        (EXPORTER, settings.metrics_postgres_user),
-    ):
-        if (other := names.setdefault(name, reader)) is not reader:
+    roles = (
+        (API, settings.api_postgres_user, settings.api_postgres_password),
+        (CONSOLE, settings.console_postgres_user, settings.console_postgres_password),
+        (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
+        (EXPORTER, settings.metrics_postgres_user, settings.metrics_postgres_password),
+    )
+    named: dict[str, Reader] = {}
+    for reader, name, _ in roles:
+        if other := named.get(name):
             raise ChurnError(
                 f"{name} is the name of the role of {other.what}",
                 where=f"{reader.setting}_USER",
                 remedy="choose another name: `churn init` makes the role",
             )
-    for reader, name, password in (
-        (API, settings.api_postgres_user, settings.api_postgres_password),
-        (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
-        (EXPORTER, settings.metrics_postgres_user, settings.metrics_postgres_password),
-    ):
+        named[name] = reader
+    for reader, name, password in roles:
         if password:
             yield reader, name, password.get_secret_value()
 

@@ -185,6 +185,19 @@ STEPS: tuple[Step, ...] = (
             "ALTER TABLE online.publications ALTER COLUMN published_at SET DEFAULT clock_timestamp()",
         ),
     ),
+    Step(
+        19,
+        "a treatment has an outcome, and names who reported it",
+        (
+            "ALTER TABLE treatments ADD COLUMN outcome text",
+            "ALTER TABLE treatments ADD COLUMN actor text",
+        ),
+    ),
+    Step(
+        20,
+        "a listed user has the level of each segment",
+        ("ALTER TABLE action_list ADD COLUMN segments jsonb",),
+    ),
 )
 
 

@@ -1,7 +1,8 @@
 """Logins that may read what they are for and nothing else.
 
-The API reads what is online, readers of `retention` its views. The exporter of metrics reads what happened
-when, how many and how good: of the tables that name users it may read the columns that name none.
+The API reads what is online, readers of `retention` its views; the console has these views and tables of its
+own. The exporter of metrics reads what happened when, how many and how good: of the tables that name users it
+may read the columns that name none.
 """
 
 from collections.abc import Sequence
@@ -74,6 +75,27 @@ RETENTION = Reader(
         sql.SQL("GRANT USAGE ON SCHEMA retention TO {role}"),
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA retention TO {role}"),
         # A later version has other views, or makes one anew.
+        sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA retention GRANT SELECT ON TABLES TO {role}"),
+    ),
+)
+# People and links are made by the command line, as the owner: the console can let in nobody new.
+CONSOLE = Reader(
+    "the console",
+    "CONSOLE_POSTGRES",
+    "the console then connects as POSTGRES_USER",
+    (sql.SQL("ALTER ROLE {role} SET statement_timeout = '10s'"),),
+    (
+        *_CONNECT,
+        sql.SQL("GRANT USAGE ON SCHEMA console, retention TO {role}"),
+        sql.SQL("GRANT SELECT ON console.people, console.links TO {role}"),
+        sql.SQL("GRANT UPDATE (used_at) ON console.links TO {role}"),
+        sql.SQL("GRANT SELECT, INSERT, DELETE ON console.sessions TO {role}"),
+        sql.SQL("GRANT SELECT, INSERT ON console.acts TO {role}"),
+        # What was done to whom is reported on its pages, and held against the list.
+        sql.SQL("GRANT SELECT ON action_list, action_lists TO {role}"),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE ON treatments, treatment_months TO {role}"),
+        # Its pages are read as the readers' role, where there is one.
+        sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA retention TO {role}"),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA retention GRANT SELECT ON TABLES TO {role}"),
     ),
 )

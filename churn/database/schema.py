@@ -85,7 +85,10 @@ def _signature(contract: Contract) -> str:
 
 def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
     # feast: the registry's own tables; decisions: releases and the ledger
-    for schema in ("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", RETENTION):
+    for schema in (
+        *("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", "console"),
+        RETENTION,
+    ):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
     yield sql.SQL(_DELIVERIES)
     yield sql.SQL(_ONE_VERSION_AT_A_TIME)

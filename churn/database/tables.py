@@ -228,6 +228,7 @@ CREATE TABLE IF NOT EXISTS action_list (
     reason_2 text,
     reason_3 text,
     band smallint CHECK (band > 0),
+    segments jsonb,
     PRIMARY KEY (as_of, user_id),
     FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
 )"""
@@ -267,6 +268,8 @@ CREATE TABLE IF NOT EXISTS treatments (
     channel text NOT NULL,
     offer text,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    outcome text,
+    actor text,
     PRIMARY KEY (as_of, user_id)
 )"""
 # How many treatments of a month were reported, and when last: so that nobody has to count them for it.
@@ -374,6 +377,60 @@ CREATE TABLE IF NOT EXISTS decisions.contracts (
 VERSION_TABLES: tuple[LiteralString, ...] = (_VERSIONS, _CONTRACTS)
 
 
+# Who may sign in to the console with a password; whoever is removed is gone from here, not from the acts.
+_PEOPLE: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.people (
+    person text PRIMARY KEY CHECK (trim(person) <> ''),
+    role text NOT NULL CHECK (role IN ('viewer', 'caller', 'approver', 'administrator')),
+    password_hash text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+# A link that signs somebody in once. Of it, as of a session, only the hash of its token is kept.
+_LINKS: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.links (
+    token_sha256 text PRIMARY KEY CHECK (token_sha256 ~ '^[0-9a-f]{64}$'),
+    person text NOT NULL,
+    role text NOT NULL CHECK (role IN ('viewer', 'caller', 'approver', 'administrator')),
+    expires_at timestamptz NOT NULL,
+    used_at timestamptz
+)"""
+
+_SESSIONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.sessions (
+    token_sha256 text PRIMARY KEY CHECK (token_sha256 ~ '^[0-9a-f]{64}$'),
+    person text NOT NULL,
+    role text NOT NULL CHECK (role IN ('viewer', 'caller', 'approver', 'administrator')),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz NOT NULL
+)"""
+
+_ACTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.acts (
+    act_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    act text NOT NULL,
+    person text NOT NULL,
+    subject text NOT NULL,
+    detail jsonb NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_ACTS_INDEX: LiteralString = """
+CREATE INDEX IF NOT EXISTS acts_recorded ON console.acts (act, recorded_at)"""
+
+_GUARD_ACTS: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON console.acts
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+
+CONSOLE_TABLES: tuple[LiteralString, ...] = (
+    _PEOPLE,
+    _LINKS,
+    _SESSIONS,
+    _ACTS,
+    _ACTS_INDEX,
+    _GUARD_ACTS,
+)
+
+
 # In the order in which a new database gets them; the schema's signature depends on this order.
 STATEMENTS: tuple[LiteralString, ...] = (
     *DECISION_TABLES,
@@ -381,5 +438,6 @@ STATEMENTS: tuple[LiteralString, ...] = (
     *MONITORING_TABLES,
     *SCORING_TABLES,
     *EVALUATION_TABLES,
+    *CONSOLE_TABLES,
     *VERSION_TABLES,
 )

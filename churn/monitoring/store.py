@@ -60,9 +60,9 @@ def keep_performance(month: Month, release_id: str | None, figures: Sequence[Per
     _replace("model_performance", month, rows)
 
 
-def keep_segments(month: Month, release_id: str | None, found: Sequence[SegmentFigures]) -> None:
+def keep_segments(month: Month, release_id: str | None, figures: Sequence[SegmentFigures]) -> None:
     """Replace the leavers of a month by segment, expected and observed; without a release there are none."""
-    rows = [{"as_of": month.as_of, "release_id": release_id, **asdict(each)} for each in found]
+    rows = [{"as_of": month.as_of, "release_id": release_id, **asdict(each)} for each in figures]
     _replace("segment_figures", month, rows)
 
 

@@ -249,6 +249,6 @@ def standing_alarms() -> list[Alarm]:
             " ORDER BY as_of, kind"
         ).fetchall()
     return [
-        Alarm(kind, Month.of_as_of(as_of), release_id, said)
-        for kind, as_of, release_id, said in rows
+        Alarm(kind, Month.of_as_of(as_of), release_id, message)
+        for kind, as_of, release_id, message in rows
     ]

@@ -1,7 +1,4 @@
-"""Why a user is at risk: what each feature adds to the served model's score, and the sentence that says so.
-
-What trees add is computed in `treeshap.py`; what curves add is read off the explainer (`churn.model.fitted`).
-"""
+"""Why a user is at risk: what each feature adds to the served model's score; wording.py has the words."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +6,12 @@ from typing import Any
 import numpy as np
 
 from churn.arrays import Floats, Floats32
-from churn.contract.in_force import VIEWS
 from churn.model.encode import Inputs
 from churn.model.fitted import Explainer
 from churn.scoring.treeshap import open_tree_shap
+from churn.scoring.wording import reason_words
 
 TOP = 3
-# The part of a description before a colon names the feature; its values follow.
-_FEATURES = [feature for view in VIEWS for feature in view.features]
-_NAMES = {feature.name: feature.description.partition(": ")[0] for feature in _FEATURES}
-_FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
 
 
 @dataclass(frozen=True)
@@ -45,12 +38,8 @@ class Reason:
 
     @property
     def words(self) -> str:
-        """The reason as a sentence."""
-        effect = "raises" if self.contribution > 0 else "lowers"
-        return (
-            f"{_NAMES.get(self.feature, self.feature)}: {_shown(self.feature, self.value)}"
-            f" (usual {_shown(self.feature, self.usual)}) {effect} the risk"
-        )
+        """The reason as a person would say it."""
+        return reason_words(self.feature, self.value, self.usual, self.contribution)
 
 
 class Explaining:
@@ -155,14 +144,3 @@ def _columns(explainer: Explainer, inputs: Inputs) -> Floats32:
         for at, known in enumerate(explainer.categories)
     ]
     return np.concatenate([*encoded, inputs["numeric"]], axis=1).astype(np.float32)
-
-
-def _shown(feature: str, value: Any) -> str:
-    if value is None:
-        return "unknown"
-    if feature in _FLAGS:
-        return "yes" if value else "no"
-    if isinstance(value, float) and abs(value) < 1e6:
-        return f"{value:g}"
-    # A large number is written out, never as 1.2e+06.
-    return f"{value:.0f}" if isinstance(value, float) else str(value)

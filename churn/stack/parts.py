@@ -12,7 +12,7 @@ from churn.stack.plan import Plan
 from churn.stack.processes import LOOPBACK, Part
 from churn.stack.record import StackRecord
 
-PARTS = ("postgres", "mlflow", "api", "code", "webserver", "daemon")
+PARTS = ("postgres", "mlflow", "api", "console", "code", "webserver", "daemon")
 # Started with the others where METRICS_PORT says where; nothing else needs it.
 METRICS = "metrics"
 # Steps that end by themselves.
@@ -22,7 +22,7 @@ LEAVES_WORKERS = "code"
 # The order in which parts are stopped: those that write before what they write to.
 STOP_STAGES = (
     ("daemon", "webserver", "code", *sorted(INITS)),
-    ("api", METRICS, "mlflow"),
+    ("api", "console", METRICS, "mlflow"),
     ("postgres",),
 )
 # MLflow's WSGI application is served directly, which costs less per request than its usual ASGI wrapper.
@@ -51,7 +51,8 @@ def make_parts(plan: Plan, record: StackRecord) -> tuple[Part, ...]:
     # MLflow takes longest to start, so its database is made ready separately from the others.
     parts += [_init("init-mlflow", logs, "mlflow"), _mlflow(plan, logs)]
     parts += [_init("init", logs, "streamflow", "dagster"), _code(plan, logs)]
-    parts += [_api(plan, logs), _webserver(plan, logs), _daemon(plan, logs, record)]
+    parts += [_api(plan, logs), _console(plan, logs)]
+    parts += [_webserver(plan, logs), _daemon(plan, logs, record)]
     parts += [_metrics(plan, logs)]
     return tuple(part for part in parts if part is not None)
 
@@ -143,6 +144,23 @@ def _api(plan: Plan, logs: Path) -> Part:
         port=plan.api_port,
         variable="API_PORT",
         url=f"{url}/docs",
+    )
+
+
+def _console(plan: Plan, logs: Path) -> Part:
+    url = f"http://{LOOPBACK}:{plan.console_port}"
+    return Part(
+        name="console",
+        command=lambda: http_command(
+            "console.main:app", plan.declared.console_host, plan.console_port
+        ),
+        environment=plan.console_login,
+        log=logs / "console.log",
+        probe=functools.partial(probes.http, f"{url}/health/live"),
+        after=("init",),
+        port=plan.console_port,
+        variable="CONSOLE_PORT",
+        url=url,
     )
 
 

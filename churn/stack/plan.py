@@ -14,6 +14,7 @@ _LOGINS = {
     "postgres_user",
     "postgres_password",
     "api_postgres_password",
+    "console_postgres_password",
     "reader_postgres_password",
     "metrics_postgres_password",
 }
@@ -39,6 +40,7 @@ class Plan:
     dagster_port: int
     api_port: int
     metrics_port: int | None
+    console_port: int
     environment: dict[str, str]
 
     @property
@@ -50,6 +52,11 @@ class Plan:
     def api_login(self) -> dict[str, str]:
         """The variables by which the API connects as its own role; none where that has no password."""
         return self._login("API")
+
+    @property
+    def console_login(self) -> dict[str, str]:
+        """The same for the console."""
+        return self._login("CONSOLE")
 
     @property
     def metrics_login(self) -> dict[str, str]:
@@ -77,6 +84,7 @@ def make_plan(record: StackRecord) -> Plan:
         return part.port if part and part.port else otherwise
 
     api_port = recorded("api", declared.api_port)
+    console_port = recorded("console", declared.console_port)
     mlflow_port = recorded("mlflow", declared.mlflow_port)
     dagster_port = recorded("webserver", declared.dagster_port)
     code_port = recorded("code", 0) or free_port()
@@ -91,11 +99,14 @@ def make_plan(record: StackRecord) -> Plan:
         "PGSSLMODE": postgres["POSTGRES_SSLMODE"],
         "POSTGRES_DB": declared.postgres_db,
         "API_POSTGRES_USER": declared.api_postgres_user,
+        "CONSOLE_POSTGRES_USER": declared.console_postgres_user,
         "READER_POSTGRES_USER": declared.reader_postgres_user,
         "METRICS_POSTGRES_USER": declared.metrics_postgres_user,
         "CHURN_HOME": str(declared.home),
         "CHURN_API_URL": declared.api_url or f"http://{LOOPBACK}:{api_port}",
         "API_PORT": str(api_port),
+        "CHURN_CONSOLE_URL": declared.console_url or f"http://{LOOPBACK}:{console_port}",
+        "CONSOLE_PORT": str(console_port),
         "MLFLOW_PORT": str(mlflow_port),
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_EXPERIMENT": declared.mlflow_experiment,
@@ -118,6 +129,7 @@ def make_plan(record: StackRecord) -> Plan:
         dagster_port=dagster_port,
         api_port=api_port,
         metrics_port=recorded("metrics", declared.metrics_port or 0) or None,
+        console_port=console_port,
         environment=environment,
     )
 
@@ -150,6 +162,7 @@ def _postgres_of(declared: Settings) -> dict[str, str]:
         "POSTGRES_PASSWORD": declared.postgres_password.get_secret_value(),
         "POSTGRES_SSLMODE": declared.postgres_sslmode,
         "API_POSTGRES_PASSWORD": declared.api_postgres_password.get_secret_value(),
+        "CONSOLE_POSTGRES_PASSWORD": declared.console_postgres_password.get_secret_value(),
         "READER_POSTGRES_PASSWORD": declared.reader_postgres_password.get_secret_value(),
         "METRICS_POSTGRES_PASSWORD": declared.metrics_postgres_password.get_secret_value(),
     }

@@ -168,6 +168,7 @@ class EmbeddedPostgres:
             # The wheel's server is built without TLS.
             "POSTGRES_SSLMODE": "disable",
             "API_POSTGRES_PASSWORD": self._secret("api_password"),
+            "CONSOLE_POSTGRES_PASSWORD": self._secret("console_password"),
             "READER_POSTGRES_PASSWORD": self._secret("reader_password"),
             "METRICS_POSTGRES_PASSWORD": self._secret("metrics_password"),
         }

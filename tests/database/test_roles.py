@@ -247,6 +247,7 @@ def test_an_owner_that_is_no_superuser(
         connection.execute(keeper.format(sql.Literal(SECRET)))
     own = {"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": SECRET, "POSTGRES_DB": "kept"}
     own |= {"API_POSTGRES_USER": "reader", "API_POSTGRES_PASSWORD": SECRET}
+    own |= {"CONSOLE_POSTGRES_USER": "writer", "CONSOLE_POSTGRES_PASSWORD": SECRET}
     own |= {"READER_POSTGRES_USER": "retention_reader", "READER_POSTGRES_PASSWORD": SECRET}
     own |= {"METRICS_POSTGRES_USER": "watcher"}
     tell(monkeypatch, server, tmp_path, **own)

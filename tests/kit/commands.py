@@ -16,7 +16,7 @@ from churn.settings import get_settings
 from churn.stack.processes import free_port
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which a command answers
-OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "METRICS_", "PGSSLMODE")
+OURS = ("POSTGRES_", "MLFLOW_", "DAGSTER_", "CHURN_", "API_", "CONSOLE_", "METRICS_", "PGSSLMODE")
 
 
 def as_another_user(told: Mapping[str, str]) -> dict[str, str]:
@@ -27,7 +27,8 @@ def as_another_user(told: Mapping[str, str]) -> dict[str, str]:
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return an environment in which nothing of another stack is said."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    ports = {name: str(free_port()) for name in ("MLFLOW_PORT", "DAGSTER_PORT", "API_PORT")}
+    variables = ("MLFLOW_PORT", "DAGSTER_PORT", "API_PORT", "CONSOLE_PORT")
+    ports = {name: str(free_port()) for name in variables}
     return {**plain, **ports, "CHURN_HOME": str(home), "COLUMNS": "200", **more}
 
 

@@ -17,7 +17,12 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.prefix) / "bin"
 SECRET = "a:b/c@d%e"  # every character that a URL would take for something else
 API_SECRET = "f'g\"h\\i@j%k"  # or that SQL would
-PASSWORDS = {"POSTGRES_PASSWORD": SECRET, "API_POSTGRES_PASSWORD": API_SECRET}
+CONSOLE_SECRET = "l'm\"n\\o@p%q"
+PASSWORDS = {
+    "POSTGRES_PASSWORD": SECRET,
+    "API_POSTGRES_PASSWORD": API_SECRET,
+    "CONSOLE_POSTGRES_PASSWORD": CONSOLE_SECRET,
+}
 
 
 def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,8 @@ class System:
 
     @property
     def ports(self) -> list[int]:
-        return [int(self.told[name]) for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")]
+        names = ("CONSOLE_PORT", "DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
+        return [int(self.told[name]) for name in names]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a churn command in a process group of its own, as a terminal does."""
@@ -74,7 +75,7 @@ class System:
         return found
 
     def listening(self) -> set[int]:
-        """Return which of the three ports somebody listens on."""
+        """Return which of these ports somebody listens on."""
         return {
             address.port
             for connection in psutil.net_connections("tcp")

@@ -25,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_defaults_are_the_contract(home: Path) -> None:
     plan = make_plan(StackRecord())
     assert (plan.dagster_port, plan.mlflow_port, plan.api_port) == (3000, 5000, 8000)
+    assert plan.console_port == 8080
     assert plan.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
     assert plan.environment["POSTGRES_USER"] == plan.environment["POSTGRES_DB"] == "streamflow"
     assert plan.environment["DAGSTER_HOME"] == str(home / "dagster")
@@ -39,6 +40,15 @@ def test_the_api_comes_as_its_own_role(home: Path) -> None:
     parts = {part.name: part for part in make_parts(plan, StackRecord())}
     assert dict(parts["api"].environment) == plan.api_login
     assert make_plan(StackRecord()).api_login == plan.api_login
+
+
+def test_the_console_comes_as_its_own_role(home: Path) -> None:
+    plan = make_plan(StackRecord())
+    assert plan.console_login["POSTGRES_USER"] == "churn_console"
+    told = {plan.environment[f"{part}POSTGRES_PASSWORD"] for part in ("", "API_", "CONSOLE_")}
+    assert len(told) == 3
+    parts = {part.name: part for part in make_parts(plan, StackRecord())}
+    assert dict(parts["console"].environment) == plan.console_login
 
 
 def test_the_api_of_another_postgres_comes_as_told(

@@ -66,7 +66,8 @@ def test_password_is_wanted_and_private(tmp_path: Path) -> None:
         assert stored.startswith("SCRAM-SHA-256$1:")  # what is made up needs no stretching
         assert server.password not in " ".join(_process_on(server.port).cmdline())
         assert {path.name for path in secret.parent.iterdir()} == {
-            "data", "password", "api_password", "reader_password", "metrics_password", "postgres.log",
+            "data", "password", "api_password", "console_password", "reader_password",
+            "metrics_password", "postgres.log",
         }  # fmt: skip
 
 

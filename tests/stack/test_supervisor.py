@@ -149,7 +149,13 @@ def test_a_part_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD", "METRICS_POSTGRES_PASSWORD"]
+    "name",
+    [
+        "POSTGRES_PASSWORD",
+        "API_POSTGRES_PASSWORD",
+        "CONSOLE_POSTGRES_PASSWORD",
+        "METRICS_POSTGRES_PASSWORD",
+    ],
 )
 def test_half_of_the_settings_of_another_server_are_refused(tmp_path: Path, name: str) -> None:
     up = answered(environment(tmp_path, **{name: "secret"}), "up")

@@ -13,13 +13,23 @@ import churn
 from churn.contract.in_force import CONTRACT
 from churn.settings import CampaignSettings, GateSettings, Settings
 from churn.stack.parts import GUNICORN, http_command
-from tests.kit.compose_files import API_SECRET, PASSWORDS, ROOT, SECRET, compose, resolved, stages
+from tests.kit.compose_files import (
+    API_SECRET,
+    CONSOLE_SECRET,
+    PASSWORDS,
+    ROOT,
+    SECRET,
+    compose,
+    resolved,
+    stages,
+)
 from tests.kit.environment_variables import known_variables
 
-OURS = {"init", "mlflow", "code", "webserver", "daemon", "api"}
+OURS = {"init", "mlflow", "code", "webserver", "daemon", "api", "console"}
 # Variables that the contract decides where they are empty.
 OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
-OPTIONAL_PASSWORD = "READER_POSTGRES_PASSWORD"
+# Empty, there is no role for readers, and the console is on the loopback.
+OPTIONAL = ("CHURN_CONSOLE_URL", "READER_POSTGRES_PASSWORD")
 # Passwords that the profile `monitoring` alone needs.
 OF_MONITORING = ("METRICS_POSTGRES_PASSWORD", "GRAFANA_ADMIN_PASSWORD")
 # Variables that are not ours, and the program whose source names them.
@@ -52,17 +62,18 @@ def test_compose_accepts_the_file() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_api_is_served_as_by_churn_up(config: dict[str, Any]) -> None:
-    ours = http_command("api.main:app", "0.0.0.0", 8000)  # noqa: S104
-    assert config["services"]["api"]["command"][1:] == ours[ours.index("api.main:app") :]
+@pytest.mark.parametrize(("name", "port"), [("api", 8000), ("console", 8080)])
+def test_it_is_served_as_by_churn_up(config: dict[str, Any], name: str, port: int) -> None:
+    ours = http_command(f"{name}.main:app", "0.0.0.0", port)  # noqa: S104
+    assert config["services"][name]["command"][1:] == ours[ours.index(f"{name}.main:app") :]
 
 
 def test_ports_are_asked_by_their_own_names_and_those_of_a_proxy() -> None:
-    added = {
-        f"{name}_HOST_NAMES": f"{name.lower()}.example" for name in ("API", "DAGSTER", "MLFLOW")
-    }
+    parts = ("API", "CONSOLE", "DAGSTER", "MLFLOW")
+    added = {f"{name}_HOST_NAMES": f"{name.lower()}.example" for name in parts}
     services = resolved(**added)["services"]
     assert services["api"]["environment"]["API_HOST_NAMES"] == "api,api.example"
+    assert services["console"]["environment"]["CONSOLE_HOST_NAMES"] == "console,console.example"
     assert services["webserver"]["environment"]["DAGSTER_HOST_NAMES"] == "webserver,dagster.example"
     allowed = services["mlflow"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert {"mlflow:5000", "mlflow.example"} <= set(allowed)
@@ -88,7 +99,7 @@ def test_example_needs_passwords_and_nothing_else() -> None:
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert compose("config", "--quiet", **example).returncode != 0
     empty = {name for name, value in example.items() if not value}
-    may_be = {OPTIONAL_PASSWORD, *OF_MONITORING, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
+    may_be = {*OPTIONAL, *OF_MONITORING, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
     assert empty == {*PASSWORDS, *OF_THE_CONTRACT, *may_be}
     assert resolved(**example | PASSWORDS) == resolved(**dict.fromkeys(OF_MONITORING, ""))
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -99,28 +110,29 @@ def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     uses = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*)([^}]*)\}", text)
     assert uses
-    # Without its password the role of readers is not made: that one may be empty, and has no default either.
-    assert [rest for name, rest in uses if name == OPTIONAL_PASSWORD] == [":-"]
-    assert all(rest.startswith(":?") for name, rest in uses if name != OPTIONAL_PASSWORD)
+    assert all(rest == ":-" if name in OPTIONAL else rest.startswith(":?") for name, rest in uses)
     for service in config["services"].values():
         given = service.get("environment") or {}
-        for secret in (SECRET, API_SECRET):
+        for secret in PASSWORDS.values():
             assert all(
                 "PASSWORD" in name for name, value in given.items() if secret in (value or "")
             )
 
 
-def test_api_is_told_its_own_role_and_not_the_owner(config: dict[str, Any]) -> None:
-    api, init = (config["services"][name]["environment"] for name in ("api", "init"))
-    assert SECRET not in api.values()
+@pytest.mark.parametrize(("part", "secret"), [("api", API_SECRET), ("console", CONSOLE_SECRET)])
+def test_a_part_is_told_its_own_role_and_not_the_owner(
+    config: dict[str, Any], part: str, secret: str
+) -> None:
+    told, init = (config["services"][name]["environment"] for name in (part, "init"))
+    assert SECRET not in told.values()
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD"):
-        assert api[name] == init[f"API_{name}"] != init[name]
+        assert told[name] == init[f"{part.upper()}_{name}"] != init[name]
     knowing = {
         name
         for name, service in config["services"].items()
-        if API_SECRET in (service.get("environment") or {}).values()
+        if secret in (service.get("environment") or {}).values()
     }
-    assert knowing == {"api", "init"}
+    assert knowing == {part, "init"}
 
 
 def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
@@ -134,6 +146,7 @@ def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
         ("webserver", "127.0.0.1", "3000", 3000),
         ("mlflow", "127.0.0.1", "5000", 5000),
         ("api", "127.0.0.1", "8000", 8000),
+        ("console", "127.0.0.1", "8080", 8080),
     }
 
 
@@ -196,8 +209,9 @@ def test_services_agree_on_what_they_share(config: dict[str, Any]) -> None:
     seen: dict[str, set[str]] = {}
     for name, service in config["services"].items():
         for variable, value in (service.get("environment") or {}).items():
-            own = name == "api" and variable in ("POSTGRES_USER", "POSTGRES_PASSWORD")
-            seen.setdefault(f"API_{variable}" if own else variable, set()).add(value)
+            is_login = variable in ("POSTGRES_USER", "POSTGRES_PASSWORD")
+            own = name in ("api", "console") and is_login
+            seen.setdefault(f"{name.upper()}_{variable}" if own else variable, set()).add(value)
     assert {name for name, values in seen.items() if len(values) > 1} == set()
 
 
@@ -208,8 +222,8 @@ def default_of(settings: type[BaseSettings], name: str) -> Any:
 def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
     given = config["services"]["code"]["environment"]
     init = config["services"]["init"]["environment"]
-    assert init["API_POSTGRES_USER"] == default_of(Settings, "api_postgres_user")
-    assert init["READER_POSTGRES_USER"] == default_of(Settings, "reader_postgres_user")
+    for name in ("api_postgres_user", "console_postgres_user", "reader_postgres_user"):
+        assert init[name.upper()] == default_of(Settings, name)
     for name in ("postgres_user", "postgres_db"):
         assert given[name.upper()] == default_of(Settings, name)
     assert given["CHURN_N_JOBS"] == str(default_of(Settings, "n_jobs"))
@@ -250,7 +264,7 @@ def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, 
             for mount in service.get("volumes", []):
                 if mount["target"] == place:
                     mounted[name] = (mount["type"], mount["source"], mount["read_only"])
-        assert told == dict.fromkeys(("init", "code", "api"), given)
+        assert told == dict.fromkeys(("init", "code", "api", "console"), given)
         assert mounted == dict.fromkeys(told, ("bind", str(source), True))
 
 

@@ -95,7 +95,7 @@ def test_install_steps_run(tmp_path: Path) -> None:
 
 
 def test_wheel_of_the_image_is_whole(wheel: Path) -> None:
-    for package in ("api", "churn", "churn_assets", "feature_repo"):
+    for package in ("api", "console", "churn", "churn_assets", "feature_repo"):
         here = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.*")}
         kept = {path for path in here if path.suffix != ".pyc" and (ROOT / path).is_file()}
         assert kept

@@ -41,6 +41,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Spec], None]]] = {
     "webserver: no code server": ("webserver", variable("DAGSTER_CODE_HOST", None)),
     "daemon: another workspace": ("daemon", in_command("workspace", "workplace")),
     "api: another application": ("api", in_command("api.main:app", "api.main:application")),
+    "console: another application": ("console", in_command("console.main:app", "console.main:ap")),
 }
 
 
@@ -77,6 +78,8 @@ def test_mistake_ends_the_service(endings: dict[str, Container], mistake: str) -
         ("daemon", "liveness-check", "liveness"),
         ("api", "8000", "80"),
         ("api", "/health/live", "/live"),
+        ("console", "8080", "80"),
+        ("console", "/health/live", "/live"),
     ],
 )
 def test_wrong_health_check_is_unhealthy(stack: Stack, service: str, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 TESTS = ROOT / "tests"
 # Beside churn/, whose rooms have their tests in folders of their names right in tests/.
-PACKAGES = ("api", "bench", "churn_assets", "feature_repo")
+PACKAGES = ("api", "bench", "churn_assets", "console", "feature_repo")
 # Files of tests that are named after no module, each with its reason.
 OF_NO_MODULE = {
     "bench/test_bench.py": "the rows of the bench, module after module, which share one world",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PRODUCT = ("churn", "churn_assets", "feature_repo", "api", "bench")
+PRODUCT = ("churn", "churn_assets", "feature_repo", "api", "console", "bench")
 # A class that may share its name with another, and why.
 MAY_BE_TWICE: dict[str, str] = {}
 # Words that say where a value came from and not what it is.

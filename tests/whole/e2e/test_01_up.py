@@ -47,7 +47,7 @@ def test_up_starts(up: Up) -> None:
 def test_every_part_is_healthy_and_its_page_opens(told: Told) -> None:
     parts = parts_of(told)
     assert {name: part["health"] for name, part in parts.items()} == dict.fromkeys(PARTS, "healthy")
-    for name in ("mlflow", "api", "webserver"):
+    for name in ("mlflow", "api", "console", "webserver"):
         assert httpx.get(parts[name]["url"], follow_redirects=True).status_code == 200
     assert parts["webserver"]["port"] == int(told["DAGSTER_PORT"])
     assert parts["mlflow"]["port"] == int(told["MLFLOW_PORT"])
@@ -76,8 +76,9 @@ def test_mlflow_refuses_other_names_and_keeps_artifacts(told: Told, home: Path) 
 
 def test_other_pages_give_no_orders(told: Told) -> None:
     """Dagster's own command would obey each of these; MLflow's middleware looks at the origin, too."""
-    dagster, mlflow, api = (
-        f"http://127.0.0.1:{told[name]}" for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT")
+    dagster, mlflow, api, console = (
+        f"http://127.0.0.1:{told[name]}"
+        for name in ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT")
     )
     order = 'mutation {shutdownRepositoryLocation(repositoryLocationName: "churn") {__typename}}'
     evil = {"Origin": "http://evil.example"}
@@ -86,6 +87,7 @@ def test_other_pages_give_no_orders(told: Told) -> None:
         httpx.get(f"{dagster}/graphql", params={"query": order}, headers=picture).status_code == 405
     )
     for base, path, body in (
+        (console, "/sign-in", {"person": "a"}),
         (dagster, "/graphql", {"query": order}),
         (mlflow, "/api/2.0/mlflow/experiments/create", {"name": "evil"}),
         (mlflow, "/ajax-api/2.0/mlflow/experiments/create", {"name": "evil"}),
@@ -110,9 +112,8 @@ def test_all_that_was_written_is_its_owners_alone(home: Path) -> None:
 
 
 def test_no_secret_is_on_a_command_line_or_open_to_others(home: Path) -> None:
-    secrets = [
-        home / "postgres" / name for name in ("password", "api_password", "metrics_password")
-    ]
+    names = ("password", "api_password", "console_password", "metrics_password")
+    secrets = [home / "postgres" / name for name in names]
     for process in (p for family in living(home).values() for p in family):
         with contextlib.suppress(psutil.NoSuchProcess):  # Postgres' own workers come and go
             line = " ".join(process.cmdline())
@@ -132,6 +133,22 @@ def test_the_api_knows_its_own_password_alone(told: Told, home: Path) -> None:
     assert owners not in api.environ().values()
     answer = httpx.get(f"http://127.0.0.1:{told['API_PORT']}/health").json()
     assert answer["store"]["problem"] == "no month has been published yet"  # it could ask
+
+
+def test_the_console_knows_its_own_password_alone_and_opens_by_the_link(
+    told: Told, home: Path
+) -> None:
+    (console,) = living(home)["console"]
+    assert console.environ()["POSTGRES_USER"] == "churn_console"
+    owners = (home / "postgres" / "password").read_text()
+    assert owners not in console.environ().values()
+    link = churn(told, "console").stdout.strip()
+    assert link.startswith(f"http://127.0.0.1:{told['CONSOLE_PORT']}/sign-in?token=")
+    with httpx.Client(follow_redirects=True, timeout=60) as browser:
+        page = browser.get(link)
+    assert page.status_code == 200
+    assert str(page.url) == f"http://127.0.0.1:{told['CONSOLE_PORT']}/"
+    assert "Sign out" in page.text
 
 
 def test_a_second_up_says_what_runs(told: Told) -> None:

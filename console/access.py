@@ -1,0 +1,130 @@
+"""Who may do what: the one place where a request's session, role and form are checked.
+
+Every route names the least role that it needs, `Depends(allowed(Role.CALLER))`, and gets the person. A route
+that names none is open, which a test allows to the sign-in page, the files and the health page only.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from console.errors import BadFormError, NotAllowedError, SignInNeededError
+from console.queries import Database
+
+COOKIE = "churn_console"
+FORM_FIELD, FORM_HEADER = "csrf", "x-csrf-token"
+_READING = frozenset({"GET", "HEAD"})
+
+
+class Role(IntEnum):
+    """What a person may do; each role may do what those before it may."""
+
+    VIEWER = 1  # look at pages
+    CALLER = 2  # export lists, report calls
+    APPROVER = 3  # decide on releases
+    ADMINISTRATOR = 4
+
+    @classmethod
+    def named(cls, name: str) -> "Role":
+        """Return a role by its name, as the tables have it."""
+        return cls[name.upper()]
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks, once signed in.
+
+    Attributes:
+        csrf: what every form of theirs must carry.
+    """
+
+    name: str
+    role: Role
+    csrf: str
+
+    def may(self, role: Role) -> bool:
+        """Say whether they may do what this role may; for what a page offers."""
+        return self.role >= role
+
+
+def database_of(request: Request) -> Database:
+    """Return the application's connections."""
+    database: Database = request.app.state.database
+    return database
+
+
+def hashed(token: str) -> str:
+    """Return what is kept of a secret that only its holder knows."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def form_token(secret: str) -> str:
+    """Return what a form must carry: no other page can tell it without the cookie that it follows from."""
+    return hmac.digest(secret.encode(), b"form", "sha256").hex()
+
+
+def person_of(request: Request) -> Person:
+    """Return who asks.
+
+    Raises:
+        SignInNeededError: there is no session, or it has ended.
+    """
+    token = request.cookies.get(COOKIE, "")
+    if not token:
+        raise SignInNeededError
+    with database_of(request).own() as connection:
+        row = connection.execute(
+            "SELECT person, role FROM console.sessions"
+            " WHERE token_sha256 = %s AND expires_at > clock_timestamp()",
+            [hashed(token)],
+        ).fetchone()
+    if row is None:
+        raise SignInNeededError
+    return Person(row[0], Role.named(row[1]), form_token(token))
+
+
+def allowed(role: Role) -> Callable[..., Awaitable[Person]]:
+    """Return the dependency of a route that needs this role; it gives the person.
+
+    Raises (when the request comes):
+        SignInNeededError: nobody is signed in.
+        NotAllowedError: the person's role may not do this.
+        BadFormError: what would change something does not come from a form of ours.
+    """
+
+    async def check(request: Request, person: Annotated[Person, Depends(person_of)]) -> Person:
+        if not person.may(role):
+            raise NotAllowedError(role=str(role), own=str(person.role))
+        if request.method not in _READING:
+            await check_form(request, person.csrf)
+        return person
+
+    return check
+
+
+async def check_form(request: Request, expected: str) -> None:
+    """Refuse a form that does not carry what only a page of ours could have put there.
+
+    Raises:
+        BadFormError: it does not.
+    """
+    sent = request.headers.get(FORM_HEADER)
+    if sent is None:
+        field = (await request.form()).get(FORM_FIELD)
+        sent = field if isinstance(field, str) else ""
+    if not hmac.compare_digest(sent.encode(), expected.encode()):
+        raise BadFormError
+
+
+Viewer = Annotated[Person, Depends(allowed(Role.VIEWER))]
+Caller = Annotated[Person, Depends(allowed(Role.CALLER))]
+Approver = Annotated[Person, Depends(allowed(Role.APPROVER))]
+Administrator = Annotated[Person, Depends(allowed(Role.ADMINISTRATOR))]
