@@ -140,9 +140,9 @@ def performance(month: Month, drop: Path) -> None:
 
 
 def uplift(month: Month, drop: Path) -> None:
-    from churn.scoring.uplift import measure_uplift
+    from churn.scoring.uplift import record_uplift
 
-    measure_uplift(month)
+    record_uplift(month)
 
 
 def report(month: Month, drop: Path) -> None:

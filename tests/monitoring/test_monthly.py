@@ -122,6 +122,7 @@ def test_an_estimate_learns_from_the_release_s_months_before_and_from_no_other()
     played, model = world(3, USERS, SEED), model_of(USERS, SEED)
     by = released(JANUARY)
     for number in (1, 2):
+        put_lake(month(number), played[number])
         put_scores(month(number), played[number], by, model)
 
     def estimated() -> list[float]:

@@ -85,7 +85,8 @@ def test_a_database_of_another_schema_is_refused_before_anything_is_done(
     initialise(OWN)
     with connect() as connection:  # as versions without a record of their schema have left theirs
         connection.execute("COMMENT ON SCHEMA raw IS NULL")
-        connection.execute("DROP TABLE action_list, decisions.schema_versions CASCADE")
+        connection.execute("DROP SCHEMA retention CASCADE")
+        connection.execute("DROP TABLE action_list, decisions.schema_versions")
     with pytest.raises(ChurnError, match="a version of this code of which nothing is known"):
         prepare_schema()
     with connect() as connection:
