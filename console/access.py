@@ -17,7 +17,7 @@ from console.errors import BadFormError, NotAllowedError, SignInNeededError
 from console.queries import Database
 
 COOKIE = "churn_console"
-FORM_FIELD, FORM_HEADER = "csrf", "x-csrf-token"
+FORM_FIELD = "csrf"
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -116,10 +116,8 @@ async def check_form(request: Request, expected: str) -> None:
     Raises:
         BadFormError: it does not.
     """
-    sent = request.headers.get(FORM_HEADER)
-    if sent is None:
-        field = (await request.form()).get(FORM_FIELD)
-        sent = field if isinstance(field, str) else ""
+    field = (await request.form()).get(FORM_FIELD)
+    sent = field if isinstance(field, str) else ""
     if not hmac.compare_digest(sent.encode(), expected.encode()):
         raise BadFormError
 

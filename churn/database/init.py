@@ -224,7 +224,7 @@ def _readers() -> Iterator[tuple[Reader, str, str]]:
     for reader, name, _ in roles:
         if other := named.get(name):
             raise ChurnError(
-                f"{name} is the name of the role of {other.what}",
+                f"{name} is the name of {other.what}'s role",
                 where=f"{reader.setting}_USER",
                 remedy="choose another name: `churn init` makes the role",
             )

@@ -1,6 +1,7 @@
 """Trust: what was estimated against what came, what drifted, what the gate decided, and each release."""
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -13,6 +14,7 @@ from console.queries import Queries
 from console.routes.month import in_force
 
 router = APIRouter()
+_RELEASE_ID = re.compile("[0-9a-f]{64}")
 SHOWN = 60  # entries of the ledger, and months of the chart
 
 
@@ -190,7 +192,7 @@ class Scored:
 def release(request: Request, who: Viewer, release_id: str) -> Response:
     """Show what is on record of one release."""
     queries = database_of(request).queries
-    decisions = _decisions(queries, release_id)
+    decisions = _decisions(queries, release_id) if _RELEASE_ID.fullmatch(release_id) else []
     if not decisions:
         raise NothingHereError("There is no such release.", "Trust lists those that there were.")
     months = queries.rows(
