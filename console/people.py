@@ -34,7 +34,7 @@ _hasher = PasswordHasher()
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPerson:
     """Somebody who may sign in with a password."""
 
     person: str
@@ -84,12 +84,12 @@ def remove_person(connection: psycopg.Connection, name: str, *, by: str) -> None
     record(connection, Act.PERSON_REMOVED, by, subject=name)
 
 
-def people(connection: psycopg.Connection) -> list[Known]:
+def people(connection: psycopg.Connection) -> list[KnownPerson]:
     """Return who may sign in with a password, by name."""
     rows = connection.execute(
         "SELECT person, role, recorded_at FROM console.people ORDER BY person"
     )
-    return [Known(person, Role.named(role), since) for person, role, since in rows]
+    return [KnownPerson(person, Role.named(role), since) for person, role, since in rows]
 
 
 def make_link(connection: psycopg.Connection, name: str, role: Role) -> str:

@@ -22,7 +22,7 @@ from churn.database.roles import (
     CONSOLE,
     EXPORTER,
     RETENTION,
-    Reader,
+    Login,
     ensure_role,
     grant,
     is_role,
@@ -211,7 +211,7 @@ def admit_readers() -> None:
             ensure_role(connection, reader, name, password)
 
 
-def _readers() -> Iterator[tuple[Reader, str, str]]:
+def _readers() -> Iterator[tuple[Login, str, str]]:
     """Yield each role that is to be, with its name and password."""
     settings = get_settings()
     roles = (
@@ -220,7 +220,7 @@ def _readers() -> Iterator[tuple[Reader, str, str]]:
         (RETENTION, settings.reader_postgres_user, settings.reader_postgres_password),
         (EXPORTER, settings.metrics_postgres_user, settings.metrics_postgres_password),
     )
-    named: dict[str, Reader] = {}
+    named: dict[str, Login] = {}
     for reader, name, _ in roles:
         if other := named.get(name):
             raise ChurnError(

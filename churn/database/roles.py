@@ -17,7 +17,7 @@ from churn.errors import ChurnError
 
 
 @dataclass(frozen=True)
-class Reader:
+class Login:
     """What one role is and may do.
 
     Args:
@@ -43,7 +43,7 @@ _CONNECT = (
     sql.SQL("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"),
     sql.SQL("GRANT CONNECT ON DATABASE {database} TO {role}"),
 )
-API = Reader(
+API = Login(
     "the API",
     "API_POSTGRES",
     "the API then connects as POSTGRES_USER",
@@ -60,7 +60,7 @@ API = Reader(
         sql.SQL("GRANT SELECT (feature_service_name) ON feast.feature_services TO {role}"),
     ),
 )
-RETENTION = Reader(
+RETENTION = Login(
     "a reader of retention",
     "READER_POSTGRES",
     "nobody but POSTGRES_USER then reads the views of retention",
@@ -79,7 +79,7 @@ RETENTION = Reader(
     ),
 )
 # People and links are made by the command line, as the owner: the console can let in nobody new.
-CONSOLE = Reader(
+CONSOLE = Login(
     "the console",
     "CONSOLE_POSTGRES",
     "the console then connects as POSTGRES_USER",
@@ -101,7 +101,7 @@ CONSOLE = Reader(
 )
 
 
-EXPORTER = Reader(
+EXPORTER = Login(
     what="the exporter of metrics",
     setting="METRICS_POSTGRES",
     without="it then connects as POSTGRES_USER",
@@ -128,7 +128,7 @@ EXPORTER = Reader(
 )
 
 
-def ensure_role(connection: psycopg.Connection, reader: Reader, name: str, password: str) -> None:
+def ensure_role(connection: psycopg.Connection, reader: Login, name: str, password: str) -> None:
     """Make the role, or give it this password, and grant it what it reads; it may be done again.
 
     The tables must exist, Feast's registry included.
@@ -140,7 +140,7 @@ def ensure_role(connection: psycopg.Connection, reader: Reader, name: str, passw
     grant(connection, reader.grants, name)
 
 
-def make_role(connection: psycopg.Connection, reader: Reader, name: str, password: str) -> None:
+def make_role(connection: psycopg.Connection, reader: Login, name: str, password: str) -> None:
     """Make the role, or give it this password; it may read nothing yet.
 
     Raises:

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SegmentFigures:
+class SegmentLeavers:
     """One level of one segment among a month's scored users; sums, in users or currency units."""
 
     segment: str
@@ -44,7 +44,7 @@ class SegmentFigures:
     value_lost: float | None = None
 
 
-def measure_segments(month: Month, labels: pa.Table | None) -> list[SegmentFigures]:
+def measure_segments(month: Month, labels: pa.Table | None) -> list[SegmentLeavers]:
     """Return the figures of every level of every segment that the month's features know.
 
     Args:
@@ -79,7 +79,7 @@ def _levels(
 
 
 def _sums(rows: pa.Table, users: pa.Array, labels: pa.Table | None) -> dict[str, Floats]:
-    """Return what is summed of each user, by the fields of SegmentFigures."""
+    """Return what is summed of each user, by the fields of SegmentLeavers."""
     probability, value, profit, is_listed = (
         rows[name].to_numpy().astype(np.float64)
         for name in ("probability", "customer_value", "expected_profit", "is_action")
@@ -104,13 +104,13 @@ def _sums(rows: pa.Table, users: pa.Array, labels: pa.Table | None) -> dict[str,
 
 def _by_level(
     segment: str, levels: npt.NDArray[np.str_], sums: dict[str, Floats]
-) -> Iterator[SegmentFigures]:
+) -> Iterator[SegmentLeavers]:
     names, codes = np.unique(levels, return_inverse=True)
     totals = {name: np.bincount(codes, weights=each) for name, each in sums.items()}
     for at, level in enumerate(names):
         of_level = {name: float(total[at]) for name, total in totals.items()}
         is_matured = of_level["labelled"] > 0
-        yield SegmentFigures(
+        yield SegmentLeavers(
             segment,
             str(level),
             users=int(of_level["users"]),

@@ -12,7 +12,7 @@ from churn.database import connect, lock
 from churn.evaluation.bootstrap import Interval
 from churn.monitoring.drift import Drift
 from churn.monitoring.performance import Performance
-from churn.monitoring.segments import SegmentFigures
+from churn.monitoring.segments import SegmentLeavers
 from churn.months import Month
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def keep_performance(month: Month, release_id: str | None, figures: Sequence[Per
     _replace("model_performance", month, rows)
 
 
-def keep_segments(month: Month, release_id: str | None, figures: Sequence[SegmentFigures]) -> None:
+def keep_segments(month: Month, release_id: str | None, figures: Sequence[SegmentLeavers]) -> None:
     """Replace the leavers of a month by segment, expected and observed; without a release there are none."""
     rows = [{"as_of": month.as_of, "release_id": release_id, **asdict(each)} for each in figures]
     _replace("segment_figures", month, rows)

@@ -24,7 +24,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryRow:
     """One version of one file."""
 
     month: dt.date
@@ -67,7 +67,7 @@ def data(request: Request, who: Viewer, only: str = "all") -> Response:
         only=only,
         choices=CHOICES,
         shown=SHOWN,
-        deliveries=queries.rows(Delivery, _DELIVERIES, {"only": only, "shown": SHOWN}),
+        deliveries=queries.rows(DeliveryRow, _DELIVERIES, {"only": only, "shown": SHOWN}),
     )
 
 

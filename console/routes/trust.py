@@ -55,7 +55,7 @@ JUDGES = {"hold-out": "users of whom no model ever learned", "all": "all users w
 
 
 @dataclass(frozen=True)
-class Performance:
+class PerformanceRow:
     """One month's figure."""
 
     month: dt.date
@@ -79,7 +79,7 @@ FROM (SELECT * FROM retention.performance WHERE metric = %s AND judged_on = %s
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftRow:
     """A month in which columns drifted."""
 
     month: dt.date
@@ -131,7 +131,7 @@ def trust(
         raise NothingHereError("There is no such figure.", "Choose one of the list.")
     queries = database_of(request).queries
     shown = METRICS[metric]
-    rows = queries.rows(Performance, _PERFORMANCE, [metric, judged_on, SHOWN])
+    rows = queries.rows(PerformanceRow, _PERFORMANCE, [metric, judged_on, SHOWN])
     return page(
         request,
         "trust.html",
@@ -143,7 +143,7 @@ def trust(
         performance=rows,
         drawn=drawn(rows, shown),
         drift=queries.rows(
-            Drift,
+            DriftRow,
             "SELECT month, drift_alarm FROM retention.month WHERE drift_alarm IS NOT NULL"
             " ORDER BY month DESC LIMIT %s",
             [SHOWN],
@@ -153,13 +153,13 @@ def trust(
     )
 
 
-def drawn(rows: list[Performance], metric: Metric) -> dict[str, Any]:
+def drawn(rows: list[PerformanceRow], metric: Metric) -> dict[str, Any]:
     """Return the chart of a metric: two lines with their bounds, over the months."""
 
     def line(label: str, name: str) -> dict[str, Any]:
         def values(suffix: str) -> list[float | None]:
-            found = (getattr(row, f"{name}{suffix}") for row in rows)
-            return [None if value is None else metric.scale * value for value in found]
+            figures = (getattr(row, f"{name}{suffix}") for row in rows)
+            return [None if value is None else metric.scale * value for value in figures]
 
         return {
             "label": label,
@@ -178,7 +178,7 @@ def drawn(rows: list[Performance], metric: Metric) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRow:
     """A month that a release scored."""
 
     month: dt.date
@@ -196,7 +196,7 @@ def release(request: Request, who: Viewer, release_id: str) -> Response:
     if not decisions:
         raise NothingHereError("There is no such release.", "Trust lists those that there were.")
     months = queries.rows(
-        Scored,
+        ScoredRow,
         "SELECT month, release_version, release_candidate, release_trained_on, users"
         " FROM retention.month WHERE release_id = %s ORDER BY month DESC",
         [release_id],

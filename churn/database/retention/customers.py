@@ -1,42 +1,44 @@
 """The views of a row per user and month: the action list, and what is known of each user who was scored."""
 
-from churn.database.retention.declared import MONTH, UPDATED_AT, USER_ID, Column, RetentionView
+from churn.database.retention.declared import MONTH, UPDATED_AT, USER_ID, RetentionView, ViewColumn
 
 _CURRENCY = "currency units"
-_RANK = Column(
+_RANK = ViewColumn(
     "rank", "bigint", "Place in the month's order of calling, the first to be called is 1.", "place"
 )
-_PROBABILITY = Column(
+_PROBABILITY = ViewColumn(
     "probability",
     "double precision",
     "Calibrated chance of leaving in the month after.",
     "share, 0 to 1",
 )
-_CUSTOMER_VALUE = Column(
+_CUSTOMER_VALUE = ViewColumn(
     "customer_value",
     "double precision",
     "What the user is worth if kept, as the contract says it; null: scored before it was kept.",
     _CURRENCY,
 )
-_EXPECTED_PROFIT = Column(
+_EXPECTED_PROFIT = ViewColumn(
     "expected_profit", "double precision", "Expected profit of calling the user.", _CURRENCY
 )
-_TREATED_AT = Column(
+_TREATED_AT = ViewColumn(
     "treated_at", "date", "Day on which the user was contacted; null: not reported."
 )
-_CHANNEL = Column("channel", "text", "By what the user was contacted, as reported.")
-_OFFER = Column("offer", "text", "What was offered, as reported; null: nothing, or not reported.")
-_OUTCOME = Column(
+_CHANNEL = ViewColumn("channel", "text", "By what the user was contacted, as reported.")
+_OFFER = ViewColumn(
+    "offer", "text", "What was offered, as reported; null: nothing, or not reported."
+)
+_OUTCOME = ViewColumn(
     "outcome",
     "text",
     "`accepted`, `declined` or `not reached`, as reported; null: not known, or not reported.",
 )
-_HAS_LEFT = Column(
+_HAS_LEFT = ViewColumn(
     "has_left",
     "boolean",
     "The user left in the month after; null: not matured, or not among the labels.",
 )
-_RELEASE_ID = Column("release_id", "text", "The release that scored the user.")
+_RELEASE_ID = ViewColumn("release_id", "text", "The release that scored the user.")
 
 ACTION_LIST = RetentionView(
     "action_list",
@@ -46,7 +48,7 @@ ACTION_LIST = RetentionView(
         MONTH,
         USER_ID,
         _RANK,
-        Column(
+        ViewColumn(
             "band",
             "smallint",
             "Fifth of the list by rank, 1 comes first; null: not kept then.",
@@ -55,19 +57,23 @@ ACTION_LIST = RetentionView(
         _PROBABILITY,
         _CUSTOMER_VALUE,
         _EXPECTED_PROFIT,
-        Column("treatment_group", "text", "`treated`: to be called; `control`: to be left alone."),
-        Column("reason_1", "text", "What raises the risk most, a sentence; null: nothing does."),
-        Column("reason_2", "text", "What raises it next; null: nothing does."),
-        Column("reason_3", "text", "What raises it third; null: nothing does."),
+        ViewColumn(
+            "treatment_group", "text", "`treated`: to be called; `control`: to be left alone."
+        ),
+        ViewColumn(
+            "reason_1", "text", "What raises the risk most, a sentence; null: nothing does."
+        ),
+        ViewColumn("reason_2", "text", "What raises it next; null: nothing does."),
+        ViewColumn("reason_3", "text", "What raises it third; null: nothing does."),
         _TREATED_AT,
         _CHANNEL,
         _OFFER,
         _HAS_LEFT,
         _RELEASE_ID,
-        Column("list_hash", "text", "Fingerprint of the whole list, as in retention.month."),
+        ViewColumn("list_hash", "text", "Fingerprint of the whole list, as in retention.month."),
         UPDATED_AT,
         _OUTCOME,
-        Column(
+        ViewColumn(
             "segments",
             "jsonb",
             "The user's level of each segment, as in retention.segment_month; null: not kept then.",
@@ -101,7 +107,7 @@ CUSTOMER_HISTORY = RetentionView(
         USER_ID,
         _PROBABILITY,
         _RANK,
-        Column(
+        ViewColumn(
             "percentile",
             "double precision",
             "How many of the month's scored users rank behind the user.",
@@ -109,8 +115,8 @@ CUSTOMER_HISTORY = RetentionView(
         ),
         _CUSTOMER_VALUE,
         _EXPECTED_PROFIT,
-        Column("is_listed", "boolean", "The user is on the month's action list."),
-        Column(
+        ViewColumn("is_listed", "boolean", "The user is on the month's action list."),
+        ViewColumn(
             "treatment_group",
             "text",
             "`treated`: to be called; `control`: to be left alone; null: not on the list.",
@@ -121,7 +127,7 @@ CUSTOMER_HISTORY = RetentionView(
         _HAS_LEFT,
         _RELEASE_ID,
         UPDATED_AT,
-        Column(
+        ViewColumn(
             "as_of",
             "timestamp with time zone",
             "The month's last microsecond, in UTC: the quick way to all users of one month.",

@@ -16,7 +16,7 @@ SCHEMA = "retention"
 
 
 @dataclass(frozen=True)
-class Column:
+class ViewColumn:
     """One column of a view.
 
     Args:
@@ -52,7 +52,7 @@ class RetentionView:
     name: str
     row: str
     key: tuple[str, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[ViewColumn, ...]
     query: LiteralString
 
     @property
@@ -79,9 +79,9 @@ class RetentionView:
         yield from table(("column", "type", "unit", "meaning"), map(_row, self.columns))
 
 
-MONTH = Column("month", "date", "First day of the calendar month.")
-USER_ID = Column("user_id", "text", "The user, as the drops name them.")
-UPDATED_AT = Column(
+MONTH = ViewColumn("month", "date", "First day of the calendar month.")
+USER_ID = ViewColumn("user_id", "text", "The user, as the drops name them.")
+UPDATED_AT = ViewColumn(
     "updated_at",
     "timestamp with time zone",
     "When the newest record behind the row was recorded, in UTC.",
@@ -92,7 +92,7 @@ def _key(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _row(column: Column) -> tuple[str, ...]:
+def _row(column: ViewColumn) -> tuple[str, ...]:
     return (
         f"`{column.name}`",
         _SHORT.get(column.sql_type, column.sql_type),

@@ -1,6 +1,6 @@
 """The views of what was decided and of what was delivered."""
 
-from churn.database.retention.declared import MONTH, UPDATED_AT, Column, RetentionView
+from churn.database.retention.declared import MONTH, UPDATED_AT, RetentionView, ViewColumn
 
 _INSTANT = "timestamp with time zone"
 
@@ -9,60 +9,66 @@ DECISIONS = RetentionView(
     "One entry of the promotion ledger: a decision of the gate, or what a person did by hand.",
     ("seq",),
     (
-        Column("seq", "bigint", "Number of the entry in the ledger, from 1."),
-        Column(
+        ViewColumn("seq", "bigint", "Number of the entry in the ledger, from 1."),
+        ViewColumn(
             "month",
             "date",
             "Month whose labels it was judged on, its first day; null: done by hand.",
         ),
-        Column("kind", "text", "`decision`, `promotion by hand` or `rollback`."),
-        Column("outcome", "text", "`promote`, `keep` or `restore`."),
-        Column("decided_for", _INSTANT, "In force from this instant on."),
-        Column("recorded_at", _INSTANT, "When the entry was written."),
-        Column("is_standing", "boolean", "No later decision on the same month has superseded it."),
-        Column("supersedes", "bigint", "The entry that this one takes the place of; null: none."),
-        Column("release_id", "text", "The release in force after it; null: none yet."),
-        Column("champion_id", "text", "The release in force before it; null: none."),
-        Column(
+        ViewColumn("kind", "text", "`decision`, `promotion by hand` or `rollback`."),
+        ViewColumn("outcome", "text", "`promote`, `keep` or `restore`."),
+        ViewColumn("decided_for", _INSTANT, "In force from this instant on."),
+        ViewColumn("recorded_at", _INSTANT, "When the entry was written."),
+        ViewColumn(
+            "is_standing", "boolean", "No later decision on the same month has superseded it."
+        ),
+        ViewColumn(
+            "supersedes", "bigint", "The entry that this one takes the place of; null: none."
+        ),
+        ViewColumn("release_id", "text", "The release in force after it; null: none yet."),
+        ViewColumn("champion_id", "text", "The release in force before it; null: none."),
+        ViewColumn(
             "challenger_id", "text", "The release that was judged, or chosen by hand; null: none."
         ),
-        Column("reasons", "text", "Why, in sentences, separated by `; `."),
-        Column("actor", "text", "`gate`, or who did it."),
-        Column("trigger", "text", "What asked for the decision; null: done by hand."),
-        Column("judged_users", "bigint", "Hold-out users who judged; null: nobody did.", "users"),
-        Column("judged_leavers", "bigint", "Of judged_users, those who left.", "users"),
-        Column(
+        ViewColumn("reasons", "text", "Why, in sentences, separated by `; `."),
+        ViewColumn("actor", "text", "`gate`, or who did it."),
+        ViewColumn("trigger", "text", "What asked for the decision; null: done by hand."),
+        ViewColumn(
+            "judged_users", "bigint", "Hold-out users who judged; null: nobody did.", "users"
+        ),
+        ViewColumn("judged_leavers", "bigint", "Of judged_users, those who left.", "users"),
+        ViewColumn(
             "auc_difference",
             "double precision",
             "Challenger's AUC less the champion's.",
             "AUC, -1 to 1",
         ),
-        Column("auc_difference_low", "double precision", "Lower bound of it.", "AUC, -1 to 1"),
-        Column("auc_difference_high", "double precision", "Upper bound of it.", "AUC, -1 to 1"),
-        Column(
+        ViewColumn("auc_difference_low", "double precision", "Lower bound of it.", "AUC, -1 to 1"),
+        ViewColumn("auc_difference_high", "double precision", "Upper bound of it.", "AUC, -1 to 1"),
+        ViewColumn(
             "profit_difference",
             "double precision",
             "Challenger's profit per user less the champion's.",
             "currency units per user",
         ),
-        Column(
+        ViewColumn(
             "profit_difference_low",
             "double precision",
             "Lower bound of it.",
             "currency units per user",
         ),
-        Column(
+        ViewColumn(
             "profit_difference_high",
             "double precision",
             "Upper bound of it.",
             "currency units per user",
         ),
-        Column(
+        ViewColumn(
             "evidence",
             "jsonb",
             "All that the entry rests on, as the ledger keeps it; its keys may grow.",
         ),
-        Column("hash", "text", "Seals the entry behind the one before it."),
+        ViewColumn("hash", "text", "Seals the entry behind the one before it."),
         UPDATED_AT,
     ),
     """
@@ -93,31 +99,33 @@ DELIVERIES = RetentionView(
     "One accepted version of one file of one month; what was refused is not recorded in Postgres.",
     ("delivery_id",),
     (
-        Column("delivery_id", "bigint", "Number of the delivery."),
+        ViewColumn("delivery_id", "bigint", "Number of the delivery."),
         MONTH,
-        Column("file", "text", "The contract's table that the file is of; `labels` for who left."),
-        Column("version", "bigint", "1 is the month's first version of the file.", "versions"),
-        Column("state", "text", "`accepted`: the first version; `corrected`: a later one."),
-        Column("rows", "bigint", "Rows of the file.", "rows"),
-        Column("sha256", "text", "Of the file as it was delivered."),
-        Column(
+        ViewColumn(
+            "file", "text", "The contract's table that the file is of; `labels` for who left."
+        ),
+        ViewColumn("version", "bigint", "1 is the month's first version of the file.", "versions"),
+        ViewColumn("state", "text", "`accepted`: the first version; `corrected`: a later one."),
+        ViewColumn("rows", "bigint", "Rows of the file.", "rows"),
+        ViewColumn("sha256", "text", "Of the file as it was delivered."),
+        ViewColumn(
             "due_at",
             _INSTANT,
             "When it could be known first: the month's end, of labels a month later.",
         ),
-        Column("known_at", _INSTANT, "Since when its content counts as known."),
-        Column("accepted_at", _INSTANT, "When it was taken in."),
-        Column("is_late", "boolean", "A first version that was not known when it was due."),
-        Column("is_in_force", "boolean", "The version of the file that the month is made of."),
-        Column(
+        ViewColumn("known_at", _INSTANT, "Since when its content counts as known."),
+        ViewColumn("accepted_at", _INSTANT, "When it was taken in."),
+        ViewColumn("is_late", "boolean", "A first version that was not known when it was due."),
+        ViewColumn("is_in_force", "boolean", "The version of the file that the month is made of."),
+        ViewColumn(
             "unloadable_because",
             "text",
             "Why it could not be loaded; null: it was, or was not tried.",
         ),
-        Column(
+        ViewColumn(
             "blocked_because", "text", "What cannot be in it, unconfirmed; null: nothing blocks it."
         ),
-        Column(
+        ViewColumn(
             "confirmation", "text", "Who confirmed what cannot be, and why; null: nobody had to."
         ),
         UPDATED_AT,
