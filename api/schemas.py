@@ -28,6 +28,7 @@ from churn.contract.in_force import (
 )
 from churn.contract.structure import Column
 from churn.contract.user_ids import LONGEST, fault_of
+from churn.scoring.wording import reason_words
 
 USER = str(USER_ID.example)
 AS_OF = CONTRACT.first_month.as_of_date.isoformat()
@@ -46,10 +47,6 @@ def _example(column: Column) -> Any:
 _USED = {name: _example(_COLUMNS[name]) for name in DEFAULT_SERVICE.feature_names}
 
 
-def _shown(value: Any) -> str:
-    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
-
-
 def _reasons() -> list[dict[str, Any]]:
     """Return as many reasons as are answered unasked, of the first features."""
     contributions = (0.68394625, 0.6437562, -0.32584321)
@@ -59,9 +56,9 @@ def _reasons() -> list[dict[str, Any]]:
             "value": _USED[feature.name],
             "usual": _USED[feature.name],
             "contribution": contribution,
-            "words": f"{feature.description or feature.name}: {_shown(_USED[feature.name])}"
-            f" (usual {_shown(_USED[feature.name])})"
-            f" {'raises' if contribution > 0 else 'lowers'} the risk",
+            "words": reason_words(
+                feature.name, _USED[feature.name], _USED[feature.name], contribution
+            ),
         }
         for feature, contribution in zip(DEFAULT_SERVICE.features, contributions, strict=False)
     ]

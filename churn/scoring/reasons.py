@@ -1,4 +1,4 @@
-"""Why a user is at risk: what each feature adds to the served model's score, and the words for it."""
+"""Why a user is at risk: what each feature adds to the served model's score; wording.py has the words."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,16 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn.contract.in_force import VIEWS
 from churn.model.encode import Inputs
 from churn.model.fitted import Explainer
 from churn.scoring.treeshap import open_tree_shap
+from churn.scoring.wording import reason_words
 
 TOP = 3
-# what stands before a colon names the feature; behind it are its values
-_FEATURES = [feature for view in VIEWS for feature in view.features]
-_NAMES = {feature.name: feature.description.partition(": ")[0] for feature in _FEATURES}
-_FLAGS = {feature.name for feature in _FEATURES if feature.dtype == "Bool"}
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,11 +39,7 @@ class Reason:
     @property
     def words(self) -> str:
         """The reason as a person would say it."""
-        effect = "raises" if self.contribution > 0 else "lowers"
-        return (
-            f"{_NAMES.get(self.feature, self.feature)}: {_shown(self.feature, self.value)}"
-            f" (usual {_shown(self.feature, self.usual)}) {effect} the risk"
-        )
+        return reason_words(self.feature, self.value, self.usual, self.contribution)
 
 
 class Explaining:
@@ -150,13 +142,3 @@ def _columns(explainer: Explainer, inputs: Inputs) -> npt.NDArray[np.float32]:
         for at, known in enumerate(explainer.categories)
     ]
     return np.concatenate([*encoded, inputs["numeric"]], axis=1).astype(np.float32)
-
-
-def _shown(feature: str, value: Any) -> str:
-    if value is None:
-        return "unknown"
-    if feature in _FLAGS:
-        return "yes" if value else "no"
-    if isinstance(value, float) and abs(value) < 1e6:
-        return f"{value:g}"
-    return f"{value:.0f}" if isinstance(value, float) else str(value)  # never 1.2e+06

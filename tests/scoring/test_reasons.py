@@ -206,13 +206,39 @@ def test_the_words_of_a_list_are_those_of_its_reasons(
         assert row == [*(r.words for r in reasons), *[None] * (3 - len(reasons))]
 
 
-def test_words() -> None:
+def test_words_say_what_another_value_is_compared_with() -> None:
     fee = Reason("monthly_fee", 89.85, 64.76, 0.4)
-    assert fee.words == ("fee of the month, in currency units: 89.85 (usual 64.76) raises the risk")
-    assert "no (usual yes) lowers" in Reason("add_on_support", 0.0, 1.0, -0.1).words
+    assert (
+        fee.words
+        == "fee of the month, in currency units: 89.85, above the usual 64.76, raises the risk"
+    )
+    months = Reason("months_active", 4.0, 29.0, -0.4)
+    assert (
+        months.words
+        == "months since the subscription began: 4, below the usual 29, lowers the risk"
+    )
+    assert "no, where yes is usual, lowers" in Reason("add_on_support", 0.0, 1.0, -0.1).words
     contract = Reason("contract_type", "Month-to-month", "Two year", 0.2)
-    assert contract.words == "contract: Month-to-month (usual Two year) raises the risk"
-    assert "unknown (usual Fiber optic)" in Reason("net_service", None, "Fiber optic", 0.2).words
+    assert contract.words == "contract: Month-to-month, where Two year is usual, raises the risk"
+    unknown = Reason("net_service", None, "Fiber optic", 0.2)
+    assert "unknown, where Fiber optic is usual, raises" in unknown.words
+
+
+def test_the_usual_value_is_not_blamed_but_compared_with_the_average_customer() -> None:
+    against = "compared with the average customer it raises the risk"
+    contract = Reason("contract_type", "Month-to-month", "Month-to-month", 0.2)
+    assert contract.words == f"contract: Month-to-month, which is usual; {against}"
+    # A float32 that reads as the median does is not said to lie above it.
+    fee = Reason("monthly_fee", 64.7600021362, 64.76, 0.1)
+    assert fee.words == f"fee of the month, in currency units: 64.76, which is usual; {against}"
+    nobody_knows = Reason("net_service", None, None, -0.2)
+    assert (
+        "unknown, which is usual; compared with the average customer it lowers"
+        in nobody_knows.words
+    )
+    # Half of the users have it: neither yes nor no is usual.
+    half = Reason("add_on_support", 1.0, 0.5, 0.2)
+    assert half.words == f"premium support booked: yes; {against}"
 
 
 def test_no_users_have_no_reasons(challengers: dict[str, Fitted]) -> None:
