@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from churn.contract.in_force import LABELS, VIEWS
 from churn.markdown import plain
 from churn.promotion.entry import NO_RELEASE, canonical, sha256
-from churn.scoring.actions import COLUMNS, CONTROL, TREATED, list_actions
+from churn.scoring.action_file import COLUMNS, CONTROL, TREATED
+from churn.scoring.actions import list_actions
 from churn.scoring.scores import Scored, score_month
 from churn.scoring.uplift import NotClaimed, facts, record_uplift, sentence
 from churn_assets.monthly import (

@@ -91,7 +91,8 @@ def actions(
     - `churn actions --month 2024-05 --out calls.csv`
     """
     from churn.cli.progress import running
-    from churn.scoring.actions import read_actions, write_actions
+    from churn.scoring.action_file import write_actions
+    from churn.scoring.actions import read_actions
 
     chosen = Month.parse(month)
     if file:
@@ -143,7 +144,9 @@ def _table(rows: list[dict[str, Any]]) -> "Table":
 def treatments(
     file: Annotated[
         Path,
-        typer.Argument(help="A CSV file: month, user_id, treated_at, channel and, if any, offer."),
+        typer.Argument(
+            help="A CSV file: month, user_id, treated_at, channel; offer, outcome if any."
+        ),
     ],
 ) -> None:
     """Load what was done to whom; all of the file or nothing of it.
@@ -151,6 +154,7 @@ def treatments(
     One file for each month, one row for each user; a user must be on that month's action list, and the
     day in the month after it. The same file again changes nothing; a row that says something else
     replaces the old one. A user of the control group who was treated is taken in and named: a breach.
+    A list that the console exported may come back filled in; who was not treated stays blank there.
     Where the labels of the month are there, what the calls brought is said at once.
 
     **Example**
@@ -161,12 +165,13 @@ def treatments(
 
     from churn.cli.progress import running
     from churn.database.init import prepare_schema
+    from churn.promotion.by_hand import operator
     from churn.scoring.treatments import load_treatments
     from churn.scoring.uplift import record_uplift, sentence
 
     with running("postgres"):
         prepare_schema()
-        loaded = load_treatments(file)
+        loaded = load_treatments(file, actor=operator())
         so_far = sentence(record_uplift(loaded.month))
     out().print(
         f"{loaded.month}: {loaded.new:,} new, {loaded.changed:,} changed,"

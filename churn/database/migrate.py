@@ -168,6 +168,19 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(15, "a month's list is found by its month", (LIST_INDEX, "ANALYZE action_list")),
     Step(16, "a month's treatments are found by it", (TREATMENTS_INDEX, "ANALYZE treatments")),
+    Step(
+        17,
+        "a treatment has an outcome, and names who reported it",
+        (
+            "ALTER TABLE treatments ADD COLUMN outcome text",
+            "ALTER TABLE treatments ADD COLUMN actor text",
+        ),
+    ),
+    Step(
+        18,
+        "a listed user has the level of each segment",
+        ("ALTER TABLE action_list ADD COLUMN segments jsonb",),
+    ),
 )
 
 

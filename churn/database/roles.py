@@ -83,6 +83,9 @@ CONSOLE = Reader(
         sql.SQL("GRANT UPDATE (used_at) ON console.links TO {role}"),
         sql.SQL("GRANT SELECT, INSERT, DELETE ON console.sessions TO {role}"),
         sql.SQL("GRANT SELECT, INSERT ON console.acts TO {role}"),
+        # What was done to whom is reported on its pages, and held against the list.
+        sql.SQL("GRANT SELECT ON action_list, action_lists TO {role}"),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE ON treatments, treatment_months TO {role}"),
         # Its pages are read as the readers' role, where there is one.
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA retention TO {role}"),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA retention GRANT SELECT ON TABLES TO {role}"),

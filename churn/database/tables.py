@@ -204,6 +204,7 @@ CREATE TABLE IF NOT EXISTS action_list (
     reason_2 text,
     reason_3 text,
     band smallint CHECK (band > 0),
+    segments jsonb,
     PRIMARY KEY (as_of, user_id),
     FOREIGN KEY (as_of, user_id) REFERENCES churn_scores ON DELETE CASCADE
 )"""
@@ -243,6 +244,8 @@ CREATE TABLE IF NOT EXISTS treatments (
     channel text NOT NULL,
     offer text,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    outcome text,
+    actor text,
     PRIMARY KEY (as_of, user_id)
 )"""
 # How many treatments of a month were reported, and when last: so that nobody has to count them for it.

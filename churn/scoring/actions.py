@@ -1,8 +1,6 @@
 """The action list of a month: whom to call, why, and who is left alone to measure what calling does."""
 
-import csv
-import os
-import re
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.contract.in_force import service_of
+from churn.contract.in_force import CONTRACT, VIEWS, service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
+from churn.evaluation.segments import levels_of
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
@@ -23,18 +22,12 @@ from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer, version_of
+from churn.scoring.action_file import COLUMNS, CONTROL, TREATED, write_actions
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
 
-TREATED, CONTROL = "treated", "control"
 BANDS = 5  # of probability, in each of which the same share is left alone
-COLUMNS = (
-    "rank", "user_id", "treatment_group", "probability", "expected_profit",
-    "reason_1", "reason_2", "reason_3",
-)  # fmt: skip
-# What a spreadsheet takes for a formula, also behind apostrophes, so that each text has one harmless form.
-_LIVE_CELL = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SCHEMA = pa.schema(
     [
         pa.field("as_of", TIMESTAMP, nullable=False),
@@ -71,6 +64,7 @@ def list_actions(month: Month) -> ActionList:
     users = [row[0] for row in due]
     is_control = control_group(month, users, share)
     reasons = _reasons(month, users)
+    segments = _segments(month, users)
     table = pa.table(
         {
             "as_of": pa.repeat(pa.scalar(month.as_of, TIMESTAMP), len(users)),
@@ -87,6 +81,7 @@ def list_actions(month: Month) -> ActionList:
         lock(connection, f"action_list {month}")
         connection.execute("DELETE FROM action_list WHERE as_of = %s", [month.as_of])
         kept = table.append_column("band", pa.array(bands_of_list(len(users)), pa.int16()))
+        kept = kept.append_column("segments", pa.array(segments, pa.string()))
         copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
         _keep_sums(connection, month, list_fingerprint)
@@ -138,27 +133,6 @@ def read_actions(month: Month) -> list[dict[str, Any]]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
-def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write an action list as CSV, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with half.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({name: harmless(cell) for name, cell in row.items()} for row in rows)
-    half.replace(path)
-
-
-def harmless(cell: Any) -> Any:
-    """Return a cell that no spreadsheet runs: a text like `=1+1` gets an apostrophe in front."""
-    return f"'{cell}" if isinstance(cell, str) and _LIVE_CELL.match(cell) else cell
-
-
-def as_it_was(cell: str) -> str:
-    """Return the text that `harmless` was given; other texts as they are."""
-    return cell[1:] if cell.startswith("'") and _LIVE_CELL.match(cell) else cell
-
-
 def control_group(month: Month, users: list[str], share: float) -> npt.NDArray[np.bool_]:
     """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
 
@@ -188,3 +162,14 @@ def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
     views = service_of(release.service, explaining.names).views
     features = features_of(month, views, pa.array(users, pa.string()))
     return explaining.words(onnx_inputs_of_table(features, explainer))
+
+
+def _segments(month: Month, users: list[str]) -> list[str]:
+    """Return for each user the level of every segment of the contract, as JSON."""
+    columns = {segment.column for segment in CONTRACT.segments}
+    parts = [part for view in VIEWS if (part := view.part(columns)).features]
+    if not users or not parts:
+        return ["{}" for _ in users]
+    features = features_of(month, parts, pa.array(users, pa.string())).to_pandas()
+    names, levels = zip(*levels_of(features), strict=True)
+    return [json.dumps(dict(zip(names, each, strict=True))) for each in zip(*levels, strict=True)]

@@ -1,8 +1,14 @@
-"""What was done to whom: a month's treatments as the campaign reports them back, held against its list."""
+"""What was done to whom: a month's treatments as the campaign reports them back, held against its list.
 
+A file and what somebody enters by hand take the same way: read as a file, held against the rules and the
+list, and kept in one transaction.
+"""
+
+import csv
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +18,53 @@ import pyarrow as pa
 from churn.contract.in_force import USER_ID
 from churn.contract.structure import Column, Table
 from churn.database import connect, lock
-from churn.deliveries.files import Reading
+from churn.deliveries.files import Reading, Source
 from churn.deliveries.problems import SHOWN_PER_KIND, Problem, RefusedDrop, cells
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.scoring.actions import CONTROL, as_it_was
+from churn.scoring.action_file import COLUMNS as LIST_COLUMNS
+from churn.scoring.action_file import CONTROL, as_it_was, harmless
 
+OUTCOMES = ("accepted", "declined", "not reached")
+LIST = "list"  # the column with the fingerprint of the list that a file is about
+_NEEDED = ("treated_at", "channel")
+_VALUES = (*_NEEDED, "offer", "outcome")
+# An exported list comes back filled in, with all that it says of its users; of that nothing is read.
+_OF_THE_LIST = (*(name for name in LIST_COLUMNS if name != USER_ID.name), "customer_value")
 COLUMNS = (
     Column("month", "string", required=True),  # of the action list: 2024-05
     USER_ID,
-    Column("treated_at", "date", required=True),
-    Column("channel", "string", required=True),
+    Column("treated_at", "date"),
+    Column("channel", "string"),
     Column("offer", "string", optional=True),
+    Column("outcome", "string", optional=True),
+    Column(LIST, "string", optional=True),
+    *(Column(name, "string", optional=True) for name in _OF_THE_LIST),
 )
-_VALUES = ("treated_at", "channel", "offer")
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What was done to one user.
+
+    Args:
+        user_id: on the action list of the month.
+        treated_at: a day of the month after the list's.
+        channel: by which the user was reached, in your own words: phone.
+        offer: what was offered, in your own words.
+        outcome: one of OUTCOMES.
+    """
+
+    user_id: str
+    treated_at: dt.date
+    channel: str
+    offer: str | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading a file of treatments came to."""
+    """What loading treatments came to."""
 
     month: Month
     new: int
@@ -39,39 +73,73 @@ class Loaded:
     breaches: tuple[str, ...]  # users of the control group who were treated all the same
 
 
-def load_treatments(path: Path) -> Loaded:
+def load_treatments(
+    source: Source,
+    *,
+    name: str = "",
+    actor: str | None = None,
+    connection: psycopg.Connection | None = None,
+) -> Loaded:
     """Take in a file of treatments of one month; all of it or nothing. The same again changes nothing.
 
-    A treated user of the control group is taken in, for it happened, and named as a breach.
+    A treated user of the control group is taken in, for it happened, and named as a breach. In a list that
+    was exported and filled in, a row without day, channel, offer and outcome is a user not yet treated.
+
+    Args:
+        source: the file, or its content.
+        name: what the file is called, where its content is given.
+        actor: who reports it, if that is known.
+        connection: whose transaction it becomes a part of; one of its own where none is given.
 
     Raises:
-        RefusedDrop: cells that cannot be read, users who are not on the month's action list, or days on
-            which a treatment cannot count for it.
+        RefusedDrop: cells that cannot be read, users who are not on the month's action list, days on
+            which a treatment cannot count for it, or a list that has been made anew since.
         ChurnError: the file cannot be opened, or the month has no action list.
     """
-    reading = _read(path)
+    where = name or str(source)
+    reading = _read(source, where)
     assert reading.rows is not None  # noqa: S101  (refused otherwise)
     # Users are told as the list has them: there, an id like `=1+1` stands behind an apostrophe.
     rows = [row | {"user_id": as_it_was(row["user_id"])} for row in reading.rows.to_pylist()]
-    month = _month(path, reading, rows)
-    with connect() as connection:
-        lock(connection, f"treatments {month}")
-        groups = _groups(connection, month)
-        if not groups:
-            raise ChurnError(
-                f"there is no action list of {month}",
-                where=str(path),
-                remedy="close the month first, or correct the column month",
-            )
-        _refuse(
-            path, reading, [*_strangers(reading, rows, groups, month), *_days(reading, rows, month)]
+    month = _month(where, reading, rows)
+    if connection is not None:
+        return _load(connection, where, reading, rows, month, actor)
+    with connect() as own:
+        return _load(own, where, reading, rows, month, actor)
+
+
+def _load(
+    connection: psycopg.Connection,
+    where: str,
+    reading: Reading,
+    rows: list[dict[str, Any]],
+    month: Month,
+    actor: str | None,
+) -> Loaded:
+    lock(connection, f"treatments {month}")
+    groups = _groups(connection, month)
+    if not groups:
+        raise ChurnError(
+            f"there is no action list of {month}",
+            where=where,
+            remedy="close the month first, or correct the column month",
         )
-        known = read_treatments(month, connection)
-        told = {row["user_id"]: tuple(row[name] for name in _VALUES) for row in rows}
-        news = {user: values for user, values in told.items() if known.get(user) != values}
-        _keep(connection, month, news)
-        if news:
-            _keep_count(connection, month)
+    problems = [
+        *_other_lists(connection, reading, rows, month),
+        *_strangers(reading, rows, groups, month),
+        *_days(reading, rows, month),
+    ]
+    _refuse(where, problems)
+    known = read_treatments(month, connection)
+    told = {
+        row["user_id"]: Treatment(row["user_id"], *(row[name] for name in _VALUES))
+        for row in rows
+        if not _is_untreated(row)
+    }
+    news = {user: each for user, each in told.items() if known.get(user) != each}
+    _keep(connection, month, news.values(), actor)
+    if news:
+        _keep_count(connection, month)
     return Loaded(
         month,
         new=len(news.keys() - known.keys()),
@@ -81,30 +149,92 @@ def load_treatments(path: Path) -> Loaded:
     )
 
 
-def read_treatments(
-    month: Month, connection: psycopg.Connection
-) -> dict[str, tuple[dt.date, str, str | None]]:
-    """Return the day, channel and offer of each treated user of a month."""
-    found = connection.execute(
-        "SELECT user_id, treated_at, channel, offer FROM treatments WHERE as_of = %s",
+def report_treatments(
+    month: Month,
+    treatments: Sequence[Treatment],
+    *,
+    actor: str,
+    connection: psycopg.Connection | None = None,
+) -> Loaded:
+    """Take in what somebody entered of some users of a month's list, as a file that says the same.
+
+    Args:
+        month: of the action list.
+        treatments: one for each user.
+        actor: who entered it.
+        connection: whose transaction it becomes a part of; one of its own where none is given.
+
+    Raises:
+        RefusedDrop: as of a file.
+        ChurnError: the month has no action list.
+    """
+    names = ["month", *(each.name for each in fields(Treatment))]
+    with io.StringIO(newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(names)
+        for each in treatments:
+            values = [harmless(each.user_id), *(getattr(each, name) for name in _VALUES)]
+            writer.writerow([month, *values])
+        content = text.getvalue().encode()
+    return load_treatments(content, name="what was entered", actor=actor, connection=connection)
+
+
+def read_treatments(month: Month, connection: psycopg.Connection) -> dict[str, Treatment]:
+    """Return what was done to each treated user of a month."""
+    rows = connection.execute(
+        "SELECT user_id, treated_at, channel, offer, outcome FROM treatments WHERE as_of = %s",
         [month.as_of],
     )
-    return {user: (treated_at, channel, offer) for user, treated_at, channel, offer in found}
+    return {row[0]: Treatment(*row) for row in rows}
 
 
-def _read(path: Path) -> Reading:
+def _read(source: Source, where: str) -> Reading:
     from churn.deliveries.rules import load
 
-    table = Table(path.stem, "treatments", COLUMNS)
+    table = Table(Path(where).stem, "treatments", COLUMNS)
     try:
-        reading, problems = load(path, table)
+        reading, problems = load(source, table)
     except OSError as error:
-        raise ChurnError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    _refuse(path, reading, problems)
+        raise ChurnError(f"cannot be read: {error.strerror}", where=where) from error
+    _refuse(where, [*problems, *_blanks(reading), *_other_outcomes(reading)])
     return reading
 
 
-def _month(path: Path, reading: Reading, rows: list[dict[str, Any]]) -> Month:
+def _blanks(reading: Reading) -> list[Problem]:
+    """Return the days and channels that are not filled in."""
+    if reading.rows is None:
+        return []
+    rows = reading.rows.to_pylist()
+    problems: list[Problem] = []
+    for column in _NEEDED:
+        unreadable = reading.unreadable.get(column, ())
+        wrong = [
+            at
+            for at, row in enumerate(rows)
+            if column in row and row[column] is None and at not in unreadable
+            if not _is_untreated(row)
+        ]
+        remedy = f"fill it in: every row needs a {column}"
+        problems += _cells(reading, column, "is blank", remedy, wrong)
+    return problems
+
+
+def _is_untreated(row: dict[str, Any]) -> bool:
+    """Say whether a row of an exported list was left as it came."""
+    is_listed = any(row.get(name) is not None for name in (LIST, *_OF_THE_LIST))
+    return is_listed and all(row.get(name) is None for name in _VALUES)
+
+
+def _other_outcomes(reading: Reading) -> list[Problem]:
+    if reading.rows is None or "outcome" not in reading.rows.column_names:
+        return []
+    values = reading.rows["outcome"].to_pylist()
+    wrong = [at for at, value in enumerate(values) if value is not None and value not in OUTCOMES]
+    remedy = f"write one of: {', '.join(OUTCOMES)}; or leave it blank"
+    return _cells(reading, "outcome", "is no outcome", remedy, wrong)
+
+
+def _month(where: str, reading: Reading, rows: list[dict[str, Any]]) -> Month:
     first, wrong = None, []
     for at, row in enumerate(rows):
         try:
@@ -116,7 +246,7 @@ def _month(path: Path, reading: Reading, rows: list[dict[str, Any]]) -> Month:
         if month != first:
             wrong.append(at)
     what, remedy = "is not the file's one month", "write 2024-05; one file for each month"
-    _refuse(path, reading, _cells(reading, "month", what, remedy, wrong))
+    _refuse(where, _cells(reading, "month", what, remedy, wrong))
     assert first is not None  # noqa: S101  (a file has rows, or it was refused)
     return first
 
@@ -126,6 +256,27 @@ def _groups(connection: psycopg.Connection, month: Month) -> dict[str, str]:
         "SELECT user_id, treatment_group FROM action_list WHERE as_of = %s", [month.as_of]
     )
     return dict(found.fetchall())
+
+
+def _other_lists(
+    connection: psycopg.Connection, reading: Reading, rows: list[dict[str, Any]], month: Month
+) -> list[Problem]:
+    if all(row[LIST] is None for row in rows):
+        return []
+    in_force = _list_in_force(connection, month)
+    wrong = [at for at, row in enumerate(rows) if row[LIST] not in (None, in_force)]
+    what = f"is not the action list of {month} as it is now"
+    remedy = (
+        "export the list again; or remove the column, if what was done is to count for the new one"
+    )
+    return _cells(reading, LIST, what, remedy, wrong)
+
+
+def _list_in_force(connection: psycopg.Connection, month: Month) -> str | None:
+    row = connection.execute(
+        "SELECT fingerprint FROM action_lists WHERE as_of = %s", [month.as_of]
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _strangers(
@@ -139,7 +290,11 @@ def _strangers(
 
 def _days(reading: Reading, rows: list[dict[str, Any]], month: Month) -> list[Problem]:
     last = month.matures_at.date()
-    wrong = [at for at, row in enumerate(rows) if not month.as_of_date < row["treated_at"] <= last]
+    wrong = [
+        at
+        for at, row in enumerate(rows)
+        if not _is_untreated(row) and not month.as_of_date < row["treated_at"] <= last
+    ]
     what = f"is not in {month.next}, in which the labels of {month} arise"
     return _cells(reading, "treated_at", what, "correct the day, or the month", wrong)
 
@@ -158,23 +313,28 @@ def _cells(
 
 
 def _text(cell: pa.Scalar) -> str:
-    return str(cell.as_py())
+    return str(cell.as_py()) if cell.is_valid else ""
 
 
-def _refuse(path: Path, reading: Reading, problems: list[Problem]) -> None:
+def _refuse(where: str, problems: Sequence[Problem]) -> None:
     if problems:
         remedy = "correct the file and load it again; nothing was taken in"
-        raise RefusedDrop(problems, where=str(path), remedy=remedy)
+        raise RefusedDrop(problems, where=where, remedy=remedy)
 
 
-def _keep(connection: psycopg.Connection, month: Month, news: dict[str, tuple[Any, ...]]) -> None:
+def _keep(
+    connection: psycopg.Connection, month: Month, news: Iterable[Treatment], actor: str | None
+) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO treatments (as_of, user_id, treated_at, channel, offer)"
-            " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (as_of, user_id) DO UPDATE SET"
+            "INSERT INTO treatments (as_of, user_id, treated_at, channel, offer, outcome, actor)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (as_of, user_id) DO UPDATE SET"
             " treated_at = excluded.treated_at, channel = excluded.channel, offer = excluded.offer,"
-            " recorded_at = clock_timestamp()",
-            [(month.as_of, user, *values) for user, values in sorted(news.items())],
+            " outcome = excluded.outcome, actor = excluded.actor, recorded_at = clock_timestamp()",
+            [
+                (month.as_of, each.user_id, *(getattr(each, name) for name in _VALUES), actor)
+                for each in sorted(news, key=lambda each: each.user_id)
+            ],
         )
 
 

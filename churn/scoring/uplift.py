@@ -14,7 +14,8 @@ from churn.errors import ChurnError
 from churn.evaluation.bootstrap import CONFIDENCE, Interval
 from churn.evaluation.money import Campaign
 from churn.months import Month
-from churn.scoring.actions import CONTROL, bands_of_list
+from churn.scoring.action_file import CONTROL
+from churn.scoring.actions import bands_of_list
 from churn.settings import get_settings
 
 FEWEST = 20  # in either group: below, the interval would promise more than it holds

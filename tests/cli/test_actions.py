@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from churn.cli.main import app
 from churn.months import Month
-from churn.scoring.actions import COLUMNS
+from churn.scoring.action_file import COLUMNS
 from churn.settings import Settings
 from tests.scoring.listed import put_labels, put_list
 

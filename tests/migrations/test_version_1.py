@@ -52,7 +52,8 @@ ADDED = {
     "decisions.releases": ["contract"],
     "churn_scores": ["customer_value"],
     "churn_score_runs": ["users", "expected_leavers", "value_at_risk", "recorded_at"],
-    "action_list": ["band"],
+    "action_list": ["band", "segments"],
+    "treatments": ["outcome", "actor"],
     "monitoring.feature_drift": ["is_provisional", "recorded_at"],
     "monitoring.model_performance": ["recorded_at"],
 }

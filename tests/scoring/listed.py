@@ -6,7 +6,7 @@ from churn.contract.in_force import LABELS
 from churn.database import connect
 from churn.months import Month
 from churn.promotion.ledger import keep_release
-from churn.scoring.actions import CONTROL, TREATED
+from churn.scoring.action_file import CONTROL, TREATED
 from tests.promotion.made import release
 from tests.stages.world import put
 

@@ -10,8 +10,16 @@ from churn.database import connect
 from churn.deliveries.problems import RefusedDrop
 from churn.errors import ChurnError
 from churn.months import Month
-from churn.scoring.actions import as_it_was, harmless, read_actions, write_actions
-from churn.scoring.treatments import Loaded, load_treatments, read_treatments
+from churn.scoring.action_file import COLUMNS, as_it_was, harmless, write_actions
+from churn.scoring.actions import read_actions
+from churn.scoring.treatments import (
+    LIST,
+    Loaded,
+    Treatment,
+    load_treatments,
+    read_treatments,
+    report_treatments,
+)
 from churn.settings import Settings
 from tests.scoring.listed import put_list
 
@@ -31,9 +39,16 @@ def write(folder: Path, *rows: str, header: str = HEADER) -> Path:
     return path
 
 
-def kept() -> dict[str, tuple[dt.date, str, str | None]]:
+def kept() -> dict[str, Treatment]:
     with connect() as connection:
         return read_treatments(MAY, connection)
+
+
+def keep_fingerprint(of_list: str) -> str:
+    """Let May's list have this fingerprint, as making it again would give it another."""
+    with connect() as connection:
+        connection.execute("UPDATE action_lists SET fingerprint = %s", [of_list])
+    return of_list
 
 
 def recorded() -> list[tuple[str, dt.datetime]]:
@@ -47,8 +62,8 @@ def test_what_was_done_is_kept_and_the_same_again_changes_nothing(tmp_path: Path
     path = write(tmp_path, *GOOD)
     assert load_treatments(path) == Loaded(MAY, new=2, changed=0, unchanged=0, breaches=())
     assert kept() == {
-        "a": (dt.date(2024, 6, 3), "phone", "10 % off"),
-        "b": (dt.date(2024, 6, 4), "mail", None),
+        "a": Treatment("a", dt.date(2024, 6, 3), "phone", "10 % off"),
+        "b": Treatment("b", dt.date(2024, 6, 4), "mail"),
     }
     before = recorded()
     assert load_treatments(path) == Loaded(MAY, new=0, changed=0, unchanged=2, breaches=())
@@ -59,14 +74,14 @@ def test_more_users_and_corrections_come_later(tmp_path: Path) -> None:
     load_treatments(write(tmp_path, *GOOD))
     later = write(tmp_path, GOOD[0], GOOD[1].replace("mail", "chat"), "2024-05,c,2024-06-30,phone,")
     assert load_treatments(later) == Loaded(MAY, new=1, changed=1, unchanged=1, breaches=())
-    assert kept()["b"] == (dt.date(2024, 6, 4), "chat", None)
+    assert kept()["b"] == Treatment("b", dt.date(2024, 6, 4), "chat")
     assert set(kept()) == {"a", "b", "c"}
 
 
 def test_the_offer_may_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "2024-05,a,2024-06-01,phone", header=HEADER.removesuffix(",offer"))
     load_treatments(path)
-    assert kept() == {"a": (dt.date(2024, 6, 1), "phone", None)}
+    assert kept() == {"a": Treatment("a", dt.date(2024, 6, 1), "phone")}
 
 
 def test_a_treated_user_of_the_control_group_is_a_breach(tmp_path: Path) -> None:
@@ -127,6 +142,55 @@ def test_a_list_made_again_forgets_nothing_that_was_done(tmp_path: Path) -> None
     with connect() as connection:
         connection.execute("DELETE FROM churn_scores")  # as scoring a month again does
     assert set(kept()) == {"a", "b"}
+
+
+def test_what_is_entered_by_hand_takes_the_way_of_a_file() -> None:
+    called = Treatment("a", dt.date(2024, 6, 3), "phone", '10 off, "for life"', "accepted")
+    assert report_treatments(MAY, [called], actor="ada") == Loaded(MAY, 1, 0, 0, ())
+    assert report_treatments(MAY, [called], actor="bob") == Loaded(MAY, 0, 0, 1, ())
+    assert kept() == {"a": called}
+    with connect() as connection:
+        assert connection.execute("SELECT actor FROM treatments").fetchall() == [("ada",)]
+    early = Treatment("b", dt.date(2024, 5, 31), "phone")
+    with pytest.raises(RefusedDrop, match="is not in 2024-06"):
+        report_treatments(MAY, [Treatment("c", dt.date(2024, 6, 3), "phone"), early], actor="ada")
+    assert set(kept()) == {"a"}
+
+
+def test_an_outcome_is_one_of_a_few(tmp_path: Path) -> None:
+    header = f"{HEADER},outcome"
+    load_treatments(write(tmp_path, f"{GOOD[0]},declined", f"{GOOD[1]},", header=header))
+    assert [each.outcome for each in kept().values()] == ["declined", None]
+    with pytest.raises(RefusedDrop, match="'happy' is no outcome") as refused:
+        load_treatments(write(tmp_path, f"{GOOD[0]},happy", header=header))
+    assert "write one of: accepted, declined, not reached" in " ".join(str(refused.value).split())
+
+
+def filled_in(folder: Path, fingerprint: str | None, *rows: str) -> Path:
+    """An exported list, of which some rows say what was done."""
+    names = ["month", LIST, *COLUMNS, "treated_at", "channel", "offer", "outcome"]
+    listed = [
+        f"2024-05,{fingerprint},{n},{user},treated,0.9,9.5,why,,," for n, user in enumerate("abc")
+    ]
+    return write(folder, *map("".join, zip(listed, rows, strict=True)), header=",".join(names))
+
+
+def test_an_exported_list_comes_back_filled_in(tmp_path: Path) -> None:
+    in_force = keep_fingerprint("b" * 64)
+    path = filled_in(tmp_path, in_force, "2024-06-03,phone,,accepted", ",,,", ",,,")
+    assert load_treatments(path) == Loaded(MAY, 1, 0, 0, ())
+    assert kept() == {"a": Treatment("a", dt.date(2024, 6, 3), "phone", None, "accepted")}
+    half = filled_in(tmp_path, in_force, ",,,", ",phone,,", ",,,")
+    with pytest.raises(RefusedDrop, match="row 3, column treated_at: is blank"):
+        load_treatments(half)
+
+
+def test_a_list_that_was_made_again_is_told_from_the_one_in_force(tmp_path: Path) -> None:
+    path = filled_in(tmp_path, keep_fingerprint("b" * 64), "2024-06-03,phone,,", ",,,", ",,,")
+    keep_fingerprint("c" * 64)
+    with pytest.raises(RefusedDrop, match="is not the action list of 2024-05 as it is now"):
+        load_treatments(path)
+    assert kept() == {}
 
 
 @given(st.text(alphabet="'=+-@\t\r\n\uff1d\uff0b\uff0d\uff20a1|! ", max_size=6))

@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from churn.database import connect
 from churn.errors import ChurnError
+from churn.evaluation.bootstrap import added_up
 from churn.evaluation.money import Campaign
 from churn.months import Month
 from churn.population.process import treat
@@ -198,3 +199,25 @@ def test_later_corrections_of_labels_count(settings: Settings, tmp_path: Path) -
     assert isinstance(second, Uplift)
     assert (second.churn_treated, second.churn_control) == (1, 1)
     assert first.churn_treated < 1
+
+
+@pytest.mark.parametrize("log_odds", [-1.0, 0.0])
+def test_the_interval_of_several_months_covers_their_sum_as_often_as_it_says(
+    log_odds: float,
+) -> None:
+    oracle = list(play(first=MAY, months=2))[1].oracle.nlargest(400, "churn_probability")
+    users = oracle["user_id"].to_list()
+    before = oracle["churn_probability"].to_numpy()
+    covered, rounds, months = 0, 200, 3
+    for seed in range(rounds):
+        found, truth = [], 0.0
+        for number in range(months):
+            is_control = control_group(MAY.shift(months * seed + number), users, 0.15)
+            called = Treated(frozenset(oracle["user_id"][~is_control]), log_odds)
+            after = treat(before, oracle["user_id"], called)
+            left = np.random.default_rng([seed, number]).random(len(users)) < after
+            found.append(uplift_of(left, is_control, bands_of(len(users)))[2])
+            truth += float((before - after)[~is_control].mean())
+        total = added_up(found)
+        covered += total.low <= truth <= total.high
+    assert 0.92 <= covered / rounds <= 0.995

@@ -26,6 +26,11 @@ _TREATED_AT = Column(
 )
 _CHANNEL = Column("channel", "text", "By what the user was contacted, as reported.")
 _OFFER = Column("offer", "text", "What was offered, as reported; null: nothing, or not reported.")
+_OUTCOME = Column(
+    "outcome",
+    "text",
+    "`accepted`, `declined` or `not reached`, as reported; null: not known, or not reported.",
+)
 _HAS_LEFT = Column(
     "has_left",
     "boolean",
@@ -61,6 +66,12 @@ ACTION_LIST = RetentionView(
         _RELEASE_ID,
         Column("list_hash", "text", "Fingerprint of the whole list, as in retention.month."),
         UPDATED_AT,
+        _OUTCOME,
+        Column(
+            "segments",
+            "jsonb",
+            "The user's level of each segment, as in retention.segment_month; null: not kept then.",
+        ),
     ),
     """
 SELECT (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
@@ -68,7 +79,8 @@ SELECT (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.ran
     a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
-    s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at)
+    s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at),
+    t.outcome, a.segments
 FROM churn_scores AS s
 JOIN action_list AS a ON (date_trunc('month', a.as_of AT TIME ZONE 'UTC'))::date
     = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND a.user_id = s.user_id
@@ -114,6 +126,7 @@ CUSTOMER_HISTORY = RetentionView(
             "timestamp with time zone",
             "The month's last microsecond, in UTC: the quick way to all users of one month.",
         ),
+        _OUTCOME,
     ),
     """
 SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
@@ -121,7 +134,7 @@ SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.pro
     a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
-    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of, t.outcome
 FROM churn_scores AS s JOIN churn_score_runs AS r ON r.as_of = s.as_of
 LEFT JOIN action_list AS a ON a.as_of = s.as_of AND a.user_id = s.user_id
 LEFT JOIN action_lists AS i ON i.as_of = s.as_of
