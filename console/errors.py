@@ -69,6 +69,17 @@ class NothingHereError(ConsoleError):
     status = 404
 
 
+class BadAddressError(ConsoleError):
+    """What the address asks for cannot be read: it was cut, or changed by hand."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This address is not one of ours.", "Go back to the beginning of the list."
+        )
+
+
 class TooManyAttemptsError(ConsoleError):
     """Somebody may be guessing a password."""
 

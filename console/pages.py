@@ -29,6 +29,9 @@ class Link:
 # In the order of the menu; a page of its own adds its line here.
 MENU = (
     Link("/", "Month"),
+    Link("/actions", "Action list"),
+    Link("/customer", "Customer"),
+    Link("/impact", "Impact"),
     Link("/data", "Data"),
     Link("/trust", "Trust"),
 )

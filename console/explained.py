@@ -1,0 +1,102 @@
+"""What the API says of one customer of the newest month: each feature beside what is usual, and its part.
+
+The API has the release in force and its explainer open, exact and verified; the console asks it, over HTTP
+as anybody may, and keeps no model of its own.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import httpx
+
+from churn.contract.in_force import SERVICE_VERSIONS
+from churn.scoring.wording import name_of, shown
+from churn.settings import get_settings
+
+_TIMEOUT = httpx.Timeout(20, connect=2)  # the first answer after a start opens the explainer
+_MOST_REASONS = max(len(service.features) for service in SERVICE_VERSIONS)
+
+
+@dataclass(frozen=True)
+class FeatureNow:
+    """One feature of a customer.
+
+    Attributes:
+        part: what it adds to the score, in the unit of the explanation; above 0 it raises the risk.
+        share: that part beside the largest one, -1 to 1.
+    """
+
+    feature: str
+    name: str
+    value: str
+    usual: str
+    part: float
+    share: float
+    words: str
+    raw: Any
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A customer as the release in force sees them; features by their part, the largest first."""
+
+    probability: float
+    as_of: dt.date
+    model_version: str
+    features: list[FeatureNow]
+
+
+@dataclass(frozen=True)
+class NotExplained:
+    """Why there is nothing to show, for a person."""
+
+    reason: str
+
+
+def explain(user_id: str) -> Explained | NotExplained:
+    """Ask the API what moves a customer's risk, and which way."""
+    answer = _ask({"user_id": user_id, "top": _MOST_REASONS})
+    return answer if isinstance(answer, NotExplained) else _explained(answer)
+
+
+def _ask(body: dict[str, Any]) -> dict[str, Any] | NotExplained:
+    try:
+        answer = _client().post(f"{get_settings().smoke_url}/explain", json=body)
+        told: dict[str, Any] = answer.json()
+        if answer.status_code == 200:
+            return told
+        return NotExplained(str(told["error"]["message"]))
+    except httpx.HTTPError:
+        return NotExplained("the API does not answer; `churn status` says which part is not well")
+    except (ValueError, KeyError, TypeError):
+        return NotExplained(f"something else than the API answers at {get_settings().smoke_url}")
+
+
+@cache
+def _client() -> httpx.Client:
+    """Return the one client of this process: its connections are kept, which no page has to wait for."""
+    return httpx.Client(timeout=_TIMEOUT, trust_env=False)
+
+
+def _explained(told: dict[str, Any]) -> Explained:
+    largest = max((abs(each["contribution"]) for each in told["reasons"]), default=0.0) or 1.0
+    return Explained(
+        probability=told["probability"],
+        as_of=dt.date.fromisoformat(told["as_of"]),
+        model_version=told["model_version"],
+        features=[
+            FeatureNow(
+                feature=each["feature"],
+                name=name_of(each["feature"]),
+                value=shown(each["feature"], each["value"]),
+                usual=shown(each["feature"], each["usual"]),
+                part=each["contribution"],
+                share=each["contribution"] / largest,
+                words=each["words"],
+                raw=each["value"],
+            )
+            for each in told["reasons"]
+        ],
+    )

@@ -1,0 +1,142 @@
+"""Impact: the figures of the view, months added up, and a plain refusal where nothing can be claimed."""
+
+import datetime as dt
+
+import pytest
+
+from churn.database import connect
+from churn.evaluation.bootstrap import Interval, added_up
+from churn.months import Month
+from churn.scoring.treatments import Treatment, report_treatments
+from churn.scoring.uplift import Uplift, record_uplift
+from churn.settings import Settings
+from tests.console.conftest import Someone
+from tests.console.lists import MAY, Row, put_labels, put_month
+
+JUNE, JULY = MAY.next, MAY.shift(2)
+
+
+def campaign(month: Month, *, control: int = 60, users: int = 300) -> tuple[list[str], list[str]]:
+    """List users of whom every so many is left alone, and call all others; return both groups."""
+    every = users // control if control else users + 1
+    day = month.next.first_day + dt.timedelta(days=3)
+    rows = [
+        Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, group="control", band=1 + 5 * (n - 1) // users)
+        if control and n % every == 0
+        else Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, band=1 + 5 * (n - 1) // users, treated_at=day)
+        for n in range(1, users + 1)
+    ]  # fmt: skip
+    put_month(month, rows)
+    treated = [row.user_id for row in rows if row.group == "treated"]
+    return treated, [row.user_id for row in rows if row.group == "control"]
+
+
+def leave(month: Month, treated: list[str], control: list[str], *, of_treated: float) -> Uplift:
+    """Let a share of the treated leave, and half of the others; measure it as the pipeline does."""
+    cut, half = int(of_treated * len(treated)), len(control) // 2
+    put_labels(month, treated[:cut] + control[:half], treated[cut:] + control[half:])
+    found = record_uplift(month)
+    assert isinstance(found, Uplift)
+    return found
+
+
+def text(someone: Someone) -> str:
+    page = someone.get("/impact")
+    assert page.status_code == 200
+    return " ".join(page.text.split())
+
+
+def test_a_month_is_shown_with_its_bounds(settings: Settings, viewer: Someone) -> None:
+    found = leave(MAY, *campaign(MAY), of_treated=0.2)
+    assert found.is_shown
+    page = text(viewer)
+    assert "The calls kept" in page
+    assert f"{100 * found.uplift.estimate:,.1f} <small" in page
+    assert f"({100 * found.uplift.low:,.1f} to {100 * found.uplift.high:,.1f})" in page
+    assert f"({found.profit.low:,.0f} to {found.profit.high:,.0f})" in page
+    assert f"{100 * found.churn_treated:,.1f} %" in page
+    assert "Together" not in page  # one month is no sum
+
+
+def test_calls_that_cannot_be_told_from_chance_are_not_praised(
+    settings: Settings, viewer: Someone
+) -> None:
+    found = leave(MAY, *campaign(MAY), of_treated=0.48)
+    assert not found.is_shown
+    page = text(viewer)
+    assert "not shown to have kept anybody" in page
+    assert "The calls kept" not in page
+
+
+def test_months_add_up(settings: Settings, viewer: Someone) -> None:
+    found = [
+        leave(month, *campaign(month), of_treated=share)
+        for month, share in ((MAY, 0.3), (JUNE, 0.25))
+    ]
+    page = text(viewer)
+    total = added_up([each.saved_users for each in found])
+    assert f"in {len(found)} months" in page
+    assert page.count("data-chart") == 2
+    assert f"({total.low:,.0f} to {total.high:,.0f})" in page
+    profit = added_up([each.profit for each in found])
+    assert f"{profit.estimate:,.0f} <small" in page
+    assert profit.low > sum(each.profit.low for each in found)  # together they are surer
+
+
+@pytest.mark.parametrize(
+    ("control", "said"),
+    [(0, "no control group was left alone"), (10, "10 users in the control group are too few")],
+)
+def test_without_anybody_to_compare_with_nothing_is_claimed(
+    settings: Settings, viewer: Someone, control: int, said: str
+) -> None:
+    treated, alone = campaign(MAY, control=control)
+    put_labels(MAY, alone, treated)
+    record_uplift(MAY)
+    page = text(viewer)
+    assert "Nothing is claimed yet" in page
+    assert said in page
+    assert "data-chart" not in page
+
+
+def test_a_month_waits_for_its_labels_and_the_others_stand(
+    settings: Settings, viewer: Someone
+) -> None:
+    leave(MAY, *campaign(MAY), of_treated=0.2)
+    campaign(JUNE)
+    record_uplift(JUNE)
+    campaign(JULY)  # not measured at all yet
+    page = text(viewer)
+    assert "The calls kept" in page
+    assert "they mature at 2024-07-31" in page
+    assert "they mature at 2024-08-31" in page
+
+
+def test_reports_that_came_after_it_was_measured_are_named(
+    settings: Settings, viewer: Someone
+) -> None:
+    treated, control = campaign(MAY)
+    leave(MAY, treated, control, of_treated=0.2)
+    assert "The reports have changed" not in text(viewer)
+    report_treatments(MAY, [Treatment(control[0], dt.date(2024, 6, 9), "phone")], actor="ann")
+    assert "The reports have changed since it was measured" in text(viewer)
+    record_uplift(MAY)
+    page = text(viewer)
+    assert "The reports have changed" not in page
+    assert "1 who were to be left alone were called all the same" in page
+
+
+def test_a_list_nobody_reported_on_claims_nothing(settings: Settings, viewer: Someone) -> None:
+    treated, control = campaign(MAY)
+    with connect() as connection:
+        connection.execute("DELETE FROM treatments")
+    put_labels(MAY, control, treated)
+    record_uplift(MAY)
+    assert "no treatment was reported" in text(viewer)
+
+
+def test_one_interval_is_its_own_sum_and_distances_add_as_squares() -> None:
+    one = Interval(5.0, 2.0, 9.0)
+    assert added_up([one]) == one
+    assert added_up([one, Interval(1.0, -3.0, 4.0)]) == Interval(6.0, 6.0 - 5.0, 6.0 + 5.0)
+    assert added_up([]) == Interval(0, 0, 0)
