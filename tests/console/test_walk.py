@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from churn.contract.in_force import CONTRACT
 from churn.database import connect
 from churn.months import Month
 from churn.population.drops import write_drops
@@ -105,6 +106,7 @@ def clean(page: Page) -> None:
 def test_somebody_finds_whom_to_call_reports_it_and_sees_what_it_brought(
     world: World, tmp_path: Path
 ) -> None:
+    levels_are_those_of_the_segments()
     with opened_page() as page:
         signed_in(page, world)
         called = calls_by_the_list(page, tmp_path)
@@ -115,12 +117,35 @@ def test_somebody_finds_whom_to_call_reports_it_and_sees_what_it_brought(
         sees_what_it_brought(page, world, called)
 
 
+def levels_are_those_of_the_segments() -> None:
+    """Count the list by each user's levels, as the pages filter by, and hold it against the segments' own."""
+    with connect() as connection:
+        counted = connection.execute(
+            "SELECT key, value, count(*) FROM retention.action_list, jsonb_each_text(segments)"
+            " WHERE month = %s GROUP BY 1, 2",
+            [FEBRUARY.first_day],
+        ).fetchall()
+        recorded = connection.execute(
+            "SELECT segment, level, listed_users FROM retention.segment_month"
+            " WHERE month = %s AND listed_users > 0",
+            [FEBRUARY.first_day],
+        ).fetchall()
+    assert {segment for segment, _, _ in counted} == {each.name for each in CONTRACT.segments}
+    assert sorted(counted) == sorted(recorded)
+
+
 def calls_by_the_list(page: Page, folder: Path) -> frozenset[str]:
     """Find the ten most endangered customers, read why, export the list, report the calls."""
     page.get_by_role("link", name="Action list").click()
     expect(page.get_by_role("heading", name="Action list")).to_be_visible()
     assert shown_users(page)[:10] == listed(FEBRUARY)[:10]
     clean(page)
+    page.get_by_text("Choose customers").click()
+    page.get_by_label("Segment").select_option("contract_type=Month-to-month")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("p.lead")).to_contain_text("of those you chose")
+    clean(page)
+    page.get_by_role("link", name="Action list").click()
 
     to_call = listed(FEBRUARY, "treated")
     page.get_by_role("link", name=to_call[0], exact=True).click()
