@@ -229,7 +229,13 @@ class ActionList:
             key = _Key.read(token, sql_type)
             parameters |= {"value": key.value, "key_user": key.user_id}
             sign = sql.SQL("<" if is_falling != is_back else ">")
-            condition = sql.SQL("{} AND ({}, user_id) {} (%(value)s::{}, %(key_user)s)").format(
+            # Nobody shares a rank, and an index has the ranks of a month in their order.
+            behind = (
+                "{} AND {} {} %(value)s::{}"
+                if expression == "rank"
+                else "{} AND ({}, user_id) {} (%(value)s::{}, %(key_user)s)"
+            )
+            condition = sql.SQL(behind).format(
                 condition, sql.SQL(expression), sign, sql.SQL(sql_type)
             )
         found = self._queries.rows(
@@ -260,10 +266,11 @@ class ActionList:
     def _select(
         self, condition: sql.Composable, is_falling: bool, limit: int | None = None
     ) -> sql.Composed:
-        way = sql.SQL("DESC" if is_falling else "ASC")
-        query = sql.SQL(
-            "SELECT {} FROM retention.action_list WHERE {} ORDER BY {} {}, user_id {}"
-        ).format(sql.SQL(_COLUMNS), condition, sql.SQL(self._order()[0]), way, way)
+        way, expression = sql.SQL("DESC" if is_falling else "ASC"), self._order()[0]
+        order = "{0} {1}" if expression == "rank" else "{0} {1}, user_id {1}"
+        query = sql.SQL("SELECT {} FROM retention.action_list WHERE {} ORDER BY {}").format(
+            sql.SQL(_COLUMNS), condition, sql.SQL(order).format(sql.SQL(expression), way)
+        )
         return query if limit is None else query + sql.SQL(" LIMIT {}").format(limit)
 
     def _key(self, row: ListedUser) -> str:

@@ -103,6 +103,11 @@ def put_month(month: Month, rows: Sequence[Row], unlisted: Sequence[Row] = ()) -
                 if row.treated_at
             ],
         )
+        cursor.execute(
+            "INSERT INTO treatment_months (as_of, users)"
+            " SELECT as_of, count(*) FROM treatments WHERE as_of = %s GROUP BY as_of",
+            [month.as_of],
+        )
         connection.execute("ANALYZE churn_scores, action_list, action_lists, treatments")
 
 

@@ -129,7 +129,7 @@ def test_reports_that_came_after_it_was_measured_are_named(
 def test_a_list_nobody_reported_on_claims_nothing(settings: Settings, viewer: Someone) -> None:
     treated, control = campaign(MAY)
     with connect() as connection:
-        connection.execute("DELETE FROM treatments")
+        connection.execute("TRUNCATE treatments, treatment_months")
     put_labels(MAY, control, treated)
     record_uplift(MAY)
     assert "no treatment was reported" in text(viewer)
