@@ -29,6 +29,7 @@ _SORTS: dict[str, tuple[LiteralString, LiteralString, bool]] = {
     "value": ("coalesce(customer_value, '-Infinity')", "double precision", True),
     "profit": ("expected_profit", "double precision", True),
 }
+SORTS = tuple(_SORTS)
 _COLUMNS: LiteralString = (
     "user_id, rank, band, probability, customer_value, expected_profit, treatment_group, reason_1, reason_2,"
     " reason_3, treated_at, channel, offer, outcome, has_left, list_hash"
