@@ -39,7 +39,7 @@ class FeatureNow:
 
 
 @dataclass(frozen=True)
-class Explained:
+class CustomerExplained:
     """A customer as the release in force sees them; features by their part, the largest first."""
 
     probability: float
@@ -55,7 +55,7 @@ class NotExplained:
     reason: str
 
 
-def explain(user_id: str) -> Explained | NotExplained:
+def explain(user_id: str) -> CustomerExplained | NotExplained:
     """Ask the API what moves a customer's risk, and which way."""
     answer = _ask({"user_id": user_id, "top": _MOST_REASONS})
     return answer if isinstance(answer, NotExplained) else _explained(answer)
@@ -80,9 +80,9 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_TIMEOUT, trust_env=False)
 
 
-def _explained(told: dict[str, Any]) -> Explained:
+def _explained(told: dict[str, Any]) -> CustomerExplained:
     largest = max((abs(each["contribution"]) for each in told["reasons"]), default=0.0) or 1.0
-    return Explained(
+    return CustomerExplained(
         probability=told["probability"],
         as_of=dt.date.fromisoformat(told["as_of"]),
         model_version=told["model_version"],

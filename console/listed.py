@@ -29,6 +29,7 @@ _SORTS: dict[str, tuple[LiteralString, LiteralString, bool]] = {
     "value": ("coalesce(customer_value, '-Infinity')", "double precision", True),
     "profit": ("expected_profit", "double precision", True),
 }
+SORTS = tuple(_SORTS)
 _COLUMNS: LiteralString = (
     "user_id, rank, band, probability, customer_value, expected_profit, treatment_group, reason_1, reason_2,"
     " reason_3, treated_at, channel, offer, outcome, has_left, list_hash"
@@ -61,7 +62,7 @@ Band = Annotated[Annotated[int, Field(ge=1, le=100)] | None, BeforeValidator(_or
 Text = Annotated[str, Field(max_length=500)]
 
 
-class Asked(BaseModel):
+class ListQuery(BaseModel):
     """What the address of the page says; each field may be left out or blank.
 
     Attributes:
@@ -194,10 +195,10 @@ class _Key:
         return base64.urlsafe_b64encode(json.dumps([self.value, self.user_id]).encode()).decode()
 
 
-class ActionList:
+class ShownList:
     """One month's list through the filters of an address."""
 
-    def __init__(self, queries: Queries, month: Month, asked: Asked) -> None:
+    def __init__(self, queries: Queries, month: Month, asked: ListQuery) -> None:
         self._queries = queries
         self._asked = asked
         self.month = month
@@ -238,12 +239,12 @@ class ActionList:
             condition = sql.SQL(behind).format(
                 condition, sql.SQL(expression), sign, sql.SQL(sql_type)
             )
-        found = self._queries.rows(
+        users = self._queries.rows(
             ListedUser,
             self._select(condition, is_falling != is_back, limit=rows + 1),
             parameters,
         )
-        has_more, shown = len(found) > rows, found[:rows]
+        has_more, shown = len(users) > rows, users[:rows]
         if is_back:
             shown.reverse()
         if not shown:
@@ -335,7 +336,7 @@ def levels_of(queries: Queries, month: Month) -> list[Level]:
     )
 
 
-def _conditions(month: Month, asked: Asked) -> tuple[sql.Composed, dict[str, Any]]:
+def _conditions(month: Month, asked: ListQuery) -> tuple[sql.Composed, dict[str, Any]]:
     """Return what a row must be like, and the values that it is held against."""
     segment, _, level = asked.segment.partition("=")
     given: list[tuple[LiteralString, dict[str, Any]]] = [

@@ -25,32 +25,29 @@ from console.access import Caller, Person, Role, Viewer, database_of
 from console.acts import Act, record
 from console.errors import NothingHereError
 from console.exports import csv_of, file_name, xlsx_of
-from console.listed import STATES, ActionList, Asked, levels_of, newest_listed
+from console.listed import SORTS, STATES, ListQuery, ShownList, levels_of, newest_listed
 from console.pages import page
 
 router = APIRouter()
 PATH = "/actions"
 CHANNELS = ("phone", "mail", "letter", "chat")  # offered; any other word may be written
-
 Word = Annotated[str, Form(max_length=500), StringConstraints(strip_whitespace=True)]
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _SHOWN_BREACHES = 20
-_NO_LIST = NothingHereError(
-    "There is no action list yet.",
-    "It is made when a month is closed and a release is in force; the page Data says what has come.",
-)
+# What the form of the filters does not say itself goes with it unseen.
+_IN_THE_FORM = frozenset(ListQuery.model_fields) - {"sort"}
 
 
 @router.get(PATH)
-def actions(request: Request, who: Viewer, asked: Annotated[Asked, Query()]) -> Response:
+def actions(request: Request, who: Viewer, asked: Annotated[ListQuery, Query()]) -> Response:
     """Show a part of a month's list."""
     queries = database_of(request).queries
     month, months = newest_listed(queries, asked.month)
     if month is None:
         return page(request, "actions.html", who=who, month=None)
-    listed = ActionList(queries, month, asked)
+    listed = ShownList(queries, month, asked)
     shown, totals = listed.page(), listed.totals()
-    here = {**asked.kept(month=month)}
+    here = asked.kept(month=month)
     return page(
         request,
         "actions.html",
@@ -72,7 +69,7 @@ def actions(request: Request, who: Viewer, asked: Annotated[Asked, Query()]) -> 
         here=urlencode(here),
         before=_address(here, before=shown.before),
         after=_address(here, after=shown.after),
-        sorts={name: _address(here, sort=_turned(asked.sort, name)) for name in _SORTED},
+        sorts={name: _address(here, sort=_turned(asked.sort, name)) for name in SORTS},
         hidden={name: value for name, value in here.items() if name not in _IN_THE_FORM},
     )
 
@@ -81,10 +78,6 @@ def _reasons() -> list[tuple[str, str]]:
     """Return every feature with what people call it, by that."""
     names = {feature.name: name_of(feature.name) for view in VIEWS for feature in view.features}
     return sorted(names.items(), key=lambda each: each[1])
-
-
-_SORTED = ("rank", "user", "risk", "value", "profit")
-_IN_THE_FORM = frozenset(Asked.model_fields) - {"sort"}
 
 
 def _address(here: dict[str, str], **more: str | None) -> str:
@@ -100,7 +93,7 @@ def _turned(sort: str, name: str) -> str:
 
 
 @router.get(f"{PATH}/export.csv")
-def export_csv(request: Request, who: Caller, asked: Annotated[Asked, Query()]) -> Response:
+def export_csv(request: Request, who: Caller, asked: Annotated[ListQuery, Query()]) -> Response:
     """Give what is shown as CSV."""
     month, listed, name = _exported(request, who, asked, "csv")
     return StreamingResponse(
@@ -109,7 +102,7 @@ def export_csv(request: Request, who: Caller, asked: Annotated[Asked, Query()]) 
 
 
 @router.get(f"{PATH}/export.xlsx")
-def export_xlsx(request: Request, who: Caller, asked: Annotated[Asked, Query()]) -> Response:
+def export_xlsx(request: Request, who: Caller, asked: Annotated[ListQuery, Query()]) -> Response:
     """Give what is shown as a workbook."""
     month, listed, name = _exported(request, who, asked, "xlsx")
     file = xlsx_of(month, listed.everything())
@@ -122,14 +115,17 @@ def export_xlsx(request: Request, who: Caller, asked: Annotated[Asked, Query()])
 
 
 def _exported(
-    request: Request, who: Person, asked: Asked, suffix: str
-) -> tuple[Month, ActionList, str]:
+    request: Request, who: Person, asked: ListQuery, suffix: str
+) -> tuple[Month, ShownList, str]:
     """Return the list to be exported and the file's name, once it is written down who takes it away."""
     database = database_of(request)
     month, _ = newest_listed(database.queries, asked.month)
     if month is None:
-        raise _NO_LIST
-    listed = ActionList(database.queries, month, asked)
+        raise NothingHereError(
+            "There is no action list yet.",
+            "It is made when a month is closed and a release is in force.",
+        )
+    listed = ShownList(database.queries, month, asked)
     totals = listed.totals()
     with database.own() as connection:
         record(

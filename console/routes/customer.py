@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from console.access import Viewer, database_of
 from console.acts import Act, record
 from console.errors import NothingHereError
-from console.explained import Explained, explain
+from console.explained import CustomerExplained, explain
 from console.pages import chart, month_key, page
 from console.queries import Queries
 
@@ -78,7 +78,7 @@ def customer(
         newest=months[0],
         reasons=_reasons(database.queries, user),
         now=now,
-        is_explained=isinstance(now, Explained),
+        is_explained=isinstance(now, CustomerExplained),
         drawing=_drawing(months),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from console.months import MonthRow
 from console.routes import data
 from console.routes.month import awaited, compared, in_words
-from console.routes.trust import METRICS, Performance, drawn
+from console.routes.trust import METRICS, PerformanceRow, drawn
 
 DECEMBER = MonthRow(
     month=dt.date(2024, 12, 1),
@@ -145,7 +145,7 @@ def test_what_is_awaited_begins_with_the_oldest() -> None:
 
 
 def test_a_chart_has_gaps_where_nothing_is_known() -> None:
-    row = Performance(
+    row = PerformanceRow(
         DECEMBER.month, 10, 0.25, 0.2, 0.3, None, None, None, None, None, DECEMBER.release_id or ""
     )
     chart = drawn([row], METRICS["churn_rate"])

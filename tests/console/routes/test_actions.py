@@ -16,7 +16,7 @@ from churn.contract.in_force import VIEWS
 from churn.database import connect
 from churn.settings import Settings
 from console.access import Role
-from console.listed import STATES, ActionList, Asked, newest_listed
+from console.listed import STATES, ListQuery, ShownList, newest_listed
 from console.queries import Database
 from tests.console.conftest import Someone, database_of
 from tests.kit.console_lists import MAY, Row, put_labels, put_month
@@ -68,7 +68,7 @@ def database(settings: Settings, rows: list[Row]):
     opened.close()
 
 
-def expected(rows: list[Row], asked: Asked) -> set[str]:
+def expected(rows: list[Row], asked: ListQuery) -> set[str]:
     """Whom the filters let through, by hand."""
     users = [row.user_id for row in rows]
     left, stayed = set(users[::3]), set(users[1::3])
@@ -103,7 +103,7 @@ def expected(rows: list[Row], asked: Asked) -> set[str]:
 
 blank = st.just("")
 ASKED = st.builds(
-    Asked,
+    ListQuery,
     segment=blank | st.sampled_from([f"{n}={v}" for n, levels in LEVELS.items() for v in levels]),
     band=st.none() | st.integers(1, 5),
     risk_from=st.none() | st.integers(40, 100).map(float),
@@ -126,9 +126,9 @@ property_test = hypothesis_settings(
 @property_test
 @given(asked=ASKED)
 def test_filters_let_through_whom_they_should(
-    database: Database, rows: list[Row], asked: Asked
+    database: Database, rows: list[Row], asked: ListQuery
 ) -> None:
-    listed = ActionList(database.queries, MAY, asked)
+    listed = ShownList(database.queries, MAY, asked)
     shown = list(listed.everything())
     wanted = expected(rows, asked)
     assert {row.user_id for row in shown} == wanted
@@ -143,12 +143,12 @@ def test_filters_let_through_whom_they_should(
 @property_test
 @given(asked=ASKED, size=st.integers(1, 90))
 def test_pages_have_no_gaps_and_no_repeats_either_way(
-    database: Database, asked: Asked, size: int
+    database: Database, asked: ListQuery, size: int
 ) -> None:
     def page(**where: str):
-        return ActionList(database.queries, MAY, asked.model_copy(update=where)).page(size)
+        return ShownList(database.queries, MAY, asked.model_copy(update=where)).page(size)
 
-    whole = [row.user_id for row in ActionList(database.queries, MAY, asked).everything()]
+    whole = [row.user_id for row in ShownList(database.queries, MAY, asked).everything()]
     pages = [page()]
     assert pages[0].before is None
     while after := pages[-1].after:
@@ -170,8 +170,8 @@ def test_rows_are_sorted_as_asked(database: Database) -> None:
         "profit": lambda row: -row.expected_profit,
     }.items():
         for turned in (False, True):
-            asked = Asked(sort=f"-{sort}" if turned else sort)
-            keys = [value(row) for row in ActionList(database.queries, MAY, asked).everything()]
+            asked = ListQuery(sort=f"-{sort}" if turned else sort)
+            keys = [value(row) for row in ShownList(database.queries, MAY, asked).everything()]
             assert keys == sorted(keys, reverse=turned)
 
 
@@ -184,7 +184,7 @@ def test_a_page_of_many_reads_few(settings: Settings) -> None:
         seen: list[str] = []
         where: dict[str, str] = {}
         while True:
-            page = ActionList(opened.queries, MAY, Asked(sort="risk", **where)).page(2_500)
+            page = ShownList(opened.queries, MAY, ListQuery(sort="risk", **where)).page(2_500)
             seen += [row.user_id for row in page.rows]
             if page.after is None:
                 break
@@ -251,7 +251,7 @@ def test_what_is_no_filter_lets_nobody_else_through(viewer: Someone, query: str)
 @pytest.mark.usefixtures("listed")
 def test_what_is_filtered_is_kept_from_page_to_page(viewer: Someone, rows: list[Row]) -> None:
     fields = {"group": "treated", "risk_from": "40", "sort": "-profit"}
-    wanted = expected(rows, Asked(**fields))
+    wanted = expected(rows, ListQuery(**fields))
     address, seen = f"/actions?{urlencode(fields)}", []
     while address:
         page = viewer.get(address).text
