@@ -29,7 +29,7 @@ def test_text_names_place_value_fact_and_remedy():
 def test_markdown_is_a_table_whatever_the_values_hold():
     header, rule, first, second = markdown([CELL, FILE]).splitlines()
     assert header == "| file | row | column | value | what | more like it | remedy |"
-    assert set(rule) == set("| -")
+    assert set(rule) == set("|-")
     assert r"| users.csv | 3 | has_family | a\|b | is not a boolean | 7 |" in first
     assert second == "| labels.csv |  |  |  | the file is empty |  | export it again |"
     assert markdown([]) == "no problems"

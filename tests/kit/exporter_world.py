@@ -120,8 +120,8 @@ def fill(inbox: Path) -> None:
     put_list(FEBRUARY, ["a", "b", "c"], control=["c"])
     with connect() as connection:
         connection.execute(
-            "INSERT INTO churn_score_runs (as_of, known_at, release_id) VALUES (%s, %s, %s)",
-            [FEBRUARY.as_of, FEBRUARY.as_of, RELEASE.release_id],
+            "UPDATE churn_score_runs SET known_at = as_of, release_id = %s WHERE as_of = %s",
+            [RELEASE.release_id, FEBRUARY.as_of],
         )
 
 
