@@ -16,14 +16,15 @@ from churn.deliveries.drops import name_of_drop
 from churn.errors import ChurnError
 from churn.model.train import trained_models
 from churn.months import Month
-from churn.schedule.due import JOBS, Due, sentence, sentences
+from churn.schedule.due import JOBS, Due, askable, sentence, sentences
 from churn.schedule.facts import BATCH_LOCK, delivered_months, read_facts
 from churn.settings import get_settings
-from churn_assets.due import look_at, work_off
+from churn_assets.due import look_at, run_tags
 from churn_assets.lane import Lane
 from churn_assets.liveness import end_dead_runs
 from churn_assets.run import JobResult, instance, run_job
 
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Takes the stage, the months done, the months due, and what is being worked on.
 OnProgress = Callable[[str, int, int, str], None]
 
@@ -235,6 +236,40 @@ def _in_two_lanes(
         if closed[number].succeeded:
             scoring.append(lane.submit("score_month", month, score.advance))
     return [*closed, *training, *(job.result() for job in scoring)]
+
+
+def run_due(item: Due, instance: dg.DagsterInstance) -> JobResult:
+    """Run what is due in this process, leaving out what an earlier attempt has made."""
+    return run_job(item.stage, item.month, instance, tags=run_tags(item), assets=item.left or None)
+
+
+def work_off(
+    instance: dg.DagsterInstance,
+    may: Callable[[Due], bool] = lambda item: True,
+    *,
+    given_up_too: bool = False,
+) -> Iterator[JobResult]:
+    """Run what is due in this process, one after another, until everything has been tried.
+
+    Nothing is tried more than once, and a failure is not waited for: that is up to the sensor.
+
+    Args:
+        instance: the Dagster instance.
+        may: returns whether an item may be run.
+        given_up_too: also try what was given up, for a person who has fixed the cause.
+    """
+    tried: set[tuple[str, Month, str]] = set()
+    while True:
+        items = look_at(instance)
+        chosen = [
+            item
+            for item in askable(items, _END_OF_TIME, given_up_too=given_up_too)
+            if may(item) and (item.stage, item.month, item.version) not in tried
+        ]
+        if not chosen:
+            return
+        tried.add((chosen[0].stage, chosen[0].month, chosen[0].version))
+        yield run_due(chosen[0], instance)
 
 
 class _Bar:

@@ -7,7 +7,7 @@ counted from the run records, so a restart of the daemon forgets nothing. The ru
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -18,7 +18,6 @@ from churn.schedule.due import (
     Attempt,
     Due,
     Job,
-    askable,
     is_behind,
     keep_months_behind,
     sentences_by_root,
@@ -26,15 +25,14 @@ from churn.schedule.due import (
 )
 from churn.schedule.facts import read_facts
 from churn.settings import get_settings
+from churn_assets.event_texts import what_failed
 from churn_assets.jobs import ATTEMPT_TAG, CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS, VERSION_TAG
 from churn_assets.monthly import ALARM_TAG
-from churn_assets.run import JobResult, run_job, what_failed
 
 PARTITION_TAG = "dagster/partition"
 STOPPED = "it was stopped by a person"
 _MOST_FAILURES_KEPT = 512
 # A command does not wait for the next attempt to be due.
-_END_OF_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _ASSETS: dict[Job, list[str]] = {
     "month_close": CLOSE_KEYS,
     "train_month": TRAIN_KEYS,
@@ -103,40 +101,6 @@ def run_tags(item: Due) -> dict[str, str]:
         # Retries are requested by us: if Dagster's daemon retried too, the run would happen twice at once.
         "dagster/max_retries": "0",
     }
-
-
-def run_due(item: Due, instance: dg.DagsterInstance) -> JobResult:
-    """Run what is due in this process, leaving out what an earlier attempt has made."""
-    return run_job(item.stage, item.month, instance, tags=run_tags(item), assets=item.left or None)
-
-
-def work_off(
-    instance: dg.DagsterInstance,
-    may: Callable[[Due], bool] = lambda item: True,
-    *,
-    given_up_too: bool = False,
-) -> Iterator[JobResult]:
-    """Run what is due in this process, one after another, until everything has been tried.
-
-    Nothing is tried more than once, and a failure is not waited for: that is up to the sensor.
-
-    Args:
-        instance: the Dagster instance.
-        may: returns whether an item may be run.
-        given_up_too: also try what was given up, for a person who has fixed the cause.
-    """
-    tried: set[tuple[str, Month, str]] = set()
-    while True:
-        items = look_at(instance)
-        chosen = [
-            item
-            for item in askable(items, _END_OF_TIME, given_up_too=given_up_too)
-            if may(item) and (item.stage, item.month, item.version) not in tried
-        ]
-        if not chosen:
-            return
-        tried.add((chosen[0].stage, chosen[0].month, chosen[0].version))
-        yield run_due(chosen[0], instance)
 
 
 def _attempts(instance: dg.DagsterInstance) -> Iterator[Attempt]:

@@ -24,8 +24,8 @@ from churn.promotion.ledger import entries
 from churn.schedule.due import sentences
 from churn.schedule.facts import late_months, trainable_months
 from churn.settings import get_settings
-from churn_assets.batch import ended_at_last
-from churn_assets.due import look_at, work_off
+from churn_assets.batch import ended_at_last, work_off
+from churn_assets.due import look_at
 from churn_assets.run import JobResult, instance, run_job
 
 # Checks whose warnings count as noticed.

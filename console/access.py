@@ -7,52 +7,17 @@ that names none is open, which a test allows to the sign-in page, the files and 
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from console.errors import BadFormError, NotAllowedError, SignInNeededError
 from console.queries import Database
+from console.roles import Person, Role
 
 COOKIE = "churn_console"
 FORM_FIELD = "csrf"
 _READING = frozenset({"GET", "HEAD"})
-
-
-class Role(IntEnum):
-    """What a person may do; each role may do what those before it may."""
-
-    VIEWER = 1  # look at pages
-    CALLER = 2  # export lists, report calls
-    APPROVER = 3  # decide on releases
-    ADMINISTRATOR = 4
-
-    @classmethod
-    def named(cls, name: str) -> "Role":
-        """Return a role by its name, as the tables have it."""
-        return cls[name.upper()]
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who asks, once signed in.
-
-    Attributes:
-        csrf: what every form of theirs must carry.
-    """
-
-    name: str
-    role: Role
-    csrf: str
-
-    def may(self, role: Role) -> bool:
-        """Say whether they may do what this role may; for what a page offers."""
-        return self.role >= role
 
 
 def database_of(request: Request) -> Database:

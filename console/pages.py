@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from churn.contract.in_force import CONTRACT
 
 if TYPE_CHECKING:
-    from console.access import Person
+    from console.roles import Person
 
 NOTHING = "\N{EN DASH}"  # where a figure is not known
 

@@ -18,9 +18,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from churn.errors import ChurnError
-from console.access import Role, hashed
+from console.access import hashed
 from console.acts import MAX_NAME, Act, record
 from console.errors import TooManyAttemptsError
+from console.roles import Role
 
 SESSION_TIME = dt.timedelta(hours=12)
 LINK_TIME = dt.timedelta(hours=24)

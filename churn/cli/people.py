@@ -38,8 +38,8 @@ def sign_in_link() -> str:
     from churn.database import connect
     from churn.promotion.by_hand import operator
     from churn.settings import get_settings
-    from console.access import Role
     from console.people import make_link
+    from console.roles import Role
 
     with connect() as connection:
         token = make_link(connection, operator(), Role.ADMINISTRATOR)
@@ -80,8 +80,8 @@ def add(
     """
     from churn.database import connect
     from churn.promotion.by_hand import operator
-    from console.access import Role
     from console.people import add_person
+    from console.roles import Role
 
     password = _password()
     with connect() as connection:

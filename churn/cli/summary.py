@@ -15,7 +15,8 @@ from churn.months import Month
 from churn.promotion.entry import NO_RELEASE, decisions
 from churn.promotion.ledger import entries, release_in_force
 from churn_assets.batch import RunOutcome
-from churn_assets.run import CheckState, JobResult
+from churn_assets.event_texts import CheckState
+from churn_assets.run import JobResult
 
 _COLUMNS = ("month", "decision", "served", "AUC estimated", "AUC realised", "profit estimated")
 

@@ -21,12 +21,13 @@ from churn.scoring.treatments import (
     report_treatments,
 )
 from churn.scoring.wording import name_of
-from console.access import Caller, Person, Role, Viewer, database_of
+from console.access import Caller, Viewer, database_of
 from console.acts import Act, record
 from console.errors import NothingHereError
 from console.exports import csv_of, file_name, xlsx_of
 from console.listed import SORTS, STATES, ListQuery, ShownList, levels_of, newest_listed
 from console.pages import page
+from console.roles import Person, Role
 
 router = APIRouter()
 PATH = "/actions"

@@ -10,10 +10,11 @@ from psycopg.conninfo import make_conninfo
 from churn.database import connect
 from churn.database.roles import CONSOLE, RETENTION, ensure_role
 from churn.settings import Settings
-from console.access import COOKIE, FORM_FIELD, Role, form_token
+from console.access import COOKIE, FORM_FIELD, form_token
 from console.main import create_app
 from console.people import make_link
 from console.queries import Database
+from console.roles import Role
 from tests.kit.servers import served
 
 

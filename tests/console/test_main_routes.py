@@ -10,8 +10,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from console.access import FORM_FIELD, Role
+from console.access import FORM_FIELD
 from console.main import create_app
+from console.roles import Role
 from tests.console.conftest import Someone
 
 OPEN = {("GET", "/health/live"), ("GET", "/sign-in"), ("POST", "/sign-in")}

@@ -15,9 +15,9 @@ from churn.population.drops import write_drops
 from churn.population.scenario import Scenario, Treated
 from churn.settings import get_settings
 from churn.stack.postgres import EmbeddedPostgres
-from console.access import Role
 from console.main import create_app
 from console.people import make_link
+from console.roles import Role
 from tests.console.conftest import database_of
 from tests.kit.browser import accessibility_problems, opened_page
 from tests.kit.servers import served

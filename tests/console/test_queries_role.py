@@ -11,8 +11,9 @@ from psycopg.conninfo import make_conninfo
 
 from churn.database import connect
 from churn.settings import Settings
-from console.access import Person, Role, allowed
+from console.access import allowed
 from console.main import create_app
+from console.roles import Person, Role
 from tests.console.conftest import Someone, database_of
 from tests.kit.servers import served
 

@@ -13,9 +13,10 @@ from churn.database import connect
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
 from console import people
-from console.access import COOKIE, FORM_FIELD, Role, form_token, hashed
+from console.access import COOKIE, FORM_FIELD, form_token, hashed
 from console.people import add_person, make_link, remove_person
 from console.queries import Database
+from console.roles import Role
 from tests.console.conftest import Someone
 
 PASSWORD = "correct horse battery"

@@ -13,7 +13,8 @@ from churn.months import Month
 from churn.promotion.ledger import entries, verify
 from churn.schedule.due import JOBS, Due, Job, askable
 from churn.training.dataset import read_training_set
-from churn_assets.due import look_at, run_due, work_off
+from churn_assets.batch import run_due, work_off
+from churn_assets.due import look_at
 from churn_assets.jobs import CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS
 from churn_assets.resources import mlflow_resource
 from churn_assets.run import JobResult

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from churn.contract.in_force import VIEWS
 from churn.database import connect
 from churn.settings import Settings
-from console.access import Role
 from console.listed import STATES, ListQuery, ShownList, newest_listed
 from console.queries import Database
+from console.roles import Role
 from tests.console.conftest import Someone, database_of
 from tests.kit.console_lists import MAY, Row, put_labels, put_month
 

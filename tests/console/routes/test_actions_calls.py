@@ -13,8 +13,8 @@ import pytest
 from churn.database import connect
 from churn.scoring.treatments import Loaded, load_treatments
 from churn.settings import Settings
-from console.access import Role
 from console.exports import COLUMNS
+from console.roles import Role
 from tests.console.conftest import Someone
 from tests.kit.console_lists import MAY, Row, fingerprint_of, put_month
 

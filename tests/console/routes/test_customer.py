@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from churn.database import connect
 from churn.settings import Settings, get_settings
-from console.access import Role
+from console.roles import Role
 from tests.console.conftest import Someone
 from tests.kit.console_lists import MAY, Row, put_labels, put_month
 from tests.kit.servers import served

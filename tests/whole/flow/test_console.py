@@ -10,10 +10,10 @@ import pytest
 from churn.database import connect
 from churn.promotion.ledger import release_in_force
 from churn.settings import get_settings
-from console.access import Role
 from console.main import create_app
 from console.pages import count, day, money, month_name, number, percent
 from console.people import make_link
+from console.roles import Role
 from tests.console.conftest import database_of
 from tests.kit.servers import served
 from tests.kit.states import FEBRUARY, JANUARY, MARCH

@@ -6,6 +6,7 @@ import pytest
 from churn.errors import ChurnError
 from churn.settings import Settings, get_settings
 from churn.stack.processes import free_port
+from churn_assets.event_texts import failures_and_checks, warnings_in
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -16,7 +17,6 @@ from churn_assets.monthly import (
     monthly_asset,
 )
 from churn_assets.resources import mlflow_resource
-from churn_assets.run import _failures_and_checks, _warnings_in
 
 SOUND = Check("sound", "It is.")
 CLEAN = Check("clean", "It is.", blocking=False)
@@ -56,10 +56,10 @@ def test_a_blocking_check_speaks_for_itself(
     mlflow_settings: Settings, outcome: Outcome, expected: str
 ) -> None:
     found = events(failing(outcome))
-    failures, checks = _failures_and_checks(found)
+    failures, checks = failures_and_checks(found)
     assert failures == (f"thing.sound: {expected}",)
     assert checks == {"thing.sound": "failed", "thing.clean": "warned"}
-    assert _warnings_in(found) == ("thing.clean: odd 7",)
+    assert warnings_in(found) == ("thing.clean: odd 7",)
 
 
 def test_a_check_that_fails_before_anything_is_written_is_told_once(
@@ -68,7 +68,7 @@ def test_a_check_that_fails_before_anything_is_written_is_told_once(
     def refused(step: MonthStep) -> MonthResult:
         raise CheckFailed(Outcome("sound", False, {}, "three bad rows"))
 
-    assert _failures_and_checks(events(refused))[0] == ("thing.sound: three bad rows",)
+    assert failures_and_checks(events(refused))[0] == ("thing.sound: three bad rows",)
 
 
 def test_an_error_of_ours_is_told_without_what_led_to_it(mlflow_settings: Settings) -> None:
@@ -78,7 +78,7 @@ def test_an_error_of_ours_is_told_without_what_led_to_it(mlflow_settings: Settin
         except KeyError as error:
             raise ChurnError("no drop", where="2024-01", remedy="deliver it") from error
 
-    assert _failures_and_checks(events(fails))[0] == ("thing: 2024-01: no drop\n  -> deliver it",)
+    assert failures_and_checks(events(fails))[0] == ("thing: 2024-01: no drop\n  -> deliver it",)
 
 
 def test_what_fails_outside_of_a_step_is_told(
@@ -87,6 +87,6 @@ def test_what_fails_outside_of_a_step_is_told(
     url = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
     get_settings.cache_clear()
-    [failure], _ = _failures_and_checks(events(failing(Outcome("sound", True))))
+    [failure], _ = failures_and_checks(events(failing(Outcome("sound", True))))
     assert failure.startswith(f"{url}: MLflow does not answer: ")
     assert "  -> start the stack with `churn up`" in failure
