@@ -394,7 +394,11 @@ def get_settings() -> Settings:
 
 def _read(*files: Path) -> Settings:
     try:
-        return Settings(_env_file=files)
+        return Settings(
+            _env_file=files,
+            campaign=CampaignSettings(_env_file=files),
+            gate=GateSettings(_env_file=files),
+        )
     except ValidationError as error:
         problems = [_problem(error.title, each) for each in error.errors()]
         raise ChurnError(

@@ -50,11 +50,11 @@ def online_assets() -> list[dg.AssetsDefinition]:
 
 
 def online_features(step: MonthStep) -> MonthResult:
-    """All feature views of the month in the online store, published in one transaction.
+    """All feature views of the month in the online store: built aside, then switched in, in one transaction.
 
     A user's rows are replaced only by a version (as_of, known_at) that is not older, in all views at once:
     filling in an old month never takes the API back in time, and no answer mixes two months. Users whom a
-    correction withdraws are removed. Readers are never held up.
+    correction withdraws are removed. Readers wait for the moment of the switch at most.
     """
     outcomes: list[Outcome] = []
     states: list[OnlineState] = []

@@ -83,7 +83,7 @@ async def check_form(request: Request, expected: str) -> None:
     """
     field = (await request.form()).get(FORM_FIELD)
     sent = field if isinstance(field, str) else ""
-    if not hmac.compare_digest(sent.encode(), expected.encode()):
+    if not hmac.compare_digest(sent.encode(errors="replace"), expected.encode()):
         raise BadFormError
 
 

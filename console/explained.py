@@ -57,18 +57,14 @@ class NotExplained:
 
 def explain(user_id: str) -> CustomerExplained | NotExplained:
     """Ask the API what moves a customer's risk, and which way."""
-    answer = _ask({"user_id": user_id, "top": _MOST_REASONS})
-    return answer if isinstance(answer, NotExplained) else _explained(answer)
-
-
-def _ask(body: dict[str, Any]) -> dict[str, Any] | NotExplained:
+    body = {"user_id": user_id, "top": _MOST_REASONS}
     try:
         answer = _client().post(f"{get_settings().smoke_url}/explain", json=body)
         told: dict[str, Any] = answer.json()
         if answer.status_code == 200:
-            return told
+            return _explained(told)
         return NotExplained(str(told["error"]["message"]))
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return NotExplained("the API does not answer; `churn status` says which part is not well")
     except (ValueError, KeyError, TypeError):
         return NotExplained(f"something else than the API answers at {get_settings().smoke_url}")

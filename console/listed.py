@@ -110,7 +110,7 @@ class ListQuery(BaseModel):
         fields = {**self.model_dump(exclude={"after", "before"}), **other}
         unsaid = {"sort": "rank"}
         return {
-            name: f"{value:g}" if isinstance(value, float) else str(value)
+            name: str(value)
             for name, value in fields.items()
             if value not in (None, "", unsaid.get(name))
         }
@@ -182,7 +182,7 @@ class _Key:
             of_type = {"bigint": int, "double precision": float, "text": str}[sql_type]
             key = cls(of_type(value), str(user_id))
             f"{value}{user_id}".encode()
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise BadAddressError from error
         if "\0" in f"{key.value}{key.user_id}" or (
             isinstance(key.value, int) and abs(key.value) >= 2**63

@@ -17,6 +17,7 @@ import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from churn.database import lock
 from churn.errors import ChurnError
 from console.access import hashed
 from console.acts import MAX_NAME, Act, record
@@ -60,11 +61,13 @@ def add_person(
             else "the password is too long",
             remedy=f"take {MIN_PASSWORD} to {MAX_PASSWORD} characters; a few words in a row do well",
         )
+    password_hash = _hasher.hash(password)
+    lock(connection, _lock_of(name))
     connection.execute(
         "INSERT INTO console.people (person, role, password_hash) VALUES (%s, %s, %s)"
         " ON CONFLICT (person) DO UPDATE SET role = excluded.role,"
         " password_hash = excluded.password_hash, recorded_at = clock_timestamp()",
-        [name, str(role), _hasher.hash(password)],
+        [name, str(role), password_hash],
     )
     _end_sessions(connection, name)
     record(connection, Act.PERSON_ADDED, by, subject=name, role=str(role))
@@ -76,6 +79,7 @@ def remove_person(connection: psycopg.Connection, name: str, *, by: str) -> None
     Raises:
         ChurnError: nobody is called so.
     """
+    lock(connection, _lock_of(name))
     gone = connection.execute("DELETE FROM console.people WHERE person = %s", [name])
     if not gone.rowcount:
         raise ChurnError(
@@ -148,16 +152,27 @@ def sign_in(connection: psycopg.Connection, name: str, password: str) -> str | N
     """
     name = name[:MAX_NAME].replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres keeps no NUL
     _refuse_guessing(connection, name)
-    row = connection.execute(
-        "SELECT password_hash, role FROM console.people WHERE person = %s", [name]
-    ).fetchone()
+    known = _hash_and_role(connection, name)
     # Somebody who is not there takes as long as a wrong password.
-    is_right = _verify(row[0] if row else _nobodys_hash(), password[: MAX_PASSWORD + 1])
-    if row is None or not is_right:
+    is_right = _verify(known[0] if known else _nobodys_hash(), password[: MAX_PASSWORD + 1])
+    # Verifying takes its time: whoever was removed or changed meanwhile gets no session of before.
+    lock(connection, _lock_of(name))
+    if known is None or not is_right or _hash_and_role(connection, name) != known:
         record(connection, Act.SIGN_IN_REFUSED, name)
         return None
     record(connection, Act.SIGN_IN, name, by="password")
-    return _begin(connection, name, row[1])
+    return _begin(connection, name, known[1])
+
+
+def _hash_and_role(connection: psycopg.Connection, name: str) -> tuple[str, str] | None:
+    row = connection.execute(
+        "SELECT password_hash, role FROM console.people WHERE person = %s", [name]
+    ).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def _lock_of(name: str) -> str:
+    return f"console.person {name}"
 
 
 def end_session(connection: psycopg.Connection, token: str) -> None:
@@ -181,8 +196,9 @@ def _begin(connection: psycopg.Connection, person: str, role: str) -> str:
 
 
 def _end_sessions(connection: psycopg.Connection, name: str) -> None:
-    connection.execute("DELETE FROM console.sessions WHERE person = %s", [name])
+    # Links first: this waits for whoever is using one, whose session then ends, too.
     connection.execute("DELETE FROM console.links WHERE person = %s", [name])
+    connection.execute("DELETE FROM console.sessions WHERE person = %s", [name])
 
 
 def _refuse_guessing(connection: psycopg.Connection, name: str) -> None:

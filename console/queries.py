@@ -21,6 +21,7 @@ Row = TypeVar("Row")
 Parameters = Sequence[Any] | Mapping[str, Any]
 Statement = LiteralString | sql.SQL | sql.Composed
 STATEMENT_SECONDS = 10
+IDLE_SECONDS = 60
 _POOLED = 8  # connections of each pool at most; a page needs one of each
 _WAIT_SECONDS = 5.0
 
@@ -77,7 +78,11 @@ class Database:
     """
 
     def __init__(self, own: str, views: str) -> None:
-        limit = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_SECONDS}s"
+        limit = (
+            f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_SECONDS}s"
+            # A browser that stops reading an export must not hold its transaction open.
+            f" -c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
+        )
         self._own = _pool("own", own, "-c timezone=UTC")
         self._views = _pool("views", views, f"-c timezone=UTC {limit}")
         self.queries = Queries(self._views)

@@ -38,7 +38,10 @@ async def attempt(request: Request) -> Response:
     """Sign in by name and password."""
     await check_form(request, form_token(request.cookies.get(_FORM_COOKIE) or secrets.token_hex()))
     sent = await request.form()
-    person, password, to = (str(sent.get(name, "")) for name in ("person", "password", "to"))
+    person, password, to = (
+        str(sent.get(name, "")).encode(errors="replace").decode()
+        for name in ("person", "password", "to")
+    )
 
     def begin() -> str | None:
         with one_at_a_time(), database_of(request).own() as connection:

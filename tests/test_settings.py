@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings, declared_settings, get_settings, keep_settings
 
@@ -70,3 +71,17 @@ def test_everything_is_on_the_loopback_unless_told_otherwise() -> None:
     assert settings.postgres_host == "127.0.0.1"
     assert settings.smoke_url == "http://127.0.0.1:8000"
     assert settings.mlflow_tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_a_state_folder_keeps_settings_of_campaign_and_gate_too(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_settings({"CHURN_GATE_PROFIT_MARGIN": "0.5", "CHURN_CAMPAIGN_BUDGET": "123"})
+    get_settings.cache_clear()
+    for settings in (get_settings(), declared_settings()):
+        assert (settings.gate.profit_margin, settings.campaign.budget) == (0.5, 123)
+    monkeypatch.setenv("CHURN_GATE_PROFIT_MARGIN", "0.7")
+    assert declared_settings().gate.profit_margin == 0.7
+    keep_settings({"CHURN_CAMPAIGN_BUDGET": "-1"})
+    with pytest.raises(ChurnError, match="CHURN_CAMPAIGN_BUDGET=-1"):
+        declared_settings()

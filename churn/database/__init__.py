@@ -170,4 +170,6 @@ def _say_for_whom(backend: int, name: str) -> None:
         # Whoever waits will see the same error itself.
         return
     for who, since in holders:
-        _logger.warning("waits for %s, at work since %s UTC (%s)", who, f"{since:%H:%M:%S}", name)
+        # A role that may not see another's session is not told since when it is at work.
+        when = f", at work since {since:%H:%M:%S} UTC" if since else ""
+        _logger.warning("waits for %s%s (%s)", who or "somebody", when, name)

@@ -144,6 +144,9 @@ STEPS: tuple[Step, ...] = (
             "  count(*) FILTER (WHERE treatment_group = 'control'),"
             "  coalesce(sum(expected_profit) FILTER (WHERE treatment_group = 'treated'), 0)"
             " FROM action_list JOIN churn_scores USING (as_of, user_id) GROUP BY as_of",
+            # Months that were scored and in which calling nobody paid: their list is there, and empty.
+            "INSERT INTO action_lists (as_of, treated, control, expected_profit)"
+            " SELECT as_of, 0, 0, 0 FROM churn_score_runs WHERE users > 0 ON CONFLICT DO NOTHING",
         ),
     ),
     Step(

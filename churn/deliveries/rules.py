@@ -7,6 +7,7 @@ https://pandera.readthedocs.io
 
 import datetime as dt
 import functools
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
@@ -82,6 +83,8 @@ _ALIKE = (
     "differs from another row's id in spaces, invisible characters or Unicode form only",
     "keep one row per user",
 )
+# Of the columns' own type; a number beyond cannot be read at all.
+_LARGEST_INT = 2**63 - 1
 # How many rows pandera sees at a time: memory stays bounded, however bad a file is.
 _SLICE = 1 << 20
 
@@ -197,9 +200,9 @@ def _checks(column: Column) -> "list[Check]":
 
     checks = []
     if column.kind == "date":
-        low, high = _DATES
-        what = f"is not between {low} and {high}; correct the date"
-        checks.append(Check(lambda s: (s >= low) & (s < high), error=what))
+        first, end = _DATES
+        what = f"is not between {first} and {end}; correct the date"
+        checks.append(Check(lambda s: (s >= first) & (s < end), error=what))
     # The rule for user_ids is in churn.contract.user_ids.
     if column.kind == "string" and column != USER_ID:
         what = (
@@ -207,10 +210,32 @@ def _checks(column: Column) -> "list[Check]":
             ' (a quote " that is never closed also does this)'
         )
         checks.append(Check(lambda s: ~s.str.contains(_CONTROL, regex=True), error=what))
-    if column.minimum is not None and column.maximum is not None:
-        what = f"is not between {column.minimum:,.0f} and {column.maximum:,.0f}; correct the value"
-        checks.append(Check.in_range(column.minimum, column.maximum, error=what))
+    if (bounds := _bounds(column)) is not None:
+        low, high, what = bounds
+        checks.append(Check.in_range(low, high, error=f"{what}; correct the value"))
     return checks
+
+
+def _bounds(column: Column) -> tuple[float, float, str] | None:
+    """Return between what a column's values lie, and what is wrong with the others; None where all may be.
+
+    A float always has bounds: the reader lets NaN and the infinities through, and no column means them.
+    """
+    low, high = column.minimum, column.maximum
+    if low is not None and high is not None:
+        return low, high, f"is not between {low:,.15g} and {high:,.15g}"
+    if column.kind == "float":
+        largest = sys.float_info.max
+        if low is not None:
+            return low, largest, f"is not a number of {low:,.15g} or more"
+        if high is not None:
+            return -largest, high, f"is not a number of at most {high:,.15g}"
+        return -largest, largest, "is not a finite number"
+    if low is not None:
+        return low, _LARGEST_INT, f"is not {low:,.15g} or more"
+    if high is not None:
+        return -_LARGEST_INT, high, f"is not at most {high:,.15g}"
+    return None
 
 
 def _fault_and_remedy(check: str) -> tuple[str, str]:

@@ -58,6 +58,10 @@ def exposition(now: dt.datetime | None = None) -> bytes:
     except psycopg.Error as error:
         _logger.warning("no figures: %s", str(error).strip())
         metrics = [f.UP.of(0)]
+    except Exception:
+        # A record that cannot be read is no figure either: whoever watches sees that there are none.
+        _logger.exception("no figures")
+        metrics = [f.UP.of(0)]
     else:
         seconds = time.perf_counter() - begun
         metrics += [f.UP.of(1), f.READ_AT.of(now), f.READ_SECONDS.of(seconds)]

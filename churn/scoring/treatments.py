@@ -29,6 +29,8 @@ OUTCOMES = ("accepted", "declined", "not reached")
 LIST = "list"  # the column with the fingerprint of the list that a file is about
 _NEEDED = ("treated_at", "channel")
 _VALUES = (*_NEEDED, "offer", "outcome")
+# Texts of people's own, which an exported list keeps from being run by a spreadsheet.
+_HARMLESS = ("user_id", "channel", "offer")
 # An exported list comes back filled in, with all that it says of its users; of that nothing is read.
 _OF_THE_LIST = (*(name for name in LIST_COLUMNS if name != USER_ID.name), "customer_value")
 COLUMNS = (
@@ -100,8 +102,11 @@ def load_treatments(
     where = name or str(source)
     reading = _read(source, where)
     assert reading.rows is not None  # noqa: S101  (refused otherwise)
-    # The file names users as the list does, where an id like `=1+1` has an apostrophe in front.
-    rows = [row | {"user_id": as_it_was(row["user_id"])} for row in reading.rows.to_pylist()]
+    # Texts are as an exported list has them, where one like `=1+1` has an apostrophe in front.
+    rows = [
+        row | {name: as_it_was(row[name]) for name in _HARMLESS if row.get(name)}
+        for row in reading.rows.to_pylist()
+    ]
     month = _month(where, reading, rows)
     if connection is not None:
         return _load(connection, where, reading, rows, month, actor)
@@ -174,8 +179,9 @@ def report_treatments(
         writer = csv.writer(text)
         writer.writerow(names)
         for each in treatments:
-            values = [harmless(each.user_id), *(getattr(each, name) for name in _VALUES)]
-            writer.writerow([month, *values])
+            values = {field.name: getattr(each, field.name) for field in fields(Treatment)}
+            values |= {name: harmless(values[name]) for name in _HARMLESS if values[name]}
+            writer.writerow([month, *values.values()])
         content = text.getvalue().encode()
     return load_treatments(content, name="what was entered", actor=actor, connection=connection)
 

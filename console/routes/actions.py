@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from starlette.background import BackgroundTask
 
 from churn.contract.in_force import VIEWS
+from churn.deliveries.files import is_compressed
 from churn.deliveries.problems import RefusedDrop
 from churn.months import Month
 from churn.scoring.treatments import (
@@ -176,9 +177,12 @@ def calls(
 @router.post(f"{PATH}/file")
 def file(request: Request, who: Caller, file: UploadFile) -> Response:
     """Take in a file of what was done, as `churn treatments` does."""
-    name, content = file.filename or "the file", file.file.read()
+    name, content = _storable(file.filename or "the file"), file.file.read()
     if not content:
         return _refused(request, who, "There is no file.", "Choose one, then send it.", "")
+    if is_compressed(content):
+        remedy = "Unpack it, then send the CSV file itself."
+        return _refused(request, who, "The file is compressed.", remedy, "")
     database = database_of(request)
     try:
         with database.own() as connection:
@@ -187,6 +191,11 @@ def file(request: Request, who: Caller, file: UploadFile) -> Response:
     except RefusedDrop as refused:
         return _problems(request, who, refused, "")
     return _reported(request, who, loaded, "")
+
+
+def _storable(text: str) -> str:
+    """Return a text from a browser without what Postgres keeps in none: NUL, and halves of characters."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _write_down(connection: psycopg.Connection, who: Person, loaded: Loaded, **more: str) -> None:

@@ -23,10 +23,13 @@ class InForce:
     candidate: str | None
 
 
-# The newest entry of the ledger says what is in force; what the release is, a month that it scored.
+# In decision time, as the ledger has it: the newest promotion or rollback that stands, by a person last where
+# two are of one instant. What the release is, a month that it scored says.
 _IN_FORCE: LiteralString = """
 SELECT d.release_id, m.release_version AS version, m.release_candidate AS candidate
-FROM (SELECT release_id FROM retention.decisions ORDER BY seq DESC LIMIT 1) AS d
+FROM (SELECT release_id FROM retention.decisions
+    WHERE is_standing AND outcome <> 'keep' AND release_id IS NOT NULL
+    ORDER BY decided_for DESC, (kind <> 'decision') DESC, seq DESC LIMIT 1) AS d
 LEFT JOIN LATERAL (SELECT release_version, release_candidate FROM retention.month
     WHERE release_id = d.release_id LIMIT 1) AS m ON true
 WHERE d.release_id IS NOT NULL"""

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, LiteralString
 
 from fastapi import APIRouter, Request, Response
@@ -159,7 +160,10 @@ def drawn(rows: list[PerformanceRow], metric: Metric) -> dict[str, Any]:
     def line(label: str, name: str) -> dict[str, Any]:
         def values(suffix: str) -> list[float | None]:
             figures = (getattr(row, f"{name}{suffix}") for row in rows)
-            return [None if value is None else metric.scale * value for value in figures]
+            return [
+                None if value is None or not isfinite(value) else metric.scale * value
+                for value in figures
+            ]
 
         return {
             "label": label,

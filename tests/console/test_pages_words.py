@@ -1,11 +1,13 @@
 """What the pages say in words, of made-up months: each sentence where it belongs and nowhere else."""
 
 import datetime as dt
+import math
 from dataclasses import replace
 
 import pytest
 
 from console.months import MonthRow
+from console.pages import chart as chart_text
 from console.routes import data
 from console.routes.month import awaited, compared, in_words
 from console.routes.trust import METRICS, PerformanceRow, drawn
@@ -148,6 +150,8 @@ def test_a_chart_has_gaps_where_nothing_is_known() -> None:
     row = PerformanceRow(
         DECEMBER.month, 10, 0.25, 0.2, 0.3, None, None, None, None, None, DECEMBER.release_id or ""
     )
+    unknown = replace(row, estimated=math.nan, estimated_low=math.nan)
+    assert "NaN" not in chart_text(drawn([unknown], METRICS["churn_rate"]))
     chart = drawn([row], METRICS["churn_rate"])
     estimated, realised = chart["series"]
     assert (chart["x"], chart["unit"]) == (["2024-12"], "%")

@@ -224,3 +224,11 @@ def test_ids_that_look_like_formulas_go_out_harmless_and_come_back(tmp_path: Pat
     assert load_treatments(tmp_path / "calls.csv").new == len(FORMULAS)
     with connect() as connection:
         assert set(read_treatments(june, connection)) == set(FORMULAS)
+
+
+def test_an_offer_that_looks_like_a_formula_comes_back_as_it_was(tmp_path: Path) -> None:
+    told = Treatment("a", dt.date(2024, 6, 3), "phone", "-20 %")
+    assert report_treatments(MAY, [told], actor="cara").new == 1
+    exported = write(tmp_path, f"{MAY},a,2024-06-03,phone,'-20 %")
+    assert load_treatments(exported) == Loaded(MAY, new=0, changed=0, unchanged=1, breaches=())
+    assert kept()["a"] == told

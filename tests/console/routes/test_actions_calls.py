@@ -1,6 +1,7 @@
 """Exports and reports: what is taken away comes back whole or not at all, and who did it is written down."""
 
 import csv
+import gzip
 import io
 import zipfile
 from collections.abc import Callable
@@ -209,6 +210,7 @@ def test_what_cannot_be_is_refused_whole(caller: Someone, more: dict[str, Any], 
         (b"month,user_id\n", "the column is missing"),
         (b"\x89PNG\r\n\x1a\n", "Not taken in"),
         (b"", "There is no file"),
+        (gzip.compress(b"month,user_id,treated_at,channel\n2024-05,007,2024-06-03,phone\n"), "is compressed"),
         (b"month,list,user_id,treated_at,channel\n2024-05,abc,007,2024-06-03,phone\n", "as it is now"),
     ],
 )  # fmt: skip

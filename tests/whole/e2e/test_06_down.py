@@ -12,7 +12,7 @@ def test_down_leaves_no_port_and_no_process(system: System, filled: Filled) -> N
     assert system.leftovers()
     down = system.churn("down")
     assert down.returncode == 0, down.stderr
-    assert "stopped postgres, mlflow, api, code, webserver, daemon" in down.stderr
+    assert "stopped postgres, mlflow, api, console, code, webserver, daemon" in down.stderr
     assert system.listening() == set()
     assert system.leftovers() == []
     assert not (system.home / "stack.env").exists()
