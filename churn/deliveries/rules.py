@@ -210,7 +210,7 @@ def _checks(column: Column) -> "list[Check]":
             ' (a quote " that is never closed also does this)'
         )
         checks.append(Check(lambda s: ~s.str.contains(_CONTROL, regex=True), error=what))
-    if (bounds := _bounds(column)) is not None:
+    if column.kind in ("int", "float") and (bounds := _bounds(column)) is not None:
         low, high, what = bounds
         checks.append(Check.in_range(low, high, error=f"{what}; correct the value"))
     return checks
