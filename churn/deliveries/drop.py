@@ -1,6 +1,5 @@
 """Reading one drop and validating it as a whole, before anything is written."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +10,9 @@ from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract, Table
 from churn.contract.translation import dialects_of, translation
 from churn.deliveries.contents import Contents, KeptFile, as_named
-from churn.deliveries.drops import (
-    DropFiles,
-    drop_files,
-    drop_tables,
-    expected_files,
-    shown_name,
-    strange_files,
-)
+from churn.deliveries.drop_files import drop_files, expected_files
 from churn.deliveries.oddities import oddities, oddities_beside
-from churn.deliveries.patterns import file_pattern, filled
+from churn.deliveries.patterns import shown_name
 from churn.deliveries.problems import Oddity, Problem, Refusal, RefusedDrop
 from churn.deliveries.rules import Users, strangers
 from churn.fingerprint import fingerprint
@@ -111,8 +103,7 @@ def read_drop(
         )
     findings = _Findings(contract)
     labels, users = contract.labels, contract.users
-    present = files.tables
-    if present == [labels]:
+    if files.tables == [labels]:
         ids = known_users()
         findings.users = None if ids is None else Users(ids)
         findings.are_users_accepted = True
@@ -123,26 +114,19 @@ def read_drop(
                 Problem(labels.shown_file, what, remedy, depends_on="deliveries")
             )
     else:
-        findings.problems += _missing(files, month, first)
-    twice = {name: paths for name, paths in files.by_name.items() if len(paths) > 1}
-    for name, paths in twice.items():
-        names = " and ".join(shown_name(path.name) for path in paths)
-        file = _file_name(contract, name, month, first)
-        what = f"lies here more than once, as {names}"
-        findings.problems.append(Problem(file, what, "keep the right one of them"))
-    ones = {name: paths[0] for name, paths in files.by_name.items() if name not in twice}
-    contents = Contents(dialects_of(contract), month, ones)
-    for table in present:
-        if twice and table.select is not None:
-            # The select may read one of the files that are here twice.
-            continue
-        if table.name not in twice:
+        findings.problems += files.missing
+    findings.problems += files.twice
+    contents = Contents(dialects_of(contract), month, files.single)
+    for table in files.tables:
+        # A select may read one of the files that are here twice.
+        is_certain = table.name in files.single if table.select is None else not files.twice
+        if is_certain:
             _read_table(contents, table, month, findings)
     if findings.problems or findings.strangers:
         raise RefusedDrop([*findings.problems, *findings.strangers], where=f"{folder} ({month})")
     strange = [
         Oddity(shown_name(path.name), "", "not a file of a drop: not read", 1, 1)
-        for path in strange_files(files, folder, first)
+        for path in files.strange
     ]
     return Drop(tuple(findings.files), (*findings.oddities, *strange))
 
@@ -191,33 +175,3 @@ def _read_table(contents: Contents, table: Table, month: Month, findings: _Findi
             content.sources,
         )
     )
-
-
-def _may_be_absent(table: Table, contract: Contract) -> bool:
-    """Return whether a drop may come without a table; labels may come later than the rest."""
-    return table.optional or table == contract.labels
-
-
-def _missing(files: DropFiles, month: Month, first: Month) -> list[Problem]:
-    """Return a problem for each missing file of the tables that every drop must have."""
-    contract = files.contract
-    optional = [
-        table.shown_file for table in drop_tables(contract) if _may_be_absent(table, contract)
-    ]
-    only = f"; only {' and '.join(optional)} may be absent" if optional else ""
-    missing = (
-        files.missing(table)
-        for table in drop_tables(contract)
-        if not _may_be_absent(table, contract)
-    )
-    names = dict.fromkeys(itertools.chain.from_iterable(missing))
-    return [
-        Problem(_file_name(contract, name, month, first), "the file is missing", f"add it{only}")
-        for name in names
-    ]
-
-
-def _file_name(contract: Contract, name: str, month: Month, first: Month) -> str:
-    """Return what a file of the month is called."""
-    files = {file.name: file for file in contract.source_files} | contract.table_by_name
-    return filled(file_pattern(files[name]), month, first)

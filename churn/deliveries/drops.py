@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from churn.contract.in_force import CONTRACT
-from churn.contract.structure import Contract, SourceFile, Table
-from churn.deliveries.patterns import (
-    NameMatch,
-    file_pattern,
-    filled,
-    is_dated,
-    read_file_name,
-    read_name,
-    shifted,
-    shown,
+from churn.contract.structure import Contract
+from churn.deliveries.drop_files import (
+    expected_files,
+    month_of,
+    months_of_files,
+    named_file,
+    named_files,
+    own_name,
 )
-from churn.deliveries.problems import Problem, Refusal
-from churn.deliveries.selects import tables_read
+from churn.deliveries.patterns import file_pattern, filled, shifted, shown, shown_name
+from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month
 from churn.settings import Settings, get_settings
@@ -59,52 +57,6 @@ class Listing:
     strays: tuple[Stray, ...]
 
 
-@dataclass(frozen=True)
-class DropFiles:
-    """The files of one drop.
-
-    Args:
-        contract: the contract that names them.
-        by_name: the paths, by the name of the table whose own file it is, or of the file that selects read.
-            Where a name has several paths, the caller refuses them: none is known to be the right one.
-    """
-
-    contract: Contract
-    by_name: dict[str, list[Path]]
-
-    @property
-    def paths(self) -> set[Path]:
-        """Every file."""
-        return {path for paths in self.by_name.values() for path in paths}
-
-    @property
-    def tables(self) -> list[Table]:
-        """The tables that are here: their own file is, or every file that their select reads."""
-        return [table for table in drop_tables(self.contract) if not self.missing(table)]
-
-    def missing(self, table: Table) -> list[str]:
-        """Return the files that the table lacks: its own, or those that its select reads."""
-        needed = tables_read(table) if table.select is not None else [table.name]
-        # A select that is wrong itself is reported by its reader.
-        if isinstance(needed, Problem):
-            return []
-        # A name that the contract does not know is reported by the select's reader, too.
-        known = {each.name for each in named_files(self.contract)}
-        return sorted(name for name in needed if name in known and name not in self.by_name)
-
-
-def drop_tables(contract: Contract = CONTRACT) -> list[Table]:
-    """Return the tables that drops bring: all but labels that are derived from the next month."""
-    are_derived = contract.label.kind != "file"
-    return [table for table in contract.tables if not (are_derived and table == contract.labels)]
-
-
-def named_files(contract: Contract = CONTRACT) -> list[Table | SourceFile]:
-    """Return whatever has a file of its own: tables, and the files that selects read."""
-    tables = [table for table in drop_tables(contract) if table.select is None]
-    return [*tables, *contract.source_files]
-
-
 def list_drops(
     folder: Path, settings: Settings | None = None, contract: Contract = CONTRACT
 ) -> Listing:
@@ -120,9 +72,9 @@ def list_drops(
     first = (settings or get_settings()).first_month
     drops: list[tuple[Month, Path]] = []
     strays: list[Stray] = []
-    flat = _months_of_files(folder, first, contract)
+    flat = months_of_files(folder, first, contract)
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (flat and _named_file(path, first, contract)):
+        if path.name.startswith(".") or (flat and named_file(path, first, contract)):
             continue
         try:
             entry = _DropRecognizer(first, contract).recognize(path)
@@ -151,7 +103,7 @@ def find_drops(
     try:
         month = month_of(path, first, contract)
         listing = list_drops(path, chosen, contract)
-        has_files = any(_named_file(each, first, contract) for each in path.iterdir())
+        has_files = any(named_file(each, first, contract) for each in path.iterdir())
         if has_files and (month is not None or not listing.drops):
             return [(month, path)]
     except OSError as error:
@@ -170,21 +122,19 @@ def find_drops(
     return [*listing.drops]
 
 
-def expected_files(contract: Contract = CONTRACT) -> str:
-    """Return the names of a drop's files, for messages."""
-    return ", ".join(shown(file_pattern(each)) for each in named_files(contract))
-
-
-def month_of(folder: Path, first: Month, contract: Contract = CONTRACT) -> Month | None:
-    """Return the month that the folder's own name gives, wherever a link leads; None where it gives none."""
-    named = read_name(contract.drop_folder, _own_name(folder), first)
-    return named.month if named else None
-
-
 def is_flat(folder: Path, month: Month, first: Month, contract: Contract = CONTRACT) -> bool:
     """Return whether the month's drop lies in the folder as files, beside those of other months."""
-    return month_of(folder, first, contract) is None and month in _months_of_files(
+    return month_of(folder, first, contract) is None and month in months_of_files(
         folder, first, contract
+    )
+
+
+def unfinished_files(names: Iterable[str]) -> list[str]:
+    """Return those names that copying programs give to files until they are whole."""
+    return sorted(
+        name
+        for name in names
+        if name.lower().endswith(_UNFINISHED) or (name.startswith(".") and ".csv" in name.lower())
     )
 
 
@@ -206,11 +156,11 @@ def choose_month(
     first = settings.first_month
     chosen = month or month_of(folder, first, contract)
     if chosen is None and folder.is_dir():
-        months = _months_of_files(folder, first, contract)
+        months = months_of_files(folder, first, contract)
         chosen = months[0] if len(months) == 1 else None
     if chosen is None:
         raise Refusal(
-            f"the folder's name does not say its month: {shown_name(_own_name(folder))}",
+            f"the folder's name does not say its month: {shown_name(own_name(folder))}",
             where=str(folder),
             remedy=f"name it {filled(contract.drop_folder, first, first)} (which is {first}) and on, or"
             " give the month",
@@ -224,68 +174,6 @@ def choose_month(
             depends_on=["settings"],
         )
     return chosen
-
-
-def drop_files(
-    folder: Path, month: Month, first: Month, contract: Contract = CONTRACT
-) -> DropFiles:
-    """Return the files of the month's drop in a folder; case is free, and gzip (`users.csv.gz`) is allowed.
-
-    Args:
-        folder: where they lie.
-        month: the drop's month; files whose names give another month are not part of it.
-        first: the month whose number is 000.
-        contract: the contract that names them.
-    """
-    files: dict[str, list[Path]] = {}
-    entries = sorted(folder.iterdir())
-    for each in named_files(contract):
-        for path in entries:
-            named = read_file_name(file_pattern(each), path.name, first)
-            if named is not None and named.month in (None, month) and path.is_file():
-                files.setdefault(each.name, []).append(path)
-    return DropFiles(contract, files)
-
-
-def strange_files(files: DropFiles, folder: Path, first: Month) -> list[Path]:
-    """Return the data files in a drop's folder that belong neither to it nor to another month's drop."""
-    is_one = month_of(folder, first, files.contract) is not None
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.lower().endswith((".csv", ".csv.gz", ".parquet"))
-        and path not in files.paths
-        and (is_one or not _named_file(path, first, files.contract))
-    ]
-
-
-def unfinished_files(names: Iterable[str]) -> list[str]:
-    """Return those names that copying programs give to files until they are whole."""
-    return sorted(
-        name
-        for name in names
-        if name.lower().endswith(_UNFINISHED) or (name.startswith(".") and ".csv" in name.lower())
-    )
-
-
-def shown_name(name: str) -> str:
-    """Return a name that every screen, log and database accepts, whatever bytes it is made of."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _named_file(path: Path, first: Month, contract: Contract) -> NameMatch | None:
-    """Return the match of a file's name with any file of a drop; None where it matches none."""
-    names = (read_file_name(file_pattern(each), path.name, first) for each in named_files(contract))
-    named = next((each for each in names if each is not None), None)
-    return named if named is not None and path.is_file() else None
-
-
-def _months_of_files(folder: Path, first: Month, contract: Contract) -> list[Month]:
-    """Return the months that the names of a folder's files give."""
-    if not any(is_dated(file_pattern(each)) for each in named_files(contract)):
-        return []
-    named = (_named_file(path, first, contract) for path in folder.iterdir())
-    return sorted({each.month for each in named if each is not None and each.month is not None})
 
 
 @dataclass(frozen=True)
@@ -321,7 +209,7 @@ class _DropRecognizer:
             remedy = f"unpack its CSV files into a folder {folder}"
             return Stray(name, "is an archive, which is not read", remedy)
         starts = (file_pattern(each).lower() for each in named_files(self.contract))
-        if any(name.lower().startswith(start) for start in starts) or _named_file(
+        if any(name.lower().startswith(start) for start in starts) or named_file(
             path, self.first, self.contract
         ):
             return Stray(
@@ -354,8 +242,3 @@ class _DropRecognizer:
         before, hole, _ = self.contract.drop_folder.partition("{n}")
         start = re.escape(before.rstrip("_- ")) if hole else "(?!)"
         return re.compile(rf"{start}[^0-9]{{0,2}}([0-9]{{1,4}})(?![0-9])", re.IGNORECASE)
-
-
-def _own_name(folder: Path) -> str:
-    """Return the name by which the folder was given, not that of a link's target."""
-    return folder.name if folder.name not in ("", "..") else folder.resolve().name

@@ -24,15 +24,9 @@ from churn.contract.in_force import CONTRACT
 from churn.contract.structure import Contract
 from churn.database import connect, lock
 from churn.deliveries import deliver
-from churn.deliveries.drops import (
-    Listing,
-    Stray,
-    drop_files,
-    is_flat,
-    list_drops,
-    shown_name,
-    unfinished_files,
-)
+from churn.deliveries.drop_files import drop_files
+from churn.deliveries.drops import Listing, Stray, is_flat, list_drops, unfinished_files
+from churn.deliveries.patterns import shown_name
 from churn.deliveries.problems import CAUSED_BY_CONTENT, Refusal
 from churn.errors import ChurnError
 from churn.months import Month

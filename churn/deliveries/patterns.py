@@ -40,6 +40,11 @@ def shown(pattern: str) -> str:
     return pattern.replace("{month}", "YYYY-MM").replace("{n}", "NNN")
 
 
+def shown_name(name: str) -> str:
+    """Return a name that every screen, log and database accepts, whatever bytes it is made of."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def read_name(pattern: str, name: str, first: Month) -> NameMatch | None:
     """Return the match of a name with a pattern; None where it does not fit.
 
