@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
     from churn.online.read import OnlineRow
+    from churn.online.redis_copy import AsyncRedisReader
 
 
 LOG = logging.getLogger(__name__)
@@ -87,14 +88,17 @@ class Reader(Protocol):
 
 
 class StoreReader:
-    """The online store in Postgres, read by the same statement as by Feast's interface.
+    """The online store in Postgres, or its copy in Redis, read in the same way as by Feast's interface.
 
     Feast's own `get_online_features` gives the same answers from the same rows, but its way through registry
     and protobuf takes many times as long as the read.
     """
 
-    def __init__(self, pool: "AsyncConnectionPool[Any]") -> None:
+    def __init__(
+        self, pool: "AsyncConnectionPool[Any]", copy: "AsyncRedisReader | None" = None
+    ) -> None:
         self._pool = pool
+        self._copy = copy
 
     async def read(self, user_ids: Sequence[str], service: Service) -> FeatureRows:
         """Return one row per user id, in order."""
@@ -136,11 +140,15 @@ class StoreReader:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._copy is not None:
+            await self._copy.aclose()
         await self._pool.close()
 
     async def _rows(
         self, user_ids: Sequence[str], service: Service
     ) -> "tuple[dt.datetime | None, list[OnlineRow]]":
+        if self._copy is not None:
+            return await _copied_rows(self._copy, user_ids, service)
         import psycopg
 
         from churn.online.read import read_pooled_async
@@ -156,6 +164,18 @@ class StoreReader:
             LOG.warning("the features cannot be read", exc_info=True)
             reason = f"Postgres cannot read the features ({type(error).__name__}): run `churn init`"
             raise NotReadyError("store", reason) from error
+
+
+async def _copied_rows(
+    copy: "AsyncRedisReader", user_ids: Sequence[str], service: Service
+) -> "tuple[dt.datetime | None, list[OnlineRow]]":
+    from redis.exceptions import RedisClusterException, RedisError
+
+    try:
+        return await copy.read(user_ids, service.views)
+    except (RedisError, RedisClusterException) as error:
+        reason = f"Redis does not answer ({type(error).__name__})"
+        raise NotReadyError("store", reason) from error
 
 
 def _user_row(row: "OnlineRow") -> UserRow:
@@ -267,8 +287,13 @@ async def open_store_reader() -> Reader:
         await pool.open(wait=True, timeout=_POSTGRES_SECONDS)
         async with pool.connection() as connection:
             await _require_registered(connection)
+        copy = None
+        if get_settings().online == "redis":
+            from churn.online.redis_copy import AsyncRedisReader
+
+            copy = await AsyncRedisReader.open()
         undo.pop_all()
-    return StoreReader(pool)
+    return StoreReader(pool, copy)
 
 
 async def _require_registered(connection: "AsyncConnection[Any]") -> None:

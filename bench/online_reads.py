@@ -107,14 +107,14 @@ def select(users: list[str]) -> Answer:
 
 
 def through_feasts_own(users: list[str]) -> Answer:
-    return _through(_feasts_own(), users)
+    return through_store(_feasts_own(), users)
 
 
 def through_ours(users: list[str]) -> Answer:
-    return _through(_ours(), users)
+    return through_store(_ours(), users)
 
 
-def _through(store: Any, users: list[str]) -> Answer:
+def through_store(store: Any, users: list[str]) -> Answer:
     service = store.get_feature_service(BASELINE.name)
     answer = store.get_online_features(service, {"user_id": users}).to_dict()
     return {user: [_shortest(answer[name][at]) for name in _NAMES] for at, user in enumerate(users)}

@@ -63,7 +63,7 @@ class World:
     def __enter__(self) -> "World":
         (self._folder / "postgres").mkdir(parents=True)
         self._stack.enter_context(self._server)
-        with _environment(self._server.environment):
+        with environment(self._server.environment):
             for database in SERVICE_DATABASES:
                 self._create(database)
         return self
@@ -84,7 +84,7 @@ class World:
             features: also register the Feast objects when they are created.
         """
         home = self._folder / name
-        with _environment(
+        with environment(
             self._server.environment
             | self._ports
             | {
@@ -140,7 +140,7 @@ class World:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(values)
     get_settings.cache_clear()

@@ -108,6 +108,8 @@ def _passes(error: BaseException) -> bool:
         or _is_a(error, "httpx", "TimeoutException", "NetworkError", "RemoteProtocolError")
         or _is_a(error, "requests", "ConnectionError", "Timeout")
         or _is_a(error, "requests.exceptions", "ChunkedEncodingError")
+        or _is_a(error, "redis.exceptions", "ConnectionError", "TimeoutError")
+        or _is_a(error, "redis.exceptions", "ClusterDownError", "RedisClusterException")
         or _http_status(error) in _PASSING_STATUSES
         or _postgres_passes(error)
     )

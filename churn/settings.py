@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -226,6 +226,14 @@ class Settings(BaseSettings):
     # Of the role that the exporter of metrics connects as; made if it has a password.
     metrics_postgres_user: str = Field(default="churn_metrics", min_length=1)
     metrics_postgres_password: SecretStr = SecretStr("")
+    # Where readers of online features find them: in Postgres, or in a copy in Redis.
+    online: Literal["postgres", "redis"] = Field(
+        default="postgres", validation_alias="CHURN_ONLINE"
+    )
+    # Of one server, or of some servers of a cluster, comma-separated; an address may hold a password.
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), validation_alias="CHURN_REDIS_URL"
+    )
     dagster_home: Path | None = None
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)

@@ -1,4 +1,4 @@
-"""Feast's online store on our table: one wide, typed row per user, read by one statement.
+"""Feast's online store on our table, or on its copy in Redis: one wide, typed row per user.
 
 `feast materialize` writes through it, one view's columns at a time. A publication does not:
 `churn.online.publish` switches whole tables. Feast's interface:
@@ -25,7 +25,9 @@ from churn.contract.in_force import VIEW_BY_NAME, VIEWS
 from churn.contract.structure import View
 from churn.database import lock
 from churn.database.online_tables import LOCK, PRESENT, USERS
+from churn.errors import ChurnError
 from churn.online.read import POOL, OnlineRow, read_pooled_async, read_rows
+from churn.online.redis_copy import AsyncRedisReader, RedisReader, forget_copy
 from churn.settings import get_settings
 
 # A row has one version, so a newer month begins a new row, which has only this view until the others follow.
@@ -131,6 +133,8 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     def __init__(self) -> None:
         self._pool: ConnectionPool | None = None
         self._async_pool: AsyncConnectionPool | None = None
+        self._copy: RedisReader | None = None
+        self._async_copy: AsyncRedisReader | None = None
         self._opening = threading.Lock()
 
     @property
@@ -167,7 +171,17 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         data: list[WriteRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write rows of one view, as `feast materialize` does, where the stored row is not newer."""
+        """Write rows of one view, as `feast materialize` does, where the stored row is not newer.
+
+        Raises:
+            ChurnError: readers are given a copy in Redis, which only whole publications reach.
+        """
+        if _is_copied():
+            raise ChurnError(
+                "single views are not written where readers are given a copy in Redis",
+                where="CHURN_ONLINE=redis",
+                remedy="materialize the asset online_features, which publishes all views at once",
+            )
         view = VIEW_BY_NAME[table.name]
         names = [feature.name for feature in view.features]
         rows = [
@@ -209,6 +223,8 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         views = [VIEW_BY_NAME[table.name] for table in tables if table.name in VIEW_BY_NAME]
         with self._connections().connection() as connection:
             clear_views(connection, views)
+        if _is_copied():
+            forget_copy()
 
     async def close(self) -> None:
         """Close the connections; Feast's own close awaits this."""
@@ -218,6 +234,12 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
         if self._async_pool is not None:
             await self._async_pool.close()
             self._async_pool = None
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+        if self._async_copy is not None:
+            await self._async_copy.aclose()
+            self._async_copy = None
 
     def _read_features_per_fv(
         self,
@@ -254,6 +276,8 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[OnlineRow]:
         views = [VIEW_BY_NAME[table.name] for table in tables]
         table = config.online_store.table
+        if table == PRESENT and _is_copied():
+            return self._redis().read(users, views)[1]
         pool = self._connections()
         try:
             with pool.connection() as connection:
@@ -266,6 +290,9 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
 
     async def _read_async(self, tables: Sequence[FeatureView], users: list[str]) -> list[OnlineRow]:
         views = [VIEW_BY_NAME[table.name] for table in tables]
+        if _is_copied():
+            copy = await self._redis_async()
+            return (await copy.read(users, views))[1]
         pool = await self._async_connections()
         return (await read_pooled_async(pool, users, views))[1]
 
@@ -275,11 +302,32 @@ class WideRowOnlineStore(OnlineStore):  # type: ignore[misc]
                 self._pool = ConnectionPool(get_settings().dsn(), open=True, **POOL)
             return self._pool
 
+    def _redis(self) -> RedisReader:
+        with self._opening:
+            if self._copy is None:
+                self._copy = RedisReader()
+            return self._copy
+
+    async def _redis_async(self) -> AsyncRedisReader:
+        if self._async_copy is None:
+            opened = await AsyncRedisReader.open()
+            # Another read may have opened one meanwhile.
+            if self._async_copy is not None:
+                await opened.aclose()
+                return self._async_copy
+            self._async_copy = opened
+        return self._async_copy
+
     async def _async_connections(self) -> AsyncConnectionPool:
         if self._async_pool is None:
             self._async_pool = AsyncConnectionPool(get_settings().dsn(), open=False, **POOL)
             await self._async_pool.open()
         return self._async_pool
+
+
+def _is_copied() -> bool:
+    """Return whether readers are given a copy in Redis."""
+    return get_settings().online == "redis"
 
 
 def _asked(

@@ -18,6 +18,7 @@ from filelock import FileLock
 import feature_repo  # noqa: F401  (before any test imports Feast, which is quicker after it)
 from churn.settings import Settings, get_settings
 from churn.stack.postgres import EmbeddedPostgres
+from tests.kit.redis_servers import RedisServers, one_redis, redis_cluster
 from tests.kit.seconds_by_folder import Ledger, folder_of
 from tests.kit.servers import mlflow_server
 
@@ -155,6 +156,20 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
             upgrade.callback(f"sqlite:///{unfinished}")
             unfinished.rename(file)
     return file
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
+    """One Redis server for the whole session; each test empties it first."""
+    with one_redis(tmp_path_factory.mktemp("redis")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServers]:
+    """A cluster of three Redis servers, likewise."""
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ from churn.database.online_tables import (
 from churn.errors import ChurnError
 from churn.lake.files import ARROW_TYPES, lake_file, read_columns, schema_of, view_version
 from churn.months import Month
+from churn.online.redis_copy import copy_to_redis
+from churn.settings import get_settings
 
 _VIEWS = {view.name for view in VIEWS}
 _DTYPES = {feature.name: feature.dtype for view in VIEWS for feature in view.features}
@@ -187,6 +189,8 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
     Raises:
         ChurnError: a view's file in the lake is older than its snapshot, or missing; or the online table
             cannot be switched, since somebody holds it for too long.
+        redis.exceptions.RedisError: readers are given a copy in Redis, which could not be made; they keep
+            the one that they have, and publishing again makes it.
     """
     with connect() as connection:
         lock_until_closed(connection, LOCK)
@@ -209,6 +213,8 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
             _judge(connection, judge, publication, NEXT if is_changed else PRESENT)
         record = [month.as_of, known_at, users, fingerprint, CONTRACT.fingerprint]
         _switch(connection, record, changed=is_changed)
+        if get_settings().online == "redis":
+            copy_to_redis(connection)
     return publication
 
 

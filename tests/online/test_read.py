@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,9 @@ from churn.contract.structure import View
 from churn.database import connect
 from churn.online.publish import publish
 from churn.online.read import CONNECTION, OnlineRow, read_rows, read_rows_async
+from churn.online.redis_copy import AsyncRedisReader, RedisReader, copy_to_redis
 from churn.settings import Settings, get_settings
+from tests.kit.redis_servers import read_from_redis
 from tests.kit.snapshot_rows import FEBRUARY, JANUARY, put_profile
 from tests.kit.streamflow import SUPPORT_AGG, USAGE, USAGE_AGG
 
@@ -31,9 +34,38 @@ def not_blocking(users: Sequence[str], views: Sequence[View]):
     return asyncio.run(read())
 
 
-@pytest.fixture(params=[blocking, not_blocking], ids=["sync", "async"])
-def read(request: pytest.FixtureRequest, settings: Settings) -> Read:
-    return request.param
+def copied(users: Sequence[str], views: Sequence[View]):
+    with contextlib.closing(RedisReader()) as reader:
+        return reader.read(users, views)
+
+
+def copied_not_blocking(users: Sequence[str], views: Sequence[View]):
+    async def read():
+        reader = await AsyncRedisReader.open()
+        async with contextlib.aclosing(reader):
+            return await reader.read(users, views)
+
+    return asyncio.run(read())
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((blocking, None), id="postgres"),
+        pytest.param((not_blocking, None), id="postgres-async"),
+        pytest.param((copied, "redis_server"), id="redis"),
+        pytest.param((copied_not_blocking, "redis_server"), id="redis-async"),
+        pytest.param((copied, "redis_cluster_servers"), id="cluster"),
+        pytest.param((copied_not_blocking, "redis_cluster_servers"), id="cluster-async"),
+    ]
+)
+def read(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Read:
+    """Every way to read what is online has to give the same answers."""
+    way, servers = request.param
+    if servers is not None:
+        read_from_redis(monkeypatch, request.getfixturevalue(servers))
+    return way
 
 
 def test_rows_come_in_the_order_asked_with_the_newest_publication(read: Read) -> None:
@@ -72,6 +104,8 @@ def test_some_views_in_any_order(read: Read) -> None:
     publish(JANUARY)
     with connect() as connection:
         connection.execute("UPDATE online.users SET support_agg_90d_fv = false")
+        if get_settings().online == "redis":
+            copy_to_redis(connection)
     [row] = read(["a"], [SUPPORT_AGG, USAGE_AGG])[1]
     assert list(row.values) == [f.name for v in (SUPPORT_AGG, USAGE_AGG) for f in v.features]
     assert row.missing_views == [SUPPORT_AGG.name]  # a row of nulls is not missing
