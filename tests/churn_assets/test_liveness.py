@@ -56,8 +56,8 @@ def instance(
             for name in ("dead_runs", "dead_dagster"):
                 connection.execute(f"CREATE DATABASE {name}")
         runs.keep_connections.cache_clear()
-        with runs.instance() as found:
-            yield found
+        with runs.instance() as dagster_instance:
+            yield dagster_instance
     runs.keep_connections.cache_clear()
     get_settings.cache_clear()
 
@@ -269,9 +269,9 @@ def test_a_postgres_that_does_not_answer_is_said_in_our_words(
 ) -> None:
     monkeypatch.setenv("POSTGRES_PORT", str(free_port()))
     get_settings.cache_clear()
-    with pytest.raises(ChurnError, match="start the stack with `churn up`") as said:
+    with pytest.raises(ChurnError, match="start the stack with `churn up`") as caught:
         end_dead_runs(instance, grace_seconds=0)
-    assert is_passing(said.value)
+    assert is_passing(caught.value)
 
 
 def backends_with_a_lock() -> list[int]:

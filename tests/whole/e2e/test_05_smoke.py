@@ -39,7 +39,7 @@ def _execute(system: System) -> dict[str, Any]:
         },
     )["launchPipelineExecution"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
-    [found] = eventually(
+    [execution] = eventually(
         lambda: system.dagster(_RESULT, asset=_CHECK["assetKey"], name=_CHECK["name"])[
             "assetCheckExecutions"
         ],
@@ -47,7 +47,7 @@ def _execute(system: System) -> dict[str, Any]:
             seen[0]["runId"] == launched["run"]["id"] and seen[0]["status"] != "IN_PROGRESS"
         ),
     )
-    return dict(found)
+    return dict(execution)
 
 
 def _answers(system: System) -> bool:
@@ -62,19 +62,19 @@ def test_it_fails_with_a_remedy_while_the_api_is_down(system: System, filled: Fi
     os.killpg(api.pid, signal.SIGTERM)
     eventually(lambda: _answers(system), lambda answers: not answers)
     try:
-        found = _execute(system)
+        execution = _execute(system)
     finally:
         again = system.churn("up")
-    assert found["status"] == "FAILED"
-    assert found["evaluation"]["severity"] == "ERROR"
-    assert "does not answer" in found["evaluation"]["description"]
-    assert "start it with `churn up`" in found["evaluation"]["description"]
+    assert execution["status"] == "FAILED"
+    assert execution["evaluation"]["severity"] == "ERROR"
+    assert "does not answer" in execution["evaluation"]["description"]
+    assert "start it with `churn up`" in execution["evaluation"]["description"]
     assert again.returncode == 0, again.stderr
     assert "api ready" in again.stderr
 
 
 def test_it_passes_once_the_api_is_back(system: System, filled: Filled) -> None:
     eventually(lambda: _answers(system), lambda answers: answers)
-    found = _execute(system)
-    assert found["status"] == "SUCCEEDED", found
-    assert "20 users" in found["evaluation"]["description"]
+    execution = _execute(system)
+    assert execution["status"] == "SUCCEEDED", execution
+    assert "20 users" in execution["evaluation"]["description"]
