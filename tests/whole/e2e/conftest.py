@@ -35,7 +35,7 @@ class Up:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     home = tmp_path_factory.mktemp("e2e") / "home"
     months = {"CHURN_FIRST_MONTH": "2024-01", "CHURN_LAST_MONTH": "2024-06"}
-    system = System(environment(home, CHURN_LOOK_SECONDS="5", **months))
+    system = System(environment(home, CHURN_LOOK_SECONDS="10", **months))
     yield Up(system, system.churn("up"))
     system.churn("down")
 

@@ -40,8 +40,8 @@ def _runs(system: System) -> dict[tuple[str, str], str]:
 def test_the_sensors_look_as_often_as_the_settings_say(system: System) -> None:
     sensors = system.dagster(_SENSORS)["sensorsOrError"]["results"]
     seconds = {sensor["name"]: sensor["minIntervalSeconds"] for sensor in sensors}
-    assert system.told["CHURN_LOOK_SECONDS"] == "5"
-    assert (seconds["drops_folder"], seconds["alarms"]) == (5, 5)
+    assert system.told["CHURN_LOOK_SECONDS"] == "10"
+    assert (seconds["drops_folder"], seconds["alarms"]) == (10, 10)
 
 
 @pytest.fixture(scope="module")

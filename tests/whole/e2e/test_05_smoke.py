@@ -68,7 +68,7 @@ def test_it_fails_with_a_remedy_while_the_api_is_down(system: System, filled: Fi
         execution = _execute(system)
     finally:
         again = system.churn("up")
-    assert execution["status"] == "FAILED"
+    assert execution["status"] == "FAILED", execution
     assert execution["evaluation"]["severity"] == "ERROR"
     assert "does not answer" in execution["evaluation"]["description"]
     assert "start it with `churn up`" in execution["evaluation"]["description"]
