@@ -1,5 +1,6 @@
 """What is odd about a drop: warnings with counts, which never block it."""
 
+import atexit
 import functools
 import threading
 from collections.abc import Iterator, Sequence
@@ -105,6 +106,8 @@ def _engine(memory_bytes: int) -> "duckdb.DuckDBPyConnection":
     config = {"threads": 1, "enable_external_access": False, "memory_limit": f"{memory_bytes}B"}
     engine = duckdb.connect(":memory:", config=config)
     engine.execute("SET lock_configuration = true")
+    # DuckDB's bindings complain, on stderr, of a connection that outlives the interpreter.
+    atexit.register(_engine.cache_clear)
     return engine
 
 
