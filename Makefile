@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUNTIME := $(VENV)/.runtime
 ARGS ?=
-WORKERS ?= 2
+# One more than the cores of the machine that the suite is measured on: tests of whole stacks wait more than they work.
+WORKERS ?= 3
 # uv knows public certificate authorities only, unless told to trust those of the system, as pip and curl do: a
 # company's own is among those. A bare container may have none.
 ifndef UV_SYSTEM_CERTS
@@ -44,6 +45,8 @@ test: $(READY) ## the whole test suite: real Postgres, MLflow, Dagster and HTTP
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder $(COVERAGE) $(CHOSEN) $(ARGS)
 
 test-quick: CHOSEN := -m "not services and not faults and not peers and not whole"
+# None of these waits, and each worker more would import everything once more.
+test-quick: WORKERS := 2
 test-quick: test ## the part that starts no server but Postgres: while you work
 
 watch: $(READY) ## run the tests of a folder again whenever a file changes: ARGS=tests/deliveries

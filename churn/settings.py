@@ -271,6 +271,8 @@ class Settings(BaseSettings):
     retry_minutes: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(1, 5, 30, 120), validation_alias="CHURN_RETRY_MINUTES"
     )
+    # Seconds between two looks of the sensors, for new drops and for alarms; the daemon takes 5 at least.
+    look_seconds: int = Field(default=30, ge=5, validation_alias="CHURN_LOOK_SECONDS")
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)

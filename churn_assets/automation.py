@@ -29,7 +29,7 @@ from churn_assets.monthly import ALARM_TAG, MONTHS
 @dg.sensor(
     name="drops_folder",
     jobs=[month_close, train_month, score_month],
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=get_settings().look_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Takes in new drops from the drops folder (CHURN_DROPS, default `drops` in the state folder). It "
@@ -179,7 +179,7 @@ ALARM_KEY_TAG = "churn/alarm"
 @dg.sensor(
     name="alarms",
     job=train_month,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=get_settings().look_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Answers each failed `no_drift` or `as_estimated` of the release in force once: it requests "

@@ -23,8 +23,21 @@ from tests.kit.seconds_by_folder import Ledger, folder_of
 from tests.kit.servers import mlflow_server
 
 _NUMBERS = itertools.count()
-# Folders whose tests share what is dear to build: one worker runs all of such a folder, and they begin.
+# Folders whose tests share what is dear to build: one worker runs all of such a folder.
 _ONE_WORKER = ("whole/e2e", "whole/flow", "whole/simulation", "whole/compose", "bench")
+# Of such a folder, files that share nothing with the others.
+_APART = ("whole/e2e/test_07_demo",)
+# What takes longest begins, so that at the end no worker is alone with it; what waits most comes before all.
+_FIRST = (
+    "whole/e2e",
+    "whole/flow",
+    "whole/e2e/test_07_demo",
+    "whole/compose",
+    "whole/contracts/test_reshaped",
+    "whole/contracts/test_foreign",
+    "whole/simulation",
+    "bench",
+)
 # What `make test-quick` leaves out: folders that start services, and all that needs the MLflow server.
 _SERVICES = {*_ONE_WORKER, "stack"}
 _SERVICE_FIXTURES = {"mlflow_url"}
@@ -51,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _group(file: Path) -> str:
     """Return what a file's tests are shared out with: their folder's, or each other."""
-    folder = folder_of(file)
-    return folder if folder in _ONE_WORKER else f"{folder}/{file.stem}"
+    folder, own = folder_of(file), f"{folder_of(file)}/{file.stem}"
+    return folder if folder in _ONE_WORKER and own not in _APART else own
 
 
 def _needs_services(item: pytest.Item) -> bool:
@@ -65,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _needs_services(item):
             item.add_marker(pytest.mark.services)
-    ranks = {name: rank for rank, name in enumerate(_ONE_WORKER)}
+    ranks = {name: rank for rank, name in enumerate(_FIRST)}
     items.sort(key=lambda item: ranks.get(_group(item.path), len(ranks)))
 
 

@@ -24,8 +24,8 @@ def test_rows_are_sorted_bytewise_and_equal_ones_keep_their_places(
     rows = table(keys, data.draw(st.integers(0, len(keys))))
     order = order_by(rows, ["user_id", "n"])
     wanted = sorted(range(len(keys)), key=lambda at: (keys[at][0].encode(), keys[at][1]))
-    found = list(range(len(keys))) if order.indices is None else order.indices.to_pylist()
-    assert found == wanted
+    places = list(range(len(keys))) if order.indices is None else order.indices.to_pylist()
+    assert places == wanted
     assert order.has_repeats == (len(set(keys)) < len(keys))
     assert order.sort_table(rows).to_pylist() == [rows.to_pylist()[at] for at in wanted]
 

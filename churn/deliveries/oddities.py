@@ -1,5 +1,7 @@
 """What is odd about a drop: warnings with counts, which never block it."""
 
+import atexit
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -86,21 +88,31 @@ def _counts(
     """
     if not rules:
         return []
-    import duckdb
-
-    config = {"threads": 1, "enable_external_access": False, "memory_limit": f"{MEMORY_BYTES}B"}
-    with duckdb.connect(":memory:", config=config) as engine:
-        engine.register("delivered", rows)
+    with _engine(MEMORY_BYTES).cursor() as cursor:
+        # What is registered is seen by this cursor alone, and only as long as it is open.
+        cursor.register("delivered", rows)
         source = "delivered"
         if users is not None:
-            engine.register("users", users)
+            cursor.register("users", users)
             source = "delivered JOIN users USING (user_id)"
-        engine.execute("SET lock_configuration = true")
-        return [_counted(engine, rule, source, month) for rule in rules]
+        return [_counted(cursor, rule, source, month) for rule in rules]
+
+
+@functools.cache
+def _engine(memory_bytes: int) -> "duckdb.DuckDBPyConnection":
+    """Return this process's engine; to make one takes longer than to count the rows of most files."""
+    import duckdb
+
+    config = {"threads": 1, "enable_external_access": False, "memory_limit": f"{memory_bytes}B"}
+    engine = duckdb.connect(":memory:", config=config)
+    engine.execute("SET lock_configuration = true")
+    # DuckDB's bindings complain, on stderr, of a connection that outlives the interpreter.
+    atexit.register(_engine.cache_clear)
+    return engine
 
 
 def _counted(
-    engine: "duckdb.DuckDBPyConnection", rule: OddityRule, source: str, month: Month
+    cursor: "duckdb.DuckDBPyConnection", rule: OddityRule, source: str, month: Month
 ) -> int:
     """Return for how many rows a rule holds; one that takes too long is interrupted."""
     import duckdb
@@ -109,10 +121,10 @@ def _counted(
         f"SELECT count(*) FILTER (WHERE {rule.when})"  # noqa: S608 - the contract's own
         f" FROM {source} CROSS JOIN (SELECT ?::DATE AS as_of)"
     )
-    end = threading.Timer(_SECONDS, engine.interrupt)
+    end = threading.Timer(_SECONDS, cursor.interrupt)
     end.start()
     try:
-        row = engine.execute(query, [month.as_of_date]).fetchone()
+        row = cursor.execute(query, [month.as_of_date]).fetchone()
     except duckdb.Error as error:
         what = f"cannot be computed: {error}"
         if isinstance(error, duckdb.InterruptException):

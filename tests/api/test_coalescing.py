@@ -51,8 +51,8 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 def test_who_asks_in_the_same_turn_shares_one_call() -> None:
     async def scene() -> None:
         store = Store()
-        found = await asyncio.gather(*store.ask("a", "b", "a"))
-        assert found == [("A", 0), ("B", 0), ("A", 0)]
+        answers = await asyncio.gather(*store.ask("a", "b", "a"))
+        assert answers == [("A", 0), ("B", 0), ("A", 0)]
         assert store.calls == [["a", "b", "a"]]
 
     run(scene())
@@ -81,8 +81,8 @@ def test_others_gather_while_calls_are_on_their_way_and_keep_their_order() -> No
             await turns(1)
         assert len(store.calls) == CALLS_AT_ONCE
         store.may_answer.set()
-        found = await asyncio.gather(*asked)
-        assert [key for key, _ in found[CALLS_AT_ONCE:]] == [key.upper() for key in later]
+        answers = await asyncio.gather(*asked)
+        assert [key for key, _ in answers[CALLS_AT_ONCE:]] == [key.upper() for key in later]
         assert [len(call) for call in store.calls[CALLS_AT_ONCE:]] == [MOST_KEYS] * 3
         assert [key for call in store.calls[CALLS_AT_ONCE:] for key in call] == later
 
@@ -140,8 +140,8 @@ def test_a_key_that_cannot_be_read_fails_alone() -> None:
 def test_a_store_that_is_down_is_asked_once_and_tells_all() -> None:
     async def scene() -> None:
         store = Store()
-        found = await asyncio.gather(*store.ask("a", "down", "b"), return_exceptions=True)
-        assert all(isinstance(one, NotReadyError) for one in found)
+        answers = await asyncio.gather(*store.ask("a", "down", "b"), return_exceptions=True)
+        assert all(isinstance(one, NotReadyError) for one in answers)
         assert store.calls == [["a", "down", "b"]]
         assert await store.together.get("c") == ("C", 0)
 
@@ -173,8 +173,8 @@ def test_stopping_in_the_middle_leaves_nobody_waiting() -> None:
         await turns()
         [call] = store.together._calls
         call.cancel()
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in outcomes)
 
     run(scene())
 

@@ -173,9 +173,9 @@ def test_no_answer_mixes_a_model_with_anothers_explainer(
     assert {status for status, *_ in seen} == {200}
     kinds["2"] = "logistic"
     by_kind: dict[str, set[tuple[str, float, float]]] = {}
-    for _, version, *said in seen:
-        by_kind.setdefault(kinds[version], set()).add(tuple(said))
-    assert all(len(said) == 1 for said in by_kind.values()), by_kind
+    for _, version, *answered in seen:
+        by_kind.setdefault(kinds[version], set()).add(tuple(answered))
+    assert all(len(answered) == 1 for answered in by_kind.values()), by_kind
     assert len(by_kind) > 1
 
 

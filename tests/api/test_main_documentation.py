@@ -9,9 +9,9 @@ def test_every_address_of_the_page_is_our_own_and_answers(client: TestClient) ->
     page = client.get("/docs")
     assert page.status_code == 200
     addresses = re.findall(r"""(?:src|href)=["']([^"']+)["']|url: ["']([^"']+)["']""", page.text)
-    found = {first or second for first, second in addresses}
-    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "openapi.json"} <= found
-    for address in found:
+    linked = {first or second for first, second in addresses}
+    assert {"docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "openapi.json"} <= linked
+    for address in linked:
         assert "//" not in address
         answer = client.get(f"/{address}")
         assert answer.status_code == 200

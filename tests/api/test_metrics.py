@@ -40,10 +40,10 @@ def test_no_label_ever_holds_a_user_or_a_path(client: TestClient) -> None:
     assert NOBODY not in text
     assert "BREW" not in text
     routes = {"/health", "/health/ready", "/features/{user_id}", "/metrics", "unmatched"}
-    found = {
+    seen_routes = {
         dict(labels)["route"] for name, labels in samples(client) if name == "api_requests_total"
     }
-    assert found <= routes
+    assert seen_routes <= routes
 
 
 def test_what_is_served(client: TestClient, reader: MemoryReader) -> None:

@@ -48,15 +48,15 @@ def test_the_errors_of_each_route_are_declared(schema: dict) -> None:
 
 
 def test_the_examples_are_valid_and_complete(schema: dict) -> None:
-    found = set()
+    exampled = set()
     for name, described in schema["components"]["schemas"].items():
         for example in described.get("examples", []):
             model = TypeAdapter(getattr(schemas, name))
             assert set(example) == set(described["properties"])
             read = model.validate_python(example)  # FastAPI leaves nulls out of the page
             assert model.dump_python(read, mode="json", exclude_none=True) == example
-            found.add(name)
-    assert found >= {
+            exampled.add(name)
+    assert exampled >= {
         "FeaturesAnswer", "Prediction", "Explanation", "BatchAnswer", "ErrorAnswer", "Health",
     }  # fmt: skip
     assert USER in str(schema["paths"]["/features/{user_id}"])

@@ -14,8 +14,8 @@ _OURS = ("CHURN_", "POSTGRES_", "MLFLOW_TRACKING", "DAGSTER_")
 @pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     before, running = _ours(), _servers()
-    with World(tmp_path_factory.mktemp("bench")) as made:
-        yield made
+    with World(tmp_path_factory.mktemp("bench")) as opened:
+        yield opened
     assert _ours() == before
     assert _servers() <= running
 

@@ -13,10 +13,10 @@ from churn.stack.processes import free_port
 def test_every_answer_is_counted_on_every_connection() -> None:
     port = free_port()
     with constant_server(port):
-        found = load(port, [request("GET", "/"), request("POST", "/", b"{}")], 4, seconds=2.0)
-    assert set(found.statuses) == {200}
-    assert sum(found.statuses.values()) == round(found.per_second * 2.0)
-    assert 0 < found.p50_ms <= found.p99_ms
+        measured = load(port, [request("GET", "/"), request("POST", "/", b"{}")], 4, seconds=2.0)
+    assert set(measured.statuses) == {200}
+    assert sum(measured.statuses.values()) == round(measured.per_second * 2.0)
+    assert 0 < measured.p50_ms <= measured.p99_ms
 
 
 def test_a_server_that_is_not_there_is_no_result() -> None:
@@ -27,10 +27,10 @@ def test_a_server_that_is_not_there_is_no_result() -> None:
 def test_a_fixed_rate_is_kept() -> None:
     port = free_port()
     with constant_server(port):
-        found = paced(port, [request("GET", "/"), request("POST", "/", b"{}")], 500, seconds=0.4)
-    assert found.statuses == {200: 200}
-    assert found.per_second == 500
-    assert 0 < found.p50_ms <= found.p99_ms
+        measured = paced(port, [request("GET", "/"), request("POST", "/", b"{}")], 500, seconds=0.4)
+    assert measured.statuses == {200: 200}
+    assert measured.per_second == 500
+    assert 0 < measured.p50_ms <= measured.p99_ms
 
 
 @contextmanager
@@ -73,8 +73,8 @@ def test_time_spent_waiting_for_a_stalled_server_counts_from_when_each_was_due()
     """With all connections held up, later requests are not even sent; a closed loop would never know."""
     port, rate, stall = free_port(), 4 * CONNECTIONS, 1.5
     with stalling_server(port, stall):
-        found = paced(port, [request("GET", "/")], rate, seconds=1.0)
+        measured = paced(port, [request("GET", "/")], rate, seconds=1.0)
     # Counted requests were due from 0.5 s on; those of the first second or so waited for the rest of 1.5 s.
-    assert found.statuses == {200: rate}
-    assert found.p50_ms > 0.9 * 1000 * (stall - 1.0)
-    assert found.p99_ms > 0.9 * 1000 * (stall - 0.5)
+    assert measured.statuses == {200: rate}
+    assert measured.p50_ms > 0.9 * 1000 * (stall - 1.0)
+    assert measured.p99_ms > 0.9 * 1000 * (stall - 0.5)

@@ -38,9 +38,9 @@ def test_a_section_that_fails_costs_no_other_its_figures(
         bench.main(users=100, json_file=kept)
     assert ended.value.exit_code == 1
     assert [row["name"] for row in json.loads(kept.read_text())] == ["a row"]
-    said = capsys.readouterr()
-    assert "two ways came to different results" in said.err
-    assert "not measured: broken" in said.out
+    output = capsys.readouterr()
+    assert "two ways came to different results" in output.err
+    assert "not measured: broken" in output.out
 
 
 def test_rows_that_are_not_measured_again_may_stay(

@@ -83,14 +83,16 @@ def test_stages_are_told_in_the_order_of_the_jobs_and_of_their_seconds() -> None
         ("month_close", "raw", "psycopg"): 10.0,
         ("month_close", "training", "ours"): 0.04,
     }
-    made = records(seconds, months=2)
-    assert [(row["job"], row["stage"], row["seconds"]) for row in made] == [
+    stage_records = records(seconds, months=2)
+    assert [(row["job"], row["stage"], row["seconds"]) for row in stage_records] == [
         ("month_close", "raw", 5.0),
         ("month_close", "training", 0.02),
         ("train_month", "model", 4.0),
         ("train_month", "champion", 0.98),
     ]
-    assert made[2]["libraries"] == {"sklearn": 3.0, "ours": 1.0}
-    text = markdown({"machine": {"load_before": 0.1}, "users": 7_043, "months": 2, "stages": made})
+    assert stage_records[2]["libraries"] == {"sklearn": 3.0, "ours": 1.0}
+    text = markdown(
+        {"machine": {"load_before": 0.1}, "users": 7_043, "months": 2, "stages": stage_records}
+    )
     assert "| train_month | model | 40.0% | sklearn 75%, ours 25% |" in text
     assert "training" not in text  # less than a hundredth

@@ -41,9 +41,9 @@ def test_a_row_is_met_when_every_goal_is() -> None:
 def test_ways_take_turns_after_one_warm_up_each() -> None:
     calls: list[str] = []
     ways = {name: lambda name=name: calls.append(name) or len(calls) for name in ("a", "b")}
-    found = take_turns(ways, Sizes(runs=2), say=lambda text: None)
+    results = take_turns(ways, Sizes(runs=2), say=lambda text: None)
     assert calls == ["a", "b"] * 3
-    assert found == {"a": [3, 5], "b": [4, 6]}
+    assert results == {"a": [3, 5], "b": [4, 6]}
 
 
 def test_the_table_and_the_file_say_the_same(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def look(
         instance=instance or dg.DagsterInstance.ephemeral(),
         last_tick_completion_time=at,
     )
-    found = alarms(context)
-    assert isinstance(found, dg.SensorResult | dg.SkipReason)
-    return found
+    result = alarms(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result
 
 
 def publish(at: Month) -> None:

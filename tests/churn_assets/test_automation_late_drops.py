@@ -14,22 +14,22 @@ THIRD_OF_APRIL = dt.datetime(2024, 4, 3, 6, tzinfo=dt.UTC)
 
 def tick(instance: dg.DagsterInstance, at: dt.datetime = THIRD_OF_APRIL) -> str:
     context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-    said = late_drops(context)
-    assert isinstance(said, dg.SkipReason)
-    return str(said.skip_message)
+    skip = late_drops(context)
+    assert isinstance(skip, dg.SkipReason)
+    return str(skip.skip_message)
 
 
 def observed(instance: dg.DagsterInstance) -> dict[str | None, dg.AssetObservation]:
-    found = instance.fetch_observations(dg.AssetKey("users"), limit=9).records
-    events = [record.asset_observation for record in found]
+    observations = instance.fetch_observations(dg.AssetKey("users"), limit=9).records
+    events = [record.asset_observation for record in observations]
     return {event.partition: event for event in events if event}
 
 
 def test_closed_months_without_a_drop_are_named_and_observed(settings: Settings, tmp_path) -> None:
     deliver(write_drop(tmp_path / "month_001"), now=NOW)
     with dg.DagsterInstance.local_temp() as instance:  # a schedule asks for one on disk
-        said = tick(instance)
-        assert said == "late drops: 2024-01, 2024-03; deliver them: churn deliver DIR"
+        message = tick(instance)
+        assert message == "late drops: 2024-01, 2024-03; deliver them: churn deliver DIR"
         late = observed(instance)
         assert set(late) == {JANUARY.partition_key, FEBRUARY.next.partition_key}
         assert late["2024-03-01"].metadata["closed_on"].value == "2024-03-31"
@@ -65,8 +65,8 @@ def test_what_failed_and_what_waits_behind_it_is_named_beside_the_late_drops(
         run = dg.DagsterRun(job_name="month_close", tags=tags, status=dg.DagsterRunStatus.STARTED)
         instance.add_run(run)
         instance.report_run_failed(run, message="MLflow does not answer")
-        said = tick(instance, dt.datetime(2024, 2, 3, 6, tzinfo=dt.UTC))
-    first, second = said.splitlines()
+        message = tick(instance, dt.datetime(2024, 2, 3, 6, tzinfo=dt.UTC))
+    first, second = message.splitlines()
     assert first == "every drop up to 2024-01 is here"
     assert second.startswith(
         "train_month of 2024-01 and score_month of 2024-01 and decision of 2024-01 wait for month_close"

@@ -10,7 +10,7 @@ from churn_assets.resources import mlflow_resource
 SENSORS = {sensor.name: sensor for sensor in run_endings()}
 
 
-def made(step: MonthStep) -> MonthResult:
+def make_month(step: MonthStep) -> MonthResult:
     """Make a month."""
     return MonthResult(1, "f")
 
@@ -36,7 +36,7 @@ def end(name: str, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstan
 def test_the_record_of_a_run_ends_as_the_run_did(
     mlflow_settings: Settings, name: str, expected: str
 ) -> None:
-    thing = monthly_asset("thing", made, group="raw", kinds={"python"})
+    thing = monthly_asset("thing", make_month, group="raw", kinds={"python"})
     defs = dg.Definitions(
         assets=[thing], resources={"mlflow": mlflow_resource()}, executor=dg.in_process_executor
     )
@@ -46,8 +46,8 @@ def test_the_record_of_a_run_ends_as_the_run_did(
         result = job.execute_in_process(instance=instance, partition_key="2024-01-01")
         experiment = tracking.get_experiment_by_name(mlflow_settings.mlflow_experiment)
         assert experiment is not None
-        found = tracking.search_runs([experiment.experiment_id])
-        [parent] = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+        runs = tracking.search_runs([experiment.experiment_id])
+        [parent] = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
         assert parent.info.status == "RUNNING"  # not FINISHED before anybody knows how it ended
         killed = tracking.create_run(
             experiment.experiment_id, tags={"mlflow.parentRunId": parent.info.run_id}
@@ -55,7 +55,7 @@ def test_the_record_of_a_run_ends_as_the_run_did(
         end(name, result, instance)
     assert tracking.get_run(parent.info.run_id).info.status == expected
     assert tracking.get_run(killed.info.run_id).info.status == "FAILED"
-    [child] = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    [child] = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
     assert tracking.get_run(child.info.run_id).info.status == "FINISHED"
 
 

@@ -55,11 +55,11 @@ def failing(outcome: Outcome) -> Work:
 def test_a_blocking_check_speaks_for_itself(
     mlflow_settings: Settings, outcome: Outcome, expected: str
 ) -> None:
-    found = events(failing(outcome))
-    failures, checks = failures_and_checks(found)
+    evaluations = events(failing(outcome))
+    failures, checks = failures_and_checks(evaluations)
     assert failures == (f"thing.sound: {expected}",)
     assert checks == {"thing.sound": "failed", "thing.clean": "warned"}
-    assert warnings_in(found) == ("thing.clean: odd 7",)
+    assert warnings_in(evaluations) == ("thing.clean: odd 7",)
 
 
 def test_a_check_that_fails_before_anything_is_written_is_told_once(

@@ -16,6 +16,7 @@ from churn_assets import lane as lanes
 from churn_assets.lane import Lane
 from churn_assets.run import JobResult
 
+pytestmark = pytest.mark.services  # a lane is a process of Dagster's
 MONTH = Month.parse("2024-01")
 PATIENCE = 600  # seconds; a process that should be gone is, long before
 ENDLESS = """

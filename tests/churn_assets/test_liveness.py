@@ -56,8 +56,8 @@ def instance(
             for name in ("dead_runs", "dead_dagster"):
                 connection.execute(f"CREATE DATABASE {name}")
         runs.keep_connections.cache_clear()
-        with runs.instance() as found:
-            yield found
+        with runs.instance() as dagster_instance:
+            yield dagster_instance
     runs.keep_connections.cache_clear()
     get_settings.cache_clear()
 
@@ -97,6 +97,7 @@ def status(instance: dg.DagsterInstance, run_id: str = RUN_ID) -> dg.DagsterRunS
     return run.status
 
 
+@pytest.mark.services  # two commands, each of which loads Dagster
 def test_the_next_run_ends_the_one_that_was_killed_and_goes_on(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,13 +232,20 @@ def test_a_run_whose_connection_was_cut_has_its_lock_again(
     monkeypatch.setattr(liveness, "_BEAT_SECONDS", 0.05)
     interrupted: list[int] = []
     over: list[bool] = []
+    answered: list[bool] = []
+
+    def is_over() -> bool:
+        answered.append(bool(over))
+        return answered[-1]
+
     before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     try:
-        with alive(RUN_ID, lambda: bool(over)):
+        with alive(RUN_ID, is_over):
             [first] = backends_with_a_lock()
             cut(first)
             until(lambda: backends_with_a_lock() not in ([], [first]), PATIENCE)
-            assert interrupted == []
+            until(lambda: bool(answered), PATIENCE)  # it asks when it has the lock again
+            assert (answered, interrupted) == ([False], [])
             over.append(True)  # somebody records its end while the lock is lost
             cut(*backends_with_a_lock())
             until(lambda: bool(interrupted), PATIENCE)
@@ -269,9 +277,9 @@ def test_a_postgres_that_does_not_answer_is_said_in_our_words(
 ) -> None:
     monkeypatch.setenv("POSTGRES_PORT", str(free_port()))
     get_settings.cache_clear()
-    with pytest.raises(ChurnError, match="start the stack with `churn up`") as said:
+    with pytest.raises(ChurnError, match="start the stack with `churn up`") as caught:
         end_dead_runs(instance, grace_seconds=0)
-    assert is_passing(said.value)
+    assert is_passing(caught.value)
 
 
 def backends_with_a_lock() -> list[int]:

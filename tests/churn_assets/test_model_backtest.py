@@ -18,7 +18,7 @@ def instance(mlflow_settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
 
 
-def made(instance: dg.DagsterInstance, month: Month) -> dict[str, object]:
+def backtested(instance: dg.DagsterInstance, month: Month) -> dict[str, object]:
     job = build_defs().resolve_job_def("backtest_month")
     result = job.execute_in_process(partition_key=month.partition_key, instance=instance)
     assert result.success
@@ -28,13 +28,13 @@ def made(instance: dg.DagsterInstance, month: Month) -> dict[str, object]:
 
 
 def test_each_month_adds_its_rows(instance: dg.DagsterInstance) -> None:
-    first = made(instance, JANUARY)
+    first = backtested(instance, JANUARY)
     assert first["dagster/partition_row_count"] == 0
     assert str(first["says"]).startswith("nothing before it")
     assert kept_rows(MARCH) == []
 
-    made(instance, FEBRUARY)
-    third = made(instance, MARCH)
+    backtested(instance, FEBRUARY)
+    third = backtested(instance, MARCH)
     assert third["dagster/partition_row_count"] == 3
     assert third["months"] == 2
     table = str(third["backtest"])

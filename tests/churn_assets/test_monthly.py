@@ -25,7 +25,7 @@ ODD = Check("odd", "It is not.", blocking=False)
 JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
 
 
-def made(step: MonthStep) -> MonthResult:
+def make_month(step: MonthStep) -> MonthResult:
     """Make a month."""
     return MonthResult(step.month.first_day.month, "f" * 8, {}, [Outcome("sound", True)])
 
@@ -57,7 +57,7 @@ def records(settings: Settings) -> list[Any]:
 def test_a_month_is_materialized_checked_and_recorded(
     mlflow_settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    result = run(made, instance, partition_key=FEBRUARY)
+    result = run(make_month, instance, partition_key=FEBRUARY)
     assert result.success
     close_records(result.run_id, succeeded=True)
     parent, child = records(mlflow_settings)
@@ -77,8 +77,8 @@ def test_closing_a_failed_run_ends_what_is_open_and_nothing_else(
     experiment = experiment_id(tracking, mlflow_settings.mlflow_experiment)
 
     def begun(name: str, **tags: str) -> str:
-        made = tracking.create_run(experiment, run_name=name, tags=tags)
-        return str(made.info.run_id)
+        created = tracking.create_run(experiment, run_name=name, tags=tags)
+        return str(created.info.run_id)
 
     parent = begun("parent", **{DAGSTER_RUN_TAG: "one"})
     other = begun("other", **{DAGSTER_RUN_TAG: "another"})
@@ -103,13 +103,13 @@ def test_each_month_of_a_single_run_has_its_own_figures(
         "dagster/asset_partition_range_start": JANUARY,
         "dagster/asset_partition_range_end": MARCH,
     }
-    assert run(made, instance, tags=tags).success
-    found = instance.fetch_materializations(dg.AssetKey("thing"), limit=9).records
+    assert run(make_month, instance, tags=tags).success
+    materializations = instance.fetch_materializations(dg.AssetKey("thing"), limit=9).records
     rows = {
         r.asset_materialization.partition: r.asset_materialization.metadata[
             "dagster/partition_row_count"
         ].value
-        for r in found
+        for r in materializations
     }
     assert rows == {JANUARY: 1, FEBRUARY: 2, MARCH: 3}
     assert [r.data.tags.get("partition") for r in records(mlflow_settings)] == [
@@ -126,7 +126,7 @@ def test_months_done_before_a_failure_stay(
     def fails_in_march(step: MonthStep) -> MonthResult:
         if step.month.partition_key == MARCH:
             raise ChurnError("no drop", remedy="deliver it")
-        return made(step)
+        return make_month(step)
 
     tags = {
         "dagster/asset_partition_range_start": JANUARY,
@@ -150,7 +150,7 @@ def test_a_failure_that_passes_is_tried_again_and_recorded_once(
         attempts.append(step.record_id)
         if len(attempts) <= fails:
             raise ChurnError("MLflow does not answer") from ConnectionResetError("reset by peer")
-        return made(step)
+        return make_month(step)
 
     result = run(flaky, instance, partition_key=JANUARY)
     assert result.success is (fails <= 3)
@@ -214,11 +214,11 @@ def test_what_is_judged_before_the_write_says_all_of_its_checks(
     assert not result.success
     assert written == []
     assert not instance.get_materialized_partitions(dg.AssetKey("thing"))
-    said = {each.check_name: each for each in result.get_asset_check_evaluations()}
-    assert {name: each.passed for name, each in said.items()} == {
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {name: each.passed for name, each in evaluations.items()} == {
         "odd": False, "whole": True, "sound": False,
     }  # fmt: skip
-    assert said["odd"].severity == dg.AssetCheckSeverity.WARN
+    assert evaluations["odd"].severity == dg.AssetCheckSeverity.WARN
     tags = records(mlflow_settings)[1].data.tags
     assert [tags[f"check.{name}"] for name in ("odd", "whole", "sound")] == [
         "failed", "passed", "failed",
@@ -244,8 +244,9 @@ def test_each_check_belongs_to_the_materialization_of_its_month(
     }
     only = {"partition_key": months[0]} if len(months) == 1 else {"tags": tags}
     for _ in range(2):  # the second time there is an older one
-        assert run(made, instance, **only).success
+        assert run(make_month, instance, **only).success
     key = dg.AssetCheckKey(dg.AssetKey("thing"), "sound")
-    found = instance.event_log_storage.get_asset_check_partition_info([key])
-    assert sorted(info.partition_key for info in found if info.partition_key) == months
-    assert all(info.is_current for info in found if info.partition_key)  # or the UI shows nothing
+    infos = instance.event_log_storage.get_asset_check_partition_info([key])
+    assert sorted(info.partition_key for info in infos if info.partition_key) == months
+    # Or the UI shows nothing.
+    assert all(info.is_current for info in infos if info.partition_key)

@@ -42,10 +42,10 @@ def test_no_claim_is_no_rows_and_says_why(mlflow_settings: Settings) -> None:
 def test_a_claim_has_its_interval(mlflow_settings: Settings, tmp_path: Path) -> None:
     campaign_month(tmp_path)
     put_labels(MAY, USERS[::10] + USERS[1::20], sorted({*USERS} - {*USERS[::10], *USERS[1::20]}))
-    found, told = measure_uplift(MAY), materialise()
-    assert isinstance(found, Uplift)
+    uplift, told = measure_uplift(MAY), materialise()
+    assert isinstance(uplift, Uplift)
     assert told["dagster/partition_row_count"] == len(USERS)
-    assert [told[f"uplift{which}"] for which in ("", "_low", "_high")] == list(found.uplift)
-    assert [told[f"profit{which}"] for which in ("", "_low", "_high")] == list(found.profit)
+    assert [told[f"uplift{which}"] for which in ("", "_low", "_high")] == list(uplift.uplift)
+    assert [told[f"profit{which}"] for which in ("", "_low", "_high")] == list(uplift.profit)
     assert told["finding"].startswith("2024-05: the calls kept users")
     assert materialise() == told

@@ -101,7 +101,7 @@ def test_one_refused_of_several_drops(settings: Settings, drops: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--known-at", "yesterday"], "'yesterday' is not a time"),
         (["--month", "2024-01"], "--month is for one drop"),
@@ -109,11 +109,11 @@ def test_one_refused_of_several_drops(settings: Settings, drops: Path, tmp_path:
     ],
 )
 def test_impossible_wishes(
-    settings: Settings, drops: Path, arguments: list[str], said: str
+    settings: Settings, drops: Path, arguments: list[str], message: str
 ) -> None:
     answer = churn("deliver", str(drops), *arguments)
     assert answer.exit_code == 1
-    assert said in answer.stderr
+    assert message in answer.stderr
 
 
 def test_no_drop_there(settings: Settings, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def told(answer: Result) -> str:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         ("train --month 2024-13", "'2024-13' is not a month"),
         ("train --month 0000-01", "'0000-01' is not a month"),
@@ -54,31 +54,36 @@ def told(answer: Result) -> str:
         ("feast teardown", "churn feast teardown --yes"),
     ],
 )
-def test_a_wrong_argument(tmp_path: Path, command: str, said: str) -> None:
+def test_a_wrong_argument(tmp_path: Path, command: str, message: str) -> None:
     (tmp_path / "month_000").mkdir()
     arguments = [a.replace("DROPS", str(tmp_path)).strip("'") for a in command.split()]
-    assert said in re.sub(r"\s+", " ", told(churn(*arguments)))
+    assert message in re.sub(r"\s+", " ", told(churn(*arguments)))
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("API_PORT", "99999", "API_PORT=99999: Input should be less than or equal to 65535"),
         ("MLFLOW_PORT", "five", "MLFLOW_PORT=five: Input should be a valid integer"),
         ("CHURN_FIRST_MONTH", "2024-13", "CHURN_FIRST_MONTH=2024-13: '2024-13' is not a month"),
         ("CHURN_LAST_MONTH", "2023-01", "CHURN_LAST_MONTH (2023-01) lies before CHURN_FIRST_MONTH"),
         ("CHURN_N_JOBS", "0", "CHURN_N_JOBS=0: Input should be greater than or equal to 1"),
+        (
+            "CHURN_LOOK_SECONDS",
+            "1",
+            "CHURN_LOOK_SECONDS=1: Input should be greater than or equal to 5",
+        ),
         ("CHURN_CAMPAIGN_BUDGET", "-1", "CHURN_CAMPAIGN_BUDGET=-1: Input should be greater"),
         ("CHURN_GATE_CONFIDENCE", "2", "CHURN_GATE_CONFIDENCE=2: Input should be less than 1"),
     ],
 )
 @pytest.mark.parametrize("command", ["up", "predict me"])
 def test_a_wrong_variable_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str, command: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str, command: str
 ) -> None:
     monkeypatch.setenv(name, value)
     words = told(churn(*command.split()))
-    assert said in words
+    assert message in words
     assert "correct or unset the variable" in words
 
 

@@ -11,8 +11,8 @@ from console.people import sign_in, use_link
 PASSWORD = "correct horse battery"
 
 
-def churn(*arguments: str, said: str = ""):
-    return CliRunner().invoke(app, list(arguments), input=said, env={"COLUMNS": "160"})
+def churn(*arguments: str, typed: str = ""):
+    return CliRunner().invoke(app, list(arguments), input=typed, env={"COLUMNS": "160"})
 
 
 def test_a_link_signs_in_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_a_link_signs_in_once(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 def test_people_are_added_listed_and_removed(settings: Settings) -> None:
     for role in ("viewer", "caller"):
-        answer = churn("person", "add", "ann [x]", "--role", role, said=f"{PASSWORD}\n")
+        answer = churn("person", "add", "ann [x]", "--role", role, typed=f"{PASSWORD}\n")
         assert answer.exit_code == 0, answer.stderr
         assert f"ann [x] may sign in as {role}" in answer.stderr
     shown = churn("person", "list").stdout.splitlines()
@@ -45,8 +45,8 @@ def test_people_are_added_listed_and_removed(settings: Settings) -> None:
 
 
 def test_a_short_password_and_another_role_are_refused(settings: Settings) -> None:
-    answer = churn("person", "add", "ann", "--role", "viewer", said="short\n")
+    answer = churn("person", "add", "ann", "--role", "viewer", typed="short\n")
     assert answer.exit_code == 1
     assert "the password is too short" in answer.stderr
-    assert churn("person", "add", "ann", "--role", "owner", said=f"{PASSWORD}\n").exit_code == 2
+    assert churn("person", "add", "ann", "--role", "owner", typed=f"{PASSWORD}\n").exit_code == 2
     assert len(churn("person", "list").stdout.splitlines()) == 1

@@ -69,6 +69,6 @@ def test_the_list_names_what_failed_and_what_waits_behind_it(
 ) -> None:
     behind = "decisions of 2024-01 to 2024-03 wait for train_month of 2024-01, which failed once"
     show_failed(Console(width=200), [ended("train_month", JANUARY, DROPPED)], [behind])
-    said = capsys.readouterr().out
-    assert f"2024-01 train_month {DROPPED}" in said
-    assert behind in said
+    output = capsys.readouterr().out
+    assert f"2024-01 train_month {DROPPED}" in output
+    assert behind in output

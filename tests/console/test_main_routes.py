@@ -20,11 +20,11 @@ OPEN = {("GET", "/health/live"), ("GET", "/sign-in"), ("POST", "/sign-in")}
 
 def routes() -> list[tuple[str, str]]:
     """Return method and path of every route, parameters filled in."""
-    found = []
+    declared = []
     for route in _flat(create_app().routes):
         path = re.sub(r"{[^}]*}", "1", route.path)
-        found += [(method, path) for method in sorted(route.methods - {"HEAD"})]
-    return found
+        declared += [(method, path) for method in sorted(route.methods - {"HEAD"})]
+    return declared
 
 
 def _flat(routes: Iterable[Any]) -> Iterator[APIRoute]:

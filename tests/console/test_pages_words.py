@@ -93,16 +93,16 @@ def test_what_is_known_by_now_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "sentence"),
     [
         ({"treated_users": 0, "listed_users": 0}, "Calling nobody pays: the list is empty."),
         ({"open_alarms": 1}, "Look at the alarm before you rely on it."),
         ({"open_alarms": 2}, "Look at the alarms before you rely on it."),
     ],
 )
-def test_what_makes_a_difference_is_said(more: dict[str, int], said: str) -> None:
-    assert said in words(replace(DECEMBER, **more))
-    assert said not in words(DECEMBER)
+def test_what_makes_a_difference_is_said(more: dict[str, int], sentence: str) -> None:
+    assert sentence in words(replace(DECEMBER, **more))
+    assert sentence not in words(DECEMBER)
 
 
 @pytest.mark.parametrize(

@@ -58,5 +58,5 @@ def test_an_empty_text_is_refused_since_it_would_come_out_as_null(settings: Sett
 def test_no_rows_keep_their_types(settings: Settings) -> None:
     with connect() as connection:
         query = sql.SQL("SELECT 'x' AS t, 1, 1.0, true, DATE '2024-01-01' WHERE false")
-        found = copy_out(connection, query, SCHEMA)
-    assert (found.num_rows, found.schema) == (0, SCHEMA)
+        table = copy_out(connection, query, SCHEMA)
+    assert (table.num_rows, table.schema) == (0, SCHEMA)

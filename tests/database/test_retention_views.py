@@ -42,13 +42,13 @@ def test_the_page_says_what_the_declarations_say() -> None:
 @each_view
 def test_the_database_says_of_each_view_what_the_page_says(view: RetentionView) -> None:
     with connect() as connection:
-        found = connection.execute(
+        columns = connection.execute(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum),"
             " obj_description(c.oid) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
             " WHERE c.oid = to_regclass(%s) AND a.attnum > 0 ORDER BY a.attnum",
             [f"{SCHEMA}.{view.name}"],
         ).fetchall()
-    assert found == [
+    assert columns == [
         (each.name, each.sql_type, each.comment, view.comment) for each in view.columns
     ]
     for each in view.columns:
@@ -74,9 +74,9 @@ def test_a_claim_and_no_claim_are_told_as_they_are_measured(tmp_path: Path) -> N
     campaign_month(tmp_path)
     before = record_uplift(MAY)
     assert isinstance(before, NotClaimed)
-    found = row("uplift", MAY)
-    assert (found["is_claimed"], found["not_claimed_because"]) == (False, before.reason)
-    assert (found["listed_users"], found["uplift"], found["is_shown"]) == (300, None, None)
+    claim = row("uplift", MAY)
+    assert (claim["is_claimed"], claim["not_claimed_because"]) == (False, before.reason)
+    assert (claim["listed_users"], claim["uplift"], claim["is_shown"]) == (300, None, None)
 
     put_labels(
         MAY, LISTED[::10] + LISTED[1::20], sorted({*LISTED} - {*LISTED[::10], *LISTED[1::20]})
@@ -84,7 +84,7 @@ def test_a_claim_and_no_claim_are_told_as_they_are_measured(tmp_path: Path) -> N
     measured = record_uplift(MAY)
     assert isinstance(measured, Uplift)
     again = row("uplift", MAY)
-    assert again["updated_at"] > found["updated_at"]
+    assert again["updated_at"] > claim["updated_at"]
     assert (again["is_claimed"], again["not_claimed_because"]) == (True, None)
     assert again["is_shown"] == measured.is_shown
     for name in ("uplift", "saved_users", "profit"):
@@ -119,7 +119,7 @@ def deliver_version(
     month: Month, known_at: dt.datetime, accepted_at: dt.datetime, table=USERS
 ) -> int:
     with connect() as connection:
-        made = record(
+        delivery = record(
             connection,
             {
                 "month": month.first_day,
@@ -133,7 +133,7 @@ def deliver_version(
                 "translation": None,
             },
         )
-    return made.delivery_id
+    return delivery.delivery_id
 
 
 def test_versions_of_a_file_are_told_apart() -> None:
@@ -175,19 +175,19 @@ def test_a_month_of_which_nothing_came_awaits_its_drop() -> None:
 
 
 def test_a_decision_that_was_superseded_stands_no_more_and_says_since_when() -> None:
-    made = release()
+    chosen = release()
     first, _, by_hand = written(
-        draft(JANUARY, made.release_id),
+        draft(JANUARY, chosen.release_id),
         draft(JANUARY, supersedes=1),
-        draft(None, made.release_id),
-        kept=(made,),
+        draft(None, chosen.release_id),
+        kept=(chosen,),
     )
-    found = rows("decisions")
-    assert [each["is_standing"] for each in found] == [False, True, True]
-    assert found[0]["recorded_at"] == first.recorded_at < found[0]["updated_at"]
-    assert found[0]["updated_at"] == found[1]["recorded_at"]
-    assert found[2]["updated_at"] == by_hand.recorded_at
-    assert [each["month"] for each in found] == [JANUARY.first_day, JANUARY.first_day, None]
+    decisions = rows("decisions")
+    assert [each["is_standing"] for each in decisions] == [False, True, True]
+    assert decisions[0]["recorded_at"] == first.recorded_at < decisions[0]["updated_at"]
+    assert decisions[0]["updated_at"] == decisions[1]["recorded_at"]
+    assert decisions[2]["updated_at"] == by_hand.recorded_at
+    assert [each["month"] for each in decisions] == [JANUARY.first_day, JANUARY.first_day, None]
 
 
 def test_a_month_is_dated_when_its_labels_are_built_and_not_when_they_came() -> None:
@@ -239,11 +239,11 @@ def test_a_step_that_changes_what_a_view_reads_drops_it_and_it_is_made_anew() ->
         connection.rollback()
         drop = "DROP VIEW retention.segment_month"
         bring_up(connection, steps=(*STEPS, Step(91, "a wider type", (drop, wider))))
-        made = connection.execute(
+        column_type = connection.execute(
             "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
             " WHERE attrelid = 'retention.segment_month'::regclass AND attname = 'listed_users'"
         ).fetchone()
-    assert made == ("numeric",)
+    assert column_type == ("numeric",)
 
 
 def test_columns_are_added_to_the_end_and_none_is_taken_away() -> None:

@@ -228,8 +228,8 @@ def test_without_a_password_no_role_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     admit_readers()
     assert make_plan(StackRecord()).api_login == {}  # so the API connects as everybody does
     with connect() as connection:
-        found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
-    assert found is None
+        role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
+    assert role is None
 
 
 def test_the_owner_is_not_taken_for_the_apis_role(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,8 +151,8 @@ def test_without_a_password_no_role_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     get_settings.cache_clear()
     admit_readers()
     with connect() as connection:
-        found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
-    assert found is None
+        role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
+    assert role is None
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ def test_a_refused_drop_is_refused_as_a_whole_with_all_that_is_wrong(
     spoiled = write_drop(tmp_path / "month_000", changes, without=("support_agg_90d.csv",))
     with pytest.raises(RefusedDrop) as refused:
         deliver(spoiled, settings=settings, now=NOW)
-    found = {(p.file, p.row, p.column, p.value) for p in refused.value.problems}
-    assert found == {
+    problems = {(p.file, p.row, p.column, p.value) for p in refused.value.problems}
+    assert problems == {
         ("support_agg_90d.csv", None, "", ""),
         ("users.csv", 3, "user_is_senior", "yes"),
         ("usage_agg_30d.csv", 4, "user_id", "z"),
@@ -272,9 +272,9 @@ def test_other_files_are_told_of_and_not_read(settings: Settings, drop: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "found"), [("altered", "was altered"), ("gone", "is missing"), ("broken", "UTF-8")]
+    ("change", "problem"), [("altered", "was altered"), ("gone", "is missing"), ("broken", "UTF-8")]
 )
-def test_a_file_altered_in_the_store(settings: Settings, drop: Path, change: str, found: str):
+def test_a_file_altered_in_the_store(settings: Settings, drop: Path, change: str, problem: str):
     deliver(drop, settings=settings, now=NOW)
     (delivery,) = accepted(JANUARY, USERS)
     path = settings.deliveries / delivery.stored_path
@@ -282,7 +282,7 @@ def test_a_file_altered_in_the_store(settings: Settings, drop: Path, change: str
     path.unlink()
     if change != "gone":
         path.write_bytes(original.replace(b"Male", b"Male " if change == "altered" else b"\xff"))
-    with pytest.raises(RefusedDrop, match=found) as refused:
+    with pytest.raises(RefusedDrop, match=problem) as refused:
         read_accepted(delivery)
     assert "deliver the original file again" in refused.value.remedy
     assert not deliver(drop, settings=settings, now=NOW + HOUR).is_changed

@@ -17,8 +17,8 @@ def test_a_folder_of_drops_by_month(tmp_path: Path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "month_1").mkdir()
     (tmp_path / "month_004").write_text("no folder")
-    found = find_drops(tmp_path, SETTINGS)
-    assert [(str(month), path.name) for month, path in found] == [
+    drops = find_drops(tmp_path, SETTINGS)
+    assert [(str(month), path.name) for month, path in drops] == [
         ("2024-01", "month_000"),
         ("2024-03", "month_002"),
         ("2024-11", "month_010"),

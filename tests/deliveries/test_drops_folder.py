@@ -211,17 +211,17 @@ def test_what_lies_beside_a_sound_drop_is_named_once_and_stops_nothing(
     far = first.refused.pop("month_999")
     assert (far.waits, "2107-04 has not begun" in str(far.error)) == (False, True)
     assert first.refused == {}
-    said = {stray.name.encode("utf-8", "replace").decode(): str(stray) for stray in first.strays}
-    assert len(said) == 15
+    reasons = {stray.name.encode("utf-8", "replace").decode(): str(stray) for stray in first.strays}
+    assert len(reasons) == 15
     for name in ("month_3", "Month_003", "month_003 (copy)", "month_0003"):
-        assert "if it is the drop of 2024-04, name it month_003" in said[name]
-    assert "unpack its CSV files into a folder month_003" in said["month_003.zip"]
-    assert "put it into its month's folder" in said["users.csv"]
-    assert "is a link to nothing" in said["month_007"]
-    assert "is named as the drop of 2024-09, but is a link to month_000" in said["month_008"]
-    assert "still being copied" in said["month_004.part"]
+        assert "if it is the drop of 2024-04, name it month_003" in reasons[name]
+    assert "unpack its CSV files into a folder month_003" in reasons["month_003.zip"]
+    assert "put it into its month's folder" in reasons["users.csv"]
+    assert "is a link to nothing" in reasons["month_007"]
+    assert "is named as the drop of 2024-09, but is a link to month_000" in reasons["month_008"]
+    assert "still being copied" in reasons["month_004.part"]
     for name in ("month_005", "month_006"):
-        assert "is not a folder" in said[name]
+        assert "is not a folder" in reasons[name]
     again = look(folder, first.cursor)
     assert (taken(again), again.strays) == (([], []), [])
     (folder / "month_3").rename(folder / "month_003")

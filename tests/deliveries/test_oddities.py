@@ -19,14 +19,14 @@ def odd(*changes: tuple[str, str, str]) -> dict[tuple[str, str], int]:
     for name, old, new in changes:
         assert old in files[name]
         files[name] = files[name].replace(old, new)
-    found: list[Oddity] = []
+    counted: list[Oddity] = []
     readings = {table: read_csv(files[table.file].encode(), table) for table in TABLES}
     users = Users.of(readings[USERS].by_user)
     for table, reading in readings.items():
-        found += oddities(table, reading.rows, JANUARY)
+        counted += oddities(table, reading.rows, JANUARY)
         if table is not USERS:
-            found += oddities_beside(users, table, reading.by_user, JANUARY)
-    return {(f"{o.file} {o.column}", o.what): o.count for o in found}
+            counted += oddities_beside(users, table, reading.by_user, JANUARY)
+    return {(f"{o.file} {o.column}", o.what): o.count for o in counted}
 
 
 PLAIN = {
@@ -66,21 +66,21 @@ def test_each_oddity_is_counted(file: str, old: str, new: str, where: str, what:
 
 
 def test_hours_without_tickets():
-    found = odd(("support_agg_90d.csv", "a,0,", "a,0,3"))
+    counts = odd(("support_agg_90d.csv", "a,0,", "a,0,3"))
     where = "support_agg_90d.csv ticket_avg_resolution_hrs_90d"
-    assert found[where, "filled for users without tickets"] == 1
+    assert counts[where, "filled for users without tickets"] == 1
 
 
 def test_users_who_have_not_begun():
-    found = odd(
+    counts = odd(
         ("subscriptions.csv", "a,1,", "a,0,"), ("subscriptions.csv", "29.85,29.85", "29.85,0")
     )
-    assert found["subscriptions.csv months_active", "0, and total_paid is 0 too"] == 1
+    assert counts["subscriptions.csv months_active", "0, and total_paid is 0 too"] == 1
 
 
 def test_a_column_that_is_blank_throughout():
-    found = odd(("payments_agg_90d.csv", ",1", ","), ("payments_agg_90d.csv", ",0", ","))
-    assert found["payments_agg_90d.csv failed_payments_90d", "blank throughout"] == 3
+    counts = odd(("payments_agg_90d.csv", ",1", ","), ("payments_agg_90d.csv", ",0", ","))
+    assert counts["payments_agg_90d.csv failed_payments_90d", "blank throughout"] == 3
 
 
 @pytest.mark.parametrize(

@@ -276,9 +276,9 @@ def test_an_optional_column_may_be_absent_where_another_is_wrong():
 
 
 def test_rows_that_are_all_ragged():
-    said = [problem.what for problem in refused("user_id,failed_payments_90d\na\n", PAYMENTS)]
-    assert said[0] == "the row has 1 values where the header has 2"
-    assert "no rows" in said[1]
+    problems = [problem.what for problem in refused("user_id,failed_payments_90d\na\n", PAYMENTS)]
+    assert problems[0] == "the row has 1 values where the header has 2"
+    assert "no rows" in problems[1]
 
 
 def test_what_only_the_fast_reader_refuses_is_said_in_its_words():

@@ -26,32 +26,32 @@ def test_auc_of_a_resample_is_that_of_its_repeated_users(
     labels: list[int], scores: list[int], counts: list[int]
 ) -> None:
     n = len(labels)
-    said, score = np.array(labels), np.array(scores[:n]) / 4
+    outcomes, score = np.array(labels), np.array(scores[:n]) / 4
     weight = np.array(counts[:n], dtype=float)
-    found = auc(said, score, weight[None])[0]
+    estimate = auc(outcomes, score, weight[None])[0]
     repeated = np.repeat(np.arange(n), counts[:n])
-    if len(set(said[repeated])) < 2:
-        assert np.isnan(found)
+    if len(set(outcomes[repeated])) < 2:
+        assert np.isnan(estimate)
     else:
-        assert found == pytest.approx(roc_auc_score(said[repeated], score[repeated]))
+        assert estimate == pytest.approx(roc_auc_score(outcomes[repeated], score[repeated]))
 
 
 def test_estimates_are_those_of_scikit_learn() -> None:
     labels, scores = drawn(500)
-    found = intervals(labels, scores, tuple(MEASURES))
-    assert found["auc"].estimate == pytest.approx(roc_auc_score(labels, scores))
-    assert found["brier"].estimate == pytest.approx(brier_score_loss(labels, scores))
-    assert found["log_loss"].estimate == pytest.approx(log_loss(labels, scores))
-    assert found["churn_rate"].estimate == pytest.approx(labels.mean())
-    assert all(each.low < each.estimate < each.high for each in found.values())
+    estimated = intervals(labels, scores, tuple(MEASURES))
+    assert estimated["auc"].estimate == pytest.approx(roc_auc_score(labels, scores))
+    assert estimated["brier"].estimate == pytest.approx(brier_score_loss(labels, scores))
+    assert estimated["log_loss"].estimate == pytest.approx(log_loss(labels, scores))
+    assert estimated["churn_rate"].estimate == pytest.approx(labels.mean())
+    assert all(each.low < each.estimate < each.high for each in estimated.values())
 
 
 def test_95_percent_intervals_cover_the_truth_about_as_often() -> None:
     truth = roc_auc_score(*drawn(400_000))
     covered = 0
     for seed in range(200):
-        found = intervals(*drawn(400, seed + 10), resamples=200)["auc"]
-        covered += found.low <= truth <= found.high
+        interval = intervals(*drawn(400, seed + 10), resamples=200)["auc"]
+        covered += interval.low <= truth <= interval.high
     assert 180 <= covered <= 199
 
 
@@ -62,11 +62,11 @@ def test_many_users_have_the_bounds_of_all_of_them(monkeypatch: pytest.MonkeyPat
     difference = paired_difference(labels, scores, worse, "auc")
     monkeypatch.setattr(bootstrap, "DRAWN_USERS", 4_000)
     some = intervals(labels, scores, tuple(MEASURES))
-    for name, found in some.items():
-        assert found.estimate == everybody[name].estimate
+    for name, interval in some.items():
+        assert interval.estimate == everybody[name].estimate
         width = everybody[name].high - everybody[name].low
-        assert found.low == pytest.approx(everybody[name].low, abs=0.1 * width)
-        assert found.high == pytest.approx(everybody[name].high, abs=0.1 * width)
+        assert interval.low == pytest.approx(everybody[name].low, abs=0.1 * width)
+        assert interval.high == pytest.approx(everybody[name].high, abs=0.1 * width)
     paired = paired_difference(labels, scores, worse, "auc")
     assert paired.estimate == difference.estimate
     width = difference.high - difference.low

@@ -49,8 +49,8 @@ def test_they_have_intervals() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(300) < 0.3).astype(np.int64)
     scores = labels * 0.3 + rng.random(300)
-    for name, found in intervals(labels, scores, ("average_precision", "lift_10")).items():
-        assert found.low < found.estimate < found.high, name
+    for name, interval in intervals(labels, scores, ("average_precision", "lift_10")).items():
+        assert interval.low < interval.estimate < interval.high, name
 
 
 def test_what_each_user_brought() -> None:

@@ -22,46 +22,50 @@ def nobody(count: int) -> np.ndarray:
 
 
 @given(chances)
-def test_the_expected_auc_is_the_share_of_expected_pairs_in_order(said: list[float]) -> None:
+def test_the_expected_auc_is_the_share_of_expected_pairs_in_order(
+    probabilities: list[float],
+) -> None:
     in_order = pairs = 0.0
-    for left, stayed in itertools.permutations(said, 2):
+    for left, stayed in itertools.permutations(probabilities, 2):
         weight = left * (1 - stayed)
         pairs += weight
         in_order += weight * (1.0 if left > stayed else 0.5 if left == stayed else 0.0)
-    found = estimates(np.array(said), nobody(len(said)), CAMPAIGN, draws=10)
-    assert found["auc"].estimate == pytest.approx(in_order / pairs)
+    estimated = estimates(np.array(probabilities), nobody(len(probabilities)), CAMPAIGN, draws=10)
+    assert estimated["auc"].estimate == pytest.approx(in_order / pairs)
 
 
 def test_labels_drawn_from_the_probabilities_are_what_was_expected() -> None:
     rng = np.random.default_rng(3)
-    said = rng.beta(0.7, 2.0, 4_000)
-    contacted = said > 0.4
-    found = estimates(said, contacted, CAMPAIGN, confidence=0.98)
+    probabilities = rng.beta(0.7, 2.0, 4_000)
+    contacted = probabilities > 0.4
+    estimated = estimates(probabilities, contacted, CAMPAIGN, confidence=0.98)
     outside = 0
     for _ in range(40):
-        labels = (rng.random(4_000) < said).astype(np.int64)
-        came = evaluate(labels, said, 0.5) | {
+        labels = (rng.random(4_000) < probabilities).astype(np.int64)
+        came = evaluate(labels, probabilities, 0.5) | {
             "churn_rate": labels.mean(),
             "profit": np.where(contacted, contact_profit(labels, CAMPAIGN), 0.0).mean(),
         }
-        outside += sum(not found[m].low <= came[m] <= found[m].high for m in METRICS)
+        outside += sum(not estimated[m].low <= came[m] <= estimated[m].high for m in METRICS)
     assert outside <= 12  # 4 of 200 are due
-    assert all(each.low < each.estimate < each.high for each in found.values())
+    assert all(each.low < each.estimate < each.high for each in estimated.values())
 
 
 def test_the_same_probabilities_give_the_same_bounds() -> None:
-    said = np.linspace(0.01, 0.9, 200)
-    assert estimates(said, nobody(200), CAMPAIGN) == estimates(said, nobody(200), CAMPAIGN)
+    probabilities = np.linspace(0.01, 0.9, 200)
+    assert estimates(probabilities, nobody(200), CAMPAIGN) == estimates(
+        probabilities, nobody(200), CAMPAIGN
+    )
 
 
 def test_many_users_have_the_bounds_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = np.random.default_rng(3).beta(0.7, 2.0, 20_000)
-    everybody = estimates(said, said > 0.4, CAMPAIGN)
+    probabilities = np.random.default_rng(3).beta(0.7, 2.0, 20_000)
+    everybody = estimates(probabilities, probabilities > 0.4, CAMPAIGN)
     monkeypatch.setattr(bootstrap, "DRAWN_USERS", 5_000)
-    for name, found in estimates(said, said > 0.4, CAMPAIGN).items():
-        assert found.estimate == everybody[name].estimate
+    for name, interval in estimates(probabilities, probabilities > 0.4, CAMPAIGN).items():
+        assert interval.estimate == everybody[name].estimate
         width = everybody[name].high - everybody[name].low
-        assert found == pytest.approx(everybody[name], abs=0.15 * width)
+        assert interval == pytest.approx(everybody[name], abs=0.15 * width)
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.1, 1.2])

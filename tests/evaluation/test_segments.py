@@ -23,8 +23,8 @@ FEATURES = pd.DataFrame(
 
 
 def test_each_segment_speaks_of_its_own_users() -> None:
-    found = {(f.segment, f.level): f for f in by_segment(FEATURES, LABELS, SCORES, 0.5)}
-    monthly, yearly = (found["contract_type", level] for level in ("Month-to-month", "Two year"))
+    figures = {(f.segment, f.level): f for f in by_segment(FEATURES, LABELS, SCORES, 0.5)}
+    monthly, yearly = (figures["contract_type", level] for level in ("Month-to-month", "Two year"))
     assert monthly.auc is not None
     assert monthly.auc.estimate == 1
     assert yearly.auc is not None
@@ -32,14 +32,14 @@ def test_each_segment_speaks_of_its_own_users() -> None:
     assert monthly.users == MONTHLY.sum()
     assert monthly.churn_rate == pytest.approx(LABELS[MONTHLY].mean())
     for segment in ("contract_type", "tenure_band", "user_is_senior"):
-        assert sum(f.users for (name, _), f in found.items() if name == segment) == USERS
-    assert not any(name == "net_service" for name, _ in found)  # no column, no segment
-    assert found["tenure_band", "unknown"].users == 1
+        assert sum(f.users for (name, _), f in figures.items() if name == segment) == USERS
+    assert not any(name == "net_service" for name, _ in figures)  # no column, no segment
+    assert figures["tenure_band", "unknown"].users == 1
 
 
 def test_a_small_segment_says_how_small_it_is_and_no_auc() -> None:
-    found = {(f.segment, f.level): f for f in by_segment(FEATURES, LABELS, SCORES, 0.5)}
-    seniors = found["user_is_senior", "True"]
+    figures = {(f.segment, f.level): f for f in by_segment(FEATURES, LABELS, SCORES, 0.5)}
+    seniors = figures["user_is_senior", "True"]
     assert (seniors.users, seniors.auc) == (20, None)
 
 

@@ -35,18 +35,18 @@ class Stores:
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
     folder = tmp_path_factory.mktemp("stores")
-    made = Stores(folder / "lake", {}, {})
+    opened = Stores(folder / "lake", {}, {})
     for name, life in LIVES.items():
         registry = {"registry_type": "file", "path": str(folder / f"{name}.db")}
-        objects = feast_objects(made.lake)
+        objects = feast_objects(opened.lake)
         for view in VIEWS:
             objects[view.name].ttl = life
         options: dict[str, Any] = {"registry": registry, "online_store": None}
-        made.ours[name] = open_store(**options)
-        made.theirs[name] = open_store(**options, offline_store={"type": "duckdb"})
-        made.ours[name].apply([*objects.values()])
-    assert isinstance(made.ours["month"]._get_provider().offline_store, MonthLakeOfflineStore)
-    return made
+        opened.ours[name] = open_store(**options)
+        opened.theirs[name] = open_store(**options, offline_store={"type": "duckdb"})
+        opened.ours[name].apply([*objects.values()])
+    assert isinstance(opened.ours["month"]._get_provider().offline_store, MonthLakeOfflineStore)
+    return opened
 
 
 def frame(asked: list[Asked]) -> pd.DataFrame:
@@ -108,10 +108,10 @@ def test_entity_rows_may_be_pandas_arrow_or_sql(stores: Stores, tmp_path: Path) 
         f"SELECT * FROM '{file}' ORDER BY label, user_id",
     ]
     texts = entities.assign(event_timestamp=entities["event_timestamp"].astype(str))
-    found = [ask(store, form) for form in [*forms, texts]]
-    assert all(tuples(one) == tuples(found[0]) for one in found)
-    assert found[0]["user_id"].to_pylist() == ["b", "a", "nobody"]
-    assert found[0]["failed_payments_90d"].to_pylist() == [2, 1, None]
+    answers = [ask(store, form) for form in [*forms, texts]]
+    assert all(tuples(one) == tuples(answers[0]) for one in answers)
+    assert answers[0]["user_id"].to_pylist() == ["b", "a", "nobody"]
+    assert answers[0]["failed_payments_90d"].to_pylist() == [2, 1, None]
     assert store.get_historical_features(entities, REFS).to_df()["failed_payments_90d"].count() == 2
 
 
@@ -125,8 +125,8 @@ def test_known_by_asks_for_a_month_as_it_became_known_later(stores: Stores) -> N
         for after in (0 * DAY, 20 * DAY - dt.timedelta(microseconds=1), 20 * DAY, 400 * DAY)
     ]
     entities = pd.DataFrame([dataclasses.asdict(one) for one in rows])
-    found = ask(stores.ours["month"], entities, filter_by_created_timestamp=True)
-    assert found["failed_payments_90d"].to_pylist() == [1, 1, 7, 7]
+    answer = ask(stores.ours["month"], entities, filter_by_created_timestamp=True)
+    assert answer["failed_payments_90d"].to_pylist() == [1, 1, 7, 7]
     without = ask(stores.ours["month"], entities)
     assert without["failed_payments_90d"].to_pylist() == [7, 7, 7, 7]
 

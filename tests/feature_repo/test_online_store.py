@@ -72,8 +72,8 @@ def test_every_type_and_a_null_come_back_as_written(store: FeatureStore) -> None
 def test_missing_users_and_a_subset_of_features(store: FeatureStore) -> None:
     write(store, SUBS_PROFILE.name, ("a", VALUES, JANUARY.as_of, None))
     wanted = ["net_service", "monthly_fee"]
-    found = read(store, SUBS_PROFILE.name, "x", "a", "x", features=wanted)
-    assert found == [(None, None), (JANUARY.as_of, {n: VALUES[n] for n in wanted}), (None, None)]
+    answer = read(store, SUBS_PROFILE.name, "x", "a", "x", features=wanted)
+    assert answer == [(None, None), (JANUARY.as_of, {n: VALUES[n] for n in wanted}), (None, None)]
     assert read(store, USAGE_AGG.name, "a") == [(None, None)]
 
 
@@ -178,8 +178,8 @@ def test_features_of_several_views_by_name(store: FeatureStore) -> None:
     put_profile(JANUARY, ["a"], monthly_fee=2.5)
     publish(JANUARY)
     names = ["usage_agg_30d_fv:skips_7d", "subs_profile_fv:monthly_fee"]
-    found = store.get_online_features(features=names, entity_rows=[{"user_id": "a"}]).to_dict()
-    assert found == {"user_id": ["a"], "skips_7d": [3], "monthly_fee": [2.5]}
+    answer = store.get_online_features(features=names, entity_rows=[{"user_id": "a"}]).to_dict()
+    assert answer == {"user_id": ["a"], "skips_7d": [3], "monthly_fee": [2.5]}
 
 
 def test_update_clears_a_view_that_is_no_longer_and_keeps_the_others(

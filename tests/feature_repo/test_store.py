@@ -34,11 +34,11 @@ def read(store: FeatureStore, *users: str) -> dict[str, list]:
 
 
 def test_the_registry_holds_the_contract_s_views_and_services(store: FeatureStore) -> None:
-    found = {
+    registered = {
         view.name: [(f.name, str(f.dtype)) for f in view.features]
         for view in store.list_feature_views()
     }
-    assert found == {view.name: [(f.name, f.dtype) for f in view.features] for view in VIEWS}
+    assert registered == {view.name: [(f.name, f.dtype) for f in view.features] for view in VIEWS}
     names = {name for each in SERVICE_VERSIONS for name in (each.name, each.versioned_name)}
     assert {s.name for s in store.list_feature_services()} == names
     baseline = store.get_feature_service(BASELINE.name).feature_view_projections
@@ -68,14 +68,14 @@ def test_feast_s_own_plan_finds_nothing_to_change(
 def test_online_answers_are_the_published_rows_and_none_for_strangers(store: FeatureStore) -> None:
     put_profile(JANUARY, ["a", "b"], monthly_fee=29.85, plan_stream_tv=None)
     publish(JANUARY)
-    found = read(store, "b", "nobody", "a")
-    assert found["monthly_fee"] == [
+    answer = read(store, "b", "nobody", "a")
+    assert answer["monthly_fee"] == [
         pytest.approx(29.85, rel=1e-6),
         None,
         pytest.approx(29.85, rel=1e-6),
     ]
-    assert found["plan_stream_tv"] == [None, None, None]
-    assert found["months_active"] == [3, None, 3]
+    assert answer["plan_stream_tv"] == [None, None, None]
+    assert answer["months_active"] == [3, None, 3]
 
 
 def test_a_missing_row_is_told_from_a_stored_null(store: FeatureStore) -> None:

@@ -18,20 +18,20 @@ USERS = [f"u{n:03d}" for n in range(300)]
 
 def put_list(month: Month, users: Sequence[str], control: Sequence[str] = ()) -> None:
     """List users, the first of them first; those of `control` are to be left alone."""
-    made = release()
+    chosen = release()
     with connect() as connection, connection.cursor() as cursor:
-        keep_release(connection, made)
+        keep_release(connection, chosen)
         cursor.executemany(
             "INSERT INTO churn_scores VALUES (%s, %s, %s, %s, %s, %s, true)",
             [
-                (month.as_of, user, made.release_id, 0.9 - 0.5 * n / len(users), n + 1, 9.5)
+                (month.as_of, user, chosen.release_id, 0.9 - 0.5 * n / len(users), n + 1, 9.5)
                 for n, user in enumerate(users)
             ],
         )
         cursor.execute(
             "INSERT INTO churn_score_runs (as_of, release_id, users) VALUES (%s, %s, %s)"
             " ON CONFLICT DO NOTHING",
-            [month.as_of, made.release_id, len(users)],
+            [month.as_of, chosen.release_id, len(users)],
         )
         cursor.execute(
             "INSERT INTO action_lists (as_of, treated, control, expected_profit)"

@@ -26,7 +26,7 @@ def opened_page() -> Iterator[Page]:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
-            "console", lambda said: problems.append(said.text) if said.type == "error" else None
+            "console", lambda line: problems.append(line.text) if line.type == "error" else None
         )
         yield page
         browser.close()
@@ -35,9 +35,9 @@ def opened_page() -> Iterator[Page]:
 
 def accessibility_problems(page: Page) -> list[str]:
     """Return what axe finds wrong with the page that is shown: the rule, and where."""
-    found = Axe().run(page)
+    report = Axe().run(page)
     return [
         f"{each['id']}: {each['help']}: {node['html'][:200]}"
-        for each in found.response["violations"]
+        for each in report.response["violations"]
         for node in each["nodes"]
     ]

@@ -65,13 +65,13 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def stages() -> dict[str, Stage]:
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
     stage = Stage("")
     for word, rest in instructions():
         match word:
             case "FROM":
                 base, _, name = rest.split()
-                stage = found[name] = copy.deepcopy(found.get(base, Stage(base)))
+                stage = by_name[name] = copy.deepcopy(by_name.get(base, Stage(base)))
             case "ENV":
                 stage.environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
             case "WORKDIR":
@@ -86,7 +86,7 @@ def stages() -> dict[str, Stage]:
                 *sources, target = rest.split()
                 folder = target if target.startswith("/") else f"{stage.workdir}/{target}"
                 stage.copied += [(ROOT / source, folder.rstrip("/.")) for source in sources]
-    return found
+    return by_name
 
 
 def unpacked_wheel(folder: Path) -> Path:
@@ -116,4 +116,4 @@ def unpacked_wheel(folder: Path) -> Path:
 def sources() -> list[str]:
     """Return what the Dockerfile copies from the project."""
     copies = [rest.split() for word, rest in instructions() if word == "COPY"]
-    return [source for *found, _ in copies for source in found if "--from" not in " ".join(found)]
+    return [source for *words, _ in copies for source in words if "--from" not in " ".join(words)]

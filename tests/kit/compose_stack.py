@@ -96,12 +96,12 @@ class Container:
     def translate(self, text: str) -> str:
         """Translate addresses and folders inside one text."""
 
-        def address(found: re.Match[str]) -> str:
-            before, host, number = found.groups()
+        def address(match: re.Match[str]) -> str:
+            before, host, number = match.groups()
             if host in ("127.0.0.1", "localhost"):
                 return f"{before}127.0.0.1:{self.world.port(self.name, number)}"
             if not self.reaches(host):
-                return found[0]
+                return match[0]
             return f"{before}127.0.0.1:{self.world.port(host, number)}"
 
         text = re.sub(r"(//|@)([\w.-]+):(\d+)", address, text)
@@ -110,13 +110,13 @@ class Container:
         inside = re.compile(rf"(?<![\w/.])(?:{folders})(?![\w.-])")
         # What lies in this environment is no folder of a container, even if it lies under /tmp.
         pieces = [
-            inside.sub(lambda found: str(self._inside(found[0])), piece)
+            inside.sub(lambda match: str(self._inside(match[0])), piece)
             for piece in text.split(sys.prefix)
         ]
         return sys.prefix.join(pieces).replace(_VENV, str(BIN))
 
-    def _own_port(self, found: re.Match[str]) -> str:
-        return f"{found[1]}{self.world.port(self.name, found[2])}"
+    def _own_port(self, match: re.Match[str]) -> str:
+        return f"{match[1]}{self.world.port(self.name, match[2])}"
 
     def command(self, words: list[str]) -> list[str]:
         """Translate a command; `--port 80` may be two words of it."""
@@ -221,10 +221,10 @@ class PostgresContainer(Container):
         secret.write_text(given["POSTGRES_PASSWORD"])
         prefix = become_unprivileged(self.data, _PROGRAMS / "initdb")
         secret.chmod(0o644)
-        made = [*prefix, "initdb", f"--pgdata={self.data}", f"--username={given['POSTGRES_USER']}",
+        initdb = [*prefix, "initdb", f"--pgdata={self.data}", f"--username={given['POSTGRES_USER']}",
                 f"--pwfile={secret}", "--auth-host=scram-sha-256", "--no-sync",
                 *given["POSTGRES_INITDB_ARGS"].split()]  # fmt: skip
-        subprocess.run(made, env=given, check=True, capture_output=True, cwd="/")
+        subprocess.run(initdb, env=given, check=True, capture_output=True, cwd="/")
         create = [*prefix, "postgres", "--single", f"-D{self.data}", "postgres"]
         query = f'CREATE DATABASE "{given["POSTGRES_DB"]}"\n'
         subprocess.run(

@@ -46,17 +46,17 @@ def fingerprint_of(month: Month) -> str:
 
 def put_month(month: Month, rows: Sequence[Row], unlisted: Sequence[Row] = ()) -> None:
     """Keep a scored month with its list; those of `unlisted` are scored only."""
-    made = release()
+    chosen = release()
     everybody = [*((row, True) for row in rows), *((row, False) for row in unlisted)]
     with connect() as connection, connection.cursor() as cursor:
-        keep_release(connection, made)
+        keep_release(connection, chosen)
         _put_delivery(connection, month)
         cursor.execute(
             "INSERT INTO churn_score_runs (as_of, release_id, users, expected_leavers, value_at_risk)"
             " VALUES (%s, %s, %s, %s, %s)",
             [
                 month.as_of,
-                made.release_id,
+                chosen.release_id,
                 len(everybody),
                 sum(row.probability for row, _ in everybody),
                 sum(row.probability * row.value for row, _ in everybody),
@@ -69,7 +69,7 @@ def put_month(month: Month, rows: Sequence[Row], unlisted: Sequence[Row] = ()) -
             for row, is_action in everybody:
                 copy.write_row(
                     (
-                        month.as_of, row.user_id, made.release_id, row.probability, row.rank, row.profit,
+                        month.as_of, row.user_id, chosen.release_id, row.probability, row.rank, row.profit,
                         is_action, row.value,
                     )
                 )  # fmt: skip

@@ -146,12 +146,12 @@ def content() -> dict[str, Any]:
         "performance": "SELECT as_of, users, metric, release_id, estimated, realised, alarm"
         " FROM monitoring.model_performance",
     }
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     with connect() as connection:
         for name, query in queries.items():
-            found[name] = sorted(map(repr, connection.execute(query).fetchall()))
+            rows[name] = sorted(map(repr, connection.execute(query).fetchall()))
     assert verify().is_whole
-    found["ledger"] = [
+    rows["ledger"] = [
         {
             "kind": entry.kind,
             "outcome": entry.outcome,
@@ -166,12 +166,12 @@ def content() -> dict[str, Any]:
         }
         for entry in entries()
     ]
-    found["training"] = {
+    rows["training"] = {
         entry.month: read_training_set(entry.month).fingerprint
         for entry in entries()
         if entry.month and entry.is_judged
     }
-    return found
+    return rows
 
 
 def _without_versions(value: Any) -> Any:

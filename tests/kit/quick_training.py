@@ -1,6 +1,6 @@
 """Models that are quickly fitted, for worlds in which months, records and decisions are what is looked at.
 
-Forests of 30 trees and one kind of candidate: of the client's 300 and of the choice among all kinds,
+Forests of 30 trees and one kind of candidate: of a user's 300 and of the choice among all kinds,
 tests/model has the tests, and the worlds of tests/whole/e2e are fitted as a user's are.
 """
 

@@ -54,9 +54,9 @@ def lakes(draw: st.DrawFn) -> Lake:
     return {
         view.name: [
             LakeRow(user, month.as_of, month.as_of + late, gone, draw(_values(view, gone)))
-            for month, late, user, gone in found
+            for month, late, user, gone in view_keys
         ]
-        for view, found in zip(VIEWS, (keys, others), strict=True)
+        for view, view_keys in zip(VIEWS, (keys, others), strict=True)
     }
 
 
@@ -114,7 +114,7 @@ def answer_by_hand(
     lake: Lake, asked: Asked, ttl: dt.timedelta | None, known_by: dt.datetime | None
 ) -> tuple[Any, ...]:
     """Look at every row of the lake: the newest of the user that is visible answers."""
-    found: list[Any] = []
+    values: list[Any] = []
     for view in VIEWS:
         visible = [
             row
@@ -125,5 +125,5 @@ def answer_by_hand(
             and (known_by is None or row.known_at <= known_by)
         ]
         newest = max(visible, key=lambda row: (row.as_of, row.known_at), default=None)
-        found += newest.values if newest else [None] * len(view.features)
-    return tuple(found)
+        values += newest.values if newest else [None] * len(view.features)
+    return tuple(values)

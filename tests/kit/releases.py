@@ -55,11 +55,11 @@ def draft(month: Month | None = JANUARY, release_id: str | None = None, **more: 
 
 def written(*drafts: Draft, kept: tuple[Release, ...] = ()) -> list[Entry]:
     """Append drafts to the ledger, each in a transaction of its own."""
-    found = []
+    entries = []
     for each in kept:
         with connect() as connection:
             keep_release(connection, each)
     for each in drafts:
         with connect() as connection:
-            found.append(ledger.append(connection, each))
-    return found
+            entries.append(ledger.append(connection, each))
+    return entries

@@ -64,15 +64,15 @@ class System:
 
     def leftovers(self) -> list[str]:
         """Name the processes that work in, on or for the state folder."""
-        found = []
+        left_over = []
         for process in psutil.process_iter():
             try:
                 facts = [process.cwd(), *process.cmdline(), process.environ().get("CHURN_HOME", "")]
             except psutil.Error:
                 continue
             if process.pid != os.getpid() and any(str(self.home) in fact for fact in facts):
-                found.append(f"{process.pid} {' '.join(process.cmdline())}")
-        return found
+                left_over.append(f"{process.pid} {' '.join(process.cmdline())}")
+        return left_over
 
     def listening(self) -> set[int]:
         """Return which of these ports somebody listens on."""

@@ -94,13 +94,13 @@ class State:
 
     def materialization(self, asset: str, month: Month) -> dg.AssetMaterialization:
         """Return the newest materialization of an asset's month."""
-        found = self.instance.fetch_materializations(
+        record_page = self.instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[month.partition_key]),
             limit=1,
         )
-        made = found.records[0].asset_materialization
-        assert made is not None
-        return made
+        event = record_page.records[0].asset_materialization
+        assert event is not None
+        return event
 
     def is_materialized(self, asset: str, month: Month) -> bool:
         return month.partition_key in self.instance.get_materialized_partitions(dg.AssetKey(asset))
@@ -187,8 +187,8 @@ def records(state: State) -> list[Any]:
 def versions() -> dict[int, Any]:
     """Return every registered version by its number, with its tags."""
     client = mlflow_client()
-    found = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-    return {int(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
+    listed = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    return {int(v.version): v for v in sorted(listed, key=lambda v: int(v.version))}
 
 
 def champion_month() -> str | None:

@@ -44,9 +44,9 @@ class FakeRegistry:
 
 def released(trained_on: Month) -> Release:
     """A release that has been in force since the labels of its month matured."""
-    made = release("one", trained_on)
-    written(draft(trained_on, made.release_id, champion=None), kept=(made,))
-    return made
+    one = release("one", trained_on)
+    written(draft(trained_on, one.release_id, champion=None), kept=(one,))
+    return one
 
 
 def put_lake(month: Month, seen: SeenMonth) -> None:
@@ -76,8 +76,8 @@ def put_scores(month: Month, seen: SeenMonth, by: Release | None, model: Model) 
         )
         if by:
             users = pa.array(seen.frame["user_id"], pa.string())
-            said = model.probabilities(seen.frame)
-            rows = rank(month, by.release_id, users, said, CAMPAIGN)
+            probabilities = model.probabilities(seen.frame)
+            rows = rank(month, by.release_id, users, probabilities, CAMPAIGN)
             copy_in(connection, sql.Identifier("churn_scores"), rows)
 
 

@@ -34,5 +34,5 @@ if __name__ == "__main__":
     runs.close_records = lambda *_, **__: None  # this graph records nothing in MLflow
     graph: Any = SimpleNamespace(defs=stuck_defs(endless=True))
     sys.modules["churn_assets.definitions"] = graph  # the real one takes seconds to load
-    with runs.instance() as found:
-        print(runs.run_job("train_month", MONTH, found, tags={}), file=sys.stderr)  # noqa: T201  (it has ended)
+    with runs.instance() as dagster_instance:
+        print(runs.run_job("train_month", MONTH, dagster_instance, tags={}), file=sys.stderr)  # noqa: T201  (it has ended)

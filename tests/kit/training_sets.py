@@ -17,12 +17,12 @@ JANUARY = Month.parse("2024-01")
 @functools.cache
 def frames(users: int, months: int, seed: int = 0) -> dict[Month, pd.DataFrame]:
     """Return months as training sets would hold them."""
-    found = {}
+    by_month = {}
     for played in play(first=JANUARY, months=months, users=users, seed=seed):
         joined = functools.reduce(lambda a, b: a.merge(b, on="user_id"), played.tables.values())
         rows = joined.reindex(columns=["user_id", *DEFAULT_SERVICE.feature_names, "churn_label"])
-        found[played.month] = rows.assign(as_of=played.month.as_of).sort_values("user_id")
-    return found
+        by_month[played.month] = rows.assign(as_of=played.month.as_of).sort_values("user_id")
+    return by_month
 
 
 def put(month: Month, frame: pd.DataFrame) -> None:
@@ -33,7 +33,7 @@ def put(month: Month, frame: pd.DataFrame) -> None:
 
 
 def put_all(users: int, months: int) -> dict[Month, pd.DataFrame]:
-    made = frames(users, months)
-    for month, frame in made.items():
+    drawn = frames(users, months)
+    for month, frame in drawn.items():
         put(month, frame)
-    return made
+    return drawn

@@ -182,12 +182,12 @@ class World:
 
     def processes(self) -> list[psutil.Process]:
         """Return the processes that work for this world."""
-        found = []
+        family = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get("CHURN_HOME") == str(self.home):
-                    found.append(process)
-        return found
+                    family.append(process)
+        return family
 
     def leftovers(self) -> list[str]:
         """Name the processes that still work for this world."""

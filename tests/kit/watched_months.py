@@ -45,17 +45,17 @@ def drift_between(played: list[SeenMonth], reference: int, current: int, model: 
 
 
 def scores_of(seen: SeenMonth, model: Model) -> Scores:
-    said = model.probabilities(seen.frame)
+    probabilities = model.probabilities(seen.frame)
     users = seen.frame["user_id"].to_numpy(dtype=object)
-    return Scores(users, said, within_budget(said, CAMPAIGN), seen.labels)
+    return Scores(users, probabilities, within_budget(probabilities, CAMPAIGN), seen.labels)
 
 
 def performance_of(seen: SeenMonth, model: Model) -> list[Performance]:
     return measure_performance(scores_of(seen, model), CAMPAIGN, GATE)
 
 
-def figure(found: list[Performance], users: str, metric: str) -> Performance:
-    [only] = [each for each in found if (each.users, each.metric) == (users, metric)]
+def figure(figures: list[Performance], users: str, metric: str) -> Performance:
+    [only] = [each for each in figures if (each.users, each.metric) == (users, metric)]
     return only
 
 

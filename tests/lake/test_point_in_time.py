@@ -91,10 +91,10 @@ def test_rows_of_no_time_or_no_user_get_nulls(tmp_path) -> None:
         schema=SCHEMA,
     )
     joined = join(asked, wanted(tmp_path), "event_timestamp", "event_timestamp")
-    found = dict(
+    answer = dict(
         zip(joined["label"].to_pylist(), joined["failed_payments_90d"].to_pylist(), strict=True)
     )
-    assert found == {1: 1, 2: None, 3: None}
+    assert answer == {1: 1, 2: None, 3: None}
 
 
 def test_no_rows_give_no_rows_with_every_column(tmp_path) -> None:

@@ -92,8 +92,8 @@ def test_one_month_is_the_challenger_of_that_month_judged_a_month_later(world) -
     held_out = held_out.sort_values("user_id")
     raw = LOGISTIC.log_odds(challenger.pipeline, model_frame(held_out, DEFAULT_SERVICE))
     assert challenger.calibration is not None
-    said = challenger.calibration.probabilities(raw)
-    due = intervals(held_out["churn_label"].to_numpy(np.int64), said, ("auc", "brier"))
+    probabilities = challenger.calibration.probabilities(raw)
+    due = intervals(held_out["churn_label"].to_numpy(np.int64), probabilities, ("auc", "brier"))
     row = untouched_rows_of(APRIL)["logistic", ONE_MONTH]
     assert {name: row.figures[name] for name in due} == due
 
@@ -195,17 +195,17 @@ def test_rows_are_kept_replaced_and_shown(world) -> None:
     rows_by_month = {month: [*untouched(month)] for month in (MARCH, FEBRUARY)}
     for month in (MARCH, FEBRUARY, MARCH):  # any order, and twice
         keep_rows(month, rows_by_month[month])
-    found = kept_rows(APRIL)
-    assert [row.month for row in found] == [FEBRUARY] * 3 + [MARCH] * 3
-    assert {row.model for row in found[:3]} == {row.model for row in found[3:]}
-    assert found[3:] == sorted(rows_by_month[MARCH], key=lambda row: row.model)
-    assert kept_rows(FEBRUARY) == found[:3]
+    kept = kept_rows(APRIL)
+    assert [row.month for row in kept] == [FEBRUARY] * 3 + [MARCH] * 3
+    assert {row.model for row in kept[:3]} == {row.model for row in kept[3:]}
+    assert kept[3:] == sorted(rows_by_month[MARCH], key=lambda row: row.model)
+    assert kept_rows(FEBRUARY) == kept[:3]
     assert kept_rows(JANUARY) == []
-    lines = backtest_table(found).splitlines()
+    lines = backtest_table(kept).splitlines()
     assert len(lines) == 2 + 6
     assert lines[2].startswith("| 2024-03 | ")
-    assert "| 2024-01 to 2024-02 |" in backtest_table(found)
-    assert backtest_png(found).startswith(b"\x89PNG")
-    assert backtest_png(found) == backtest_png(found)
+    assert "| 2024-01 to 2024-02 |" in backtest_table(kept)
+    assert backtest_png(kept).startswith(b"\x89PNG")
+    assert backtest_png(kept) == backtest_png(kept)
     keep_rows(MARCH, [])
-    assert kept_rows(APRIL) == found[:3]
+    assert kept_rows(APRIL) == kept[:3]

@@ -60,8 +60,8 @@ def off_by(fitted: Fitted, frame: pd.DataFrame) -> float:
 
     encoded = model_frame(frame, fitted.service)
     raw = fitted.kind.log_odds(fitted.pipeline, encoded)
-    found = score(open_session(to_onnx(fitted)), onnx_inputs(frame, fitted.service))
-    return float(np.abs(found - fitted.calibration.probabilities(raw)).max(initial=0.0))
+    scores = score(open_session(to_onnx(fitted)), onnx_inputs(frame, fitted.service))
+    return float(np.abs(scores - fitted.calibration.probabilities(raw)).max(initial=0.0))
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -143,17 +143,17 @@ def test_the_challenger_is_the_one_of_least_log_loss(fitted: Fitted) -> None:
     chosen = best(judged)
     assert chosen.log_loss == min(each.log_loss for each in judged)
     threshold = profit_threshold(Campaign())
-    made = fit_challenger(chosen, fitted)
-    assert made.threshold == threshold
-    assert made.metrics == evaluate(made.labels, made.probabilities, threshold)
+    challenger = fit_challenger(chosen, fitted)
+    assert challenger.threshold == threshold
+    assert challenger.metrics == evaluate(challenger.labels, challenger.probabilities, threshold)
 
 
 def test_calibration_recovers_the_truth() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(-1, 1.5, 50_000)
     labels = (rng.random(len(truth)) < 1 / (1 + np.exp(-truth))).astype(np.int64)
-    found = fit_calibration((truth - 0.7) / 2, labels)  # squeezed and shifted
-    assert (found.slope, found.intercept) == (
+    calibration = fit_calibration((truth - 0.7) / 2, labels)  # squeezed and shifted
+    assert (calibration.slope, calibration.intercept) == (
         pytest.approx(2, rel=0.05),
         pytest.approx(0.7, abs=0.05),
     )
@@ -210,11 +210,11 @@ def test_too_few_for_folds_is_said(world: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_explainer_survives_its_file(kind: str, challengers: dict[str, Fitted]) -> None:
-    made = explainer_of(challengers[kind])
-    written = made.write()
+    explainer = explainer_of(challengers[kind])
+    written = explainer.write()
     read = Explainer.read(written)
     assert read.write() == written
-    assert (read.usual, read.calibration) == (made.usual, made.calibration)
+    assert (read.usual, read.calibration) == (explainer.usual, explainer.calibration)
     assert (read.trees is None) == (kind == "logistic")
     if read.additive:
         inputs = onnx_inputs(challengers[kind].holdout, DEFAULT_SERVICE)
@@ -234,20 +234,24 @@ def test_importances_and_pictures(kind: str, challengers: dict[str, Fitted]) -> 
 def test_a_challenger_is_registered_and_can_be_loaded(
     kind: str, challengers: dict[str, Fitted], mlflow: str
 ) -> None:
-    made = challengers[kind]
+    challenger = challengers[kind]
     tracked = log_model_run(
-        made, month=Month.parse("2024-01"), fingerprint=f"candidates-{kind}", lineage={}
+        challenger, month=Month.parse("2024-01"), fingerprint=f"candidates-{kind}", lineage={}
     )
     assert (tracked.tags["role"], tracked.tags["candidate"]) == ("challenger", kind)
     client = mlflow_client()
     run = client.get_run(tracked.run_id)
     assert run.info.run_name == "challenger_2024-01-31"
-    assert float(run.data.params["calibration_slope"]) == made.calibration.slope
+    assert float(run.data.params["calibration_slope"]) == challenger.calibration.slope
     assert any(f.path == EXPLAINER_PATH for f in client.list_artifacts(tracked.run_id))
     loaded = mlflow_package.pyfunc.load_model(f"models:/streamflow_churn/{tracked.version}")
-    inputs = onnx_inputs(made.holdout, made.service)
-    found = loaded.predict({"categorical": inputs["categorical"], "numeric": inputs["numeric"]})
-    np.testing.assert_allclose(found["probability"][:, 0], made.probabilities, atol=1e-6)
+    inputs = onnx_inputs(challenger.holdout, challenger.service)
+    probabilities = loaded.predict(
+        {"categorical": inputs["categorical"], "numeric": inputs["numeric"]}
+    )
+    np.testing.assert_allclose(
+        probabilities["probability"][:, 0], challenger.probabilities, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("service", "goal"), [(BASELINE, 0.828), (DEFAULT_SERVICE, 0.841)])

@@ -22,17 +22,17 @@ def client(mlflow: str) -> MlflowClient:
 
 
 def test_the_version_that_the_alias_names_is_served(client: MlflowClient, fitted: Fitted) -> None:
-    made = log_model_run(fitted, month=JANUARY, fingerprint="served", lineage={})
+    version = log_model_run(fitted, month=JANUARY, fingerprint="served", lineage={})
     client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
     assert champion_version() is None
-    client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, made.version)
-    assert champion_version() == made.version
+    client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, version.version)
+    assert champion_version() == version.version
     client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
 
 
 def test_load_onnx_gives_what_scoring_needs(mlflow: str, fitted: Fitted) -> None:
-    made = log_model_run(fitted, month=JANUARY, fingerprint="january", lineage={})
-    onnx, schema, tags = load_onnx(made.version)
+    version = log_model_run(fitted, month=JANUARY, fingerprint="january", lineage={})
+    onnx, schema, tags = load_onnx(version.version)
     assert schema == FeatureSchema.of(DEFAULT_SERVICE)
     assert tags["as_of"] == "2024-01-31"
     scores = score(open_session(onnx), onnx_inputs(fitted.holdout, DEFAULT_SERVICE))
@@ -40,11 +40,11 @@ def test_load_onnx_gives_what_scoring_needs(mlflow: str, fitted: Fitted) -> None
 
 
 def test_a_changed_file_is_refused(client: MlflowClient, fitted: Fitted, tmp_path: Path) -> None:
-    made = log_model_run(fitted, month=JANUARY, fingerprint="changed", lineage={})
+    version = log_model_run(fitted, month=JANUARY, fingerprint="changed", lineage={})
     (tmp_path / "model.onnx").write_bytes(b"another model")
-    client.log_artifact(made.run_id, str(tmp_path / "model.onnx"), "onnx")
+    client.log_artifact(version.run_id, str(tmp_path / "model.onnx"), "onnx")
     with pytest.raises(ChurnError, match="the stored ONNX file is not the one that was registered"):
-        load_onnx(made.version)
+        load_onnx(version.version)
 
 
 def test_a_changed_schema_is_refused(client: MlflowClient, fitted: Fitted, tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def test_every_row_has_the_bits_that_the_api_answers(
 ) -> None:
     monkeypatch.setattr(batch, "BLOCK_ROWS", 64)
     session = open_session(onnx_files[kind])
-    found = score_in_blocks(session, inputs, threads)
+    in_blocks = score_in_blocks(session, inputs, threads)
     alone = [score(session, rows(inputs, slice(at, at + 1)))[0] for at in range(USERS)]
-    np.testing.assert_array_equal(found, np.array(alone, dtype=np.float32))
+    np.testing.assert_array_equal(in_blocks, np.array(alone, dtype=np.float32))
 
 
 def test_a_large_forest_is_several_ensembles_and_gives_the_same(

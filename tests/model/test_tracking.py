@@ -148,8 +148,8 @@ def test_the_version_leads_to_the_pipeline(log: Log, client: MlflowClient, fitte
 
     uri = f"models:/streamflow_churn/{tracked.version}"
     loaded = mlflow.sklearn.load_model(uri)
-    found = loaded.predict_proba(fitted.holdout)[:, 1]
-    assert found.tobytes() == fitted.probabilities.tobytes()
+    probabilities = loaded.predict_proba(fitted.holdout)[:, 1]
+    assert probabilities.tobytes() == fitted.probabilities.tobytes()
     model = mlflow_package.models.get_model_info(uri)
     assert model.signature.inputs.input_names() == DEFAULT_SERVICE.feature_names
     assert model.flavors["sklearn"]["skops_trusted_types"] == TRUSTED_TYPES
@@ -218,19 +218,19 @@ def test_an_interrupted_run_is_failed(
 
 def test_threads_do_not_share_a_run(log: Log) -> None:
     months = [JANUARY.shift(offset) for offset in range(4)]
-    found: dict[Month, TrackedModel] = {}
+    tracked: dict[Month, TrackedModel] = {}
     threads = [
-        threading.Thread(target=lambda month=month: found.update({month: log(month=month)}))
+        threading.Thread(target=lambda month=month: tracked.update({month: log(month=month)}))
         for month in months
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {month: each.tags["month"] for month, each in found.items()} == {
+    assert {month: each.tags["month"] for month, each in tracked.items()} == {
         month: str(month) for month in months
     }
-    assert len({each.run_id for each in found.values()}) == 4
+    assert len({each.run_id for each in tracked.values()}) == 4
 
 
 def test_nothing_is_printed(log: Log, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from churn.model.train import fit_baseline
 from churn.settings import get_settings
 
 
-def test_the_pipeline_is_the_clients() -> None:
+def test_the_baseline_s_pipeline_is_as_specified() -> None:
     pipeline = new_forest(BASELINE)
     forest = pipeline["forest"].get_params()
     assert (forest["n_estimators"], forest["random_state"]) == (300, 42)

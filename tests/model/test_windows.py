@@ -66,18 +66,18 @@ def test_the_newest_month_alone_judges(world: dict[Month, pd.DataFrame]) -> None
     labels = rows.labels[rows.judges]
     calibration = fit_calibration(raw[rows.judges], labels)
     assert chosen.calibration == calibration
-    said = calibration.probabilities(raw[rows.judges])
-    assert chosen.log_loss == evaluate(labels, said, 0.5)["log_loss"]
-    assert np.any(fit_calibration(raw, rows.labels).probabilities(raw[rows.judges]) != said)
+    calibrated = calibration.probabilities(raw[rows.judges])
+    assert chosen.log_loss == evaluate(labels, calibrated, 0.5)["log_loss"]
+    assert np.any(fit_calibration(raw, rows.labels).probabilities(raw[rows.judges]) != calibrated)
 
 
 @pytest.mark.usefixtures("looks_back")
 def test_its_version_leads_back_to_every_month(
     world: dict[Month, pd.DataFrame], tmp_path: Path
 ) -> None:
-    made = train_models(MARCH)
-    assert [each.months for each in made.candidates].count(3) == 1
-    challenger, baseline = made.challenger, made.baselines[0]
+    models = train_models(MARCH)
+    assert [each.months for each in models.candidates].count(3) == 1
+    challenger, baseline = models.challenger, models.baselines[0]
     assert challenger.fingerprint != baseline.fingerprint
     release = release_of(challenger.version)
     assert (release.month, release.fingerprint) == (MARCH, challenger.fingerprint)

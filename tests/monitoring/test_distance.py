@@ -67,9 +67,9 @@ def test_chance_is_what_two_samples_of_one_population_are_apart(rows: int, other
     for _ in range(200):
         before = pd.DataFrame({"x": RNG.integers(0, 8, rows)})
         after = pd.DataFrame({"x": RNG.integers(0, 8, others)})
-        found = distances(before, after)["x"]
-        squares.append(found.value**2)
-        chances.append(found.chance)
+        apart = distances(before, after)["x"]
+        squares.append(apart.value**2)
+        chances.append(apart.chance)
     assert np.sqrt(np.mean(squares)) == pytest.approx(np.mean(chances), rel=0.1)
 
 

@@ -48,12 +48,16 @@ def test_every_column_has_a_threshold_at_every_age() -> None:
 
 def test_a_threshold_is_turnover_and_a_multiple_of_chance() -> None:
     table = Thresholds(0.01, 2.5, {"monthly_fee": [0.1, 0.2]})
-    found = Distance(0.3, 0.02)
-    assert table.of("monthly_fee", found, 1) == (pytest.approx(0.15), False)
-    assert table.of("monthly_fee", found, 2) == table.of("monthly_fee", found, 30) == (0.25, False)
+    distance = Distance(0.3, 0.02)
+    assert table.of("monthly_fee", distance, 1) == (pytest.approx(0.15), False)
+    assert (
+        table.of("monthly_fee", distance, 2)
+        == table.of("monthly_fee", distance, 30)
+        == (0.25, False)
+    )
     for column, age in (("fee", 1), ("monthly_fee", 0)):
         with pytest.raises(ChurnError, match="no threshold for"):
-            table.of(column, found, age)
+            table.of(column, distance, age)
 
 
 def test_a_column_that_was_not_simulated_has_the_threshold_of_its_kind() -> None:
@@ -82,10 +86,10 @@ def test_turnover_is_the_farthest_reference_without_chance() -> None:
     def seen(value: float) -> dict[str, Distance]:
         return {"x": Distance(value, 0.03)}
 
-    found = false_alarms.turnover(
+    moved = false_alarms.turnover(
         [(0, 1, seen(0.05)), (3, 1, seen(0.03)), (0, 2, seen(0.02)), (0, 3, seen(0.13))], oldest=3
     )
-    assert found == {"x": [0.04, 0.04, 0.1265]}  # an older reference is never the stricter one
+    assert moved == {"x": [0.04, 0.04, 0.1265]}  # an older reference is never the stricter one
 
 
 def test_the_multiple_lets_the_stated_share_of_months_alarm() -> None:

@@ -33,8 +33,8 @@ def test_a_change_of_the_label_process_is_seen_by_labels_and_by_nothing_else(slo
     assert not any(each.alarm for each in before)  # the scores look as good as ever
     assert figure(before, "all", "auc").estimated.estimate > 0.8
     assert drift_between(february, 0, 1, model).drifted == []  # and so do the features
-    found = performance_of(february[1], model)
-    realised = figure(found, "hold-out", "auc")
+    figures = performance_of(february[1], model)
+    realised = figure(figures, "hold-out", "auc")
     assert "realised AUC" in realised.alarm
     assert "below its floor" in realised.alarm
     assert realised.realised is not None
@@ -45,20 +45,20 @@ def test_a_change_of_the_label_process_is_seen_by_labels_and_by_nothing_else(slo
 
 def test_everybody_more_likely_to_leave_is_seen_in_the_churn_rate() -> None:
     february = world(2, USERS, SEED, label_shift=0.8)
-    found = performance_of(february[1], model_of(USERS, SEED))
-    assert [each.metric for each in found if each.alarm] == ["churn_rate"]
-    assert "is not the estimate" in figure(found, "hold-out", "churn_rate").alarm
+    figures = performance_of(february[1], model_of(USERS, SEED))
+    assert [each.metric for each in figures if each.alarm] == ["churn_rate"]
+    assert "is not the estimate" in figure(figures, "hold-out", "churn_rate").alarm
 
 
 def test_a_clean_month_is_as_estimated() -> None:
     for seed in range(51, 53):
-        found = performance_of(world(3, USERS, seed)[2], model_of(USERS, seed))
-        assert [each.alarm for each in found if each.alarm] == []
-        auc = figure(found, "all", "auc")
+        figures = performance_of(world(3, USERS, seed)[2], model_of(USERS, seed))
+        assert [each.alarm for each in figures if each.alarm] == []
+        auc = figure(figures, "all", "auc")
         assert auc.rows == USERS
         assert auc.error is not None
         assert abs(auc.error) < 0.03
-        assert 500 < figure(found, "hold-out", "auc").rows < 1_000
+        assert 500 < figure(figures, "hold-out", "auc").rows < 1_000
 
 
 def test_the_estimate_learns_how_the_release_s_probabilities_have_held() -> None:
@@ -83,7 +83,7 @@ def test_the_estimate_learns_how_the_release_s_probabilities_have_held() -> None
     assert widths[1] < widths[0]
 
 
-def said(metric: str, estimated: float, realised: float, users: str = "hold-out") -> str:
+def one_figure(metric: str, estimated: float, realised: float, users: str = "hold-out") -> str:
     each = Performance(
         users, metric, 100, Interval(estimated, estimated - 0.01, estimated + 0.01),
         Interval(realised, realised - 0.02, realised + 0.02),
@@ -106,10 +106,10 @@ def said(metric: str, estimated: float, realised: float, users: str = "hold-out"
     ],
 )
 def test_what_alarms(metric: str, estimated: float, realised: float, words: str) -> None:
-    found = said(metric, estimated, realised)
-    assert words in found
-    assert bool(found) == bool(words)
-    assert said(metric, estimated, realised, users="all") == ""
+    judged = one_figure(metric, estimated, realised)
+    assert words in judged
+    assert bool(judged) == bool(words)
+    assert one_figure(metric, estimated, realised, users="all") == ""
 
 
 def test_profit_is_of_those_who_are_contacted() -> None:

@@ -39,8 +39,8 @@ def test_before_the_first_release_there_is_nothing_to_watch() -> None:
     assert drift_outcome(drift).description == "no release yet"
     assert not drift_page_path(JANUARY).exists()
     put_training_set(JANUARY, world(1, USERS, SEED)[0])
-    said = performance_outcome(watch_performance(JANUARY))
-    assert (said.passed, said.description) == (True, "no release yet")
+    outcome = performance_outcome(watch_performance(JANUARY))
+    assert (outcome.passed, outcome.description) == (True, "no release yet")
     assert standing_alarms() == []
 
 
@@ -70,9 +70,9 @@ def test_a_clean_month_keeps_quiet() -> None:
 
 def test_a_price_rise_is_drift_and_an_alarm_that_stands() -> None:
     watched = watch_drift(FEBRUARY, february(fee_factor=1.3))
-    said = drift_outcome(watched)
-    assert not said.passed
-    assert (said.description or "").startswith("monthly_fee ")
+    outcome = drift_outcome(watched)
+    assert not outcome.passed
+    assert (outcome.description or "").startswith("monthly_fee ")
     first = read_drift(FEBRUARY)[0]
     assert (first["feature"], first["is_drifted"]) == ("monthly_fee", True)
     assert watched.drift
@@ -98,9 +98,9 @@ def test_the_estimate_comes_first_and_the_realised_figure_joins_it() -> None:
 
     put_training_set(FEBRUARY, world(2, USERS, SEED, label_slope=-1.0)[1])
     watched = watch_performance(FEBRUARY)
-    said = performance_outcome(watched)
-    assert not said.passed
-    assert "realised AUC" in (said.description or "")
+    outcome = performance_outcome(watched)
+    assert not outcome.passed
+    assert "realised AUC" in (outcome.description or "")
     after = read_performance(FEBRUARY)
     assert [row["estimated"] for row in after] == [row["estimated"] for row in before]
     for row in after:

@@ -81,10 +81,10 @@ def test_a_view_without_a_row_for_a_user_keeps_none_of_last_month() -> None:
     write_month(FEBRUARY)
     publish(FEBRUARY)
     with connect() as connection:
-        found = connection.execute(
+        row = connection.execute(
             "SELECT user_id, watch_hours_30d FROM online.users WHERE usage_agg_30d_fv"
         ).fetchall()
-    assert found == [("z", 1.5)]
+    assert row == [("z", 1.5)]
     assert online_state(FEBRUARY).mixed == 0
 
 

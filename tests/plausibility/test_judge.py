@@ -137,9 +137,11 @@ def test_no_stage_reads_a_version_that_cannot_be(drops: list[Path]) -> None:
     for table in (USERS, SUBSCRIPTIONS):
         load_raw(FEBRUARY, table)
     assert judge(FEBRUARY, SUBSCRIPTIONS)
-    made = build_snapshot(FEBRUARY, SUBSCRIPTIONS)
-    assert made.versions == (FEBRUARY.as_of,)  # of the right export alone, as if it had come first
-    assert made.rows == made.raw_rows == 300
+    snapshot = build_snapshot(FEBRUARY, SUBSCRIPTIONS)
+    assert snapshot.versions == (
+        FEBRUARY.as_of,
+    )  # of the right export alone, as if it had come first
+    assert snapshot.rows == snapshot.raw_rows == 300
 
 
 @pytest.mark.parametrize("is_lost", [False, True])

@@ -63,13 +63,13 @@ def test_nothing_is_impossible_in_two_years_of_planted_troubles() -> None:
     troubles = Troubles()
     world = played(MONTHS, 500, 42, scenario=troubles.scenario)
     without = [month for number, month in enumerate(world) if number != troubles.lost]
-    found = [f for a, b in pairwise(without) for f in beside(a, b)]
-    assert [f.what for f in found if f.is_impossible] == []
+    findings = [f for a, b in pairwise(without) for f in beside(a, b)]
+    assert [f.what for f in findings if f.is_impossible] == []
     assert rules(of_labels(without)) == set()
     late, after = world[troubles.late], world[troubles.late + 1]
     assert rules(beside(after, late)) == set()
     # where the label process turns round more than half leave, which is odd; nothing else is
-    assert {f.rule for f in found} <= {"users_stay"}
+    assert {f.rule for f in findings} <= {"users_stay"}
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_last_months_rows_under_this_months_name_are_impossible(world: World, ta
     old = february.filter(pc.is_in(february["user_id"], march["user_id"].combine_chunks()))
     new = march.filter(pc.invert(pc.is_in(march["user_id"], february["user_id"].combine_chunks())))
     month, before = world[2][0], ProfileMonth(world[1][0], february)
-    found = compare(table, ProfileMonth(month, pa.concat_tables([old, new])), before)
-    assert rules(found) == {"same_rows"}
-    assert f"{table.file} of 2024-03 beside 2024-02: " in text(found)
+    findings = compare(table, ProfileMonth(month, pa.concat_tables([old, new])), before)
+    assert rules(findings) == {"same_rows"}
+    assert f"{table.file} of 2024-03 beside 2024-02: " in text(findings)
     assert compare(table, ProfileMonth(month, march), before) == []
 
 
@@ -118,37 +118,37 @@ def test_rows_that_say_nothing_are_no_evidence(world: World) -> None:
 
 def test_everybody_new_and_everybody_gone_is_impossible(world: World) -> None:
     ids = pa.array([f"n{n}" for n in range(300)])
-    found = judged(world, USERS, user_id=ids)
-    assert rules(found) == {"users_stay"}
+    findings = judged(world, USERS, user_id=ids)
+    assert rules(findings) == {"users_stay"}
     assert (
         "of the 300 users of 2024-02, 300 are gone in 2024-03; of its 300 users, 300 are new"
-        in (text(found))
+        in (text(findings))
     )
 
 
 def test_a_large_jump_of_users_is_odd_and_no_more(world: World) -> None:
     ids = world[2][1][USERS.name]["user_id"].to_pylist()
-    found = judged(world, USERS, user_id=pa.array([*ids[:120], *(f"n{n}" for n in range(180))]))
-    assert [f.is_impossible for f in found] == [False]
+    findings = judged(world, USERS, user_id=pa.array([*ids[:120], *(f"n{n}" for n in range(180))]))
+    assert [f.is_impossible for f in findings] == [False]
 
 
 def test_tenure_that_does_not_grow_is_impossible_and_another_step_is_odd(world: World) -> None:
     months = world[2][1][SUBSCRIPTIONS.name]["months_active"]
-    found = judged(world, SUBSCRIPTIONS, months_active=pc.subtract(months, 1))
+    findings = judged(world, SUBSCRIPTIONS, months_active=pc.subtract(months, 1))
     stay = len(
         set(world[1][1]["users"]["user_id"].to_pylist())
         & set(world[2][1]["users"]["user_id"].to_pylist())
     )
-    assert rules(found) == {"months_active_grows"}
-    assert f"months_active did not grow for {stay} of {stay} users" in text(found)
-    found = judged(world, SUBSCRIPTIONS, months_active=pc.add(months, 1))
-    assert [(f.rule, f.is_impossible) for f in found] == [("months_active_grows", False)]
+    assert rules(findings) == {"months_active_grows"}
+    assert f"months_active did not grow for {stay} of {stay} users" in text(findings)
+    findings = judged(world, SUBSCRIPTIONS, months_active=pc.add(months, 1))
+    assert [(f.rule, f.is_impossible) for f in findings] == [("months_active_grows", False)]
 
 
 def test_total_paid_that_falls_for_most_is_impossible(world: World) -> None:
     paid = world[2][1][SUBSCRIPTIONS.name]["total_paid"]
-    found = judged(world, SUBSCRIPTIONS, total_paid=pc.multiply(paid, 0.1))
-    assert rules(found) == {"total_paid_grows"}
+    findings = judged(world, SUBSCRIPTIONS, total_paid=pc.multiply(paid, 0.1))
+    assert rules(findings) == {"total_paid_grows"}
 
 
 def test_a_later_month_proves_nothing_but_a_copy(world: World) -> None:
@@ -180,20 +180,23 @@ def test_another_months_content(
 ) -> None:
     table = BY_NAME[name]
     own = world[1][1][name] if rows == 300 else played(1, rows, 1)[0][1][name]
-    found = same_content(table, ProfileMonth(FIRST.shift(2), own), FIRST.next, is_whole_month=whole)
-    assert found.is_impossible is blocks
-    assert (
-        f"{name}.csv of 2024-03 is that of 2024-02: the same content in all {rows:,}" in found.what
+    findings = same_content(
+        table, ProfileMonth(FIRST.shift(2), own), FIRST.next, is_whole_month=whole
     )
-    assert ("the other four files are that month's, too" in found.what) is whole
+    assert findings.is_impossible is blocks
+    assert (
+        f"{name}.csv of 2024-03 is that of 2024-02: the same content in all {rows:,}"
+        in findings.what
+    )
+    assert ("the other four files are that month's, too" in findings.what) is whole
 
 
 def test_labels_of_too_few_users(world: World) -> None:
     month, own = world[0]
     users = own[USERS.name]["user_id"]
-    found = labels_cover(month, own[LABELS.name].slice(0, 99), users)
-    assert rules(found) == {"labels_cover"}
-    assert text(found) == "labels.csv of 2024-01 labels 99 of the month's 300 users"
+    findings = labels_cover(month, own[LABELS.name].slice(0, 99), users)
+    assert rules(findings) == {"labels_cover"}
+    assert text(findings) == "labels.csv of 2024-01 labels 99 of the month's 300 users"
     assert [
         f.is_impossible for f in labels_cover(month, own[LABELS.name].slice(0, 200), users)
     ] == [False]
@@ -243,11 +246,11 @@ def test_labels_that_the_next_month_belies(world: World) -> None:
     month, own = world[0]
     users, after = own[USERS.name]["user_id"], world[1][1][USERS.name]["user_id"]
     wrong = turned(own[LABELS.name])
-    found = labels_agree(month, wrong, users, after)
+    findings = labels_agree(month, wrong, users, after)
     left = leavers(month, wrong).left
-    assert [f.is_impossible for f in found] == [True, True]
-    assert f"of {left} users who left by it, {left} are in users.csv of 2024-02" in text(found)
-    assert f"of {300 - left} users who stayed by it, {300 - left} are not in" in text(found)
+    assert [f.is_impossible for f in findings] == [True, True]
+    assert f"of {left} users who left by it, {left} are in users.csv of 2024-02" in text(findings)
+    assert f"of {300 - left} users who stayed by it, {300 - left} are not in" in text(findings)
 
 
 def test_a_next_month_that_cannot_be_says_nothing_about_labels(world: World) -> None:
@@ -261,7 +264,7 @@ def test_a_next_month_that_cannot_be_says_nothing_about_labels(world: World) -> 
 
 def test_another_months_labels(world: World) -> None:
     own: Files = world[0][1]
-    found = same_labels(FIRST.next, own[LABELS.name], FIRST)
-    assert found.is_impossible
+    findings = same_labels(FIRST.next, own[LABELS.name], FIRST)
+    assert findings.is_impossible
     nobody = own[LABELS.name].filter(pc.invert(own[LABELS.name]["churn_label"]))
     assert not same_labels(FIRST.next, nobody, FIRST).is_impossible

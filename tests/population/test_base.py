@@ -62,9 +62,11 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_base()
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "not on this machine"), (b"x", "sha256 is")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "not on this machine"), (b"x", "sha256 is")]
+)
 def test_another_file_is_refused(
-    content: bytes | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / FILE
     file.parent.mkdir(parents=True)
@@ -72,5 +74,5 @@ def test_another_file_is_refused(
         file.write_bytes(content)
     wheel = SimpleNamespace(locate_file=lambda name: tmp_path / name)
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: wheel)
-    with pytest.raises(ChurnError, match=said):
+    with pytest.raises(ChurnError, match=message):
         load_base()

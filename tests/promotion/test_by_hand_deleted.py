@@ -79,10 +79,10 @@ def test_a_deleted_experiment_is_restored_with_its_runs(
     mlflow_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = mlflow_client()
-    made = experiment_id(client, mlflow_settings.mlflow_experiment)
-    run = client.create_run(made)
-    client.delete_experiment(made)
-    assert experiment_id(client, mlflow_settings.mlflow_experiment) == made
+    experiment = experiment_id(client, mlflow_settings.mlflow_experiment)
+    run = client.create_run(experiment)
+    client.delete_experiment(experiment)
+    assert experiment_id(client, mlflow_settings.mlflow_experiment) == experiment
     assert "was deleted; it is restored" in caplog.text
     assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
 

@@ -30,13 +30,13 @@ def lineage(month: str) -> dict[str, Any]:
 
 @pytest.fixture
 def entry(settings: object) -> Entry:
-    made = release(as_of=MARCH)
-    [found] = written(draft(release_id=made.release_id), kept=(made,))
-    return found
+    champion_release = release(as_of=MARCH)
+    [recorded] = written(draft(release_id=champion_release.release_id), kept=(champion_release,))
+    return recorded
 
 
-def shown(entry: Entry, found: dict[str, Any]) -> str:
-    return card(Records(release(as_of=MARCH), entry, found, None, None, GateSettings()))
+def shown(entry: Entry, facts: dict[str, Any]) -> str:
+    return card(Records(release(as_of=MARCH), entry, facts, None, None, GateSettings()))
 
 
 def test_one_month_behind_it(entry: Entry) -> None:

@@ -39,8 +39,11 @@ def outcomes(entries: Iterable[Entry]) -> list[tuple[str, str, Month | None]]:
 
 def standing() -> list[tuple[object, ...]]:
     """Return what stands, without the numbers of versions and the times of writing."""
-    found = decisions(ledger.entries())
-    return [(str(m), found[m].content_hash, found[m].evidence["rule"]) for m in sorted(found)]
+    standing_decisions = decisions(ledger.entries())
+    return [
+        (str(m), standing_decisions[m].content_hash, standing_decisions[m].evidence["rule"])
+        for m in sorted(standing_decisions)
+    ]
 
 
 def test_in_natural_order_each_month_is_decided_once(world: World) -> None:

@@ -91,7 +91,7 @@ NAN = Interval(math.nan, math.nan, math.nan)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"problem": "MLflow has lost the file"}, "MLflow has lost the file"),
         ({"challenger": None}, "there is no challenger"),
@@ -110,11 +110,11 @@ NAN = Interval(math.nan, math.nan, math.nan)
         ({"differences": None}, "the evidence cannot be judged: AttributeError"),
     ],
 )
-def test_what_is_wrong_keeps_and_is_said(change: dict[str, Any], said: str) -> None:
+def test_what_is_wrong_keeps_and_is_said(change: dict[str, Any], message: str) -> None:
     assert judge(BETTER, GATE).is_promoted
     verdict = judge(replace(BETTER, **change), GATE)
     assert (verdict.is_promoted, verdict.rule) == (False, "none")
-    assert said in "; ".join(verdict.reasons)
+    assert message in "; ".join(verdict.reasons)
 
 
 def test_margins_that_are_no_numbers_promote_nobody() -> None:

@@ -33,11 +33,11 @@ def as_superuser(*statements: str) -> None:
 
 
 def test_what_was_written_is_read_back(settings: Settings) -> None:
-    made = written(draft(JANUARY, ONE.release_id), draft(None), kept=(ONE,))
-    assert ledger.entries() == made
-    assert [entry.seq for entry in made] == [1, 2]
-    assert made[1].previous_hash == made[0].hash
-    assert made[0].evidence == {"auc": 0.1 + 0.2, "nothing": None}
+    entries = written(draft(JANUARY, ONE.release_id), draft(None), kept=(ONE,))
+    assert ledger.entries() == entries
+    assert [entry.seq for entry in entries] == [1, 2]
+    assert entries[1].previous_hash == entries[0].hash
+    assert entries[0].evidence == {"auc": 0.1 + 0.2, "nothing": None}
     assert ledger.releases() == {ONE.release_id: ONE}
     assert ledger.verify() == ledger.Verification(2)
 
@@ -106,9 +106,9 @@ def test_making_the_schema_again_keeps_the_guard(chain: None) -> None:
 )
 def test_what_a_superuser_alters_is_named(statement: str, broken: int, problem: str) -> None:
     as_superuser(statement)
-    found = ledger.verify()
-    assert (found.is_whole, found.broken) == (False, broken)
-    assert problem in found.problem
+    verification = ledger.verify()
+    assert (verification.is_whole, verification.broken) == (False, broken)
+    assert problem in verification.problem
 
 
 @pytest.mark.usefixtures("chain")

@@ -34,13 +34,13 @@ def test_read_back_verified_or_none(mlflow_settings: Settings) -> None:
     assert read_explainer(registered(baseline)) is None
 
     version = registered(challenger)
-    found = read_explainer(version)
-    assert found is not None
+    explainer = read_explainer(version)
+    assert explainer is not None
     inputs = onnx_inputs(challenger.holdout, DEFAULT_SERVICE)
-    kept, made = (
-        Explaining(each).contributions(inputs) for each in (found, explainer_of(challenger))
+    kept, explainer_of_it = (
+        Explaining(each).contributions(inputs) for each in (explainer, explainer_of(challenger))
     )
-    np.testing.assert_array_equal(kept.values, made.values)
+    np.testing.assert_array_equal(kept.values, explainer_of_it.values)
 
     mlflow_client().set_model_version_tag(REGISTERED_MODEL, version, "explainer_sha256", "0" * 64)
     with pytest.raises(ChurnError, match=r"explainer\.npz is not the one that was registered"):

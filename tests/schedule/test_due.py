@@ -82,12 +82,12 @@ def test_a_world_where_all_is_done_has_nothing_to_ask_for() -> None:
 
 
 def test_what_a_drop_makes_possible_is_due_and_what_comes_after_it_waits() -> None:
-    found = seen(no_january())
-    close = found["month_close", JANUARY]
+    stages = seen(no_january())
+    close = stages["month_close", JANUARY]
     assert (close.state, close.version, close.failures) == ("due", "7", 0)
     assert close.is_askable(None)
     for stage in ("train_month", "score_month", "decision"):
-        waiting = found[stage, JANUARY]  # type: ignore[index]
+        waiting = stages[stage, JANUARY]  # type: ignore[index]
         assert (waiting.state, waiting.behind) == ("waits", ("month_close", JANUARY))
 
 
@@ -126,8 +126,8 @@ def test_what_it_rests_on_has_changed_so_it_is_asked_for_at_once() -> None:
 
 
 def test_a_failed_blocking_check_is_not_asked_about_again_in_vain() -> None:
-    found = seen(no_january(), failed(0, error="users.valid: -1 is no fee", is_refused=True))
-    item = found["month_close", JANUARY]
+    stages = seen(no_january(), failed(0, error="users.valid: -1 is no fee", is_refused=True))
+    item = stages["month_close", JANUARY]
     assert (item.state, item.again_at) == ("given up", None)
     assert "deliver a corrected drop of 2024-01, or mend the cause" in sentence(item, [item])
 
@@ -142,9 +142,9 @@ def test_only_what_an_earlier_attempt_has_left_is_made_again() -> None:
     facts = replace(CLOSED_ALL, decided=(), trained=CLOSED_ALL.trained)
     first = failed(0, "train_month", MARCH, version="8", finished=frozenset({"labels"}))
     second = failed(2, "train_month", MARCH, version="8", finished=frozenset({"churn_model"}))
-    found = seen(facts, first)["train_month", MARCH]
+    stage = seen(facts, first)["train_month", MARCH]
     # the models are there, and yet the month is not done: nobody has decided on it
-    assert (found.state, found.left) == ("failed", ("churn_model", "champion"))
+    assert (stage.state, stage.left) == ("failed", ("churn_model", "champion"))
     assert seen(facts, first, second)["train_month", MARCH].left == ("champion",)
     mended = Attempt("train_month", MARCH, "8", "succeeded", minutes(9))
     assert seen(facts, first, second, mended)["train_month", MARCH].state == "done"
@@ -152,8 +152,8 @@ def test_only_what_an_earlier_attempt_has_left_is_made_again() -> None:
 
 def test_a_decision_that_failed_is_still_due_when_its_month_is_corrected() -> None:
     facts = replace(CLOSED_ALL, decided=(JANUARY, FEBRUARY))
-    made = frozenset({"labels", "churn_model"})
-    before = failed(0, "train_month", MARCH, version="7", finished=made)
+    finished = frozenset({"labels", "churn_model"})
+    before = failed(0, "train_month", MARCH, version="7", finished=finished)
     item = seen(facts, before)["train_month", MARCH]
     assert (item.state, item.version, item.left) == ("due", "8", ("champion",))
     older = Attempt("train_month", MARCH, "6", "succeeded", minutes(-5))
@@ -198,8 +198,8 @@ def test_labels_that_came_too_late_are_kept_and_nothing_is_trained_on_them() -> 
 
 def test_closings_come_first_then_trainings_then_scores() -> None:
     facts = replace(no_january(), unscored=(FEBRUARY,), trained=(MARCH,))
-    found = askable(stage_states(facts, [], ASSETS, DELAYS), None)
-    assert [(item.stage, item.month) for item in found] == [
+    requests = askable(stage_states(facts, [], ASSETS, DELAYS), None)
+    assert [(item.stage, item.month) for item in requests] == [
         ("month_close", JANUARY),
         ("train_month", FEBRUARY),
         ("score_month", FEBRUARY),

@@ -78,7 +78,7 @@ def shapley(trees: Trees, row: np.ndarray) -> list[float]:
     def worth(known: frozenset[int]) -> float:
         return sum(expected(trees, root, row, known) for root in trees.roots)
 
-    found = []
+    values = []
     for column in range(COLUMNS):
         others = [c for c in range(COLUMNS) if c != column]
         total = 0.0
@@ -87,8 +87,8 @@ def shapley(trees: Trees, row: np.ndarray) -> list[float]:
             for subset in itertools.combinations(others, size):
                 without = frozenset(subset)
                 total += weight * (worth(without | {column}) - worth(without))
-        found.append(total / math.factorial(COLUMNS))
-    return [*found, worth(frozenset())]
+        values.append(total / math.factorial(COLUMNS))
+    return [*values, worth(frozenset())]
 
 
 @pytest.mark.parametrize("opened", [PatternTables, DeepTrees])
@@ -102,9 +102,9 @@ def test_tree_contributions_are_shapley_values_by_hand(
     rows[rng.random(rows.shape) < 0.15] = np.nan
     inner = trees.left >= 0
     rows[0, :] = np.float32(trees.threshold[inner][0])  # exactly at a threshold
-    found = opened(trees).contributions(rows)
+    contributions = opened(trees).contributions(rows)
     by_hand = [shapley(_as_float32(trees), row) for row in rows]
-    np.testing.assert_allclose(found, by_hand, atol=1e-5)
+    np.testing.assert_allclose(contributions, by_hand, atol=1e-5)
 
 
 def test_small_trees_are_looked_up_and_deep_ones_are_not(challengers: dict[str, Fitted]) -> None:
@@ -149,16 +149,16 @@ def _as_float32(trees: Trees) -> Trees:
 def test_contributions_add_up_to_the_served_score(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
-    made = challengers[kind]
-    explaining = Explaining(explainer_of(made))
-    contributions = explaining.contributions(onnx_inputs(made.holdout, DEFAULT_SERVICE))
+    challenger = challengers[kind]
+    explaining = Explaining(explainer_of(challenger))
+    contributions = explaining.contributions(onnx_inputs(challenger.holdout, DEFAULT_SERVICE))
     total = contributions.values.sum(axis=1) + contributions.base
-    assert made.calibration is not None
-    if isinstance(made.kind, Forest):  # its score is a share, small trees or full ones
-        served = made.pipeline.predict_proba(made.holdout)[:, 1]
+    assert challenger.calibration is not None
+    if isinstance(challenger.kind, Forest):  # its score is a share, small trees or full ones
+        served = challenger.pipeline.predict_proba(challenger.holdout)[:, 1]
     else:
-        raw = made.kind.log_odds(made.pipeline, made.holdout)
-        served = made.calibration.slope * raw + made.calibration.intercept
+        raw = challenger.kind.log_odds(challenger.pipeline, challenger.holdout)
+        served = challenger.calibration.slope * raw + challenger.calibration.intercept
     np.testing.assert_allclose(total, served, atol=1e-4)
     assert contributions.names == [*DEFAULT_SERVICE.categorical_cols, *DEFAULT_SERVICE.numeric_cols]
 
@@ -167,9 +167,9 @@ def test_contributions_add_up_to_the_served_score(
 def test_contributions_are_about_the_mean_training_user(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
-    made = challengers[kind]
-    contributions = Explaining(explainer_of(made)).contributions(
-        onnx_inputs(made.data.features, DEFAULT_SERVICE)
+    challenger = challengers[kind]
+    contributions = Explaining(explainer_of(challenger)).contributions(
+        onnx_inputs(challenger.data.features, DEFAULT_SERVICE)
     )
     if kind == "logistic":
         np.testing.assert_allclose(contributions.values.mean(axis=0), 0, atol=1e-9)
@@ -180,9 +180,9 @@ def test_contributions_are_about_the_mean_training_user(
 
 
 def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fitted]) -> None:
-    made = challengers["logistic"]
-    explaining = Explaining(explainer_of(made))
-    inputs = onnx_inputs(made.holdout, DEFAULT_SERVICE)
+    challenger = challengers["logistic"]
+    explaining = Explaining(explainer_of(challenger))
+    inputs = onnx_inputs(challenger.holdout, DEFAULT_SERVICE)
     for reasons in explaining.reasons(inputs):
         values = [reason.contribution for reason in reasons]
         assert values == sorted(values, reverse=True)
@@ -198,9 +198,9 @@ def test_what_raises_the_risk_comes_first_and_in_words(challengers: dict[str, Fi
 def test_the_words_of_a_list_are_those_of_its_reasons(
     kind: str, challengers: dict[str, Fitted]
 ) -> None:
-    made = challengers[kind]
-    explaining = Explaining(explainer_of(made))
-    inputs = onnx_inputs(made.holdout, DEFAULT_SERVICE)
+    challenger = challengers[kind]
+    explaining = Explaining(explainer_of(challenger))
+    inputs = onnx_inputs(challenger.holdout, DEFAULT_SERVICE)
     words = explaining.words(inputs)
     for row, reasons in zip(words, explaining.reasons(inputs), strict=True):
         assert row == [*(r.words for r in reasons), *[None] * (3 - len(reasons))]
@@ -254,5 +254,5 @@ def test_a_single_leaf_explains_nothing(opened: Callable[[Trees], TreeShap]) -> 
         0.0, np.array([0]), np.array([0]), np.array([0.0]), np.array([-1]), np.array([-1]),
         np.array([False]), np.array([0.7]), np.array([10.0]),
     )  # fmt: skip
-    found = opened(leaf).contributions(np.zeros((3, 2), np.float32))
-    np.testing.assert_allclose(found, [[0, 0, 0.7]] * 3, atol=1e-6)
+    contributions = opened(leaf).contributions(np.zeros((3, 2), np.float32))
+    np.testing.assert_allclose(contributions, [[0, 0, 0.7]] * 3, atol=1e-6)

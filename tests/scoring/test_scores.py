@@ -31,14 +31,16 @@ def scored(probabilities: list[float], users: list[str] = USERS) -> pa.Table:
 
 @given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60))
 def test_the_most_probable_leaver_comes_first_and_the_budget_holds(chances: list[float]) -> None:
-    made = scored(chances)
-    found = made["probability"].to_numpy()
-    assert sorted(chances, reverse=True) == found.tolist()
-    assert made["rank"].to_pylist() == list(range(1, len(chances) + 1))
-    np.testing.assert_allclose(made["expected_profit"], expected_profit(found, CAMPAIGN))
-    due = made["is_action"].to_numpy(zero_copy_only=False)
-    assert (expected_profit(found, CAMPAIGN)[due] > 0).all()
-    assert expected_cost(found, CAMPAIGN)[due].sum() <= CAMPAIGN.budget
+    month_scores = scored(chances)
+    probabilities = month_scores["probability"].to_numpy()
+    assert sorted(chances, reverse=True) == probabilities.tolist()
+    assert month_scores["rank"].to_pylist() == list(range(1, len(chances) + 1))
+    np.testing.assert_allclose(
+        month_scores["expected_profit"], expected_profit(probabilities, CAMPAIGN)
+    )
+    due = month_scores["is_action"].to_numpy(zero_copy_only=False)
+    assert (expected_profit(probabilities, CAMPAIGN)[due] > 0).all()
+    assert expected_cost(probabilities, CAMPAIGN)[due].sum() <= CAMPAIGN.budget
     assert not due[due.sum() :].any()  # nobody is left out in the middle
 
 
@@ -53,19 +55,19 @@ def made_of(probabilities: list[float], *, active: int | None = None) -> Scored:
     return Scored(release("2024-02"), active or len(probabilities), rows, Path(), "f")
 
 
-def said(made: Scored) -> dict[str, bool]:
-    return {outcome.check: outcome.passed for outcome in outcomes(made)}
+def passed(month_scores: Scored) -> dict[str, bool]:
+    return {outcome.check: outcome.passed for outcome in outcomes(month_scores)}
 
 
-def words(made: Scored, check: str) -> str:
-    return next(each.description or "" for each in outcomes(made) if each.check == check)
+def words(month_scores: Scored, check: str) -> str:
+    return next(each.description or "" for each in outcomes(month_scores) if each.check == check)
 
 
 SOUND = {"everybody": True, "probabilities": True, "unsaturated": True}
 
 
 def test_sound_scores_pass() -> None:
-    assert said(made_of([0.1, 0.5, 0.9])) == SOUND
+    assert passed(made_of([0.1, 0.5, 0.9])) == SOUND
 
 
 def test_where_users_are_worth_different_sums_the_most_profitable_call_comes_first() -> None:
@@ -79,29 +81,31 @@ def test_where_users_are_worth_different_sums_the_most_profitable_call_comes_fir
 
 
 def test_a_missing_user_fails() -> None:
-    assert said(made_of([0.1, 0.5], active=3)) == {**SOUND, "everybody": False}
+    assert passed(made_of([0.1, 0.5], active=3)) == {**SOUND, "everybody": False}
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
 def test_what_is_no_probability_fails_and_is_named(bad: float) -> None:
-    made = made_of([0.1, bad, 0.9])
-    assert not said(made)["probabilities"]
-    assert f"1 of 3 scores no probability: user-001 {bad:g}" in words(made, "probabilities")
+    month_scores = made_of([0.1, bad, 0.9])
+    assert not passed(month_scores)["probabilities"]
+    assert f"1 of 3 scores no probability: user-001 {bad:g}" in words(month_scores, "probabilities")
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])
 def test_a_score_at_the_edge_of_float32_warns_and_names_the_user(edge: float) -> None:
-    made = made_of([0.1, edge, 0.9])
-    assert said(made) == {**SOUND, "unsaturated": False}
+    month_scores = made_of([0.1, edge, 0.9])
+    assert passed(month_scores) == {**SOUND, "unsaturated": False}
     assert not UNSATURATED.blocking
-    assert f"1 of 3 scores exactly 0 or 1: user-001 {edge:g}" in words(made, "unsaturated")
+    assert f"1 of 3 scores exactly 0 or 1: user-001 {edge:g}" in words(month_scores, "unsaturated")
 
 
 def test_what_a_blocking_check_refuses_is_not_written(settings: Settings) -> None:
     put_profile(JANUARY, ["a"])
 
-    def refuse(made: Scored) -> None:
-        raise CheckFailed(outcomes(replace(made, active_users=-1, release=release("2024-02")))[0])
+    def refuse(month_scores: Scored) -> None:
+        raise CheckFailed(
+            outcomes(replace(month_scores, active_users=-1, release=release("2024-02")))[0]
+        )
 
     with pytest.raises(CheckFailed):
         score_month(JANUARY, judge=refuse)
@@ -112,14 +116,14 @@ def test_what_a_blocking_check_refuses_is_not_written(settings: Settings) -> Non
 
 
 def test_one_score_for_everybody_fails() -> None:
-    assert not said(made_of([0.3, 0.3, 0.3]))["probabilities"]
+    assert not passed(made_of([0.3, 0.3, 0.3]))["probabilities"]
 
 
 def test_before_the_first_release_nobody_is_scored() -> None:
     nobody = replace(made_of([0.5]), release=None, rows=SCHEMA.empty_table(), active_users=9)
-    assert said(nobody) == SOUND
+    assert passed(nobody) == SOUND
     assert {outcome.description for outcome in outcomes(nobody)} == {"no release yet"}
-    assert not said(replace(nobody, rows=scored([0.5])))["everybody"]
+    assert not passed(replace(nobody, rows=scored([0.5])))["everybody"]
 
 
 @given(st.integers(0, 300), st.floats(0, 0.5))

@@ -91,7 +91,7 @@ def test_a_treated_user_of_the_control_group_is_a_breach(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("2024-05,z,2024-06-03,phone,", "row 4, column user_id: 'z' is not on the action list"),
         ("2024-05,z,2024-06-03,phone,", "remove the row; `churn actions --month 2024-05`"),
@@ -106,25 +106,25 @@ def test_a_treated_user_of_the_control_group_is_a_breach(tmp_path: Path) -> None
         ("2024-05,c,2024-06-03", "row 4: the row has 3 values where the header has 5"),
     ],
 )
-def test_one_wrong_row_refuses_the_whole_file(tmp_path: Path, row: str, said: str) -> None:
+def test_one_wrong_row_refuses_the_whole_file(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(RefusedDrop) as refused:
         load_treatments(write(tmp_path, *GOOD, row))
     text = " ".join(str(refused.value).split())
-    assert said in text
+    assert message in text
     assert "calls.csv" in text
     assert "nothing was taken in" in text
     assert kept() == {}
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ("month,user_id,channel,offer", "column treated_at: the column is missing"),
         (f"{HEADER},price", "column price: is not a column of this file"),
     ],
 )
-def test_other_columns_are_refused(tmp_path: Path, header: str, said: str) -> None:
-    with pytest.raises(RefusedDrop, match=said):
+def test_other_columns_are_refused(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(RefusedDrop, match=message):
         load_treatments(write(tmp_path, *GOOD, header=header))
 
 

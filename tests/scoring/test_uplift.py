@@ -30,10 +30,10 @@ def bands_of(users: int) -> np.ndarray:
 def test_one_band_is_newcombes_interval_as_statsmodels_has_it() -> None:
     left = np.repeat([True, False, True, False], [30, 70, 20, 20])
     is_control = np.repeat([False, True], [100, 40])
-    treated, control, found = uplift_of(left, is_control, np.zeros(140, dtype=np.int64))
-    assert (treated, control, found.estimate) == (0.3, 0.5, pytest.approx(0.2))
+    treated, control, interval = uplift_of(left, is_control, np.zeros(140, dtype=np.int64))
+    assert (treated, control, interval.estimate) == (0.3, 0.5, pytest.approx(0.2))
     expected = confint_proportions_2indep(20, 40, 30, 100, method="newcomb", compare="diff")
-    assert (found.low, found.high) == pytest.approx(expected)
+    assert (interval.low, interval.high) == pytest.approx(expected)
 
 
 def test_bands_are_compared_within_themselves() -> None:
@@ -41,30 +41,32 @@ def test_bands_are_compared_within_themselves() -> None:
     left = np.concatenate([np.repeat([1, 0, 1, 0], n) for n in ([40, 60, 40, 10], [9, 91, 2, 8])])
     is_control = np.repeat([False, True, False, True], [100, 50, 100, 10])
     bands = np.repeat([0, 1], [150, 110])
-    treated, control, found = uplift_of(left.astype(bool), is_control, bands)
+    treated, control, interval = uplift_of(left.astype(bool), is_control, bands)
     assert (treated, control) == (pytest.approx(0.245), pytest.approx(0.5))
-    assert found.estimate == pytest.approx(0.5 * (0.8 - 0.4) + 0.5 * (0.2 - 0.09))
+    assert interval.estimate == pytest.approx(0.5 * (0.8 - 0.4) + 0.5 * (0.2 - 0.09))
 
 
 def test_a_band_without_a_control_user_is_joined_to_the_others() -> None:
     left = np.tile([True, False], 60)
     is_control = np.arange(120) < 40
-    _, _, found = uplift_of(left, is_control, np.repeat([0, 1], [60, 60]))
-    assert found.estimate == pytest.approx(0)
+    _, _, interval = uplift_of(left, is_control, np.repeat([0, 1], [60, 60]))
+    assert interval.estimate == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
-    ("treated", "control", "said"),
+    ("treated", "control", "message"),
     [
         (100, 0, "no control group"),
         (100, 19, "19 users in the control"),
         (19, 100, "19 users to treat"),
     ],
 )
-def test_no_claim_without_enough_users_on_both_sides(treated: int, control: int, said: str) -> None:
+def test_no_claim_without_enough_users_on_both_sides(
+    treated: int, control: int, message: str
+) -> None:
     is_control = np.repeat([False, True], [treated, control])
     left = np.zeros(len(is_control), dtype=bool)
-    with pytest.raises(ChurnError, match=said):
+    with pytest.raises(ChurnError, match=message):
         uplift_of(left, is_control, bands_of(len(is_control)))
 
 
@@ -79,9 +81,9 @@ def test_the_interval_covers_a_planted_effect_as_often_as_it_says(log_odds: floa
         called = Treated(frozenset(oracle["user_id"][~is_control]), log_odds)
         after = treat(before, oracle["user_id"], called)
         left = np.random.default_rng(seed).random(len(users)) < after
-        _, _, found = uplift_of(left, is_control, bands_of(len(users)))
-        covered += found.low <= float((before - after)[~is_control].mean()) <= found.high
-        shown += found.low > 0
+        _, _, interval = uplift_of(left, is_control, bands_of(len(users)))
+        covered += interval.low <= float((before - after)[~is_control].mean()) <= interval.high
+        shown += interval.low > 0
     assert 0.92 <= covered / seeds <= 0.99
     if log_odds == 0:
         assert shown / seeds <= 0.05  # savings that are none
@@ -106,28 +108,28 @@ def test_a_simulated_campaign_is_measured_end_to_end(
     put_labels(MAY, sorted(left), sorted(set(oracle["user_id"]) - left))
     report(tmp_path, sorted(called.user_ids))
 
-    found = measure_uplift(MAY)
-    assert isinstance(found, Uplift)
+    uplift = measure_uplift(MAY)
+    assert isinstance(uplift, Uplift)
     truth = true_effect(oracle, called)
-    assert found.uplift.low <= truth <= found.uplift.high
+    assert uplift.uplift.low <= truth <= uplift.uplift.high
     if log_odds == 0:
         assert truth == 0
-        assert not found.is_shown
-    assert (found.treated, found.control) == (len(due) - len(control), len(control))
-    assert (found.contacted, found.breaches, found.unlabelled) == (found.treated, 0, 0)
+        assert not uplift.is_shown
+    assert (uplift.treated, uplift.control) == (len(due) - len(control), len(control))
+    assert (uplift.contacted, uplift.breaches, uplift.unlabelled) == (uplift.treated, 0, 0)
     campaign = Campaign.of(get_settings().campaign)
     stayed = len(called.user_ids - left)
-    assert found.cost == found.treated * campaign.contact_cost + stayed * campaign.incentive_cost
-    assert found.saved_users == tuple(found.treated * bound for bound in found.uplift)
-    assert found.profit.low <= campaign.customer_value * truth * found.treated - found.cost
-    assert found.profit.high >= campaign.customer_value * truth * found.treated - found.cost
+    assert uplift.cost == uplift.treated * campaign.contact_cost + stayed * campaign.incentive_cost
+    assert uplift.saved_users == tuple(uplift.treated * bound for bound in uplift.uplift)
+    assert uplift.profit.low <= campaign.customer_value * truth * uplift.treated - uplift.cost
+    assert uplift.profit.high >= campaign.customer_value * truth * uplift.treated - uplift.cost
 
 
 def test_nothing_is_claimed_before_the_labels_are_there(settings: Settings, tmp_path: Path) -> None:
     campaign_month(tmp_path)
-    found = measure_uplift(MAY)
-    assert isinstance(found, NotClaimed)
-    assert sentence(found) == (
+    uplift = measure_uplift(MAY)
+    assert isinstance(uplift, NotClaimed)
+    assert sentence(uplift) == (
         "2024-05: no savings are claimed: the labels are not here; they mature at 2024-06-30"
     )
     put_labels(MAY, USERS[:100], USERS[100:])
@@ -135,36 +137,37 @@ def test_nothing_is_claimed_before_the_labels_are_there(settings: Settings, tmp_
 
 
 @pytest.mark.parametrize(
-    ("control", "said"), [(0, "no control group was left alone"), (10, "10 users in the control")]
+    ("control", "message"),
+    [(0, "no control group was left alone"), (10, "10 users in the control")],
 )
 def test_no_savings_without_a_control_group(
-    settings: Settings, tmp_path: Path, control: int, said: str
+    settings: Settings, tmp_path: Path, control: int, message: str
 ) -> None:
     campaign_month(tmp_path, control=control)
     put_labels(MAY, USERS[:10], USERS[10:])  # hardly anybody left: tempting
-    found = measure_uplift(MAY)
-    assert isinstance(found, NotClaimed)
-    assert said in found.reason
-    assert found.listed == len(USERS)
+    uplift = measure_uplift(MAY)
+    assert isinstance(uplift, NotClaimed)
+    assert message in uplift.reason
+    assert uplift.listed == len(USERS)
 
 
 def test_no_list_and_no_report_claim_nothing(settings: Settings) -> None:
     assert measure_uplift(MAY) == NotClaimed(MAY, "there is no action list")
     put_list(MAY, USERS, USERS[::10])
     put_labels(MAY, USERS[:100], USERS[100:])
-    found = measure_uplift(MAY)
-    assert isinstance(found, NotClaimed)
-    assert "no treatment was reported" in found.reason
+    uplift = measure_uplift(MAY)
+    assert isinstance(uplift, NotClaimed)
+    assert "no treatment was reported" in uplift.reason
 
 
 def test_breaches_and_users_without_a_label_are_counted(settings: Settings, tmp_path: Path) -> None:
     put_list(MAY, USERS, USERS[::10])
     report(tmp_path, USERS[:21])
     put_labels(MAY, USERS[5:100], USERS[100:])
-    found = measure_uplift(MAY)
-    assert isinstance(found, Uplift)
-    assert (found.breaches, found.contacted, found.unlabelled) == (3, 18, 5)
-    assert (found.treated, found.control) == (266, 29)
+    uplift = measure_uplift(MAY)
+    assert isinstance(uplift, Uplift)
+    assert (uplift.breaches, uplift.contacted, uplift.unlabelled) == (3, 18, 5)
+    assert (uplift.treated, uplift.control) == (266, 29)
 
 
 def test_later_corrections_of_labels_count(settings: Settings, tmp_path: Path) -> None:
@@ -192,14 +195,14 @@ def test_the_interval_of_several_months_covers_their_sum_as_often_as_it_says(
     before = oracle["churn_probability"].to_numpy()
     covered, rounds, months = 0, 200, 3
     for seed in range(rounds):
-        found, truth = [], 0.0
+        intervals, truth = [], 0.0
         for number in range(months):
             is_control = control_group(MAY.shift(months * seed + number), users, 0.15)
             called = Treated(frozenset(oracle["user_id"][~is_control]), log_odds)
             after = treat(before, oracle["user_id"], called)
             left = np.random.default_rng([seed, number]).random(len(users)) < after
-            found.append(uplift_of(left, is_control, bands_of(len(users)))[2])
+            intervals.append(uplift_of(left, is_control, bands_of(len(users)))[2])
             truth += float((before - after)[~is_control].mean())
-        total = added_up(found)
+        total = added_up(intervals)
         covered += total.low <= truth <= total.high
     assert 0.92 <= covered / rounds <= 0.995

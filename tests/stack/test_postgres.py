@@ -47,6 +47,7 @@ def test_rows_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
     with server, connect(server) as connection:
         assert connection.execute("SELECT sum(n) FROM t").fetchone() == (3,)
         assert connection.execute("SHOW fsync").fetchone() == ("on",)
+        assert connection.execute("SHOW autovacuum").fetchone() == ("on",)
         assert connection.execute("SHOW server_encoding").fetchone() == ("UTF8",)
 
 

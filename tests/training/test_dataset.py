@@ -37,19 +37,19 @@ def fees(month=JANUARY, as_known=None) -> dict[str, float]:
 def test_one_row_per_label_sorted_typed_and_repeatable() -> None:
     put_profile(JANUARY, USERS, monthly_fee=29.85)
     put(LABELS, JANUARY, USERS)
-    made = build_training_set(JANUARY)
-    assert made.rows["user_id"].to_pylist() == ["a", "b", "c", "d"]
-    assert made.rows.column_names == [
+    training_set = build_training_set(JANUARY)
+    assert training_set.rows["user_id"].to_pylist() == ["a", "b", "c", "d"]
+    assert training_set.rows.column_names == [
         "user_id",
         "as_of",
         *DEFAULT_SERVICE.feature_names,
         "churn_label",
     ]
-    assert made.fingerprint == build_training_set(JANUARY).fingerprint
-    assert made.fingerprint == read_training_set(JANUARY).fingerprint
-    first = made.path.read_bytes()
+    assert training_set.fingerprint == build_training_set(JANUARY).fingerprint
+    assert training_set.fingerprint == read_training_set(JANUARY).fingerprint
+    first = training_set.path.read_bytes()
     build_training_set(JANUARY)
-    assert made.path.read_bytes() == first
+    assert training_set.path.read_bytes() == first
 
 
 def test_a_set_that_is_refused_is_not_written() -> None:

@@ -84,9 +84,9 @@ def test_a_correction_known_too_late_is_kept_out_and_caught_where_it_is_let_in(
         "at the cut-offs": fitted(at_the_cut_offs.rows.to_pandas()),
         "cut-offs bypassed": fitted(let_in.rows.to_pandas()),
     }
-    found = look_for_leaks(FEBRUARY, models)
-    assert found.leaks == ["cut-offs bypassed"], found.summary
-    assert "at the cut-offs: AUC" in found.summary
+    verdicts = look_for_leaks(FEBRUARY, models)
+    assert verdicts.leaks == ["cut-offs bypassed"], verdicts.summary
+    assert "at the cut-offs: AUC" in verdicts.summary
 
 
 def test_a_leak_in_one_model_is_named(oracle: Path, clean: Fitted) -> None:
@@ -120,11 +120,11 @@ def test_not_applicable_says_why(
         case "world":
             model = fitted(frame(played(USERS, 3, 0)[1]).assign(churn_label=is_odd))
     get_settings.cache_clear()
-    found = look_for_leaks(month, {"model": model})
-    assert found.leaks == []
-    assert found.verdicts == {}
-    assert found.summary.startswith("not applicable: ")
-    assert why in found.summary
+    verdicts = look_for_leaks(month, {"model": model})
+    assert verdicts.leaks == []
+    assert verdicts.verdicts == {}
+    assert verdicts.summary.startswith("not applicable: ")
+    assert why in verdicts.summary
 
 
 def is_odd(rows: pd.DataFrame) -> pd.Series:

@@ -28,10 +28,10 @@ def verdict_on(fitted: Fitted, month):
 
 def test_a_post_period_column_is_caught() -> None:
     _, month, after = played(USERS, 3, 0)
-    found = verdict_on(forest(usage_of_the_month_after(month, after)), month)
-    assert found.is_leak
-    assert found.model_auc > found.truth_auc + 0.05
-    assert "a leak" in str(found)
+    verdict = verdict_on(forest(usage_of_the_month_after(month, after)), month)
+    assert verdict.is_leak
+    assert verdict.model_auc > verdict.truth_auc + 0.05
+    assert "a leak" in str(verdict)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
@@ -58,7 +58,7 @@ def test_clean_data_never_alarm(seed: int) -> None:
             )
             scores.append(pipeline.predict_proba(rows.holdout)[:, 1])
     verdicts = [judge(rows.holdout_labels, each, truth) for each in scores]
-    assert [found.is_leak for found in verdicts] == [False, False, False], verdicts
+    assert [verdict.is_leak for verdict in verdicts] == [False, False, False], verdicts
 
 
 def test_models_as_good_as_the_truth_are_suspected_as_rarely_as_said() -> None:

@@ -26,10 +26,10 @@ def spoil(statement: str) -> None:
 
 
 def test_what_is_published_is_what_is_offline() -> None:
-    found = parity(JANUARY)
-    assert (found.none, found.users, found.mismatches) == (True, 4, 0)
+    comparison = parity(JANUARY)
+    assert (comparison.none, comparison.users, comparison.mismatches) == (True, 4, 0)
     # The features of four users, and the as_of of each.
-    assert found.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
+    assert comparison.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_what_is_published_is_what_is_offline() -> None:
 )
 def test_one_value_that_differs_is_seen(statement: str, words: str) -> None:
     spoil(statement)
-    found = parity(JANUARY)
-    assert not found.none
-    assert any(example.startswith(words) for example in found.examples), found.examples
+    comparison = parity(JANUARY)
+    assert not comparison.none
+    assert any(example.startswith(words) for example in comparison.examples), comparison.examples
 
 
 def test_a_user_who_is_not_online_is_seen() -> None:

@@ -29,10 +29,10 @@ def rows(settings) -> pa.Table:
 
 
 def test_a_right_training_set_agrees(rows: pa.Table) -> None:
-    found = replay(JANUARY, rows)
-    assert (found.none, found.users, found.mismatches) == (True, 4, 0)
+    replayed = replay(JANUARY, rows)
+    assert (replayed.none, replayed.users, replayed.mismatches) == (True, 4, 0)
     # The features of four users, and the label of each.
-    assert found.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
+    assert replayed.values == 4 * (len(DEFAULT_SERVICE.features) + 1)
 
 
 def changed(name: str, value: object) -> Callable[[pa.Table], pa.Table]:
@@ -59,9 +59,9 @@ def changed(name: str, value: object) -> Callable[[pa.Table], pa.Table]:
 def test_a_spoiled_training_set_does_not(
     rows: pa.Table, spoil: Callable[[pa.Table], pa.Table], words: str
 ) -> None:
-    found = replay(JANUARY, spoil(rows))
-    assert not found.none
-    assert any(words in example for example in found.examples)
+    replayed = replay(JANUARY, spoil(rows))
+    assert not replayed.none
+    assert any(words in example for example in replayed.examples)
 
 
 def test_a_label_of_another_month_is_seen(rows: pa.Table) -> None:
@@ -70,9 +70,9 @@ def test_a_label_of_another_month_is_seen(rows: pa.Table) -> None:
 
 def test_a_correction_known_too_late_is_seen(rows: pa.Table) -> None:
     late = build_training_set(JANUARY, LATER).rows
-    found = replay(JANUARY, late)
-    assert any("monthly_fee is 29.85" in example for example in found.examples)
-    assert any("no row" in example for example in found.examples)
+    replayed = replay(JANUARY, late)
+    assert any("monthly_fee is 29.85" in example for example in replayed.examples)
+    assert any("no row" in example for example in replayed.examples)
 
 
 def test_a_sample_is_a_sample(rows: pa.Table) -> None:

@@ -53,8 +53,8 @@ def test_a_correction_keeps_the_old_version_and_withdraws_whom_it_does_not_name(
     raw({"a": 1, "b": 2}, JANUARY.as_of)
     build_snapshot(JANUARY, PAYMENTS)
     raw({"a": 7, "c": 3}, LATER)
-    made = build_snapshot(JANUARY, PAYMENTS)
-    assert (made.rows, made.withdrawn) == (2, 1)
+    built = build_snapshot(JANUARY, PAYMENTS)
+    assert (built.rows, built.withdrawn) == (2, 1)
     assert rows() == [
         ("a", JANUARY.as_of, False, 1),
         ("a", LATER, False, 7),
@@ -73,8 +73,8 @@ def test_a_user_who_is_withdrawn_may_come_back() -> None:
         ({"a": 1, "b": 9}, STILL_LATER),
     ):
         raw(users, known_at)
-    made = build_snapshot(JANUARY, PAYMENTS)  # three versions at once, as in a rebuild
-    assert (made.rows, made.withdrawn, len(made.versions)) == (2, 0, 3)
+    built = build_snapshot(JANUARY, PAYMENTS)  # three versions at once, as in a rebuild
+    assert (built.rows, built.withdrawn, len(built.versions)) == (2, 0, 3)
     assert [(k, w, v) for u, k, w, v in rows() if u == "b"] == [
         (JANUARY.as_of, False, 2),
         (LATER, True, None),

@@ -261,8 +261,8 @@ def test_what_is_filtered_is_kept_from_page_to_page(viewer: Someone, rows: list[
     while address:
         page = viewer.get(address).text
         seen += re.findall(r'name="user" value="[^"]*"|href="/customer\?user=([^"]*)"', page)
-        found = re.search(r'href="([^"]*)" rel="next"', page)
-        address = found[1].replace("&amp;", "&") if found else ""
+        link = re.search(r'href="([^"]*)" rel="next"', page)
+        address = link[1].replace("&amp;", "&") if link else ""
     assert len(seen) == len(wanted)
 
 

@@ -185,7 +185,7 @@ def test_a_control_user_who_was_called_is_named(caller: Someone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"treated_at": "2024-05-31"}, "is not in 2024-06"),
         ({"user": ["007", "nobody"]}, "is not on the action list of 2024-05"),
@@ -194,16 +194,18 @@ def test_a_control_user_who_was_called_is_named(caller: Someone) -> None:
         ({"user": []}, "Nobody is ticked"),
     ],
 )
-def test_what_cannot_be_is_refused_whole(caller: Someone, more: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused_whole(
+    caller: Someone, more: dict[str, Any], message: str
+) -> None:
     answer = caller.post("/actions/calls", {**form("007"), **more})
     assert answer.status_code == 422
-    assert said in answer.text
+    assert message in answer.text
     assert treatments() == {}
     assert acts("calls reported") == []
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"month,user_id,treated_at,channel\n2024-05,nobody,2024-06-03,phone\n", "not on the action list"),
         (b"month,user_id,treated_at,channel\n2024-05,007,June,phone\n", "is not a date"),
@@ -215,9 +217,9 @@ def test_what_cannot_be_is_refused_whole(caller: Someone, more: dict[str, Any], 
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused_whole_and_told_row_by_row(
-    caller: Someone, content: bytes, said: str
+    caller: Someone, content: bytes, message: str
 ) -> None:
     answer = caller.post("/actions/file", files={"file": ("calls.csv", content)})
     assert answer.status_code == 422
-    assert said in answer.text
+    assert message in answer.text
     assert treatments() == {}

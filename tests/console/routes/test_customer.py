@@ -114,7 +114,7 @@ def test_features_stand_beside_what_is_usual_the_strongest_first(
 
 @pytest.mark.usefixtures("months")
 @pytest.mark.parametrize(
-    ("answer", "status", "said"),
+    ("answer", "status", "message"),
     [
         ({"error": {"code": "not_current", "message": "ann has left since May"}}, 409, "ann has left"),
         ({"error": {"code": "no_explainer", "message": "nothing does"}}, 409, "nothing does"),
@@ -124,12 +124,12 @@ def test_features_stand_beside_what_is_usual_the_strongest_first(
     ],
 )  # fmt: skip
 def test_what_the_api_cannot_say_is_said_and_the_rest_is_shown(
-    viewer: Someone, api: Callable[..., None], answer: Any, status: int, said: str
+    viewer: Someone, api: Callable[..., None], answer: Any, status: int, message: str
 ) -> None:
     api(answer, status)
     page = viewer.get("/customer?user=ann")
     assert page.status_code == 200
-    assert said in page.text
+    assert message in page.text
     assert "4 Jun 2024, phone: declined" in page.text
 
 

@@ -35,9 +35,9 @@ def leave(month: Month, treated: list[str], control: list[str], *, of_treated: f
     """Let a share of the treated leave, and half of the others; measure it as the pipeline does."""
     cut, half = int(of_treated * len(treated)), len(control) // 2
     put_labels(month, treated[:cut] + control[:half], treated[cut:] + control[half:])
-    found = record_uplift(month)
-    assert isinstance(found, Uplift)
-    return found
+    uplift = record_uplift(month)
+    assert isinstance(uplift, Uplift)
+    return uplift
 
 
 def text(someone: Someone) -> str:
@@ -47,55 +47,55 @@ def text(someone: Someone) -> str:
 
 
 def test_a_month_is_shown_with_its_bounds(settings: Settings, viewer: Someone) -> None:
-    found = leave(MAY, *campaign(MAY), of_treated=0.2)
-    assert found.is_shown
+    uplift = leave(MAY, *campaign(MAY), of_treated=0.2)
+    assert uplift.is_shown
     page = text(viewer)
     assert "The calls kept" in page
-    assert f"{100 * found.uplift.estimate:,.1f} <small" in page
-    assert f"({100 * found.uplift.low:,.1f} to {100 * found.uplift.high:,.1f})" in page
-    assert f"({found.profit.low:,.0f} to {found.profit.high:,.0f})" in page
-    assert f"{100 * found.churn_treated:,.1f} %" in page
+    assert f"{100 * uplift.uplift.estimate:,.1f} <small" in page
+    assert f"({100 * uplift.uplift.low:,.1f} to {100 * uplift.uplift.high:,.1f})" in page
+    assert f"({uplift.profit.low:,.0f} to {uplift.profit.high:,.0f})" in page
+    assert f"{100 * uplift.churn_treated:,.1f} %" in page
     assert "Together" not in page  # one month is no sum
 
 
 def test_calls_that_cannot_be_told_from_chance_are_not_praised(
     settings: Settings, viewer: Someone
 ) -> None:
-    found = leave(MAY, *campaign(MAY), of_treated=0.48)
-    assert not found.is_shown
+    uplift = leave(MAY, *campaign(MAY), of_treated=0.48)
+    assert not uplift.is_shown
     page = text(viewer)
     assert "not shown to have kept anybody" in page
     assert "The calls kept" not in page
 
 
 def test_months_add_up(settings: Settings, viewer: Someone) -> None:
-    found = [
+    uplifts = [
         leave(month, *campaign(month), of_treated=share)
         for month, share in ((MAY, 0.3), (JUNE, 0.25))
     ]
     page = text(viewer)
-    total = added_up([each.saved_users for each in found])
-    assert f"in {len(found)} months" in page
+    total = added_up([each.saved_users for each in uplifts])
+    assert f"in {len(uplifts)} months" in page
     assert page.count("data-chart") == 2
     assert f"({total.low:,.0f} to {total.high:,.0f})" in page
-    profit = added_up([each.profit for each in found])
+    profit = added_up([each.profit for each in uplifts])
     assert f"{profit.estimate:,.0f} <small" in page
-    assert profit.low > sum(each.profit.low for each in found)  # together they are surer
+    assert profit.low > sum(each.profit.low for each in uplifts)  # together they are surer
 
 
 @pytest.mark.parametrize(
-    ("control", "said"),
+    ("control", "message"),
     [(0, "no control group was left alone"), (10, "10 users in the control group are too few")],
 )
 def test_without_anybody_to_compare_with_nothing_is_claimed(
-    settings: Settings, viewer: Someone, control: int, said: str
+    settings: Settings, viewer: Someone, control: int, message: str
 ) -> None:
     treated, alone = campaign(MAY, control=control)
     put_labels(MAY, alone, treated)
     record_uplift(MAY)
     page = text(viewer)
     assert "Nothing is claimed yet" in page
-    assert said in page
+    assert message in page
     assert "data-chart" not in page
 
 

@@ -26,10 +26,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("compose")
     write_drops(folder / "drops", first=Month.parse("2024-01"), users=200, months=1, seed=1)
-    made = Stack(resolved(DROPS_FOLDER=str(folder / "drops")), folder, wheel)
-    made.before = made.health()
+    config = resolved(DROPS_FOLDER=str(folder / "drops"), CHURN_LOOK_SECONDS="10")
+    started = Stack(config, folder, wheel)
+    started.before = started.health()
     try:
-        made.up()
-        yield made
+        started.up()
+        yield started
     finally:
-        made.kill()
+        started.kill()

@@ -228,6 +228,7 @@ def test_default_settings_are_those_of_the_code(config: dict[str, Any]) -> None:
         assert given[name.upper()] == default_of(Settings, name)
     assert given["CHURN_N_JOBS"] == str(default_of(Settings, "n_jobs"))
     assert given["CHURN_CANDIDATE_MONTHS"] == str(default_of(Settings, "candidate_months"))
+    assert given["CHURN_LOOK_SECONDS"] == str(default_of(Settings, "look_seconds"))
     for rules in (CampaignSettings, GateSettings):
         prefix = rules.model_config["env_prefix"]
         for name in rules.model_fields:

@@ -80,9 +80,18 @@ def select_of(table: Table) -> str:
     return f"SELECT {columns} FROM export"
 
 
+@pytest.mark.parametrize(
+    "has_full_models", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["small", "full"]
+)
 def test_it_gives_the_same_models_to_the_last_bit(
-    drops: list[Path], settings: Settings, mlflow_url: str, tmp_path: Path
+    drops: list[Path],
+    settings: Settings,
+    mlflow_url: str,
+    tmp_path: Path,
+    *,
+    has_full_models: bool,
 ) -> None:
+    """The form with small models is the short one of that with models as a user's: the rows are the same."""
     contract, exports = tmp_path / "contract.yaml", tmp_path / "exports"
     contract.write_text(reshaped_contract(), encoding="utf-8")
     exports.mkdir()
@@ -90,7 +99,15 @@ def test_it_gives_the_same_models_to_the_last_bit(
         (exports / f"export_{month}.csv").write_bytes(wide_file(drop))
     user = "7590-VHVEG"
     canonical, reshaped = (
-        walked(its, folder, user, settings, mlflow_url, tmp_path / name, has_full_models=True)
+        walked(
+            its,
+            folder,
+            user,
+            settings,
+            mlflow_url,
+            tmp_path / name,
+            has_full_models=has_full_models,
+        )
         for its, folder, name in (
             (None, drops[0].parent, "canonical"),
             (contract, exports, "reshaped"),

@@ -72,8 +72,8 @@ def test_every_churn_command_exists_with_its_options(page: Path) -> None:
 def test_the_options_named_beside_a_command_are_its_own() -> None:
     rows = re.findall(r"^\| `churn (\w+)[^|]*\|(.*)\|$", text_of(ROOT / "README.md"), re.M)
     assert {command for command, _ in rows} >= COMMANDS.keys() - {"status", "down"}
-    for command, said in rows:
-        used = {word for span in re.findall(r"`(--[^`]+)`", said) for word in span.split()[:1]}
+    for command, row in rows:
+        used = {word for span in re.findall(r"`(--[^`]+)`", row) for word in span.split()[:1]}
         assert used <= options(command), command
 
 

@@ -35,7 +35,7 @@ class Up:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     home = tmp_path_factory.mktemp("e2e") / "home"
     months = {"CHURN_FIRST_MONTH": "2024-01", "CHURN_LAST_MONTH": "2024-06"}
-    system = System(environment(home, **months))
+    system = System(environment(home, CHURN_LOOK_SECONDS="10", **months))
     yield Up(system, system.churn("up"))
     system.churn("down")
 
@@ -51,10 +51,10 @@ def drops(system: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One month more than `filled` puts through: the population goes on."""
     folder = tmp_path_factory.mktemp("drops")
     for months, name in ((MONTHS, "first"), (MONTHS + 1, "later")):
-        made = system.churn(
+        generated = system.churn(
             "generate", f"--users={USERS}", f"--months={months}", f"--out={folder / name}"
         )
-        assert made.returncode == 0, made.stderr
+        assert generated.returncode == 0, generated.stderr
     return folder
 
 

@@ -23,8 +23,8 @@ _ASSETS = """{assetNodes {
 }}"""
 
 
-def _ranges(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [(each["startKey"], each["endKey"], each["status"]) for each in found["ranges"]]
+def _ranges(statuses: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(each["startKey"], each["endKey"], each["status"]) for each in statuses["ranges"]]
 
 
 def test_the_json_has_exactly_the_names_of_the_contract(filled: Filled) -> None:
@@ -104,8 +104,8 @@ def test_a_prediction_comes_from_the_champion(system: System, filled: Filled) ->
     both = system.api("POST", "/predict/batch", json={"user_ids": [EXAMPLE, "nobody"]})
     assert both.status_code == 200
     assert [each["status"] for each in both.json()["results"]] == [200, 404]
-    found = system.mlflow("registered-models/alias?name=streamflow_churn&alias=champion")
-    assert found["model_version"]["version"] == released
+    champion = system.mlflow("registered-models/alias?name=streamflow_churn&alias=champion")
+    assert champion["model_version"]["version"] == released
     told = system.churn("predict", EXAMPLE, "--json")
     assert json.loads(told.stdout)["probability"] == body["probability"]
 

@@ -59,8 +59,8 @@ def test_mlflow_has_one_record_per_asset_and_month(
     system: System, runs: dict[str, dict[str, Any]], month: str
 ) -> None:
     dagster_run = runs[month]["id"]
-    found = system.mlflow("experiments/get-by-name?experiment_name=streamflow")
-    experiment = found["experiment"]["experiment_id"]
+    named = system.mlflow("experiments/get-by-name?experiment_name=streamflow")
+    experiment = named["experiment"]["experiment_id"]
 
     def search(tag: str, value: str) -> list[dict[str, Any]]:
         answer = system.mlflow(

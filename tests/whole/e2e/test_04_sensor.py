@@ -16,6 +16,9 @@ from tests.whole.e2e.conftest import Filled
 _RUNS = """{runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "drops_folder"}]}) {
   ... on Runs {results {jobName status tags {key value}}}
 }}"""
+_SENSORS = """{sensorsOrError(repositorySelector: {
+  repositoryLocationName: "churn", repositoryName: "__repository__"
+}) {... on Sensors {results {name minIntervalSeconds}}}}"""
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -32,6 +35,13 @@ def _runs(system: System) -> dict[tuple[str, str], str]:
         for tag in run["tags"]
         if tag["key"] == "dagster/partition"
     }
+
+
+def test_the_sensors_look_as_often_as_the_settings_say(system: System) -> None:
+    sensors = system.dagster(_SENSORS)["sensorsOrError"]["results"]
+    seconds = {sensor["name"]: sensor["minIntervalSeconds"] for sensor in sensors}
+    assert system.told["CHURN_LOOK_SECONDS"] == "10"
+    assert (seconds["drops_folder"], seconds["alarms"]) == (10, 10)
 
 
 @pytest.fixture(scope="module")

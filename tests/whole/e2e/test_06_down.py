@@ -26,7 +26,7 @@ def test_up_again_makes_ready_nothing_that_is(
 ) -> None:
     """Started and stopped as the bench does it, which takes the time of this very thing."""
     assert churn_up(system.told, tmp_path) > 0
-    said = (tmp_path / "log").read_text()
-    assert "mlflow ready" in said
-    assert "init" not in said
+    log = (tmp_path / "log").read_text()
+    assert "mlflow ready" in log
+    assert "init" not in log
     assert system.leftovers() == []

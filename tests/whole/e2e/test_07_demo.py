@@ -39,18 +39,18 @@ def test_ctrl_c_while_the_demo_works_leaves_nothing_behind(alone: System) -> Non
     with alone.start(*DEMO) as command:
         try:
             assert command.stdout is not None
-            said = []
+            lines = []
             for line in command.stdout:
-                said.append(line)
+                lines.append(line)
                 if line.startswith("deliver: 2 of 2"):  # the graph is at work from here on
                     break
-            assert command.poll() is None, "".join(said)
+            assert command.poll() is None, "".join(lines)
             assert alone.listening() == set(alone.ports)
             os.killpg(command.pid, signal.SIGINT)
             rest, _ = command.communicate(timeout=PATIENCE)
         finally:
             command.kill()
-    assert command.returncode == 130, "".join(said) + rest
+    assert command.returncode == 130, "".join(lines) + rest
     assert "Traceback" not in rest
     assert _is_gone(alone), alone.leftovers()
 

@@ -51,12 +51,12 @@ def play(fresh_state: Fresh, tmp_path_factory: pytest.TempPathFactory) -> Play:
             for drop in drops:
                 state.deliver(drop)
             ended = work_until_nothing_is_due(state.instance, order.choice if planted else None)
-            found = content()
+            content_after = content()
         assert plan.open == set()
         # Several assets of one run may fail in it; none of these runs ended well.
         assert bool(planted) <= sum(not job.succeeded for job in ended) <= len(planted)
         shutil.rmtree(home)
-        return found
+        return content_after
 
     return world
 
@@ -77,8 +77,8 @@ def unhindered(play: Play) -> dict[str, Any]:
 def test_one_failure_in_each_job_and_asset_changes_nothing_that_lasts(
     play: Play, unhindered: dict[str, Any], trial: Trial, planted: list[Fault], seed: int
 ) -> None:
-    found = play(planted, seed)
+    contents = play(planted, seed)
     for _ in planted:
         trial.strike("planted", "failed runs, in as many words")
     for name, expected in unhindered.items():
-        assert found[name] == expected, name
+        assert contents[name] == expected, name

@@ -97,12 +97,12 @@ def test_agrees_with_users_fails_on_a_stranger(closed: State) -> None:
 def test_plausible_only_warns(closed: State) -> None:
     result = closed.make("subscriptions", month=JANUARY)
     assert result.success
-    found = evaluations(result)
-    odd = found["subscriptions.plausible"]
+    evaluated = evaluations(result)
+    odd = evaluated["subscriptions.plausible"]
     assert (odd.passed, odd.severity) == (False, WARN)
     assert "plan_stream_tv blank where net_service is No" in (odd.description or "")
     assert "of rows" in str(odd.metadata["oddities"].value)
-    assert found["subscriptions.valid"].passed
+    assert evaluated["subscriptions.valid"].passed
     assert closed.is_materialized("subscriptions", JANUARY)
 
 
@@ -115,9 +115,11 @@ def test_possible_fails_on_last_months_export_and_passes_once_it_is_confirmed(
     assert not result.success
     check = evaluations(result)["users.possible"]
     assert (check.passed, check.severity) == (False, ERROR)
-    said = check.description or ""
-    assert "users.csv of 2024-02 is that of 2024-01: the same content in all 600 rows" in said
-    assert "churn confirm --month 2024-02 --check same_content --reason TEXT" in said
+    description = check.description or ""
+    assert (
+        "users.csv of 2024-02 is that of 2024-01: the same content in all 600 rows" in description
+    )
+    assert "churn confirm --month 2024-02 --check same_content --reason TEXT" in description
     assert "users.csv of 2024-01" in str(check.metadata["compared_with"].value)
     assert not closed.is_materialized("subscriptions", FEBRUARY)
     assert not closed.is_materialized("users_snapshots", FEBRUARY)
@@ -188,9 +190,9 @@ def test_both_classes_fails_where_nobody_left(closed: State) -> None:
     change("UPDATE labels_snapshots SET churn_label = false")
     result = closed.make("training_dataset", "churn_model", month=JANUARY)
     assert not result.success
-    found = evaluations(result)
-    assert found["training_dataset.replay"].passed
-    check = found["training_dataset.both_classes"]
+    evaluated = evaluations(result)
+    assert evaluated["training_dataset.replay"].passed
+    check = evaluated["training_dataset.both_classes"]
     assert not check.passed
     assert check.metadata["churned"].value == 0
     assert not closed.is_materialized("churn_model", JANUARY)
@@ -233,9 +235,9 @@ def test_beats_chance_fails_on_a_model_that_knows_it_backwards(closed: State) ->
     )
     result = closed.make("training_dataset", "churn_model", "champion", month=JANUARY)
     assert not result.success
-    found = evaluations(result)
-    assert found["churn_model.onnx_matches"].passed
-    check = found["churn_model.beats_chance"]
+    evaluated = evaluations(result)
+    assert evaluated["churn_model.onnx_matches"].passed
+    check = evaluated["churn_model.beats_chance"]
     assert (check.passed, check.severity) == (False, ERROR)
     assert max(check.metadata["auc"].value.values()) < 0.5
     assert not closed.is_materialized("champion", JANUARY)
@@ -264,9 +266,9 @@ def test_no_leak_fails_where_a_feature_knows_the_label(
         "payments_agg_90d_fv", "training_dataset", "churn_model", "champion", month=JANUARY
     )
     assert not result.success
-    found = evaluations(result)
-    assert found["churn_model.beats_chance"].passed
-    check = found["churn_model.no_leak"]
+    evaluated = evaluations(result)
+    assert evaluated["churn_model.beats_chance"].passed
+    check = evaluated["churn_model.no_leak"]
     assert (check.passed, check.severity) == (False, ERROR)
     assert "a leak" in (check.description or "")
     figures = check.metadata["against_truth"].value

@@ -76,7 +76,9 @@ def test_what_was_there_before_stays_to_the_last_bit(walk: Walk) -> None:
     assert after["release"] == before["release"]
     assert after["february"] == before["february"]  # the same scores, list and reasons
     assert after["sets"] == before["sets"]
-    assert after["rebuilt"] == {month: made["set"] for month, made in before["trained"].items()}
+    assert after["rebuilt"] == {
+        month: trained["set"] for month, trained in before["trained"].items()
+    }
     for month in after["rebuilt"].values():
         assert month["features"] == DEFAULT_SERVICE.feature_names
         assert month["contract"] == CONTRACT.fingerprint

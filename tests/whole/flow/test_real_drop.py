@@ -76,15 +76,15 @@ def original(
 def test_it_goes_through_the_whole_graph(original: Built) -> None:
     assert original.close.succeeded
     assert original.train.succeeded
-    failed = [name for name, found in original.close.checks.items() if found == "failed"]
+    failed = [name for name, state_of in original.close.checks.items() if state_of == "failed"]
     assert failed == ["online_features.features_api_answers"]  # no API is up here
     assert "failed" not in original.train.checks.values()
-    warned = {name for name, found in original.close.checks.items() if found == "warned"}
+    warned = {name for name, state_of in original.close.checks.items() if state_of == "warned"}
     odd = {"subscriptions.plausible", "usage_agg_30d.plausible", "support_agg_90d.plausible"}
     assert warned == {*odd, "subs_contract_fv.filled"}  # it has no add-on columns
     for key in ("users", "subs_profile_fv", "online_features", "training_dataset", "churn_model"):
-        made = original.state.materialization(key, JANUARY).metadata
-        assert made["dagster/partition_row_count"].value == USERS
+        materialized = original.state.materialization(key, JANUARY).metadata
+        assert materialized["dagster/partition_row_count"].value == USERS
 
 
 def test_blanks_stay_unknown(original: Built) -> None:

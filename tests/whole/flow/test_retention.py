@@ -46,19 +46,23 @@ def test_a_month_has_what_the_report_has(world: World) -> None:
         month.first_day for month in (JANUARY, FEBRUARY, MARCH)
     ]
     assert (january["users"], january["release_id"], january["listed_users"]) == (0, None, 0)
-    for month, found in ((FEBRUARY, february), (MARCH, march)):
+    for month, month_row in ((FEBRUARY, february), (MARCH, march)):
         users, listed, control, profit = score_counts(month)
-        assert found["users"] == users
-        assert (found["listed_users"], found["control_users"]) == (listed, control)
-        assert found["treated_users"] == listed - control
-        assert found["expected_profit"] == pytest.approx(profit)
+        assert month_row["users"] == users
+        assert (month_row["listed_users"], month_row["control_users"]) == (listed, control)
+        assert month_row["treated_users"] == listed - control
+        assert month_row["expected_profit"] == pytest.approx(profit)
         release = release_in_force(month.as_of)
-        assert found["release_id"] == release.release_id
-        assert found["release_version"] == release.version
-        assert found["release_trained_on"] == release.month.first_day
-        assert (found["behind"], found["drift_alarm"], found["open_alarms"]) == (None, None, 0)
-        made = world.state.materialization("action_list", month).metadata
-        assert found["list_hash"] == made["fingerprint"].value
+        assert month_row["release_id"] == release.release_id
+        assert month_row["release_version"] == release.version
+        assert month_row["release_trained_on"] == release.month.first_day
+        assert (month_row["behind"], month_row["drift_alarm"], month_row["open_alarms"]) == (
+            None,
+            None,
+            0,
+        )
+        metadata = world.state.materialization("action_list", month).metadata
+        assert month_row["list_hash"] == metadata["fingerprint"].value
     assert [each["labels_due"] for each in (january, february)] == [
         month.matures_at.date() for month in (JANUARY, FEBRUARY)
     ]
@@ -69,29 +73,29 @@ def test_a_month_has_what_the_report_has(world: World) -> None:
         [False, False, True],
     ]
     standing = decisions(entries())
-    for month, found in ((JANUARY, january), (FEBRUARY, february)):
-        assert found["decision"] == standing[month].outcome
-        assert found["decision_seq"] == standing[month].seq
+    for month, month_row in ((JANUARY, january), (FEBRUARY, february)):
+        assert month_row["decision"] == standing[month].outcome
+        assert month_row["decision_seq"] == standing[month].seq
     assert march["decision"] is None
 
 
 def test_leavers_of_a_month_are_those_that_performance_was_measured_on(world: World) -> None:
-    found = row("month", FEBRUARY)
+    month_row = row("month", FEBRUARY)
     [rate] = [
         each
         for each in read_performance(FEBRUARY)
         if (each["users"], each["metric"]) == ("all", "churn_rate")
     ]
     trained = read_training_set(FEBRUARY).rows
-    assert found["labelled_users"] == rate["rows"]
-    assert found["observed_leavers"] == sum(trained["churn_label"].to_pylist())
-    assert found["estimated_leavers"] == pytest.approx(rate["estimated"] * found["users"])
-    assert found["estimated_leavers_low"] < found["estimated_leavers"]
-    assert found["estimated_leavers"] < found["estimated_leavers_high"]
+    assert month_row["labelled_users"] == rate["rows"]
+    assert month_row["observed_leavers"] == sum(trained["churn_label"].to_pylist())
+    assert month_row["estimated_leavers"] == pytest.approx(rate["estimated"] * month_row["users"])
+    assert month_row["estimated_leavers_low"] < month_row["estimated_leavers"]
+    assert month_row["estimated_leavers"] < month_row["estimated_leavers_high"]
     each_user = rows("customer_history", FEBRUARY)
-    assert found["expected_leavers"] == pytest.approx(sum(u["probability"] for u in each_user))
+    assert month_row["expected_leavers"] == pytest.approx(sum(u["probability"] for u in each_user))
     worth = get_settings().campaign.customer_value
-    assert found["value_at_risk"] == pytest.approx(worth * found["expected_leavers"])
+    assert month_row["value_at_risk"] == pytest.approx(worth * month_row["expected_leavers"])
     march = row("month", MARCH)
     assert (march["labelled_users"], march["observed_leavers"]) == (None, None)
     assert march["estimated_leavers"] > 0
@@ -138,10 +142,12 @@ def test_the_history_of_a_user_goes_through_the_months(world: World) -> None:
 def test_segments_part_the_users_of_a_month(world: World) -> None:
     for month in (FEBRUARY, MARCH):
         of_month = row("month", month)
-        found = rows("segment_month", month)
-        assert {each["segment"] for each in found} == {each.name for each in CONTRACT.segments}
-        for segment in {each["segment"] for each in found}:
-            levels = [each for each in found if each["segment"] == segment]
+        segment_rows = rows("segment_month", month)
+        assert {each["segment"] for each in segment_rows} == {
+            each.name for each in CONTRACT.segments
+        }
+        for segment in {each["segment"] for each in segment_rows}:
+            levels = [each for each in segment_rows if each["segment"] == segment]
             for name in ("users", "expected_leavers", "value_at_risk", "listed_users"):
                 assert sum(each[name] for each in levels) == pytest.approx(of_month[name]), name
             weighted = sum(each["expected_lift"] * each["users"] for each in levels)
@@ -157,26 +163,28 @@ def test_segments_part_the_users_of_a_month(world: World) -> None:
 
 def test_a_segments_leavers_are_those_of_its_users(world: World) -> None:
     trained = read_training_set(FEBRUARY).rows.to_pandas()
-    said = {each["user_id"]: each["probability"] for each in rows("customer_history", FEBRUARY)}
+    probabilities = {
+        each["user_id"]: each["probability"] for each in rows("customer_history", FEBRUARY)
+    }
     level = trained[trained["contract_type"] == "Month-to-month"]
-    [found] = [
+    [segment_row] = [
         each
         for each in rows("segment_month", FEBRUARY)
         if (each["segment"], each["level"]) == ("contract_type", "Month-to-month")
     ]
-    assert found["users"] == len(level)
-    assert found["observed_leavers"] == level["churn_label"].sum()
-    assert found["observed_rate"] == pytest.approx(level["churn_label"].mean())
-    expected = sum(said[user] for user in level["user_id"])
-    assert found["expected_leavers"] == pytest.approx(expected)
+    assert segment_row["users"] == len(level)
+    assert segment_row["observed_leavers"] == level["churn_label"].sum()
+    assert segment_row["observed_rate"] == pytest.approx(level["churn_label"].mean())
+    expected = sum(probabilities[user] for user in level["user_id"])
+    assert segment_row["expected_leavers"] == pytest.approx(expected)
     lift = level["churn_label"].mean() / trained["churn_label"].mean()
-    assert found["observed_lift"] == pytest.approx(lift)
+    assert segment_row["observed_lift"] == pytest.approx(lift)
 
 
 def test_decisions_are_the_ledgers(world: World) -> None:
-    found = rows("decisions")
-    assert len(found) == len(entries()) == 2
-    for each, entry in zip(found, entries(), strict=True):
+    decision_rows = rows("decisions")
+    assert len(decision_rows) == len(entries()) == 2
+    for each, entry in zip(decision_rows, entries(), strict=True):
         assert each["month"] == entry.month.first_day
         assert f"{each['outcome']}: {each['reasons']}" == sentence(entry)
         assert each["hash"] == entry.hash
@@ -184,18 +192,18 @@ def test_decisions_are_the_ledgers(world: World) -> None:
         assert each["decided_for"] == entry.decided_for
         assert each["evidence"] == entry.as_json()["evidence"]
         assert each["is_standing"]
-    assert found[0]["judged_users"] == entries()[0].evidence["rows"] > 0
+    assert decision_rows[0]["judged_users"] == entries()[0].evidence["rows"] > 0
 
 
 def test_deliveries_are_what_was_taken_in(world: World) -> None:
-    found = {(each["month"], each["file"]): each for each in rows("deliveries")}
+    delivery_rows = {(each["month"], each["file"]): each for each in rows("deliveries")}
     for month in (JANUARY, FEBRUARY, MARCH):
         for table in TABLES:
             delivery = in_force(month, table)
             if delivery is None:
                 assert (month, table) == (MARCH, LABELS)
                 continue
-            each = found[month.first_day, table.name]
+            each = delivery_rows[month.first_day, table.name]
             assert each["delivery_id"] == delivery.delivery_id
             assert (each["sha256"], each["rows"]) == (delivery.sha256, delivery.rows)
             assert (each["version"], each["state"], each["is_in_force"]) == (1, "accepted", True)
@@ -207,9 +215,11 @@ def test_deliveries_are_what_was_taken_in(world: World) -> None:
 def test_performance_is_what_monitoring_reads(world: World) -> None:
     for month in (FEBRUARY, MARCH):
         expected = {(each["users"], each["metric"]): each for each in read_performance(month)}
-        found = {(each["judged_on"], each["metric"]): each for each in rows("performance", month)}
-        assert found.keys() == expected.keys()
-        for key, each in found.items():
+        performance_rows = {
+            (each["judged_on"], each["metric"]): each for each in rows("performance", month)
+        }
+        assert performance_rows.keys() == expected.keys()
+        for key, each in performance_rows.items():
             assert each["users"] == expected[key]["rows"]
             for name in ("estimated", "estimated_low", "realised", "realised_high", "error"):
                 assert each[name] == expected[key][name]
@@ -241,12 +251,15 @@ def test_treatments_show_at_once_and_move_updated_at(world: World, called: list[
             assert view[user]["treated_at"] == dt.date(2024, 3, 5)
             assert view[user]["updated_at"] > others
     assert row("month", FEBRUARY)["contacted_users"] == len(called)
-    said, measured = row("uplift", FEBRUARY), measure_uplift(FEBRUARY)
-    assert said["listed_users"] == len(listed)
+    uplift_row, measured = row("uplift", FEBRUARY), measure_uplift(FEBRUARY)
+    assert uplift_row["listed_users"] == len(listed)
     if isinstance(measured, NotClaimed):
-        assert (said["is_claimed"], said["not_claimed_because"]) == (False, measured.reason)
+        assert (uplift_row["is_claimed"], uplift_row["not_claimed_because"]) == (
+            False,
+            measured.reason,
+        )
     else:
-        assert (said["uplift"], said["uplift_low"]) == measured.uplift[:2]
+        assert (uplift_row["uplift"], uplift_row["uplift_low"]) == measured.uplift[:2]
 
 
 @pytest.mark.parametrize("view", [n for n in NAMES if n != "month"])
@@ -262,5 +275,7 @@ def test_a_session_of_another_time_zone_sees_the_same_months(world: World) -> No
     for view in NAMES:
         expected = rows(view)
         with psycopg.connect(get_settings().dsn(), options="-c timezone=Pacific/Auckland") as other:
-            found = other.execute(f"SELECT * FROM {SCHEMA}.{view} ORDER BY 1, 2, 3").fetchall()
-        assert [tuple(each.values()) for each in expected] == found
+            rows_elsewhere = other.execute(
+                f"SELECT * FROM {SCHEMA}.{view} ORDER BY 1, 2, 3"
+            ).fetchall()
+        assert [tuple(each.values()) for each in expected] == rows_elsewhere

@@ -121,7 +121,7 @@ def be_unwell(api: Liar) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "said"),
+    ("lie", "message"),
     [
         (lie_a_fee, "monthly_fee is"),
         (lie_a_null, "plan_stream_tv is True online, None delivered"),
@@ -132,13 +132,13 @@ def be_unwell(api: Liar) -> None:
         (be_unwell, "GET /health answered 500"),
     ],
 )
-def test_a_lie_is_found_and_named(liar: Liar, lie: Callable[[Liar], None], said: str) -> None:
+def test_a_lie_is_found_and_named(liar: Liar, lie: Callable[[Liar], None], message: str) -> None:
     lie(liar)
     result = check()
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.ERROR
-    assert said in (result.description or "")
-    assert said in str(result.metadata["problems"].value)
+    assert message in (result.description or "")
+    assert message in str(result.metadata["problems"].value)
 
 
 def test_an_api_that_is_down_fails_and_says_how_to_start_it(

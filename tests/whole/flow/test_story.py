@@ -139,15 +139,15 @@ def test_a_single_run_over_a_range_fills_each_month_with_its_own_figures(story: 
     for month, drop in zip(MONTHS, story.drops, strict=True):
         for key in CLOSE_KEYS:
             assert story.state.is_materialized(key, month), (key, month)
-        made = {
+        by_asset = {
             event.asset_key.to_user_string(): event.materialization.metadata
             for event in story.backfill.all_events
             if event.is_step_materialization and event.partition == month.partition_key
         }
         rows = len((drop / "users.csv").read_text().splitlines()) - 1
         for key in ("users", "users_snapshots", "users_profile_fv", "online_features"):
-            assert made[key]["dagster/partition_row_count"].value == rows, (key, month)
-        assert made["users"]["as_of"].value == str(month.as_of_date)
+            assert by_asset[key]["dagster/partition_row_count"].value == rows, (key, month)
+        assert by_asset["users"]["as_of"].value == str(month.as_of_date)
     shown = [
         event.materialization.metadata["fingerprint"].value
         for event in story.backfill.all_events
@@ -157,10 +157,10 @@ def test_a_single_run_over_a_range_fills_each_month_with_its_own_figures(story: 
 
 
 def test_a_single_run_over_a_range_is_one_record_with_one_child_per_month(story: Story) -> None:
-    found = records(story.state)
-    [parent] = [r for r in found if r.data.tags.get("dagster_run_id") == story.backfill.run_id
+    all_records = records(story.state)
+    [parent] = [r for r in all_records if r.data.tags.get("dagster_run_id") == story.backfill.run_id
                 and "mlflow.parentRunId" not in r.data.tags]  # fmt: skip
-    children = [r for r in found if r.data.tags.get("dagster_run") == story.backfill.run_id]
+    children = [r for r in all_records if r.data.tags.get("dagster_run") == story.backfill.run_id]
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
     assert sorted((r.data.tags["asset"], r.data.tags["partition"]) for r in children) == sorted(
         (key, month.partition_key) for key in CLOSE_KEYS for month in MONTHS

@@ -79,20 +79,22 @@ def test_every_row_of_the_drop_is_in_every_stage(world: World) -> None:
             assert scalar(counted, delivery.delivery_id) == rows
             counted = f"SELECT count(*) FROM {table.snapshot}_current WHERE as_of = %s"
             assert scalar(counted, month.as_of) == rows
-            made = world.state.materialization(table.name, month).metadata
-            assert made["dagster/partition_row_count"].value == rows
-            assert made["fingerprint"].value == delivery.fingerprint
-            assert made["sha256"].value == delivery.sha256
+            materialized = world.state.materialization(table.name, month).metadata
+            assert materialized["dagster/partition_row_count"].value == rows
+            assert materialized["fingerprint"].value == delivery.fingerprint
+            assert materialized["sha256"].value == delivery.sha256
         for view in VIEWS:
             file = pq.ParquetFile(lake_file(view, month)).read()
-            made = world.state.materialization(view.name, month).metadata
+            materialized = world.state.materialization(view.name, month).metadata
             assert (
-                made["dagster/partition_row_count"].value
+                materialized["dagster/partition_row_count"].value
                 == file.num_rows
                 == len(csv(drop, view.table))
             )
             content = file.replace_schema_metadata(None)
-            assert made["fingerprint"].value == fingerprint(content, key=["user_id", "known_at"])
+            assert materialized["fingerprint"].value == fingerprint(
+                content, key=["user_id", "known_at"]
+            )
 
 
 def test_unknown_stays_unknown_from_the_file_to_the_training_set(world: World) -> None:
@@ -110,15 +112,17 @@ def test_unknown_stays_unknown_from_the_file_to_the_training_set(world: World) -
 
 def test_the_training_set_has_the_labels_of_its_own_month(world: World) -> None:
     for month, drop in zip(MONTHS[:2], world.drops, strict=False):
-        made = read_training_set(month).rows
+        training_rows = read_training_set(month).rows
         labels = csv(drop, LABELS).sort_values("user_id")
-        assert made["user_id"].to_pylist() == list(labels["user_id"])
-        assert made["churn_label"].to_pylist() == list(labels["churn_label"])
+        assert training_rows["user_id"].to_pylist() == list(labels["user_id"])
+        assert training_rows["churn_label"].to_pylist() == list(labels["churn_label"])
         fees = csv(drop, SUBSCRIPTIONS).set_index("user_id")["monthly_fee"]
-        found = made.select(["user_id", "monthly_fee"]).to_pandas().set_index("user_id")
-        assert (found["monthly_fee"] - fees).abs().max() < 1e-4
+        fees_kept = (
+            training_rows.select(["user_id", "monthly_fee"]).to_pandas().set_index("user_id")
+        )
+        assert (fees_kept["monthly_fee"] - fees).abs().max() < 1e-4
         shown = world.state.materialization("training_dataset", month).metadata
-        assert shown["fingerprint"].value == fingerprint(made, key=["user_id"])
+        assert shown["fingerprint"].value == fingerprint(training_rows, key=["user_id"])
 
 
 def test_the_ui_shows_what_a_person_wants_to_see(world: World) -> None:
@@ -161,8 +165,8 @@ def test_one_mlflow_run_per_dagster_run_and_one_record_per_asset_and_month(world
     assert set(of_dagster) == {job.run_id for job in world.jobs.values()}
     children = [run for run in runs if "asset" in run.data.tags]
     expected = [(job, key) for job in world.jobs for key in _keys(job[0])]
-    found = Counter((r.data.tags["asset"], r.data.tags["partition"]) for r in children)
-    assert found == Counter((key, month.partition_key) for (_, month), key in expected)
+    recorded = Counter((r.data.tags["asset"], r.data.tags["partition"]) for r in children)
+    assert recorded == Counter((key, month.partition_key) for (_, month), key in expected)
     for run in children:
         assert of_dagster[run.data.tags["dagster_run"]] == run.data.tags["mlflow.parentRunId"]
         assert run.data.metrics["rows"] > 0 or run.data.tags["asset"] in BEFORE_A_RELEASE
@@ -171,13 +175,13 @@ def test_one_mlflow_run_per_dagster_run_and_one_record_per_asset_and_month(world
 
 
 def test_months_are_watched_from_the_first_release_on(world: World) -> None:
-    def made(asset: str, month: Month):
+    def metadata_of(asset: str, month: Month):
         return world.state.materialization(asset, month).metadata
 
-    assert made("feature_drift", JANUARY)["release"].value == "no release yet"
+    assert metadata_of("feature_drift", JANUARY)["release"].value == "no release yet"
     assert read_drift(JANUARY) == read_performance(JANUARY) == []
     for month in (FEBRUARY, MARCH):
-        drift = made("feature_drift", month)
+        drift = metadata_of("feature_drift", month)
         assert drift["trained_on"].value == str(JANUARY)
         report = Path(str(drift["report"].value))
         [record] = [
@@ -190,13 +194,15 @@ def test_months_are_watched_from_the_first_release_on(world: World) -> None:
         assert Path(kept).read_bytes() == report.read_bytes()
         columns = len(DEFAULT_SERVICE.features) + 1  # and the score
         assert len(read_drift(month)) == drift["dagster/partition_row_count"].value == columns
-    assert made("model_performance", FEBRUARY)["waits_for"].value == "nothing"
+    assert metadata_of("model_performance", FEBRUARY)["waits_for"].value == "nothing"
     waits_for = "labels of 2024-03, which mature on 2024-04-30"
-    assert made("model_performance", MARCH)["waits_for"].value == waits_for
+    assert metadata_of("model_performance", MARCH)["waits_for"].value == waits_for
     february, march = read_performance(FEBRUARY), read_performance(MARCH)
     assert {row["realised"] is None for row in february} == {False}
     assert {row["realised"] for row in march} == {None}
-    assert "![performance](data:image/png" in str(made("model_performance", MARCH)["plot"].value)
+    assert "![performance](data:image/png" in str(
+        metadata_of("model_performance", MARCH)["plot"].value
+    )
     assert standing_alarms() == []
 
 
@@ -271,10 +277,10 @@ def test_the_champion_is_what_the_ledger_says(world: World) -> None:
     assert champion_month() == str(JANUARY)
     assert first.evidence["fingerprint"] == read_training_set(JANUARY).fingerprint
     for month, entry in zip(MONTHS, (first, second), strict=False):
-        made = world.state.materialization("champion", month).metadata
-        assert made["decision"].value.startswith(entry.outcome)
-        assert released.short_id in str(made["evidence"].value)
-        assert made["waits_for"].value == "nothing"
+        materialized = world.state.materialization("champion", month).metadata
+        assert materialized["decision"].value.startswith(entry.outcome)
+        assert released.short_id in str(materialized["evidence"].value)
+        assert materialized["waits_for"].value == "nothing"
 
 
 def test_each_month_is_scored_by_the_release_in_force_at_its_end(world: World) -> None:
@@ -288,13 +294,13 @@ def test_each_month_is_scored_by_the_release_in_force_at_its_end(world: World) -
             rows, releases, release_id, due = connection.execute(
                 f"{counted} churn_scores WHERE as_of = %s", [month.as_of]
             ).fetchone()
-            made = world.state.materialization("churn_scores", month).metadata
+            materialized = world.state.materialization("churn_scores", month).metadata
             if month == JANUARY:  # nothing was known of it before its labels had matured
                 assert rows == 0
-                assert made["release"].value == "no release yet"
+                assert materialized["release"].value == "no release yet"
                 continue
             assert (rows, releases) == (len(csv(drop, SUBSCRIPTIONS)), 1)
-            assert release_id == made["release"].value == released.release_id
+            assert release_id == materialized["release"].value == released.release_id
             listed = read_actions(month)
             assert len(listed) == due > 0
             assert [row["rank"] for row in listed] == list(range(1, due + 1))
@@ -324,19 +330,19 @@ def test_the_report_of_a_month_is_written_from_records(world: World) -> None:
 def test_checks_are_recorded_under_their_month(world: World) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("users"), "valid")
     history = world.state.instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
-    found = {record.partition for record in history}
-    assert found == {month.partition_key for month in MONTHS}
+    partitions = {record.partition for record in history}
+    assert partitions == {month.partition_key for month in MONTHS}
 
 
 def test_models_are_held_against_the_truth_where_it_is_known(world: World) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("churn_model"), "no_leak")
     history = world.state.instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
-    said = {}
+    descriptions = {}
     for record in history:
         assert record.event
         evaluation = record.event.dagster_event.asset_check_evaluation_data
-        said[record.partition] = evaluation.description
-    assert said[JANUARY.partition_key].startswith("not applicable: the labels of month_000")
-    lines = said[FEBRUARY.partition_key].splitlines()
+        descriptions[record.partition] = evaluation.description
+    assert descriptions[JANUARY.partition_key].startswith("not applicable: the labels of month_000")
+    lines = descriptions[FEBRUARY.partition_key].splitlines()
     assert len(lines) == 3
     assert all(line.endswith("no leak") for line in lines)
