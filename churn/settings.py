@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -327,6 +327,8 @@ class Settings(BaseSettings):
     n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
     # How many months one candidate is fitted on: its own month and those before.
     candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
+    # Of the API, the console and the exporter: text for people, json for what collects the logs of a server.
+    log_format: Literal["text", "json"] = Field(default="text", validation_alias="CHURN_LOG_FORMAT")
     # See wants_tracebacks.
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
     # How long to wait after the first failure, after the second, and so on.
@@ -364,6 +366,11 @@ class Settings(BaseSettings):
                 f"CHURN_LAST_MONTH ({self.last_month}) lies before CHURN_FIRST_MONTH ({self.first_month})"
             )
         return self
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _text_if_blank(cls, value: Any) -> Any:
+        return value or "text"
 
     @field_validator("retry_minutes", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from churn.http_guard import Guard, host_names, name_of
+from churn.http_log import RequestIds
 from churn.settings import get_settings
 from console import sign_in
 from console.errors import install_handlers
@@ -54,6 +55,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         content_types=FORMS,
     )
     app.add_middleware(Headers)  # outside: refusals have them, too
+    app.add_middleware(RequestIds)
     install_handlers(app)
 
     @app.get("/health/live", include_in_schema=False)
