@@ -68,10 +68,15 @@ def _given_id(scope: Scope) -> bytes | None:
     return None
 
 
+def route_of(scope: Scope) -> str:
+    """Return the template of the route that answered a request, in which no user stands."""
+    return str(getattr(scope.get("route"), "path_format", _UNMATCHED))
+
+
 def _log(scope: Scope, status: int, seconds: float) -> None:
     fields = {
         "method": scope["method"][:16],
-        "route": getattr(scope.get("route"), "path_format", _UNMATCHED),
+        "route": route_of(scope),
         "status": status,
         "ms": round(1000 * seconds, 2),
     }

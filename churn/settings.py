@@ -329,6 +329,9 @@ class Settings(BaseSettings):
     candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
     # Of the API, the console and the exporter: text for people, json for what collects the logs of a server.
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="CHURN_LOG_FORMAT")
+    # Whether a catalogue is told of the lineage, and a collector of requests; their own variables say where.
+    lineage: bool = Field(default=False, validation_alias="CHURN_LINEAGE")
+    tracing: bool = Field(default=False, validation_alias="CHURN_TRACING")
     # See wants_tracebacks.
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
     # How long to wait after the first failure, after the second, and so on.

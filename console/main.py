@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from churn.http_guard import Guard, host_names, name_of
 from churn.http_log import RequestIds
 from churn.settings import get_settings
+from churn.tracing import Tracing
 from console import sign_in
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
@@ -55,6 +56,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         content_types=FORMS,
     )
     app.add_middleware(Headers)  # outside: refusals have them, too
+    app.add_middleware(Tracing)
     app.add_middleware(RequestIds)
     install_handlers(app)
 

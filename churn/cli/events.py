@@ -53,14 +53,13 @@ def list_events(
     if as_json:
         typer.echo(json.dumps({"events": [_as_json(each, progress) for each in listed]}, indent=2))
         return
-    table = Table("recorded", "id", "kind", "what", "delivered", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("recorded", "id", "what", "delivered"):
+        table.add_column(name, no_wrap=name in ("recorded", "id"), overflow="fold")
     for each in listed:
         told = [_words(one) for one in progress if one.event_id == each.event_id]
-        when = each.recorded_at.astimezone(dt.UTC)
-        what = escape(each.summary)
-        table.add_row(
-            f"{when:%Y-%m-%d %H:%M}", str(each.event_id), each.kind, what, "\n".join(told)
-        )
+        when = f"{each.recorded_at.astimezone(dt.UTC):%Y-%m-%d %H:%M}"
+        table.add_row(when, str(each.event_id), escape(each.summary), "\n".join(told))
     out().print(table if listed else "no event yet")
 
 

@@ -10,7 +10,7 @@ from churn.deliveries.drops_folder import Cursor, FolderScan, keep_standing, rea
 from tests.kit.events import told
 from tests.kit.small_drop import put_drop
 
-DAY = dt.timedelta(days=1)
+HOUR = dt.timedelta(hours=1)
 
 pytestmark = pytest.mark.usefixtures("settings")
 
@@ -34,13 +34,13 @@ def test_each_refused_drop_is_told_once_and_what_waits_is_not(tmp_path: Path) ->
         "2024-02",
         1,
     )
-    look(folder, scan.cursor, now + DAY)
+    look(folder, scan.cursor, now + HOUR)
     # A look that was ended before its cursor was kept is made again.
-    look(folder, {}, now + DAY)
+    look(folder, {}, now + HOUR)
     assert told() == [event]
     put_drop(broken, {"subscriptions.csv": ("29.85,29.85", "-20,29.85")})
-    scan = look(folder, scan.cursor, now + 2 * DAY)
+    scan = look(folder, scan.cursor, now + 2 * HOUR)
     assert [each.data["month"] for each in told()] == ["2024-02", "2024-02"]
     put_drop(broken)
-    assert look(folder, scan.cursor, now + 3 * DAY).accepted == ["month_001"]
+    assert look(folder, scan.cursor, now + 3 * HOUR).accepted == ["month_001"]
     assert len(told()) == 2
