@@ -57,8 +57,13 @@ class Tracing:
             await send(message)
 
         tracer = provider.get_tracer("streamflow-churn")
+        # An error's text may name a user, so it is in the log alone.
         with tracer.start_as_current_span(
-            scope["method"], extract(carrier), SpanKind.SERVER, record_exception=False
+            scope["method"],
+            extract(carrier),
+            SpanKind.SERVER,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 await self._app(scope, receive, noting)
