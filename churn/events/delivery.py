@@ -22,8 +22,8 @@ _SECONDS_AT_ONCE = 60.0
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One attempt at sending an event; without a problem, the target has it.
+class Sending:
+    """One sending of an event to a target; without a problem, the target has it.
 
     `again_at` is when it is sent again; None where it was delivered, or is given up.
     """
@@ -49,7 +49,7 @@ class Attempt:
 
 def deliver_due(
     targets: Sequence[Target], delays: Sequence[dt.timedelta], now: dt.datetime
-) -> list[Attempt]:
+) -> list[Sending]:
     """Send what is due, the oldest event first; a target that fails is left alone until the next call.
 
     Args:
@@ -96,7 +96,7 @@ def _enrol(connection: psycopg.Connection, targets: Sequence[str], now: dt.datet
 
 def _deliver_next(
     target: Target, delays: Sequence[dt.timedelta], now: dt.datetime
-) -> Attempt | None:
+) -> Sending | None:
     """Send the oldest event that is due to a target, holding its row meanwhile; None where there is none."""
     with connect() as connection:
         due = _next_due(connection, target.name, now)
@@ -107,9 +107,9 @@ def _deliver_next(
             target.send(message, now)
         except NotDelivered as error:
             again_at = now + delays[failures] if failures < len(delays) else None
-            attempt = Attempt(message, target.name, str(error), again_at)
+            attempt = Sending(message, target.name, str(error), again_at)
         else:
-            attempt = Attempt(message, target.name)
+            attempt = Sending(message, target.name)
         _note(connection, attempt)
     return attempt
 
@@ -127,7 +127,7 @@ def _next_due(
     return (Message(*row[:4]), row[4]) if row else None
 
 
-def _note(connection: psycopg.Connection, attempt: Attempt) -> None:
+def _note(connection: psycopg.Connection, attempt: Sending) -> None:
     state = "waiting" if attempt.again_at else "given up" if attempt.problem else "delivered"
     connection.execute(
         "UPDATE monitoring.event_deliveries SET state = %s, attempts = attempts + 1,"

@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from churn.database import connect
-from churn.events.delivery import Attempt, deliver_due, given_up, read_progress, replay
+from churn.events.delivery import Sending, deliver_due, given_up, read_progress, replay
 from churn.events.outbox import Message, record_event
 from churn.events.targets import NotDelivered, Slack, Webhook
 from churn.settings import EventSettings
@@ -37,7 +37,7 @@ def receiver(running: Receiver) -> Receiver:
     return running
 
 
-def deliver(receiver: Receiver, now: dt.datetime = NOW) -> list[Attempt]:
+def deliver(receiver: Receiver, now: dt.datetime = NOW) -> list[Sending]:
     return deliver_due([Webhook(receiver.url, SECRET)], DELAYS, now)
 
 
@@ -171,7 +171,7 @@ class SendsWhileAnotherLooks:
 
     name: ClassVar[str] = "webhook"
     receiver: Receiver
-    seen: list[list[Attempt]] = field(default_factory=list)
+    seen: list[list[Sending]] = field(default_factory=list)
 
     def send(self, message: Message, now: dt.datetime) -> None:
         self.seen.append(deliver(self.receiver))
