@@ -15,8 +15,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = b"x-request-id"
-# What others may name a request: it goes into logs, and into a session's name in Postgres.
-_WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# What others may name a request: it goes into logs, and into a session's name in Postgres, which is short.
+_WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,48}")
 _UNMATCHED = "unmatched"
 _REQUESTS = logging.getLogger("churn.requests")
 # Those who log what we want to read at INFO; of libraries, warnings are enough.

@@ -120,7 +120,7 @@ def _transaction(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
     with pool.connection() as connection:
         if known := request_id():
             connection.execute(
-                "SELECT set_config('application_name', %s, true)", [f"console, request {known}"]
+                "SELECT set_config('application_name', %s, true)", [f"console {known}"]
             )
         yield connection
 

@@ -55,13 +55,13 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-@pytest.mark.parametrize("given", ["7", "a-b_c.D9", "x" * 64])
+@pytest.mark.parametrize("given", ["7", "a-b_c.D9", "x" * 48])
 def test_a_well_formed_id_is_kept(client: TestClient, given: str) -> None:
     answer = client.get(f"/features/{USER}", headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"] == answer.json()["id"] == given
 
 
-@pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", "a\tb", "a'; --", "é".encode()])
+@pytest.mark.parametrize("given", [None, "", "x" * 49, "a b", "a\tb", "a'; --", "é".encode()])
 def test_anything_else_gets_an_id_of_its_own(client: TestClient, given: Any) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
     ids = [client.get(f"/features/{USER}", headers=headers).json()["id"] for _ in range(2)]

@@ -23,13 +23,13 @@ def test_each_transaction_bears_the_id_of_its_request(settings: Settings) -> Non
     try:
         token = _request_id.set("r-1")
         [row] = database.queries.rows(Named, QUERY)
-        assert row.name == "console, request r-1"
+        assert row.name == "console r-1"
         assert database.queries.row(Named, QUERY) == row
         assert list(database.queries.stream(Named, QUERY)) == [row]
         with database.own() as connection:
             assert connection.execute(QUERY).fetchone() == (row.name,)
         _request_id.reset(token)
         [row] = database.queries.rows(Named, QUERY)
-        assert "request" not in row.name
+        assert "r-1" not in row.name
     finally:
         database.close()
