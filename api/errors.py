@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from churn.http_guard import BODY_TOO_LARGE
+from churn.http_log import request_id
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: BODY_TOO_LARGE}
 _SHOWN_PROBLEMS = 20
@@ -166,4 +167,10 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:
-    return _answer(500, error_body("internal_error", "unexpected error; the log has the details"))
+    body = error_body(
+        "internal_error",
+        "unexpected error; the log has the details",
+        {"request_id": request_id()},
+    )
+    # The framework answers this one outside of all middleware.
+    return _answer(500, body, {"x-request-id": request_id()})

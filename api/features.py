@@ -276,11 +276,14 @@ async def open_store_reader() -> Reader:
     """Open the reader with a pool of connections, by the settings."""
     from psycopg_pool import AsyncConnectionPool
 
+    from churn.database import process_name
     from churn.online.read import CONNECTION, POOL
 
     # A call waits for the one before it, so none may take for ever.
     options = f"{CONNECTION['options']} -c statement_timeout={_POSTGRES_SECONDS}s"
-    settings = POOL | {"kwargs": CONNECTION | {"options": options}}
+    # One read is of many requests at once, so it has the name of this process, and not a request's.
+    named = {"options": options, "application_name": process_name()}
+    settings = POOL | {"kwargs": CONNECTION | named}
     pool = AsyncConnectionPool(get_settings().dsn(), open=False, **settings)
     async with contextlib.AsyncExitStack() as undo:
         undo.push_async_callback(pool.close)

@@ -27,7 +27,9 @@ from api.routes import features, health, predict
 from api.routes.responses import errors
 from api.schemas import MAX_BODY_BYTES
 from churn.http_guard import Guard, host_names, name_of
+from churn.http_log import RequestIds
 from churn.settings import get_settings
+from churn.tracing import Tracing
 
 _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
@@ -138,6 +140,8 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     )
     # Added last, and so outermost: it also counts requests that the guard refuses.
     app.add_middleware(RequestMetrics, registry=registry)
+    app.add_middleware(Tracing)
+    app.add_middleware(RequestIds)  # what is logged on the way in has its id, too
     install_handlers(app)
     # A path is tried against the routes in this order.
     for router in (

@@ -3,10 +3,11 @@
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from churn.lineage import LineageStep, tell_lineage
 from churn.mlflow_client import mlflow_client
 from churn.settings import get_settings
 
@@ -42,7 +43,12 @@ class Tracking(Protocol):
 
 @contextlib.contextmanager
 def recorded(
-    asset: str, partition: str, tracking: Tracking, *, attempt: int = 0
+    asset: str,
+    partition: str,
+    tracking: Tracking,
+    *,
+    attempt: int = 0,
+    inputs: Sequence[str] = (),
 ) -> Iterator[MaterializationRecord]:
     """Record one materialization; the record ends FINISHED, or FAILED with the error's text.
 
@@ -54,12 +60,15 @@ def recorded(
         partition: the month's partition key.
         tracking: the resource of the Dagster run that materializes it.
         attempt: how often the step has been repeated.
+        inputs: the keys of the assets that it reads.
     """
     client = tracking.tracking_client
     record = MaterializationRecord(_begin(asset, partition, tracking, attempt), tracking.parent_id)
     if attempt:
         record.tags["attempts"] = str(attempt + 1)
     started = dt.datetime.now(dt.UTC)
+    step = LineageStep(record.run_id, asset, partition, inputs)
+    tell_lineage(step, "START", started)
     try:
         yield record
     except BaseException as error:
@@ -69,8 +78,16 @@ def recorded(
         except Exception as second_error:
             # What went wrong first is what must be reported.
             LOG.warning("the record of %s %s stays open: %s", asset, partition, second_error)
+        tell_lineage(step, "FAIL", dt.datetime.now(dt.UTC))
         raise
     _end(client, record, "FINISHED", started)
+    tell_lineage(
+        step,
+        "COMPLETE",
+        dt.datetime.now(dt.UTC),
+        rows=record.metrics.get("rows"),
+        version=record.params.get("fingerprint", ""),
+    )
 
 
 def _begin(asset: str, partition: str, tracking: Tracking, attempt: int) -> str:

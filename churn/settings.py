@@ -1,5 +1,6 @@
 """Settings: the one place where the environment is read."""
 
+import base64
 import contextlib
 import datetime as dt
 import functools
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -197,6 +199,74 @@ class GateSettings(BaseSettings):
     resamples: int = Field(default=1_000, ge=100)
 
 
+def _is_webhook_secret(text: str) -> bool:
+    """Return whether a text is a secret of Standard Webhooks: 24 to 64 random bytes in base64."""
+    prefix, _, key = text.partition("_")
+    try:
+        return prefix == "whsec" and 24 <= len(base64.b64decode(key, validate=True)) <= 64
+    except ValueError:
+        return False
+
+
+class EventSettings(BaseSettings):
+    """Where events are sent: CHURN_EVENTS_*. Nowhere, unless something is set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHURN_EVENTS_", extra="ignore", env_ignore_empty=True
+    )
+
+    # A receiver of Standard Webhooks, and the secret that its signatures are made with.
+    url: SecretStr = SecretStr("")
+    secret: SecretStr = SecretStr("")
+    # An incoming webhook of Slack; whoever knows its address may post.
+    slack_url: SecretStr = SecretStr("")
+    # Addresses of mail, comma-separated, and the server that takes mail for them.
+    mail_to: str = ""
+    mail_from: str = ""
+    smtp_host: str = ""
+    smtp_port: Port = 587
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_starttls: bool = True
+    # How long to wait after the first failure, after the second, and so on; then an event is given up.
+    retry_minutes: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 300, 600, 600)
+
+    @field_validator("retry_minutes", mode="before")
+    @classmethod
+    def _minutes_between(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("url", "slack_url", mode="after")
+    @classmethod
+    def _an_address(cls, value: SecretStr) -> SecretStr:
+        address = urlsplit(value.get_secret_value())
+        if any(address) and not (address.scheme in ("http", "https") and address.hostname):
+            raise ValueError("write an address that begins with https:// (or http://)")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.url.get_secret_value() and not _is_webhook_secret(self.secret.get_secret_value()):
+            raise ValueError(
+                "CHURN_EVENTS_URL needs CHURN_EVENTS_SECRET, which its receiver knows, too: whsec_"
+                " and 24 to 64 random bytes in base64"
+            )
+        if self.mail_to and not (self.mail_from and self.smtp_host):
+            raise ValueError(
+                "CHURN_EVENTS_MAIL_TO needs CHURN_EVENTS_MAIL_FROM and CHURN_EVENTS_SMTP_HOST"
+            )
+        if self.smtp_user and not self.smtp_starttls:
+            raise ValueError(
+                "CHURN_EVENTS_SMTP_USER needs CHURN_EVENTS_SMTP_STARTTLS: a password goes over TLS only"
+            )
+        return self
+
+    @property
+    def retry_delays(self) -> tuple[dt.timedelta, ...]:
+        """How long to wait before an event is sent again: after its first failure, its second, and so on."""
+        return tuple(dt.timedelta(minutes=minutes) for minutes in self.retry_minutes)
+
+
 class Settings(BaseSettings):
     """The settings, by the names of their environment variables.
 
@@ -265,6 +335,11 @@ class Settings(BaseSettings):
     n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
     # How many months one candidate is fitted on: its own month and those before.
     candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
+    # Of the API, the console and the exporter: text for people, json for what collects the logs of a server.
+    log_format: Literal["text", "json"] = Field(default="text", validation_alias="CHURN_LOG_FORMAT")
+    # Whether a catalogue is told of the lineage, and a collector of requests; their own variables say where.
+    lineage: bool = Field(default=False, validation_alias="CHURN_LINEAGE")
+    tracing: bool = Field(default=False, validation_alias="CHURN_TRACING")
     # See wants_tracebacks.
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
     # How long to wait after the first failure, after the second, and so on.
@@ -276,6 +351,7 @@ class Settings(BaseSettings):
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
 
     @field_validator("mlflow_experiment", mode="before")
     @classmethod
@@ -303,6 +379,11 @@ class Settings(BaseSettings):
                 f"CHURN_LAST_MONTH ({self.last_month}) lies before CHURN_FIRST_MONTH ({self.first_month})"
             )
         return self
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _text_if_blank(cls, value: Any) -> Any:
+        return value or "text"
 
     @field_validator("retry_minutes", mode="before")
     @classmethod
@@ -408,6 +489,7 @@ def _read(*files: Path) -> Settings:
             _env_file=files,
             campaign=CampaignSettings(_env_file=files),
             gate=GateSettings(_env_file=files),
+            events=EventSettings(_env_file=files),
         )
     except ValidationError as error:
         problems = [_problem(error.title, each) for each in error.errors()]
@@ -419,13 +501,15 @@ def _read(*files: Path) -> Settings:
 def _problem(settings: str, error: ErrorDetails) -> str:
     """Return which variable is wrong, and why; its value is shown unless it is a secret."""
     prefixes = {
-        cls.__name__: cls.model_config["env_prefix"] for cls in (CampaignSettings, GateSettings)
+        cls.__name__: cls.model_config["env_prefix"]
+        for cls in (CampaignSettings, GateSettings, EventSettings)
     }
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message
     name = f"{prefixes.get(settings, '')}{'_'.join(map(str, error['loc']))}".upper()
-    value = "" if "PASSWORD" in name else f"={error['input']}"
+    is_secret = any(word in name for word in ("PASSWORD", "SECRET", "URL"))
+    value = "" if is_secret else f"={error['input']}"
     return f"{name}{value}: {message}"
 
 

@@ -1,4 +1,4 @@
-"""What starts runs without a person: the drops folder, and alarms of monitoring; and what follows runs.
+"""What starts runs without a person: the drops folder, and alarms of monitoring; what follows runs; events.
 
 The schedule of late drops launches nothing: it reports late drops and failed months. What is due is decided
 in `churn.schedule`. Sensors: https://docs.dagster.io/guides/automate/sensors
@@ -14,6 +14,8 @@ import dagster as dg
 from churn.contract.in_force import USERS
 from churn.deliveries.drops import Stray
 from churn.deliveries.drops_folder import FolderScan, NotTaken, keep_standing, read_cursor, take_in
+from churn.events.delivery import deliver_due
+from churn.events.targets import targets_of
 from churn.markdown import plain
 from churn.monitoring.watch import Alarm, months_in_time, standing_alarms
 from churn.months import Month
@@ -233,3 +235,25 @@ def _next_attempt(alarm: Alarm, context: dg.SensorEvaluationContext) -> int | No
     if not failed or again_at is None or now is None or now < again_at:
         return None
     return max(attempt_number(record.dagster_run) for record in runs) + 1
+
+
+@dg.sensor(
+    name="events",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Sends what has happened (a month closed, a drop refused, a list ready, a release put into force, an "
+        "alarm) to where CHURN_EVENTS_* say, and what was not received again at growing intervals. It asks "
+        "for no runs. Without such a setting it sends nothing."
+    ),
+)
+def events(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Deliver the events that are due."""
+    settings = get_settings().events
+    attempts = deliver_due(targets_of(settings), settings.retry_delays, datetime.now(UTC))
+    for attempt in attempts:
+        if attempt.is_given_up:
+            context.log.error(str(attempt))
+        elif attempt.problem:
+            context.log.warning(str(attempt))
+    return dg.SkipReason("\n".join(map(str, attempts)) or "nothing is due")

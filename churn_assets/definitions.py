@@ -55,6 +55,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         sensors=[
             automation.drops_folder,
             automation.alarms,
+            automation.events,
             liveness.dead_runs,
             *automation.run_endings(),
         ],

@@ -289,7 +289,9 @@ class _Shell:
 
     def make(self, key: str, work: Work) -> MonthResult:
         tracking, attempt = self.context.resources.mlflow, self.context.retry_number
-        with recorded(self.name, key, tracking, attempt=attempt) as record:
+        deps = self.context.assets_def.asset_deps[dg.AssetKey(self.name)]
+        inputs = sorted(dep.to_user_string() for dep in deps)
+        with recorded(self.name, key, tracking, attempt=attempt, inputs=inputs) as record:
             step = MonthStep(
                 Month.parse(key),
                 self.context.run.run_id,

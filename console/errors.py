@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from churn.errors import ChurnError
+from churn.http_log import request_id
 from console.headers import HEADERS
 from console.pages import page
 
@@ -155,7 +156,11 @@ async def _too_slow(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     answer = _shown(
-        request, 500, "Something went wrong that nobody foresaw.", "The console's log says what."
+        request,
+        500,
+        "Something went wrong that nobody foresaw.",
+        f"The console's log says what, in the lines of request {request_id()}.",
     )
+    answer.headers["x-request-id"] = request_id()
     answer.headers.update(HEADERS)  # the framework answers this one outside of all middleware
     return answer

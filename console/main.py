@@ -10,7 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from churn.http_guard import Guard, host_names, name_of
+from churn.http_log import RequestIds
 from churn.settings import get_settings
+from churn.tracing import Tracing
 from console import sign_in
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
@@ -54,6 +56,8 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         content_types=FORMS,
     )
     app.add_middleware(Headers)  # outside: refusals have them, too
+    app.add_middleware(Tracing)
+    app.add_middleware(RequestIds)
     install_handlers(app)
 
     @app.get("/health/live", include_in_schema=False)

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
 from churn.database import process_name
+from churn.http_log import request_id
 from churn.settings import get_settings
 
 Row = TypeVar("Row")
@@ -44,7 +45,7 @@ class Queries:
             psycopg.errors.QueryCanceled: it took longer than STATEMENT_SECONDS.
         """
         with (
-            self._pool.connection() as connection,
+            _transaction(self._pool) as connection,
             connection.cursor(row_factory=class_row(kind)) as cursor,
         ):
             return cursor.execute(query, parameters).fetchall()
@@ -52,7 +53,7 @@ class Queries:
     def row(self, kind: type[Row], query: Statement, parameters: Parameters = ()) -> Row | None:
         """Return the first row of a query; None where there is none."""
         with (
-            self._pool.connection() as connection,
+            _transaction(self._pool) as connection,
             connection.cursor(row_factory=class_row(kind)) as cursor,
         ):
             return cursor.execute(query, parameters).fetchone()
@@ -62,7 +63,7 @@ class Queries:
     ) -> Iterator[Row]:
         """Yield the rows of a query of any length, of which `size` are in memory at a time."""
         with (
-            self._pool.connection() as connection,
+            _transaction(self._pool) as connection,
             connection.cursor("streamed", row_factory=class_row(kind)) as cursor,
         ):
             cursor.itersize = size
@@ -99,7 +100,7 @@ class Database:
     @contextmanager
     def own(self) -> Iterator[psycopg.Connection]:
         """Open one transaction as the console's own role: sessions, acts, and what people report."""
-        with self._own.connection() as connection:
+        with _transaction(self._own) as connection:
             yield connection
 
     def open(self) -> None:
@@ -111,6 +112,17 @@ class Database:
         """End all connections."""
         self._views.close()
         self._own.close()
+
+
+@contextmanager
+def _transaction(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
+    """Open one transaction, which bears the request's id in pg_stat_activity and in Postgres's log."""
+    with pool.connection() as connection:
+        if known := request_id():
+            connection.execute(
+                "SELECT set_config('application_name', %s, true)", [f"console {known}"]
+            )
+        yield connection
 
 
 def _pool(name: str, dsn: str, options: str) -> ConnectionPool:

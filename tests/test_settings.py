@@ -85,3 +85,40 @@ def test_a_state_folder_keeps_settings_of_campaign_and_gate_too(
     keep_settings({"CHURN_CAMPAIGN_BUDGET": "-1"})
     with pytest.raises(ChurnError, match="CHURN_CAMPAIGN_BUDGET=-1"):
         declared_settings()
+
+
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"URL": "ftp://example.org/secret"}, "begins with https://"),
+        ({"SLACK_URL": "hooks.slack.example/secret"}, "begins with https://"),
+        ({"URL": "https://example.org/secret"}, "needs CHURN_EVENTS_SECRET"),
+        ({"URL": "https://example.org/secret", "SECRET": "secret"}, "needs CHURN_EVENTS_SECRET"),
+        ({"MAIL_TO": "ops@example.org"}, "needs CHURN_EVENTS_MAIL_FROM"),
+        ({"SMTP_USER": "churn", "SMTP_STARTTLS": "false"}, "over TLS only"),
+    ],
+)
+def test_half_of_a_target_of_events_is_refused_and_no_secret_is_shown(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], problem: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"CHURN_EVENTS_{name}", value)
+    with pytest.raises(ChurnError, match=problem) as error:
+        declared_settings()
+    assert "secret" not in str(error.value)
+
+
+def test_targets_of_events_are_settings_and_empty_ones_are_none(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_EVENTS_URL", "")
+    assert declared_settings().events.url.get_secret_value() == ""
+    monkeypatch.setenv("CHURN_EVENTS_URL", "http://127.0.0.1:9000/hook")
+    keep_settings({"CHURN_EVENTS_SECRET": WEBHOOK_SECRET, "CHURN_EVENTS_RETRY_MINUTES": "2,4"})
+    events = declared_settings().events
+    assert WEBHOOK_SECRET not in repr(events)
+    assert events.secret.get_secret_value() == WEBHOOK_SECRET
+    assert [each.total_seconds() for each in events.retry_delays] == [120, 240]

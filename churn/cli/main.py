@@ -6,6 +6,7 @@ from churn.cli.contract import contract, new
 from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
+from churn.cli.events import events
 from churn.cli.metrics import metrics
 from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
@@ -36,6 +37,7 @@ app.command(rich_help_panel=_STACK)(down)
 app.command(rich_help_panel=_STACK)(status)
 app.command(rich_help_panel=_STACK)(init)
 app.command(rich_help_panel=_STACK)(metrics)
+app.add_typer(events, name="events", rich_help_panel=_STACK)
 app.command(rich_help_panel=_STACK)(demo)
 app.command(rich_help_panel=_DATA)(generate)
 app.command(rich_help_panel=_DATA)(deliver)

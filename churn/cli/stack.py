@@ -110,7 +110,8 @@ def status(
 ) -> None:
     """Ask each part of the stack whether it is healthy, and name the months that failed or wait for one.
 
-    The exit status is 1 if a part is not healthy, or if a month has failed and has not been fixed yet.
+    Events that could not be delivered and were given up are named, too. The exit status is 1 if a part is
+    not healthy, or if a month has failed and has not been fixed yet.
 
     **Examples**
 
@@ -124,7 +125,9 @@ def status(
     # Printed first, whatever can be said about the months.
     if not as_json:
         out().print(health_table(parts))
-    months = _months_behind(parts)
+    has_tables = _has_tables(parts)
+    months = _months_behind() if has_tables else []
+    undelivered = _events_given_up() if has_tables else []
     healthy = all(part.health == "healthy" for part in parts)
     whole = healthy and not any(month["state"] in FAILED for month in months)
     if as_json:
@@ -133,32 +136,44 @@ def status(
             "healthy": healthy,
             "parts": [dataclasses.asdict(part) for part in parts],
             "months": months,
+            "undelivered": undelivered,
         }
         typer.echo(json.dumps(answer, indent=2))
     else:
-        for text in dict.fromkeys(month["sentence"] for month in months):
+        for text in (*dict.fromkeys(month["sentence"] for month in months), *undelivered):
             out().print(f"[red]{escape(text)}[/red]", soft_wrap=True)
     if not whole:
         raise typer.Exit(1)
 
 
-def _months_behind(parts: "list[PartHealth]") -> list[dict[str, str]]:
+def _has_tables(parts: "list[PartHealth]") -> bool:
+    """Return whether Postgres answers and its tables exist, which a starting stack creates."""
+    from churn.database.init import has_months
+
+    healthy = any(part.name == "postgres" and part.health == "healthy" for part in parts)
+    return healthy and has_months()
+
+
+def _months_behind() -> list[dict[str, str]]:
     """Return the stages of months that failed or wait behind a failure.
 
-    None are known without Postgres, or before its tables exist, which a starting stack creates. Dagster takes
-    seconds to load, and is asked only once there are months to ask about.
+    Dagster takes seconds to load, and is asked only once there are months to ask about.
     """
-    from churn.database.init import has_deliveries, has_months
+    from churn.database.init import has_deliveries
 
-    if not any(part.name == "postgres" and part.health == "healthy" for part in parts):
-        return []
-    if not has_months() or not has_deliveries():
+    if not has_deliveries():
         return []
     from churn_assets.due import months_behind
     from churn_assets.run import instance
 
     with instance() as dagster:
         return months_behind(dagster)
+
+
+def _events_given_up() -> list[str]:
+    from churn.events.delivery import given_up
+
+    return given_up()
 
 
 def feast(context: typer.Context) -> None:

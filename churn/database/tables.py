@@ -1,4 +1,4 @@
-"""The tables that are the same for every contract: decisions, judgements, monitoring, scores, backtests.
+"""The tables that are the same for every contract: decisions, judgements, monitoring, scores, events.
 
 The tables that follow from the contract are in `schema.py` and `online_tables.py`. To change a table that
 databases have already, change it here and add a step in `migrate.py`.
@@ -357,6 +357,50 @@ CREATE TABLE IF NOT EXISTS monitoring.backtest_figures (
 EVALUATION_TABLES: tuple[LiteralString, ...] = (_BACKTESTS, _FIGURES)
 
 
+# What those who run the system are told. What is made again tells nothing twice: `key` says what it is about.
+_EVENTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.events (
+    event_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    seq bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    key text NOT NULL UNIQUE,
+    kind text NOT NULL,
+    data jsonb NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_GUARD_EVENTS: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON monitoring.events
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+
+# Where events are sent, and since when: a target is told nothing of what was there before it.
+_EVENT_TARGETS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.event_targets (
+    target text PRIMARY KEY,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_EVENT_DELIVERIES: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.event_deliveries (
+    event_id uuid NOT NULL REFERENCES monitoring.events,
+    target text NOT NULL REFERENCES monitoring.event_targets,
+    state text NOT NULL CHECK (state IN ('earlier', 'waiting', 'delivered', 'given up')),
+    attempts bigint NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    due_at timestamptz NOT NULL,
+    problem text,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (event_id, target)
+)"""
+_EVENTS_DUE: LiteralString = """
+CREATE INDEX IF NOT EXISTS event_deliveries_due
+    ON monitoring.event_deliveries (target, due_at) WHERE state = 'waiting'"""
+
+EVENT_TABLES: tuple[LiteralString, ...] = (
+    _EVENTS,
+    _GUARD_EVENTS,
+    _EVENT_TARGETS,
+    _EVENT_DELIVERIES,
+    _EVENTS_DUE,
+)
+
+
 _VERSIONS: LiteralString = """
 CREATE TABLE IF NOT EXISTS decisions.schema_versions (
     version bigint PRIMARY KEY CHECK (version > 0),
@@ -438,6 +482,7 @@ STATEMENTS: tuple[LiteralString, ...] = (
     *MONITORING_TABLES,
     *SCORING_TABLES,
     *EVALUATION_TABLES,
+    *EVENT_TABLES,
     *CONSOLE_TABLES,
     *VERSION_TABLES,
 )

@@ -27,8 +27,10 @@ from churn.deliveries import deliver
 from churn.deliveries.drop_files import drop_files
 from churn.deliveries.drops import Listing, Stray, is_flat, list_drops, unfinished_files
 from churn.deliveries.patterns import shown_name
-from churn.deliveries.problems import CAUSED_BY_CONTENT, Refusal
+from churn.deliveries.problems import CAUSED_BY_CONTENT, Refusal, RefusedDrop, total
 from churn.errors import ChurnError
+from churn.events.kinds import DropRefused
+from churn.events.outbox import record_event
 from churn.months import Month
 from churn.retry import is_passing
 from churn.settings import Settings, get_settings
@@ -129,7 +131,7 @@ def take_in(
 
 
 def keep_standing(scan: FolderScan, now: dt.datetime) -> None:
-    """Keep the drops that are not taken in, for those who watch, and since when each is so.
+    """Keep the drops that are not taken in, for those who watch, and since when; tell each refusal once.
 
     Args:
         scan: the last one; what an earlier one kept and this one did not find is over.
@@ -154,6 +156,19 @@ def keep_standing(scan: FolderScan, now: dt.datetime) -> None:
                 for each in scan.standing
             ],
         )
+        for name, not_taken in scan.refused.items():
+            if not not_taken.waits:
+                record_event(connection, _refused(not_taken, name, scan.cursor[name]))
+
+
+def _refused(not_taken: NotTaken, name: str, entry: Entry) -> DropRefused:
+    """Return what those who run the system are told of a refusal: how much is wrong, and not with whom."""
+    error = not_taken.error
+    problems = total(error.problems) if isinstance(error, RefusedDrop) else 1
+    known = json.dumps(
+        [name, entry["signature"], entry["told"]] if isinstance(entry, dict) else [name]
+    )
+    return DropRefused(not_taken.month, problems, hashlib.sha256(known.encode()).hexdigest()[:16])
 
 
 def read_cursor(text: str | None) -> Cursor:

@@ -3,13 +3,15 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from churn.database import connect, lock
 from churn.evaluation.bootstrap import Interval
+from churn.events.kinds import AlarmRaised
+from churn.events.outbox import record_event
 from churn.monitoring.drift import Drift
 from churn.monitoring.performance import Performance
 from churn.monitoring.segments import SegmentLeavers
@@ -39,7 +41,8 @@ def keep_drift(month: Month, release_id: str | None, drift: Drift | None) -> Non
             for column in drift.columns
         ]
     )
-    _replace("feature_drift", month, rows)
+    drifted = tuple(column.feature for column in drift.drifted) if drift else ()
+    _replace("feature_drift", month, rows, _alarm("drift", month, release_id, drifted))
 
 
 def keep_performance(month: Month, release_id: str | None, figures: Sequence[Performance]) -> None:
@@ -57,7 +60,8 @@ def keep_performance(month: Month, release_id: str | None, figures: Sequence[Per
         }
         for each in figures
     ]
-    _replace("model_performance", month, rows)
+    off = tuple(dict.fromkeys(each.metric for each in figures if each.alarm))
+    _replace("model_performance", month, rows, _alarm("performance", month, release_id, off))
 
 
 def keep_segments(month: Month, release_id: str | None, figures: Sequence[SegmentLeavers]) -> None:
@@ -95,7 +99,18 @@ def _bounds(name: str, interval: Interval | None) -> Row:
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
-def _replace(table: str, month: Month, rows: Sequence[Row]) -> None:
+def _alarm(
+    kind: Literal["drift", "performance"],
+    month: Month,
+    release_id: str | None,
+    about: tuple[str, ...],
+) -> AlarmRaised | None:
+    return AlarmRaised(kind, month, release_id, about) if release_id and about else None
+
+
+def _replace(
+    table: str, month: Month, rows: Sequence[Row], alarm: AlarmRaised | None = None
+) -> None:
     name = sql.Identifier("monitoring", table)
     with connect() as connection, connection.cursor() as cursor:
         lock(connection, f"monitoring.{table} {month}")
@@ -107,6 +122,8 @@ def _replace(table: str, month: Month, rows: Sequence[Row]) -> None:
                 sql.SQL(", ").join(map(sql.Placeholder, rows[0])),
             )
             cursor.executemany(statement, rows)
+        if alarm:
+            record_event(connection, alarm)
 
 
 def _read(query: LiteralString, values: Sequence[dt.datetime | None]) -> list[Row]:

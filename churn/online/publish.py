@@ -31,6 +31,8 @@ from churn.database.online_tables import (
     users_columns,
 )
 from churn.errors import ChurnError
+from churn.events.kinds import MonthClosed
+from churn.events.outbox import record_event
 from churn.lake.files import ARROW_TYPES, lake_file, read_columns, schema_of, view_version
 from churn.months import Month
 from churn.online.redis_copy import copy_to_redis
@@ -209,10 +211,11 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
             known_at, users, published, users - published, withdrawn, fingerprint
         )
         is_changed = bool(published + withdrawn)
+        event = MonthClosed(month, known_at, users)
         if judge is not None:
             _judge(connection, judge, publication, NEXT if is_changed else PRESENT)
         record = [month.as_of, known_at, users, fingerprint, CONTRACT.fingerprint]
-        _switch(connection, record, changed=is_changed)
+        _switch(connection, record, event, changed=is_changed)
         if get_settings().online == "redis":
             copy_to_redis(connection)
     return publication
@@ -366,7 +369,9 @@ def _complete(connection: psycopg.Connection) -> None:
     connection.execute(sql.SQL("ANALYZE {} (user_id, as_of)").format(NEXT_USERS))
 
 
-def _switch(connection: psycopg.Connection, record: list[object], *, changed: bool) -> None:
+def _switch(
+    connection: psycopg.Connection, record: list[object], event: MonthClosed, *, changed: bool
+) -> None:
     """Replace the present table by the next one and record the publication, in one transaction."""
 
     def switch() -> None:
@@ -382,6 +387,7 @@ def _switch(connection: psycopg.Connection, record: list[object], *, changed: bo
             " contract = excluded.contract, published_at = excluded.published_at",
             record,
         )
+        record_event(connection, event)
 
     briefly(connection, switch, where="online.users")
 

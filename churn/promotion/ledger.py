@@ -14,6 +14,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from churn.database import connect, connected, lock
+from churn.events.kinds import ReleasePromoted, ReleaseRolledBack
+from churn.events.outbox import record_event
 from churn.months import Month
 from churn.promotion import entry as entry_text
 from churn.promotion.entry import FIRST_HASH, Draft, Entry, canonical, releases_until, sha256
@@ -131,18 +133,41 @@ def append(connection: psycopg.Connection, draft: Draft) -> Entry:
         "INSERT INTO decisions.ledger (seq, entry, previous_hash, hash) VALUES (%s, %s, %s, %s)",
         [seq, text, previous_hash, found_hash],
     )
-    _tell_api(connection)
+    in_force = _tell_api(connection)
+    if draft.release_id and draft.outcome != "keep":
+        record_event(connection, _event(connection, draft, seq, in_force))
     return entry_text.read(json.loads(text), previous_hash, found_hash)
 
 
-def _tell_api(connection: psycopg.Connection) -> None:
-    """Store for the API which release is in force now, in the transaction of the new entry."""
+def _tell_api(connection: psycopg.Connection) -> str | None:
+    """Store for the API which release is in force now, in the transaction of the new entry; return its id."""
     stack = releases_until(entries(connection))
+    in_force = stack[-1] if stack else None
     connection.execute("DELETE FROM online.release_in_force")
     connection.execute(
         "INSERT INTO online.release_in_force (release_id, version, onnx_sha256)"
         " SELECT release_id, version, onnx_sha256 FROM decisions.releases WHERE release_id = %s",
-        [stack[-1] if stack else None],
+        [in_force],
+    )
+    return in_force
+
+
+def _event(
+    connection: psycopg.Connection, draft: Draft, seq: int, in_force: str | None
+) -> ReleasePromoted | ReleaseRolledBack:
+    """Return what those who run the system are told of an entry that puts a release into force."""
+    assert draft.release_id is not None  # noqa: S101  (the caller has asked)
+    kept = read_releases(connection).get(draft.release_id)
+    event = ReleaseRolledBack if draft.outcome == "restore" else ReleasePromoted
+    return event(
+        entry=seq,
+        release_id=draft.release_id,
+        version=kept.version if kept else None,
+        trained_on=kept.month if kept else None,
+        before=draft.champion,
+        decided_for=draft.decided_for,
+        decided_by="gate" if draft.kind == "decision" else "person",
+        is_in_force=draft.release_id == in_force,
     )
 
 

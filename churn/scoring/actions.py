@@ -15,6 +15,8 @@ from churn.contract.in_force import CONTRACT, VIEWS, service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
 from churn.evaluation.segments import levels_of
+from churn.events.kinds import ListReady
+from churn.events.outbox import record_event
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
@@ -85,6 +87,7 @@ def list_actions(month: Month) -> ActionList:
         copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
         _keep_sums(connection, month, list_fingerprint)
+        _tell(connection, ListReady(month, list_fingerprint, *_groups(is_control)))
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)
@@ -109,6 +112,21 @@ def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: s
             "fingerprint": list_fingerprint,
         },
     )
+
+
+def _groups(is_control: Bools) -> tuple[int, int]:
+    """Return how many users are to be called, and how many are left alone."""
+    control = int(is_control.sum())
+    return len(is_control) - control, control
+
+
+def _tell(connection: psycopg.Connection, event: ListReady) -> None:
+    """Record that a list is ready, also where nobody is worth a call; not of a month without scores."""
+    scored = connection.execute(
+        "SELECT FROM churn_scores WHERE as_of = %s LIMIT 1", [event.month.as_of]
+    ).fetchone()
+    if scored is not None:
+        record_event(connection, event)
 
 
 def bands_of_list(users: int) -> Ints:

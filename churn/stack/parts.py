@@ -120,16 +120,8 @@ def _mlflow(plan: Plan, logs: Path) -> Part | None:
 
 
 def http_command(app: str, host: str, port: int) -> list[str]:
-    """Return the command that serves an ASGI application: one worker, and no log of who asked about whom."""
-    # Imported here since it brings uvicorn with it, which takes long to load.
-    from churn.http_guard import SHUTDOWN_SECONDS
-
-    return [
-        *_PYTHON, "uvicorn", app, "--host", host, "--port", str(port),
-        "--loop", "uvloop", "--http", "churn.http_guard:BoundedProtocol", "--no-access-log",
-        "--no-server-header", "--header", "x-content-type-options:nosniff",
-        "--timeout-graceful-shutdown", f"{SHUTDOWN_SECONDS}",
-    ]  # fmt: skip
+    """Return the command that serves an ASGI application."""
+    return [*_PYTHON, "churn.stack.http_server", app, "--host", host, "--port", str(port)]
 
 
 def _api(plan: Plan, logs: Path) -> Part:

@@ -115,6 +115,8 @@ _SERVER = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # The last is who asks: a process of ours, or a request of the console.
+    "log_line_prefix": "%m [%p] %a ",
 }
 # Autovacuum would start a process each minute for every one of the hundreds of databases that tests leave.
 _FORGETFUL = {

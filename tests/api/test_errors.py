@@ -53,8 +53,9 @@ def test_an_unexpected_error_is_a_500_that_tells_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(reader, "read", fail)
-        answer = client.get(f"/features/{USER}")
+        answer = client.get(f"/features/{USER}", headers={"X-Request-ID": "r-1"})
     assert_shape(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"] == answer.json()["error"]["detail"]["request_id"] == "r-1"
     assert "password" not in answer.text
     counted = 'api_requests_total{method="GET",route="/features/{user_id}",status="500"} 1.0'
     assert counted in client.get("/metrics").text

@@ -30,6 +30,17 @@ OURS = {"init", "mlflow", "code", "webserver", "daemon", "api", "console"}
 OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
 # Empty, there is no role for readers, and the console is on the loopback.
 OPTIONAL = ("CHURN_CONSOLE_URL", "READER_POSTGRES_PASSWORD")
+# Empty, no event is sent there.
+OF_EVENTS = (
+    "CHURN_EVENTS_URL",
+    "CHURN_EVENTS_SECRET",
+    "CHURN_EVENTS_SLACK_URL",
+    "CHURN_EVENTS_MAIL_TO",
+    "CHURN_EVENTS_MAIL_FROM",
+    "CHURN_EVENTS_SMTP_HOST",
+    "CHURN_EVENTS_SMTP_USER",
+    "CHURN_EVENTS_SMTP_PASSWORD",
+)
 # Passwords that the profile `monitoring` alone needs.
 OF_MONITORING = ("METRICS_POSTGRES_PASSWORD", "GRAFANA_ADMIN_PASSWORD")
 # Variables that are not ours, and the program whose source names them.
@@ -65,7 +76,8 @@ def test_compose_accepts_the_file() -> None:
 @pytest.mark.parametrize(("name", "port"), [("api", 8000), ("console", 8080)])
 def test_it_is_served_as_by_churn_up(config: dict[str, Any], name: str, port: int) -> None:
     ours = http_command(f"{name}.main:app", "0.0.0.0", port)  # noqa: S104
-    assert config["services"][name]["command"][1:] == ours[ours.index(f"{name}.main:app") :]
+    module = ours.index("churn.stack.http_server")
+    assert config["services"][name]["command"] == ["python", "-m", *ours[module:]]
 
 
 def test_ports_are_asked_by_their_own_names_and_those_of_a_proxy() -> None:
@@ -99,7 +111,7 @@ def test_example_needs_passwords_and_nothing_else() -> None:
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert compose("config", "--quiet", **example).returncode != 0
     empty = {name for name, value in example.items() if not value}
-    may_be = {*OPTIONAL, *OF_MONITORING, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
+    may_be = {*OPTIONAL, *OF_EVENTS, *OF_MONITORING, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
     assert empty == {*PASSWORDS, *OF_THE_CONTRACT, *may_be}
     assert resolved(**example | PASSWORDS) == resolved(**dict.fromkeys(OF_MONITORING, ""))
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -110,7 +122,10 @@ def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     uses = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN|KEY)\w*)([^}]*)\}", text)
     assert uses
-    assert all(rest == ":-" if name in OPTIONAL else rest.startswith(":?") for name, rest in uses)
+    assert all(
+        rest == ":-" if name in (*OPTIONAL, *OF_EVENTS) else rest.startswith(":?")
+        for name, rest in uses
+    )
     for service in config["services"].values():
         given = service.get("environment") or {}
         for secret in PASSWORDS.values():

@@ -113,7 +113,8 @@ def test_without_its_password_a_service_does_not_start(
 def test_the_exporter_is_served_as_by_churn_up(services: dict[str, Any]) -> None:
     application = "churn.exporter.app:app"
     ours = http_command(application, "0.0.0.0", 9108)  # noqa: S104
-    assert services["metrics"]["command"][1:] == ours[ours.index(application) :]
+    module = ours.index("churn.stack.http_server")
+    assert services["metrics"]["command"] == ["python", "-m", *ours[module:]]
 
 
 def test_the_exporter_goes_by_the_settings_of_those_who_do_the_work(

@@ -107,6 +107,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_every_environment_variable_is_known() -> None:
     # The field's own, and MLflow's.
     known = known_variables() | {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "MLFLOW_TRACKING_TOKEN"}
+    # Those of the extras.
+    known |= {"OPENLINEAGE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"}
     for file in ("docker-compose.yml", ".env.example", "Makefile"):
         known |= set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", text_of(ROOT / file)))
     for page in PAGES:
