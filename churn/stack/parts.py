@@ -68,8 +68,8 @@ def make_plan(record: StackRecord) -> Plan:
     if metrics := recorded.get(METRICS, declared.metrics_port):
         ports[METRICS] = metrics
     server = _server(declared, recorded.get("postgres"))
-    own_mlflow = _is_own_mlflow(declared, ports["mlflow"])
-    tracking = _url(ports["mlflow"]) if own_mlflow else declared.mlflow_tracking_uri
+    is_own = _is_own_mlflow(declared, ports["mlflow"])
+    tracking = _url(ports["mlflow"]) if is_own else declared.mlflow_tracking_uri
     postgres = server.environment if server else _postgres_of(declared)
     # On a server, Dagster's home is the one that its containers share.
     home = declared.home / "dagster"
@@ -157,7 +157,7 @@ def make_parts(
     parts = [_postgres(server, stack)] if server else []
     # MLflow takes longest to start, so its database is made ready separately from the others.
     parts.append(_init("init-mlflow", "mlflow"))
-    if _is_own_mlflow(declared, ports["mlflow"]):
+    if stack["MLFLOW_TRACKING_URI"] == _url(ports["mlflow"]):
         parts.append(_mlflow(declared.home, stack, ports["mlflow"]))
     parts += [
         _init("init", "streamflow", "dagster"),

@@ -48,9 +48,7 @@ class StackRecord(BaseModel):
     def write(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         """Write both files, readable by their owner only; without parts, remove them.
 
-        Args:
-            home: the state folder.
-            environment: the content of `stack.env`; None leaves the file as it is.
+        Without an environment, `stack.env` stays as it is.
         """
         if not self.parts:
             (home / _JSON).unlink(missing_ok=True)
@@ -65,11 +63,8 @@ class StackRecord(BaseModel):
 def locked(home: Path, patience: float = 0) -> Iterator[None]:
     """Hold the state folder's lock, so that nobody else starts or stops parts meanwhile.
 
-    The kernel releases it when the process ends, however that ends.
-
-    Args:
-        home: the state folder.
-        patience: seconds to wait for the lock.
+    Who waits does so for `patience` seconds. The kernel releases the lock when its process ends, however that
+    ends.
 
     Raises:
         ChurnError: another command holds it, or the folder belongs to another user.

@@ -129,13 +129,8 @@ class Stack:
         """Start the parts that are missing, and return their names once all are healthy.
 
         If one does not come up, or on Ctrl-C, those that were started are stopped again. The caller holds
-        the lock.
-
-        Args:
-            names: the parts that must run.
-            report: called at each step.
-            temporary: whether the caller will stop them, before it gives the lock away. Fallen parts run
-                until `churn down` in any case.
+        the lock; if the parts are temporary, it stops them before it gives that away. Fallen parts run until
+        `churn down` in any case.
 
         Raises:
             ChurnError: a part does not come up, a port is taken, or parts run whose command was killed.
@@ -208,11 +203,7 @@ def take_down(
 ) -> list[str]:
     """Stop the named parts of a state folder, with all that they started; return those that ran.
 
-    Args:
-        home: the state folder.
-        names: of the parts.
-        report: called for each one that has stopped.
-        fallen: dead parts of a stack that is up; the record of their ports is kept.
+    The record of fallen parts is kept, for the sake of their ports, as long as anything runs.
     """
     first, *others = STOP_STAGES
     strays = sorted(set(names) - {name for stage in STOP_STAGES for name in stage})
