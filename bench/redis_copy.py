@@ -17,9 +17,10 @@ from bench.online import NEW, filled
 from bench.online_reads import Answer, p50_ms, some_users, through_store
 from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Worker, take_turns
-from bench.world import Sizes, World, environment
+from bench.world import Sizes, World
 from churn.contract.in_force import BASELINE
 from churn.settings import get_settings
+from churn.stack.supervisor import exported
 
 PIPE = "redis-cli --pipe, the same bytes"
 PACKED = "the same rows packed by Postgres, read and dropped"
@@ -30,7 +31,7 @@ FEAST = "Feast's Redis store"
 def measure(world: World, sizes: Sizes, say: Say) -> list[Row]:
     with filled(world, sizes, say) as settings, _redis(settings.home) as port:
         chosen = {"CHURN_ONLINE": "redis", "CHURN_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-        with environment(chosen), Worker() as worker:
+        with exported(chosen), Worker() as worker:
             say("publishing a month")
             users = worker.run(publish_new)
             commands = settings.home / "copy.resp"

@@ -1,6 +1,5 @@
 """Where the bench works: a temporary folder with its own Postgres, MLflow server and API."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from churn.database import connect
 from churn.database.init import SERVICE_DATABASES, admit_readers, create_schema
 from churn.population.base import SIZE
 from churn.settings import Settings, get_settings
-from churn.stack.parts import make_parts, prepare_dagster_home
-from churn.stack.plan import make_plan
+from churn.stack.parts import make_plan, prepare_dagster_home
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import LOOPBACK, free_port, stop
 from churn.stack.record import StackRecord
-from churn.stack.supervisor import StartedPart
+from churn.stack.supervisor import StartedPart, exported
 from feature_repo.store import apply_features
 
 
@@ -63,7 +61,7 @@ class World:
     def __enter__(self) -> "World":
         (self._folder / "postgres").mkdir(parents=True)
         self._stack.enter_context(self._server)
-        with environment(self._server.environment):
+        with exported(self._server.environment):
             for database in SERVICE_DATABASES:
                 self._create(database)
         return self
@@ -84,7 +82,7 @@ class World:
             features: also register the Feast objects when they are created.
         """
         home = self._folder / name
-        with environment(
+        with exported(
             self._server.environment
             | self._ports
             | {
@@ -128,25 +126,10 @@ class World:
             Its process id, once it is healthy or, if it is a step, has ended.
         """
         if name not in self._started:
-            record = StackRecord()
-            plan = make_plan(record)
-            part = next(part for part in make_parts(plan, record) if part.name == name)
-            started = StartedPart(part, plan.home, plan.environment)
-            self._stack.callback(stop, plan.home, (name,), signal.SIGTERM)
+            plan, home = make_plan(StackRecord()), get_settings().home
+            started = StartedPart(plan.parts[name], home, plan.environment)
+            self._stack.callback(stop, home, (name,), signal.SIGTERM)
             while not started.is_well():
                 time.sleep(0.1)
             self._started[name] = started.process.pid
         return self._started[name]
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    get_settings.cache_clear()
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        get_settings.cache_clear()

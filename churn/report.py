@@ -34,7 +34,8 @@ from churn.months import Month
 from churn.plausibility.confirmations import Confirmation, confirmations
 from churn.promotion.entry import NO_RELEASE, decisions, evidence_table, sentence
 from churn.promotion.ledger import entries, release_in_force
-from churn.schedule.due import MonthBehind, Stage, read_months_behind
+from churn.schedule.due import Stage
+from churn.schedule.sentences import MonthBehind, read_months_behind
 from churn.settings import get_settings
 
 if TYPE_CHECKING:

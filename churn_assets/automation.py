@@ -20,8 +20,9 @@ from churn.markdown import plain
 from churn.monitoring.watch import Alarm, months_in_time, standing_alarms
 from churn.months import Month
 from churn.records import close_records
-from churn.schedule.due import askable, due_again_at, sentences
+from churn.schedule.due import askable, due_again_at
 from churn.schedule.facts import command_line_at_work, late_months, trainable_months
+from churn.schedule.sentences import sentences
 from churn.settings import get_settings
 from churn_assets.due import attempt_number, ended_at, look_at, run_request, tick_time
 from churn_assets.jobs import ATTEMPT_TAG, month_close, score_month, train_month

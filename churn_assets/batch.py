@@ -16,8 +16,9 @@ from churn.deliveries.drops import name_of_drop
 from churn.errors import ChurnError
 from churn.model.train import trained_models
 from churn.months import Month
-from churn.schedule.due import JOBS, Due, askable, sentence, sentences
+from churn.schedule.due import JOBS, Due, askable
 from churn.schedule.facts import BATCH_LOCK, delivered_months, read_facts
+from churn.schedule.sentences import sentence, sentences
 from churn.settings import get_settings
 from churn_assets.due import look_at, run_tags
 from churn_assets.lane import Lane

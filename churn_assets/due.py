@@ -13,17 +13,9 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from churn.months import Month
-from churn.schedule.due import (
-    JOBS,
-    Attempt,
-    Due,
-    Job,
-    is_behind,
-    keep_months_behind,
-    sentences_by_root,
-    stage_states,
-)
+from churn.schedule.due import JOBS, Attempt, Due, Job, is_behind, stage_states
 from churn.schedule.facts import read_facts
+from churn.schedule.sentences import keep_months_behind, sentences_by_root
 from churn.settings import get_settings
 from churn_assets.event_texts import what_failed
 from churn_assets.jobs import ATTEMPT_TAG, CLOSE_KEYS, SCORE_KEYS, TRAIN_KEYS, VERSION_TAG

@@ -21,8 +21,8 @@ from churn.population.drops import correct_some_fees, write_drops
 from churn.population.scenario import DropArrival, Troubles
 from churn.promotion.entry import decisions, sentence
 from churn.promotion.ledger import entries
-from churn.schedule.due import sentences
 from churn.schedule.facts import late_months, trainable_months
+from churn.schedule.sentences import sentences
 from churn.settings import get_settings
 from churn_assets.batch import ended_at_last, work_off
 from churn_assets.due import look_at

@@ -13,7 +13,7 @@ from churn.cli.main import app
 from churn.mlflow_client import mlflow_client
 from churn.settings import Settings, get_settings, loopback_without_proxy
 from churn.stack import probes
-from churn.stack.plan import make_plan
+from churn.stack.parts import make_plan
 from churn.stack.processes import free_port
 from churn.stack.record import StackRecord
 

@@ -1,7 +1,7 @@
 """The tables that are the same for every contract: decisions, judgements, monitoring, scores, events.
 
 The tables that follow from the contract are in `schema.py` and `online_tables.py`. To change a table that
-databases have already, change it here and add a step in `migrate.py`.
+databases have already, change it here and add a step in `steps.py`.
 """
 
 from typing import LiteralString

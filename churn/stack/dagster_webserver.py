@@ -5,7 +5,6 @@ of a picture. Here the same application runs behind `churn.http_guard`, and answ
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +73,13 @@ def serve(host: str, port: int, workspace: Path) -> None:
             )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the command line; its options are those of `dagster-webserver`."""
     parser = argparse.ArgumentParser(prog="python -m churn.stack.dagster_webserver")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--workspace", type=Path, required=True)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     serve(options.host, options.port, options.workspace)
 
 

@@ -3,6 +3,7 @@
 It never runs as root: where the shell is root's, another user runs it.
 """
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -13,94 +14,17 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from churn.errors import ChurnError
 from churn.stack import probes
 from churn.stack.processes import LOOPBACK, free_port
 
-_NOBODY = 65534
-_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-
-
-def _as_user(uid: int, *capabilities: str) -> tuple[str, ...]:
-    caps = ",".join(("-all", *(f"+{name}" for name in capabilities)))
-    user = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs")
-    if not capabilities:
-        return ("setpriv", *user)
-    return ("setpriv", *user, *(f"--{kind}-caps={caps}" for kind in ("inh", "ambient")))
-
-
-def ways(owner: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """Return the ways in which root can run a server: the owner of its data folder, and the command's prefix.
-
-    The first is another user. If that user cannot reach a folder (a home with 0700), the same user with the
-    capability to look into folders is tried; in containers that withhold it, the one that they grant. A user
-    namespace comes last, since seen from outside its processes still have root's uid.
-
-    Args:
-        owner: the uid that owns the data folder already; 0 if nobody does.
-    """
-    uid = owner or _NOBODY
-    return (
-        (uid, _as_user(uid)),
-        (uid, _as_user(uid, "dac_read_search")),
-        (uid, _as_user(uid, "dac_override")),
-        (0, _NAMESPACE),
-    )
-
-
-def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
-    """Make `data` a private folder of the server's user; return the prefix of commands to run as that user.
-
-    Where the two folders above it (`postgres` and the state folder) are root's alone, the group of that user
-    may pass through them, but not list them. No permission of any other folder is changed.
-
-    Raises:
-        ChurnError: the shell is root's, and no other user can reach the program and the data.
-    """
-    data.mkdir(parents=True, exist_ok=True)
-    fresh = not any(data.iterdir())
-    if os.geteuid() != 0:
-        data.chmod(0o700)
-        return ()
-    owner = data.stat().st_uid
-    for uid, prefix in ways(owner):
-        if not fresh and uid != owner:
-            continue
-        os.chown(data, uid, uid)
-        data.chmod(0o700)
-        _let_through((data.parent, data.parent.parent), uid)
-        probe = 'test -w "$1" && "$2" --version'
-        command = [*prefix, "sh", "-c", probe, "sh", str(data), str(program)]
-        try:
-            done = subprocess.run(command, capture_output=True, cwd="/", check=False)
-        except FileNotFoundError:
-            continue
-        if done.returncode == 0:
-            return prefix
-    raise ChurnError(
-        "Postgres refuses to run as root, and no other user can reach its program and its data",
-        where=str(data),
-        remedy="run as an ordinary user, or put project and CHURN_HOME where others may look, "
-        "or set POSTGRES_HOST to a server of your own",
-    )
-
-
-def _let_through(folders: tuple[Path, ...], group: int) -> None:
-    for folder in folders:
-        status = folder.stat()
-        mode = stat.S_IMODE(status.st_mode)
-        if group and status.st_uid == 0 and not mode & 0o007:
-            os.chown(folder, -1, group)
-            folder.chmod(mode & 0o700 | 0o010)
-
-
 USER = "streamflow"
+# The logins beside that of the owner, as their settings begin.
+READERS = ("API", "CONSOLE", "READER", "METRICS")
 # Postgres's "fast" shutdown: at SIGTERM, it would wait until every client has gone.
 STOP_SIGNAL = signal.SIGINT
-
 # For a laptop shared with other programs. Whatever was committed is on the disk.
 _SERVER = {
     "listen_addresses": LOOPBACK,
@@ -125,6 +49,70 @@ _FORGETFUL = {
     "full_page_writes": "off",
     "autovacuum": "off",
 }
+_NOBODY = 65534
+
+
+def ways(owner: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Return the ways in which root can run a server: the owner of its data folder, and the command's prefix.
+
+    The first is another user. If that user cannot reach a folder (a home with 0700), the same user with the
+    capability to look into folders is tried; in containers that withhold it, the one that they grant. A user
+    namespace comes last, since seen from outside its processes still have root's uid.
+
+    Args:
+        owner: the uid that owns the data folder already; 0 if nobody does.
+    """
+    uid = owner or _NOBODY
+    user = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs")
+    looking, overriding = (
+        (*user, f"--inh-caps=-all,+{right}", f"--ambient-caps=-all,+{right}")
+        for right in ("dac_read_search", "dac_override")
+    )
+    namespace = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+    return ((uid, user), (uid, looking), (uid, overriding), (0, namespace))
+
+
+def become_unprivileged(data: Path, program: Path) -> tuple[str, ...]:
+    """Make `data` a private folder of the server's user; return the prefix of commands to run as that user.
+
+    Where the two folders above it (`postgres` and the state folder) are root's alone, the group of that user
+    may pass through them, but not list them. No permission of any other folder is changed.
+
+    Raises:
+        ChurnError: the shell is root's, and no other user can reach the program and the data.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    fresh = not any(data.iterdir())
+    if os.geteuid() != 0:
+        data.chmod(0o700)
+        return ()
+    owner = data.stat().st_uid
+    for uid, prefix in ways(owner):
+        if not fresh and uid != owner:
+            continue
+        os.chown(data, uid, uid)
+        data.chmod(0o700)
+        for folder in (data.parent, data.parent.parent):
+            _let_through(folder, uid)
+        probe = 'test -w "$1" && "$2" --version'
+        command = [*prefix, "sh", "-c", probe, "sh", str(data), str(program)]
+        with contextlib.suppress(FileNotFoundError):
+            if not subprocess.run(command, capture_output=True, cwd="/", check=False).returncode:
+                return prefix
+    raise ChurnError(
+        "Postgres refuses to run as root, and no other user can reach its program and its data",
+        where=str(data),
+        remedy="run as an ordinary user, or put project and CHURN_HOME where others may look, "
+        "or set POSTGRES_HOST to a server of your own",
+    )
+
+
+def _let_through(folder: Path, group: int) -> None:
+    status = folder.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if group and status.st_uid == 0 and not mode & 0o007:
+        os.chown(folder, -1, group)
+        folder.chmod(mode & 0o700 | 0o010)
 
 
 def program(name: str) -> Path:
@@ -149,7 +137,7 @@ class EmbeddedPostgres:
     The supervisor runs its `command`; `start` and `stop` are for tests and the bench.
 
     Args:
-        folder: holds `data/`, the passwords of four roles (0600) and the server's log.
+        folder: holds `data/`, the owner's password and those of READERS (0600), and the server's log.
         port: where to listen; a free port if not given.
         durable: False gives up crash safety and vacuuming for speed; for tests.
     """
@@ -175,10 +163,10 @@ class EmbeddedPostgres:
             "POSTGRES_PASSWORD": self.password,
             # The wheel's server is built without TLS.
             "POSTGRES_SSLMODE": "disable",
-            "API_POSTGRES_PASSWORD": self._secret("api_password"),
-            "CONSOLE_POSTGRES_PASSWORD": self._secret("console_password"),
-            "READER_POSTGRES_PASSWORD": self._secret("reader_password"),
-            "METRICS_POSTGRES_PASSWORD": self._secret("metrics_password"),
+            **{
+                f"{reader}_POSTGRES_PASSWORD": self._secret(f"{reader.lower()}_password")
+                for reader in READERS
+            },
         }
 
     def command(self) -> list[str]:
@@ -203,41 +191,28 @@ class EmbeddedPostgres:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         deadline = time.monotonic() + 30
-        while not self.answers():
+        while probes.postgres(self.environment):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
                 raise ChurnError(f"Postgres did not start:\n{tail}", where=str(self.log))
             time.sleep(0.02)
 
-    def answers(self) -> bool:
-        """Return whether the server takes connections."""
-        return not probes.postgres(self.environment)
-
     def stop(self) -> None:
         """Stop the server without waiting for its clients; whatever was committed stays."""
-        if self._process is None:
-            return
-        for number, patience in ((STOP_SIGNAL, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
-            if self._process.poll() is not None:
-                break
-            self._process.send_signal(number)
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
-        self._process = None
+        if self._process is not None:
+            for number, patience in ((STOP_SIGNAL, 30), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+                self._process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+                    break
+            self._process = None
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _secret(self, name: str) -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import httpx
 
 # A part that is gone refuses at once; only one that hangs, or a busy machine, takes this long.
-TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 @functools.cache
@@ -16,7 +16,7 @@ def _client() -> "httpx.Client":
     import httpx
 
     # No proxy of the environment may come between us and the loopback.
-    return httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+    return httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False)
 
 
 def http(url: str) -> str:
@@ -62,7 +62,7 @@ def postgres(environment: Mapping[str, str]) -> str:
             password=environment["POSTGRES_PASSWORD"],
             sslmode=environment["POSTGRES_SSLMODE"],
             dbname="postgres",
-            connect_timeout=int(TIMEOUT_SECONDS),
+            connect_timeout=int(_TIMEOUT_SECONDS),
         ).close()
     except psycopg.OperationalError as error:
         return str(error).strip()
@@ -72,19 +72,17 @@ def postgres(environment: Mapping[str, str]) -> str:
 def code_server(port: int) -> str:
     """Ask Dagster's code server by the standard gRPC health protocol."""
     import grpc  # type: ignore[import-untyped]
-    from grpc_health.v1 import (  # type: ignore[import-untyped]
-        health_pb2,
-        health_pb2_grpc,
-    )
+    from grpc_health.v1 import health_pb2 as asked  # type: ignore[import-untyped]
+    from grpc_health.v1.health_pb2_grpc import HealthStub  # type: ignore[import-untyped]
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=TIMEOUT_SECONDS
+            answer = HealthStub(channel).Check(
+                asked.HealthCheckRequest(service="DagsterApi"), timeout=_TIMEOUT_SECONDS
             )
         except grpc.RpcError as error:
             return f"the code server does not answer ({error.code().name.lower()})"
-    return "" if answer.status == health_pb2.HealthCheckResponse.SERVING else "not serving"
+    return "" if answer.status == asked.HealthCheckResponse.SERVING else "not serving"
 
 
 def webserver(port: int) -> str:
@@ -97,24 +95,17 @@ def webserver(port: int) -> str:
     if problem:
         return problem
     entries = data["workspaceOrError"].get("locationEntries", [])
-    loaded = [(entry["locationOrLoadError"] or {}) for entry in entries]
-    if not loaded:
-        return "no code location is loaded"
+    loaded = [entry["locationOrLoadError"] or {} for entry in entries]
     errors = [
-        entry.get("message", "still loading")
+        entry.get("message", "still loading").strip().splitlines()[0]
         for entry in loaded
         if entry.get("__typename") != "RepositoryLocation"
     ]
-    return "; ".join(error.strip().splitlines()[0] for error in errors)
+    return "; ".join(errors) if loaded else "no code location is loaded"
 
 
 def daemon(port: int, since: float) -> str:
-    """Ask the webserver for the daemon's heartbeats.
-
-    Args:
-        port: that of the webserver.
-        since: seconds since the epoch; older heartbeats are those of an earlier daemon.
-    """
+    """Ask the webserver for the daemon's heartbeats; those before `since` are an earlier daemon's."""
     query = (
         "{instance {daemonHealth {allDaemonStatuses"
         " {daemonType required healthy lastHeartbeatTime lastHeartbeatErrors {message}}}}}"
@@ -122,10 +113,9 @@ def daemon(port: int, since: float) -> str:
     data, problem = _graphql(port, query)
     if problem:
         return problem
-    statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
     ill = [
         status["daemonType"].lower()
-        for status in statuses
+        for status in data["instance"]["daemonHealth"]["allDaemonStatuses"]
         if status["required"]
         and not (status["healthy"] and (status["lastHeartbeatTime"] or 0) >= since)
     ]
@@ -140,7 +130,5 @@ def _graphql(port: int, query: str) -> tuple[dict[str, Any], str]:
         answer = _client().post(url, json={"query": query})
     except httpx.HTTPError as error:
         return {}, f"{url} does not answer ({error})"
-    body = answer.json() if answer.status_code == 200 else {}
-    if "data" not in body or body["data"] is None:
-        return {}, f"{url} answers {answer.status_code}"
-    return body["data"], ""
+    data = answer.json().get("data") if answer.status_code == 200 else None
+    return (data, "") if data is not None else ({}, f"{url} answers {answer.status_code}")

@@ -1,7 +1,6 @@
 """What a stack writes into its state folder: `stack.json`, `stack.env` and the lock."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
@@ -14,51 +13,24 @@ from churn.errors import ChurnError
 from churn.files import write_text
 from churn.settings import OF_THE_STACK, private_home, write_env
 
-JSON, ENV, LOCK = "stack.json", OF_THE_STACK, "lock"
-
-
-class Owner(BaseModel):
-    """The command that stops a part when it ends itself.
-
-    Attributes:
-        pid: its process.
-        begun: when that started, in seconds since the machine did, since the time of day may be changed. The
-            default stands in a file of an older version, and is no command's.
-    """
-
-    pid: int
-    begun: float = -1.0
-
-    @classmethod
-    def this_process(cls) -> Self:
-        """Return the command that is running now."""
-        me = psutil.Process()
-        return cls(pid=me.pid, begun=_begun(me))
-
-    @property
-    def lives(self) -> bool:
-        """Whether that command still runs."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return _begun(psutil.Process(self.pid)) == self.begun
-        return False
-
-
-def _begun(process: psutil.Process) -> float:
-    return round(process.create_time() - psutil.boot_time(), 2)
+_JSON, _LOCK = "stack.json", "lock"
 
 
 class PartRecord(BaseModel):
-    """One part as it was started; without an owner, it runs until `churn down`."""
+    """One part as it was started.
+
+    Attributes:
+        pid: its first process.
+        port: its port on the loopback.
+        started: seconds since the epoch.
+        temporary: whether the command that started it stops it when it ends, and holds the lock until then.
+            Others run until `churn down`.
+    """
 
     pid: int
     port: int | None = None
     started: float
-    owner: Owner | None = None
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the command that should have stopped this part was killed."""
-        return self.owner is not None and not self.owner.lives
+    temporary: bool = False
 
 
 class StackRecord(BaseModel):
@@ -70,38 +42,35 @@ class StackRecord(BaseModel):
     def read(cls, home: Path) -> Self:
         """Read `stack.json`; without the file, there are no parts."""
         with contextlib.suppress(FileNotFoundError):
-            return cls.model_validate_json((home / JSON).read_text())
+            return cls.model_validate_json((home / _JSON).read_text())
         return cls()
 
     def write(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         """Write both files, readable by their owner only; without parts, remove them.
 
-        Args:
-            home: the state folder.
-            environment: the content of `stack.env`; None leaves the file as it is.
+        Without an environment, `stack.env` stays as it is.
         """
         if not self.parts:
-            (home / JSON).unlink(missing_ok=True)
-            (home / ENV).unlink(missing_ok=True)
+            (home / _JSON).unlink(missing_ok=True)
+            (home / OF_THE_STACK).unlink(missing_ok=True)
             return
-        write_text(home / JSON, self.model_dump_json(indent=2) + "\n", mode=0o600)
+        write_text(home / _JSON, self.model_dump_json(indent=2) + "\n", mode=0o600)
         if environment is not None:
-            write_env(home / ENV, environment)
+            write_env(home / OF_THE_STACK, environment)
 
 
 @contextlib.contextmanager
 def locked(home: Path, patience: float = 0) -> Iterator[None]:
     """Hold the state folder's lock, so that nobody else starts or stops parts meanwhile.
 
-    Args:
-        home: the state folder.
-        patience: seconds to wait for the lock.
+    Who waits does so for `patience` seconds. The kernel releases the lock when its process ends, however that
+    ends.
 
     Raises:
         ChurnError: another command holds it, or the folder belongs to another user.
     """
     # No other user can open the file, and so none can hold the lock.
-    lock = FileLock(home / LOCK, timeout=patience, mode=0o600)
+    lock = FileLock(home / _LOCK, timeout=patience, mode=0o600)
     try:
         private_home()
         lock.acquire()
@@ -127,9 +96,9 @@ def locked(home: Path, patience: float = 0) -> Iterator[None]:
 
 def lock_holder(home: Path) -> psutil.Process | None:
     """Return the process that holds the lock, if this user may see it."""
-    path = str(home / LOCK)
+    path = str(home / _LOCK)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and any(f.path == path for f in process.open_files()):
+            if any(file.path == path for file in process.open_files()):
                 return process
     return None

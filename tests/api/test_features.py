@@ -21,7 +21,7 @@ from churn.database import connect
 from churn.database.init import admit_readers
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
-from churn.stack.plan import make_plan
+from churn.stack.parts import make_plan
 from churn.stack.record import StackRecord
 from feature_repo.store import apply_features, open_store
 from tests.kit.snapshot_rows import FEBRUARY, JANUARY, LATER, MARCH, put_profile
@@ -62,7 +62,7 @@ def reader(
     apply_features()
     admit_readers()
     with monkeypatch.context() as patch:
-        for name, value in make_plan(StackRecord()).api_login.items():
+        for name, value in make_plan(StackRecord()).parts["api"].environment.items():
             patch.setenv(name, value)
         get_settings.cache_clear()
         assert get_settings().postgres_user == "churn_api"

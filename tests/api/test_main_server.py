@@ -20,8 +20,7 @@ from churn.model.tracking import log_model_run
 from churn.model.train import Fitted, fit_baseline
 from churn.online.publish import publish
 from churn.settings import get_settings
-from churn.stack.parts import http_command
-from churn.stack.plan import make_plan
+from churn.stack.parts import http_command, make_plan
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.processes import free_port
 from churn.stack.record import StackRecord
@@ -49,7 +48,7 @@ def own_postgres(
 def api(own_postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[httpx.Client]:
     port = free_port()
     command = http_command("api.main:app", "127.0.0.1", port)
-    told = {**os.environ, **make_plan(StackRecord()).api_login}
+    told = {**os.environ, **make_plan(StackRecord()).parts["api"].environment}
     assert told["POSTGRES_USER"] == "churn_api"
     with (tmp_path / "api.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=told)

@@ -9,8 +9,8 @@ import pytest
 from churn.contract.in_force import TABLES
 from churn.database import connect, lock
 from churn.deliveries import accepted
-from churn.schedule.due import read_months_behind
 from churn.schedule.facts import BATCH_LOCK
+from churn.schedule.sentences import read_months_behind
 from churn.scoring.scores import score_month
 from churn.settings import Settings, get_settings
 from churn_assets.automation import drops_folder

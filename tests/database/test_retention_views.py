@@ -11,8 +11,9 @@ from psycopg import sql
 
 from churn.contract.in_force import CONTRACT, LABELS, USERS
 from churn.database import connect
-from churn.database.migrate import STEPS, Step, bring_up
+from churn.database.migrate import bring_up
 from churn.database.retention import RETENTION_VIEWS, SCHEMA, RetentionView, page
+from churn.database.steps import STEPS, Step
 from churn.deliveries.ledger import in_force, mark_unloadable, record
 from churn.months import Month
 from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, record_uplift

@@ -12,7 +12,7 @@ from churn.database.init import admit_readers, initialise
 from churn.errors import ChurnError
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
-from churn.stack.plan import make_plan
+from churn.stack.parts import make_plan
 from churn.stack.postgres import EmbeddedPostgres
 from churn.stack.record import StackRecord
 from tests.kit.snapshot_rows import FEBRUARY, JANUARY, put_profile
@@ -123,7 +123,7 @@ def owner(
 
 
 def as_api(database: str | None = None, **more: str) -> psycopg.Connection:
-    login = make_plan(StackRecord()).api_login
+    login = make_plan(StackRecord()).parts["api"].environment
     told = {"user": login["POSTGRES_USER"], "password": login["POSTGRES_PASSWORD"], **more}
     return psycopg.connect(get_settings().dsn(database), autocommit=True, **told)
 
@@ -226,7 +226,9 @@ def test_without_a_password_no_role_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("API_POSTGRES_PASSWORD", "")
     get_settings.cache_clear()
     admit_readers()
-    assert make_plan(StackRecord()).api_login == {}  # so the API connects as everybody does
+    assert (
+        make_plan(StackRecord()).parts["api"].environment == {}
+    )  # so the API connects as everybody does
     with connect() as connection:
         role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'").fetchone()
     assert role is None

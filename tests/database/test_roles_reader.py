@@ -8,8 +8,9 @@ import pytest
 
 from churn.database import connect
 from churn.database.init import admit_readers, initialise, is_ready
-from churn.database.migrate import STEPS, Step, bring_up
+from churn.database.migrate import bring_up
 from churn.database.retention import RETENTION_VIEWS
+from churn.database.steps import STEPS, Step
 from churn.errors import ChurnError
 from churn.settings import get_settings
 from churn.stack.postgres import EmbeddedPostgres

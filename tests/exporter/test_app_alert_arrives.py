@@ -21,7 +21,7 @@ import httpx
 import pytest
 import yaml
 
-from churn.schedule.due import keep_months_behind
+from churn.schedule.sentences import keep_months_behind
 from churn.stack.parts import http_command
 from churn.stack.processes import free_port
 from tests.kit.exporter_world import as_exporter, keep_failure

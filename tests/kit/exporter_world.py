@@ -26,8 +26,9 @@ from churn.monitoring.drift import ColumnDrift, Drift
 from churn.monitoring.performance import Performance
 from churn.monitoring.store import keep_drift, keep_performance
 from churn.months import Month
-from churn.schedule.due import Attempt, Job, keep_months_behind, stage_states
+from churn.schedule.due import Attempt, Job, stage_states
 from churn.schedule.facts import read_facts
+from churn.schedule.sentences import keep_months_behind
 from churn.settings import get_settings
 from churn.stack.parts import repository_file
 from churn.stack.postgres import EmbeddedPostgres

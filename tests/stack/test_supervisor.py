@@ -91,6 +91,30 @@ def test_orphans_of_a_killed_command_are_named_and_stopped(tmp_path: Path) -> No
     assert "nothing was running" in answered(told, "down").stderr
 
 
+def test_the_parts_of_a_command_are_known_again_after_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux derives when a process began from the time of day: setting the clock moves both together."""
+    home, procfs = tmp_path / "home", tmp_path / "proc"
+    procfs.mkdir()
+    with postgres_held(environment(home)) as command:
+        for pid in (command.pid, *(p.pid for p in living(home)["postgres"])):
+            (procfs / str(pid)).symlink_to(f"/proc/{pid}")
+        lines = Path("/proc/stat").read_text().splitlines()
+        before = next(int(line.split()[1]) for line in lines if line.startswith("btime"))
+        (procfs / "stat").write_text(f"btime {before + 3_601}\n")
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(procfs))
+        assert psutil.boot_time() == before + 3_601
+        stack = Stack(home)
+        assert (stack.alive, stack.abandoned()) == ({"postgres"}, [])
+        command.kill()
+        command.wait()
+        assert Stack(home).abandoned() == ["postgres"]
+        monkeypatch.undo()
+    assert answered(environment(home), "down").returncode == 0
+    assert not living(home)
+
+
 def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,11 +122,11 @@ def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
         monkeypatch.delenv(name)
     monkeypatch.setenv("CHURN_HOME", str(tmp_path))
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    other = spawn(Part("api", lambda: sleep, tmp_path / "log"), tmp_path, {})
+    other = spawn(Part("api", lambda: sleep), tmp_path, {})
     try:
         record = StackRecord(parts={"api": PartRecord(pid=other.pid, port=8125, started=0)})
         record.write(tmp_path, {})
-        Stack(tmp_path).start(("postgres",), None, silent)  # as `churn up` does
+        Stack(tmp_path).start(("postgres",), silent, temporary=False)  # as `churn up` does
         before = StackRecord.read(tmp_path).parts["postgres"]
         died = psutil.Process(before.pid)
         died.kill()
@@ -114,7 +138,7 @@ def test_a_postgres_that_died_comes_back_where_it_was_and_stays(
             with locked(tmp_path):  # the block has nothing to stop at its end, and keeps nobody out
                 pass
         after = StackRecord.read(tmp_path).parts["postgres"]
-        assert (after.port, after.owner) == (before.port, None)
+        assert (after.port, after.temporary) == (before.port, False)
         assert after.pid != before.pid
         assert "postgres" in Stack(tmp_path).alive
     finally:

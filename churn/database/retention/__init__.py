@@ -5,7 +5,7 @@ of a view and takes none away. They read what stages have recorded and compute n
 computes; a figure that a view lacks is recorded first, by the stage that knows it.
 
 No view reads what others drop and make again (`online.users`, the `..._current` views). What alters a
-column that a view reads needs a step in `migrate.py` that drops the view before: it is made again at the
+column that a view reads needs a step in `steps.py` that drops the view before: it is made again at the
 end, and default privileges let its readers in.
 """
 

@@ -234,7 +234,7 @@ def test_a_killed_postgres_comes_back_where_it_was_by_whatever_command_needs_it(
 
 def test_a_dead_code_server_comes_back_though_a_run_of_it_lives(told: Told, home: Path) -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    worker = spawn(Part("code", lambda: sleep, home / "logs" / "worker.log"), home, {})
+    worker = spawn(Part("code", lambda: sleep), home, {})
     try:
         before = parts_of(told)
         kill(before["code"])

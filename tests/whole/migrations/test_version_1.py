@@ -11,14 +11,13 @@ from churn.contract.in_force import CONTRACT, LABELS, PROFILE_TABLES, TABLES, VI
 from churn.database import connect
 from churn.database.init import initialise, is_ready
 from churn.database.migrate import (
-    STEPS,
-    Step,
     applied_contract,
     bring_up,
     refuse_other_tables,
     version_of,
 )
 from churn.database.schema import is_this_schema
+from churn.database.steps import STEPS, Step
 from churn.deliveries import deliver
 from churn.errors import ChurnError
 from churn.lake.files import write_view

@@ -6,8 +6,7 @@ import pytest
 
 from churn.settings import Settings
 from churn.stack.health import status
-from churn.stack.parts import METRICS, PARTS, make_parts
-from churn.stack.plan import make_plan
+from churn.stack.parts import METRICS, PARTS, make_plan
 from churn.stack.processes import Part, silent, spawn
 from churn.stack.record import PartRecord, StackRecord
 from churn.stack.supervisor import Stack, take_down
@@ -24,64 +23,67 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults_are_the_contract(home: Path) -> None:
     plan = make_plan(StackRecord())
-    assert (plan.dagster_port, plan.mlflow_port, plan.api_port) == (3000, 5000, 8000)
-    assert plan.console_port == 8080
+    ports = {"webserver": 3000, "mlflow": 5000, "api": 8000, "console": 8080}
+    assert {name: plan.parts[name].port for name in ports} == ports
+    variables = ("DAGSTER_PORT", "MLFLOW_PORT", "API_PORT", "CONSOLE_PORT")
+    assert [plan.environment[name] for name in variables] == ["3000", "5000", "8000", "8080"]
     assert plan.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
     assert plan.environment["POSTGRES_USER"] == plan.environment["POSTGRES_DB"] == "streamflow"
     assert plan.environment["DAGSTER_HOME"] == str(home / "dagster")
-    names = [part.name for part in make_parts(plan, StackRecord())]
-    assert set(PARTS) < set(names)
+    assert set(PARTS) < plan.parts.keys()
+
+
+def login_of(name: str) -> dict[str, str]:
+    return dict(make_plan(StackRecord()).parts[name].environment)
 
 
 def test_the_api_comes_as_its_own_role(home: Path) -> None:
     plan = make_plan(StackRecord())
-    assert plan.api_login["POSTGRES_USER"] == "churn_api"
-    assert plan.api_login["POSTGRES_PASSWORD"] != plan.environment["POSTGRES_PASSWORD"]
-    parts = {part.name: part for part in make_parts(plan, StackRecord())}
-    assert dict(parts["api"].environment) == plan.api_login
-    assert make_plan(StackRecord()).api_login == plan.api_login
+    login = login_of("api")
+    assert login["POSTGRES_USER"] == "churn_api"
+    assert login["POSTGRES_PASSWORD"] == plan.environment["API_POSTGRES_PASSWORD"]
+    assert login["POSTGRES_PASSWORD"] != plan.environment["POSTGRES_PASSWORD"]
 
 
 def test_the_console_comes_as_its_own_role(home: Path) -> None:
-    plan = make_plan(StackRecord())
-    assert plan.console_login["POSTGRES_USER"] == "churn_console"
-    told = {plan.environment[f"{part}POSTGRES_PASSWORD"] for part in ("", "API_", "CONSOLE_")}
-    assert len(told) == 3
-    parts = {part.name: part for part in make_parts(plan, StackRecord())}
-    assert dict(parts["console"].environment) == plan.console_login
+    told = make_plan(StackRecord()).environment
+    assert login_of("console") == {
+        "POSTGRES_USER": "churn_console",
+        "POSTGRES_PASSWORD": told["CONSOLE_POSTGRES_PASSWORD"],
+    }
+    assert len({told[f"{part}POSTGRES_PASSWORD"] for part in ("", "API_", "CONSOLE_")}) == 3
 
 
 def test_the_api_of_another_postgres_comes_as_told(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSTGRES_HOST", "db.example")
-    assert make_plan(StackRecord()).api_login == {}
+    assert login_of("api") == {}
     monkeypatch.setenv("API_POSTGRES_PASSWORD", "secret")
     login = {"POSTGRES_USER": "churn_api", "POSTGRES_PASSWORD": "secret"}
-    assert make_plan(StackRecord()).api_login == login
+    assert login_of("api") == login
     monkeypatch.setenv("API_POSTGRES_USER", "reader")
-    assert make_plan(StackRecord()).api_login == login | {"POSTGRES_USER": "reader"}
+    assert login_of("api") == login | {"POSTGRES_USER": "reader"}
 
 
 def test_metrics_are_served_where_a_port_is_set_for_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert METRICS not in [
-        part.name for part in make_parts(make_plan(StackRecord()), StackRecord())
-    ]
+    assert METRICS not in make_plan(StackRecord()).parts
     monkeypatch.setenv("METRICS_PORT", "9109")
     plan = make_plan(StackRecord())
-    part = {part.name: part for part in make_parts(plan, StackRecord())}[METRICS]
+    part = plan.parts[METRICS]
     assert (part.port, part.after) == (9109, ("init",))
-    assert dict(part.environment) == plan.metrics_login
-    assert plan.metrics_login["POSTGRES_USER"] == "churn_metrics"
-    owner_and_api = {plan.environment["POSTGRES_PASSWORD"], plan.api_login["POSTGRES_PASSWORD"]}
-    assert plan.metrics_login["POSTGRES_PASSWORD"] not in owner_and_api
+    assert part.environment["POSTGRES_USER"] == "churn_metrics"
+    password = part.environment["POSTGRES_PASSWORD"]
+    assert password == plan.environment["METRICS_POSTGRES_PASSWORD"]
+    assert password not in {
+        plan.environment["POSTGRES_PASSWORD"],
+        plan.environment["API_POSTGRES_PASSWORD"],
+    }
     monkeypatch.delenv("METRICS_PORT")
-    running = PartRecord(pid=1, port=9110, started=0)
-    assert (
-        make_plan(StackRecord(parts={METRICS: running})).metrics_port == 9110
-    )  # it keeps its place
+    running = StackRecord(parts={METRICS: PartRecord(pid=1, port=9110, started=0)})
+    assert make_plan(running).parts[METRICS].port == 9110  # it keeps its place
 
 
 def test_every_process_is_told_of_the_oracle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,17 +96,17 @@ def test_what_runs_keeps_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("API_PORT", "9000")
     part = PartRecord(pid=1, port=8123, started=0)
     plan = make_plan(StackRecord(parts={"api": part, "postgres": part}))
-    assert plan.api_port == 8123
+    assert plan.parts["api"].port == 8123
     assert plan.environment["POSTGRES_PORT"] == "8123"
 
 
 @pytest.mark.parametrize("name", ["code", "mlflow"])
 def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> None:
-    server = spawn(Part(name, lambda: [sys.executable, "-c", ""], home / "log"), home, {})
+    server = spawn(Part(name, lambda: [sys.executable, "-c", ""]), home, {})
     server.wait()
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    worker = spawn(Part(name, lambda: sleep, home / "log"), home, {})
-    left_alone = spawn(Part("api", lambda: sleep, home / "log"), home, {})
+    worker = spawn(Part(name, lambda: sleep), home, {})
+    left_alone = spawn(Part("api", lambda: sleep), home, {})
     try:
         parts = {
             name: PartRecord(pid=server.pid, port=8123, started=0),
@@ -113,7 +115,7 @@ def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> N
         }
         StackRecord(parts=parts).write(home, {})
         stack = Stack(home)
-        assert (stack.alive, stack.remains) == ({"api"}, {name})
+        assert stack.alive == {"api"}
         assert [p.name for p in stack.missing(("postgres", name))][-1] == name
         assert stack.fallen.keys() == {name, "postgres"}
         assert stack.record.parts == parts  # each comes back where it was
@@ -124,14 +126,22 @@ def test_a_part_is_dead_though_what_it_started_lives(home: Path, name: str) -> N
     assert not (home / "stack.json").exists()
 
 
+def test_a_part_brings_what_it_needs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> list[str]:
+        return [part.name for part in Stack(home).missing(("api",))]
+
+    assert missing() == ["postgres", "init", "api"]
+    monkeypatch.setenv("POSTGRES_HOST", "db.example")
+    assert missing() == ["init", "api"]  # a server of somebody else's is no part of ours
+
+
 def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_HOST", "db.example")
     monkeypatch.setenv("POSTGRES_PASSWORD", "secret")
     plan = make_plan(StackRecord())
-    assert plan.server is None
     assert plan.environment["POSTGRES_HOST"] == "db.example"
     assert plan.environment["PGSSLMODE"] == "prefer"
-    assert "postgres" not in [part.name for part in make_parts(plan, StackRecord())]
+    assert "postgres" not in plan.parts
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ def test_another_postgres(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_mlflow(home: Path, monkeypatch: pytest.MonkeyPatch, uri: str, ours: bool) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     plan = make_plan(StackRecord())
-    assert ("mlflow" in [part.name for part in make_parts(plan, StackRecord())]) is ours
+    assert ("mlflow" in plan.parts) is ours
     if not ours:
         assert plan.environment["MLFLOW_TRACKING_URI"] == uri
 
@@ -164,7 +174,7 @@ def test_stack_env_is_read_back_as_it_was(home: Path) -> None:
 
 def test_status_asks_a_server_that_is_not_ours(settings: Settings) -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    spawn(Part(name="api", command=lambda: sleep, log=settings.home / "log"), settings.home, {})
+    spawn(Part("api", lambda: sleep), settings.home, {})
     try:
         parts = {part.name: part for part in status()}
     finally:
