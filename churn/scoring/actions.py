@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.arrays import Bools, Ints
 from churn.contract.in_force import CONTRACT, VIEWS, service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
@@ -18,16 +16,16 @@ from churn.evaluation.segments import levels_of
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
-from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.action_file import COLUMNS, CONTROL, TREATED, write_actions
+from churn.scoring.campaigns import terms_of_month
+from churn.scoring.control_group import bands_of_list, control_group
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
 
-BANDS = 5  # of probability, in each of which the same share is left alone
 _SCHEMA = pa.schema(
     [
         pa.field("as_of", TIMESTAMP, nullable=False),
@@ -55,8 +53,8 @@ class ActionList:
 
 def list_actions(month: Month) -> ActionList:
     """Make the action list of a scored month, replacing its table rows and its CSV file as a whole."""
-    share = get_settings().campaign.control_share
     with connect() as connection:
+        share = terms_of_month(connection, month).control_share
         due = connection.execute(
             "SELECT user_id FROM churn_scores WHERE as_of = %s AND is_action ORDER BY rank",
             [month.as_of],
@@ -111,12 +109,6 @@ def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: s
     )
 
 
-def bands_of_list(users: int) -> Ints:
-    """Return the band of each place of a ranked list, from 1: parts that are as equal as can be."""
-    parts = np.array_split(np.arange(users), BANDS)
-    return np.repeat(np.arange(1, BANDS + 1), [len(part) for part in parts])
-
-
 def actions_path(month: Month) -> Path:
     """Return the path of a month's action list as CSV."""
     return get_settings().home / "actions" / f"{month}.csv"
@@ -131,24 +123,6 @@ def read_actions(month: Month) -> list[dict[str, Any]]:
     with connect() as connection:
         rows = connection.execute(query, [month.as_of]).fetchall()
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-
-
-def control_group(month: Month, users: list[str], share: float) -> Bools:
-    """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
-
-    Args:
-        month: the hash depends on it, so every month leaves other users alone.
-        users: the ranked list.
-        share: of each band, rounded to whole users.
-    """
-    left_alone = np.zeros(len(users), dtype=bool)
-    hashes = user_hashes(users, f"streamflow-control-1-{month}:") if users else np.empty(0)
-    band_of_each = bands_of_list(len(users))
-    for number in range(1, BANDS + 1):
-        band = np.flatnonzero(band_of_each == number)
-        chosen = band[np.argsort(hashes[band], kind="stable")][: round(share * len(band))]
-        left_alone[chosen] = True
-    return left_alone
 
 
 def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:
