@@ -1,4 +1,4 @@
-"""What a campaign would come to over a month's stored scores: how far its list goes, what it brings and costs.
+"""What a campaign would come to over a month's stored scores: how far its list goes, and what it brings.
 
 A plan is worked out by the functions that make the list, so under the terms that a list was made under it has
 the same users, the same control group and the same sums.
