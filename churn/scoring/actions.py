@@ -20,7 +20,7 @@ from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.action_file import COLUMNS, CONTROL, TREATED, write_actions
-from churn.scoring.campaigns import terms_of_month
+from churn.scoring.campaigns import campaign_of_month, terms_of
 from churn.scoring.control_group import bands_of_list, control_group
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
@@ -40,11 +40,15 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ActionList:
-    """A month's action list, the first to call first; each row has the keys COLUMNS."""
+    """A month's action list, the first to call first; each row has the keys COLUMNS.
+
+    `campaign_id` is that of the campaign that it was made under; None: the settings.
+    """
 
     rows: list[dict[str, Any]]
     path: Path
     fingerprint: str
+    campaign_id: int | None
 
     def count(self, group: str) -> int:
         """Return how many users are in a group."""
@@ -54,13 +58,13 @@ class ActionList:
 def list_actions(month: Month) -> ActionList:
     """Make the action list of a scored month, replacing its table rows and its CSV file as a whole."""
     with connect() as connection:
-        share = terms_of_month(connection, month).control_share
+        campaign = campaign_of_month(connection, month)
         due = connection.execute(
             "SELECT user_id FROM churn_scores WHERE as_of = %s AND is_action ORDER BY rank",
             [month.as_of],
         ).fetchall()
     users = [row[0] for row in due]
-    is_control = control_group(month, users, share)
+    is_control = control_group(month, users, terms_of(campaign).control_share)
     reasons = _reasons(month, users)
     segments = _segments(month, users)
     table = pa.table(
@@ -86,7 +90,7 @@ def list_actions(month: Month) -> ActionList:
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)
-    return ActionList(rows, path, list_fingerprint)
+    return ActionList(rows, path, list_fingerprint, campaign.campaign_id if campaign else None)
 
 
 def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: str) -> None:

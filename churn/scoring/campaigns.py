@@ -20,6 +20,8 @@ from churn.months import Month
 from churn.settings import CampaignSettings, chosen_campaign, get_settings
 
 TERMS: tuple[str, ...] = tuple(CampaignSettings.model_fields)
+# A budget without an end, which only the settings can have, is this much in a campaign made after them.
+ENDLESS = 1e12
 _COLUMNS = sql.SQL(", ").join(
     map(sql.Identifier, ("campaign_id", "month", *TERMS, "reason", "actor", "recorded_at"))
 )
@@ -123,6 +125,16 @@ def terms_of(saved: SavedCampaign | None) -> CampaignSettings:
 def terms_of_month(connection: psycopg.Connection, month: Month) -> CampaignSettings:
     """Return the terms that a month's list was made under, or would be made under now."""
     return terms_of(campaign_of_month(connection, month))
+
+
+def with_terms(base: CampaignSettings, given: Mapping[str, float]) -> CampaignSettings:
+    """Return the terms of a campaign that is as another but for what is given.
+
+    Raises:
+        ChurnError: a term is unknown, or cannot be.
+    """
+    kept = {name: min(value, ENDLESS) for name, value in base.model_dump().items()}
+    return chosen_campaign({**kept, **given})
 
 
 def next_month(connection: psycopg.Connection) -> Month | None:

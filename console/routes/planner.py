@@ -14,11 +14,14 @@ from churn.contract.in_force import CONTRACT
 from churn.evaluation.money import Campaign
 from churn.months import Month
 from churn.scoring.campaigns import (
+    ENDLESS,
+    TERMS,
     campaign_of_month,
     campaigns,
     next_month,
     save_campaign,
     terms_of,
+    with_terms,
 )
 from churn.scoring.plan import (
     SCORES,
@@ -29,7 +32,7 @@ from churn.scoring.plan import (
     month_scores,
     plan,
 )
-from churn.settings import CampaignSettings, chosen_campaign
+from churn.settings import CampaignSettings
 from console.access import Approver, Viewer, database_of
 from console.acts import Act, record
 from console.curve import drawn, round_up
@@ -41,7 +44,6 @@ from console.roles import Role
 
 router = APIRouter()
 PATH = "/planner"
-_ENDLESS = 1e12  # what stands in the form for a budget without an end; as much as `Amount` takes
 _KEPT_MONTHS = 2  # of scores that a process keeps: 24 bytes for each user
 _TABLE_ROWS = 10  # of the curve's points
 _SLIDER_STEPS = 200
@@ -65,9 +67,7 @@ class Terms(BaseModel):
         Raises:
             ChurnError: one cannot be.
         """
-        there = {name: min(value, _ENDLESS) for name, value in base.model_dump().items()}
-        given = self.model_dump(include=set(there), exclude_none=True)
-        return chosen_campaign({**there, **given})
+        return with_terms(base, self.model_dump(include=set(TERMS), exclude_none=True))
 
 
 class PlanQuery(Terms):
@@ -286,7 +286,7 @@ def _inputs(
 ) -> Iterator[TermInput]:
     """Yield the inputs of the form, each with a range that has room on both sides."""
     for name, label, unit in _INPUTS:
-        value, usual = getattr(terms, name), min(getattr(base, name), _ENDLESS)
+        value, usual = getattr(terms, name), min(getattr(base, name), ENDLESS)
         most = max(3 * usual, value, 1.0)
         if name == "budget" and planned is not None and planned.paying:
             most = max(most, float(planned.in_order.spent[planned.paying - 1]))
