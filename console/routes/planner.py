@@ -157,10 +157,11 @@ def planner(request: Request, who: Viewer, asked: Annotated[PlanQuery, Query()])
         planned = None
     else:
         planned = plan(scores, Campaign(**terms.model_dump()))
+        ran = _under_ran(database.queries, month, now.scored_at, Campaign(**base.model_dump()))
         points = planned.curve()
         shown = {
             "words": " ".join(in_words(planned)),
-            "figures": list(compared(planned, now, _ran(database.queries, now, base))),
+            "figures": list(compared(planned, now, ran)),
             "curve": drawn(points, planned.listed),
             "points": _shown(points, planned),
         }
@@ -201,21 +202,17 @@ def save(request: Request, who: Approver, form: Annotated[CampaignForm, Form()])
 
 
 @functools.lru_cache(maxsize=_KEPT_MONTHS)
-def _scores(queries: Queries, month: Month, scored_at: dt.datetime) -> MonthScores | None:
+def _scores(queries: Queries, month: Month, scored_at: dt.datetime | None) -> MonthScores | None:
     """Return a month's scores; they are kept until it is scored again or others are asked for."""
     columns = queries.row(ScoreColumns, SCORES, {"as_of": month.as_of})
     return month_scores(month, columns) if columns else None
 
 
-def _ran(queries: Queries, now: MonthRow, base: CampaignSettings) -> PlanUnderRan | None:
-    campaign = Campaign(**base.model_dump())
-    return _under(queries, Month(now.month), now.scored_at, campaign)
-
-
 @functools.lru_cache(maxsize=_KEPT_MONTHS)
-def _under(
-    queries: Queries, month: Month, scored_at: dt.datetime, campaign: Campaign
+def _under_ran(
+    queries: Queries, month: Month, scored_at: dt.datetime | None, campaign: Campaign
 ) -> PlanUnderRan | None:
+    """Return what the terms that a month's list ran under come to now; kept as its scores are."""
     scores = _scores(queries, month, scored_at)
     if scores is None:
         return None
