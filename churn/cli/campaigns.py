@@ -12,7 +12,7 @@ from churn.errors import ChurnError
 from churn.months import Month
 
 if TYPE_CHECKING:
-    from churn.scoring.plan import Plan
+    from churn.scoring.plan import ListPlan
 
 campaign = typer.Typer(
     no_args_is_help=True,
@@ -149,7 +149,7 @@ def _given(terms: list[str] | None) -> dict[str, float]:
     return given
 
 
-def _figures(planned: "Plan") -> Iterator[tuple[str, str]]:
+def _figures(planned: "ListPlan") -> Iterator[tuple[str, str]]:
     yield "calls that pay", f"{planned.paying:,} of {len(planned.probabilities):,} users"
     yield "on the list", f"{planned.listed:,}"
     yield "  to be called", f"{planned.treated:,}"

@@ -70,7 +70,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ListPlan:
     """A month's list as a campaign would have it.
 
     Args:
@@ -171,14 +171,14 @@ def _floats(packed: bytes) -> Floats:
     return np.frombuffer(packed, ">f8").astype(np.float64)
 
 
-def plan(scores: MonthScores, campaign: Campaign) -> Plan:
+def plan(scores: MonthScores, campaign: Campaign) -> ListPlan:
     """Return a month's list as a campaign would have it.
 
     Of two calls that would bring the very same, that of the user who ranked first in the month comes first.
     """
     in_order = calls(scores.probabilities, campaign, scores.values)
     listed = in_order.order[in_order.is_due]
-    return Plan(
+    return ListPlan(
         in_order,
         scores.probabilities[in_order.order],
         left_alone(scores.hashes[listed], campaign.control_share),

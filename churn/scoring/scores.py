@@ -44,17 +44,13 @@ _RANK_SALT = "streamflow-rank-1:"
 
 @dataclass(frozen=True)
 class Scored:
-    """The result of scoring a month; without a release there are no rows.
-
-    `campaign_id` is that of the campaign that says whose call is due; None: the settings do.
-    """
+    """The result of scoring a month; without a release there are no rows."""
 
     release: Release | None
     active_users: int
     rows: pa.Table
     path: Path
     fingerprint: str
-    campaign_id: int | None = None
 
 
 def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> Scored:
@@ -83,7 +79,7 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
         values = customer_values(month, users)
         rows = rank(month, release.release_id, users, probabilities, campaign, values)
     path = scores_path(month)
-    scored = Scored(release, len(users), rows, path, _fingerprint(rows), campaign_id)
+    scored = Scored(release, len(users), rows, path, _fingerprint(rows))
     if judge is not None:
         judge(scored)
     _keep(month, rows, release, campaign_id)

@@ -25,8 +25,8 @@ from churn.scoring.campaigns import (
 )
 from churn.scoring.plan import (
     SCORES,
+    ListPlan,
     MonthScores,
-    Plan,
     Point,
     ScoreColumns,
     month_scores,
@@ -220,7 +220,7 @@ def _under_ran(
     return PlanUnderRan(under.listed, under.expected_cost, under.cut_off)
 
 
-def in_words(planned: Plan) -> Iterator[str]:
+def in_words(planned: ListPlan) -> Iterator[str]:
     """Say in plain words what the list would come to."""
     users = len(planned.probabilities)
     if not planned.paying:
@@ -237,7 +237,7 @@ def in_words(planned: Plan) -> Iterator[str]:
     )
 
 
-def compared(planned: Plan, now: MonthRow, ran: PlanUnderRan | None) -> Iterator[Figure]:
+def compared(planned: ListPlan, now: MonthRow, ran: PlanUnderRan | None) -> Iterator[Figure]:
     """Yield the plan's figures beside those of the list that ran."""
     # Settings that have changed since the list was made say nothing of what it cost.
     same = ran if ran and ran.listed == now.listed_users else None
@@ -264,7 +264,7 @@ def compared(planned: Plan, now: MonthRow, ran: PlanUnderRan | None) -> Iterator
     )
 
 
-def _shown(points: list[Point], planned: Plan) -> list[tuple[Point, str]]:
+def _shown(points: list[Point], planned: ListPlan) -> list[tuple[Point, str]]:
     """Return the points of the table below the curve, each with what is special about it."""
     special = {
         planned.paying: "the last call that pays",
@@ -279,7 +279,7 @@ def _shown(points: list[Point], planned: Plan) -> list[tuple[Point, str]]:
 
 
 def _inputs(
-    terms: CampaignSettings, base: CampaignSettings, planned: Plan | None
+    terms: CampaignSettings, base: CampaignSettings, planned: ListPlan | None
 ) -> Iterator[TermInput]:
     """Yield the inputs of the form, each with a range that has room on both sides."""
     for name, label, unit in _INPUTS:
