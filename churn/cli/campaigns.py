@@ -41,16 +41,16 @@ def list_() -> None:
     """Show every campaign that was saved, the newest first; of those for a month, that one counts."""
     from churn.cli.progress import running
     from churn.database import connect
-    from churn.scoring.campaigns import TERMS, campaigns
+    from churn.scoring.campaigns import campaigns
 
     with running("postgres"), connect() as connection:
         saved = campaigns(connection)
-    table = Table("campaign", "from", *TERMS, "why", "saved", box=None, pad_edge=False)
+    table = Table("campaign", "from", "terms", "why", "saved", box=None, pad_edge=False)
     for each in saved:
         table.add_row(
             str(each.campaign_id),
             str(each.month),
-            *(f"{value:.15g}" for value in each.terms.model_dump().values()),
+            "\n".join(f"{name} {value:.15g}" for name, value in each.terms.model_dump().items()),
             escape(each.reason),
             escape(f"{each.actor}, {each.recorded_at:%Y-%m-%d}"),
         )

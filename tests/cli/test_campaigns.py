@@ -35,7 +35,7 @@ def test_a_plan_is_shown_and_a_campaign_saved_and_listed(settings: Settings) -> 
     assert campaign.terms.model_dump() == terms
     line = churn("list").stdout
     assert "more [callers]" in line
-    assert "8000" in line
+    assert "budget 8000" in line
 
     # What is not given is as it was to be for that month.
     assert (
