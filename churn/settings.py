@@ -4,6 +4,7 @@ import base64
 import contextlib
 import datetime as dt
 import functools
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -181,6 +182,26 @@ class CampaignSettings(BaseSettings):
     budget: float = Field(default=5_000.0, ge=0)
     # The share of the users to be contacted who are left alone at random, as a control group.
     control_share: float = Field(default=0.10, ge=0, lt=1)
+
+
+def chosen_campaign(terms: Mapping[str, Any]) -> CampaignSettings:
+    """Return the terms of a campaign that somebody chose: all of them, so none comes from the environment.
+
+    Raises:
+        ChurnError: one is missing or unknown, is no finite number, or cannot be.
+    """
+    names = CampaignSettings.model_fields.keys()
+    if terms.keys() != names:
+        raise ChurnError(f"a campaign has the terms {', '.join(names)}, all of them and no others")
+    try:
+        campaign = CampaignSettings(**terms)
+    except ValidationError as error:
+        problems = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors()]
+        raise ChurnError("\n".join(problems), remedy="choose another value") from None
+    endless = [name for name, value in campaign.model_dump().items() if not math.isfinite(value)]
+    if endless:
+        raise ChurnError(f"{', '.join(endless)}: not a finite number", remedy="write a number")
+    return campaign
 
 
 class GateSettings(BaseSettings):

@@ -72,9 +72,9 @@ def churn_scores(step: MonthStep) -> MonthResult:
     """Every active user's probability of leaving, by the release in force when the month closed.
 
     Each comes with the rank, the expected profit of a contact, and whether the campaign's budget reaches the
-    user (CHURN_CAMPAIGN_...). The scores are in the table `churn_scores` and in Parquet. The release is the
-    one in force at this as_of by the promotion ledger, in whatever order months are filled in; before the
-    first release, nobody is scored.
+    user: that of the campaign saved for the month, or CHURN_CAMPAIGN_... The scores are in the table
+    `churn_scores` and in Parquet. The release is the one in force at this as_of by the promotion ledger, in
+    whatever order months are filled in; before the first release, nobody is scored.
     """
     month_scores = score_month(
         step.month, judge=lambda scored: refuse_failed(outcomes(scored), _CHECKS)
@@ -163,10 +163,10 @@ def _named(scored: Scored, chosen: Bools, what: str) -> str:
 def action_list(step: MonthStep) -> MonthResult:
     """Whom to call this month, ranked, each with up to three reasons; a tenth is left alone.
 
-    The list has the users whom the budget reaches. In each fifth of it, the same share
-    (CHURN_CAMPAIGN_CONTROL_SHARE) is a random control group, without which the effect of calling could not be
-    measured. The list is in the table `action_list` and in CSV. The reasons are exact for the model that
-    scored.
+    The list has the users whom the budget reaches. In each fifth of it, the same share is a random control
+    group, without which the effect of calling could not be measured: the share of the campaign saved for the
+    month, or CHURN_CAMPAIGN_CONTROL_SHARE. The list is in the table `action_list` and in CSV. The reasons are
+    exact for the model that scored.
     """
     actions = list_actions(step.month)
     metadata = {
@@ -174,6 +174,7 @@ def action_list(step: MonthStep) -> MonthResult:
         "as_of": str(step.month.as_of_date),
         TREATED: actions.count(TREATED),
         CONTROL: actions.count(CONTROL),
+        "campaign": "the settings" if actions.campaign_id is None else actions.campaign_id,
         "preview": preview_of_rows(COLUMNS, actions.rows[:_SHOWN]),
     }
     return MonthResult(len(actions.rows), actions.fingerprint, metadata)

@@ -1,4 +1,4 @@
-"""Who did what, and when: sign-ins, exports, reports of calls, looks at a customer's page.
+"""Who did what, and when: sign-ins, exports, reports of calls, looks at a customer's page, campaigns.
 
 The table is append-only: the database itself refuses to change or to delete an entry.
 """
@@ -24,6 +24,7 @@ class Act(StrEnum):
     EXPORT = "export"
     CALLS_REPORTED = "calls reported"
     CUSTOMER_SEEN = "customer seen"
+    CAMPAIGN_SAVED = "campaign saved"
 
 
 def record(

@@ -30,6 +30,7 @@ class Link:
 MENU = (
     Link("/", "Month"),
     Link("/actions", "Action list"),
+    Link("/planner", "Planner"),
     Link("/customer", "Customer"),
     Link("/impact", "Impact"),
     Link("/data", "Data"),

@@ -9,7 +9,7 @@ class Role(IntEnum):
 
     VIEWER = 1  # look at pages
     CALLER = 2  # export lists, report calls
-    APPROVER = 3  # decide on releases
+    APPROVER = 3  # decide on releases, save campaigns
     ADMINISTRATOR = 4
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import typer
 
+from churn.cli.campaigns import campaign
 from churn.cli.contract import contract, new
 from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
@@ -56,6 +57,7 @@ app.command(rich_help_panel=_RELEASES)(promote)
 app.command(rich_help_panel=_RELEASES)(rollback)
 app.command(rich_help_panel=_CAMPAIGNS)(actions)
 app.command(rich_help_panel=_CAMPAIGNS)(treatments)
+app.add_typer(campaign, name="campaign", rich_help_panel=_CAMPAIGNS)
 app.command(rich_help_panel=_CONSOLE)(console)
 app.add_typer(person, name="person", rich_help_panel=_CONSOLE)
 app.command(rich_help_panel=_ASK)(predict)

@@ -66,7 +66,7 @@ def add(
         RoleName,
         typer.Option(
             help="viewer looks at pages; caller exports lists and reports calls, too; approver decides on"
-            " releases, too; administrator may do everything."
+            " releases and saves campaigns, too; administrator may do everything."
         ),
     ],
 ) -> None:

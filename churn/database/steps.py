@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 from churn.database.tables import (
+    CAMPAIGNS,
     LIST_INDEX,
     LISTED_INDEX,
     LISTS,
@@ -169,5 +170,13 @@ STEPS: tuple[Step, ...] = (
         20,
         "a listed user has the level of each segment",
         ("ALTER TABLE action_list ADD COLUMN segments jsonb",),
+    ),
+    Step(
+        21,
+        "a scored month names the campaign that its list was made under",
+        (
+            CAMPAIGNS,
+            "ALTER TABLE churn_score_runs ADD COLUMN campaign_id bigint REFERENCES decisions.campaigns",
+        ),
     ),
 )

@@ -46,12 +46,34 @@ _GUARD_LEDGER: LiteralString = """
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
 
+# The terms of the lists from a month on, by the names of the settings CHURN_CAMPAIGN_*.
+CAMPAIGNS: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.campaigns (
+    campaign_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    month date NOT NULL CHECK (extract(day FROM month) = 1),
+    customer_value double precision NOT NULL CHECK (customer_value > 0 AND customer_value < 'Infinity'),
+    incentive_cost double precision NOT NULL CHECK (incentive_cost >= 0 AND incentive_cost < 'Infinity'),
+    contact_cost double precision NOT NULL CHECK (contact_cost >= 0 AND contact_cost < 'Infinity'),
+    accept_alpha double precision NOT NULL CHECK (accept_alpha > 0 AND accept_alpha < 'Infinity'),
+    accept_beta double precision NOT NULL CHECK (accept_beta > 0 AND accept_beta < 'Infinity'),
+    budget double precision NOT NULL CHECK (budget >= 0 AND budget < 'Infinity'),
+    control_share double precision NOT NULL CHECK (control_share >= 0 AND control_share < 1),
+    reason text NOT NULL CHECK (trim(reason) <> ''),
+    actor text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_GUARD_CAMPAIGNS: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions.campaigns
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
+
 DECISION_TABLES: tuple[LiteralString, ...] = (
     _RELEASES,
     _LEDGER,
     _REFUSE,
     _GUARD_RELEASES,
     _GUARD_LEDGER,
+    CAMPAIGNS,
+    _GUARD_CAMPAIGNS,
 )
 
 
@@ -207,7 +229,8 @@ CREATE TABLE IF NOT EXISTS churn_scores (
 )"""
 
 # What a month was last scored from, also where that made no rows: no release was in force. What the rows
-# come to is kept beside it, so that nobody has to read them all for it.
+# come to is kept beside it, so that nobody has to read them all for it; and the campaign whose terms say
+# whose call is due, null where the settings do.
 _RUNS: LiteralString = """
 CREATE TABLE IF NOT EXISTS churn_score_runs (
     as_of timestamptz PRIMARY KEY,
@@ -216,7 +239,8 @@ CREATE TABLE IF NOT EXISTS churn_score_runs (
     users bigint,
     expected_leavers double precision,
     value_at_risk double precision,
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    campaign_id bigint REFERENCES decisions.campaigns
 )"""
 
 _ACTIONS: LiteralString = """

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from churn.arrays import Bools, Floats, Labels
+from churn.arrays import Bools, Floats, Ints, Labels
 from churn.errors import ChurnError
 from churn.evaluation.metrics import require_judgeable
 from churn.settings import CampaignSettings
@@ -31,7 +31,7 @@ class Campaign:
 
     @classmethod
     def of(cls, settings: CampaignSettings) -> Self:
-        """Read the terms from the settings.
+        """Return the terms that settings, or a saved campaign, say.
 
         Raises:
             ChurnError: no probability is high enough for a contact to pay.
@@ -40,8 +40,8 @@ class Campaign:
         if profit_threshold(campaign) >= 1:
             raise ChurnError(
                 "a contact can never pay: the offer costs more than a kept user is worth",
-                where="CHURN_CAMPAIGN_*",
-                remedy="raise CHURN_CAMPAIGN_CUSTOMER_VALUE or lower the costs",
+                where="CHURN_CAMPAIGN_*, or the campaign that was saved",
+                remedy="raise what a kept user is worth, or lower the costs",
             )
         return campaign
 
@@ -88,8 +88,25 @@ def profit_threshold(campaign: Campaign) -> float:
     return campaign.loss / (campaign.gain + campaign.loss) if campaign.gain > 0 else 1.0
 
 
-def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | None = None) -> Bools:
-    """Return whom to contact: users whose contact pays, the most profitable first, while the budget lasts.
+@dataclass(frozen=True)
+class Calls:
+    """All users in the order of calling, [N] each, and how far the calls go.
+
+    Args:
+        order: rows of what was given, the first to call first.
+        profit: what each call is expected to bring.
+        spent: what this call and those before it are expected to cost.
+        is_due: the call pays, and the budget reaches it.
+    """
+
+    order: Ints
+    profit: Floats
+    spent: Floats
+    is_due: Bools
+
+
+def calls(probabilities: Floats, campaign: Campaign, values: Floats | None = None) -> Calls:
+    """Return the order of calling: the most profitable first, while the budget lasts and calls pay.
 
     Ties are taken in the order given. The arguments are those of `expected_profit`.
     """
@@ -97,9 +114,15 @@ def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | No
     # Where all users are worth the same, the most probable leaver is the most profitable one.
     order = np.argsort(-probabilities if values is None else -profit, kind="stable")
     spent = np.cumsum(expected_cost(probabilities[order], campaign))
-    pays = profit[order] > 0
+    in_order = profit[order]
+    return Calls(order, in_order, spent, (in_order > 0) & (spent <= campaign.budget))
+
+
+def within_budget(probabilities: Floats, campaign: Campaign, values: Floats | None = None) -> Bools:
+    """Return whom to contact, of those given: whose call is due. The arguments are those of `calls`."""
+    in_order = calls(probabilities, campaign, values)
     chosen = np.zeros(len(probabilities), dtype=bool)
-    chosen[order[pays & (spent <= campaign.budget)]] = True
+    chosen[in_order.order[in_order.is_due]] = True
     return chosen
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from churn.arrays import Bools, Ints
+from churn.arrays import Bools
 from churn.contract.in_force import CONTRACT, VIEWS, service_of
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
@@ -20,16 +19,16 @@ from churn.events.outbox import record_event
 from churn.fingerprint import fingerprint
 from churn.lake.files import TIMESTAMP
 from churn.model.encode import onnx_inputs_of_table
-from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import release_in_force
 from churn.promotion.registry import read_explainer, version_of
 from churn.scoring.action_file import COLUMNS, CONTROL, TREATED, write_actions
+from churn.scoring.campaigns import campaign_of_month, terms_of
+from churn.scoring.control_group import bands_of_list, control_group
 from churn.scoring.reasons import TOP, Explaining
 from churn.scoring.scores import features_of
 from churn.settings import get_settings
 
-BANDS = 5  # of probability, in each of which the same share is left alone
 _SCHEMA = pa.schema(
     [
         pa.field("as_of", TIMESTAMP, nullable=False),
@@ -44,11 +43,15 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ActionList:
-    """A month's action list, the first to call first; each row has the keys COLUMNS."""
+    """A month's action list, the first to call first; each row has the keys COLUMNS.
+
+    `campaign_id` is that of the campaign that it was made under; None: the settings.
+    """
 
     rows: list[dict[str, Any]]
     path: Path
     fingerprint: str
+    campaign_id: int | None
 
     def count(self, group: str) -> int:
         """Return how many users are in a group."""
@@ -57,14 +60,14 @@ class ActionList:
 
 def list_actions(month: Month) -> ActionList:
     """Make the action list of a scored month, replacing its table rows and its CSV file as a whole."""
-    share = get_settings().campaign.control_share
     with connect() as connection:
+        campaign = campaign_of_month(connection, month)
         due = connection.execute(
             "SELECT user_id FROM churn_scores WHERE as_of = %s AND is_action ORDER BY rank",
             [month.as_of],
         ).fetchall()
     users = [row[0] for row in due]
-    is_control = control_group(month, users, share)
+    is_control = control_group(month, users, terms_of(campaign).control_share)
     reasons = _reasons(month, users)
     segments = _segments(month, users)
     table = pa.table(
@@ -91,7 +94,7 @@ def list_actions(month: Month) -> ActionList:
     rows = read_actions(month)
     path = actions_path(month)
     write_actions(rows, path)
-    return ActionList(rows, path, list_fingerprint)
+    return ActionList(rows, path, list_fingerprint, campaign.campaign_id if campaign else None)
 
 
 def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: str) -> None:
@@ -129,12 +132,6 @@ def _tell(connection: psycopg.Connection, event: ListReady) -> None:
         record_event(connection, event)
 
 
-def bands_of_list(users: int) -> Ints:
-    """Return the band of each place of a ranked list, from 1: parts that are as equal as can be."""
-    parts = np.array_split(np.arange(users), BANDS)
-    return np.repeat(np.arange(1, BANDS + 1), [len(part) for part in parts])
-
-
 def actions_path(month: Month) -> Path:
     """Return the path of a month's action list as CSV."""
     return get_settings().home / "actions" / f"{month}.csv"
@@ -149,24 +146,6 @@ def read_actions(month: Month) -> list[dict[str, Any]]:
     with connect() as connection:
         rows = connection.execute(query, [month.as_of]).fetchall()
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-
-
-def control_group(month: Month, users: list[str], share: float) -> Bools:
-    """Say who is left alone: in each band of the ranked list the same share, whom a hash chooses.
-
-    Args:
-        month: the hash depends on it, so every month leaves other users alone.
-        users: the ranked list.
-        share: of each band, rounded to whole users.
-    """
-    left_alone = np.zeros(len(users), dtype=bool)
-    hashes = user_hashes(users, f"streamflow-control-1-{month}:") if users else np.empty(0)
-    band_of_each = bands_of_list(len(users))
-    for number in range(1, BANDS + 1):
-        band = np.flatnonzero(band_of_each == number)
-        chosen = band[np.argsort(hashes[band], kind="stable")][: round(share * len(band))]
-        left_alone[chosen] = True
-    return left_alone
 
 
 def _reasons(month: Month, users: list[str]) -> list[list[str | None]]:

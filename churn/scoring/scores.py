@@ -23,6 +23,7 @@ from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import Release, release_in_force
 from churn.promotion.registry import ReleaseRegistry
+from churn.scoring.campaigns import campaign_of_month, terms_of
 from churn.settings import get_settings
 
 SCHEMA = pa.schema(
@@ -64,20 +65,24 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
     """
     users = active_users(month)
     release = release_in_force(month.as_of)
+    campaign_id = None
     if release is None:
         rows = SCHEMA.empty_table()
     else:
         registry = ReleaseRegistry()
         features = features_of(month, registry.service(release).views, users)
         probabilities = registry.probabilities(release, features)
-        campaign = Campaign.of(get_settings().campaign)
+        with connect() as connection:
+            saved = campaign_of_month(connection, month)
+        campaign_id = saved.campaign_id if saved else None
+        campaign = Campaign.of(terms_of(saved))
         values = customer_values(month, users)
         rows = rank(month, release.release_id, users, probabilities, campaign, values)
     path = scores_path(month)
     scored = Scored(release, len(users), rows, path, _fingerprint(rows))
     if judge is not None:
         judge(scored)
-    _keep(month, rows, release)
+    _keep(month, rows, release, campaign_id)
     _write(rows, path)
     return scored
 
@@ -194,21 +199,22 @@ def scored_from() -> dict[Month, tuple[dt.datetime | None, str | None]]:
         return {Month.of_as_of(as_of): (known_at, release) for as_of, known_at, release in rows}
 
 
-def _keep(month: Month, rows: pa.Table, release: Release | None) -> None:
+def _keep(month: Month, rows: pa.Table, release: Release | None, campaign_id: int | None) -> None:
     probabilities = rows["probability"].to_numpy()
     with connect() as connection:
         lock(connection, f"churn_scores {month}")
         connection.execute(
             "INSERT INTO churn_score_runs"
-            " (as_of, known_at, release_id, users, expected_leavers, value_at_risk)"
+            " (as_of, known_at, release_id, users, expected_leavers, value_at_risk, campaign_id)"
             " SELECT %(as_of)s, max(known_at), %(release_id)s, %(users)s, %(expected_leavers)s,"
-            "  %(value_at_risk)s FROM online.publications WHERE as_of = %(as_of)s"
+            "  %(value_at_risk)s, %(campaign_id)s FROM online.publications WHERE as_of = %(as_of)s"
             " ON CONFLICT (as_of) DO UPDATE SET known_at = excluded.known_at,"
             " release_id = excluded.release_id, users = excluded.users,"
             " expected_leavers = excluded.expected_leavers, value_at_risk = excluded.value_at_risk,"
-            " recorded_at = clock_timestamp()",
+            " campaign_id = excluded.campaign_id, recorded_at = clock_timestamp()",
             {
                 "as_of": month.as_of,
+                "campaign_id": campaign_id,
                 "release_id": release.release_id if release else None,
                 "users": rows.num_rows,
                 "expected_leavers": float(probabilities.sum()),

@@ -15,8 +15,9 @@ from churn.evaluation.bootstrap import CONFIDENCE, Interval
 from churn.evaluation.money import Campaign
 from churn.months import Month
 from churn.scoring.action_file import CONTROL
-from churn.scoring.actions import bands_of_list
-from churn.settings import get_settings
+from churn.scoring.campaigns import terms_of_month
+from churn.scoring.control_group import bands_of_list
+from churn.settings import CampaignSettings
 
 # With fewer users in either group, the interval would promise more than it can hold.
 FEWEST = 20
@@ -111,7 +112,7 @@ def uplift_of(
 
 def measure_uplift(month: Month) -> Uplift | NotClaimed:
     """Return the effect of a month's calls, or why none can be claimed; reads Postgres only."""
-    rows, labels_are_there = _listed(month)
+    rows, labels_are_there, terms = _listed(month)
     if not rows:
         return NotClaimed(month, "there is no action list")
     if not labels_are_there:
@@ -131,7 +132,7 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         )
     except ChurnError as error:
         return NotClaimed(month, error.what, len(rows))
-    campaign = Campaign.of(get_settings().campaign)
+    campaign = Campaign.of(terms)
     treated = int((is_labelled & ~is_control).sum())
     stayed = int((is_contacted & is_labelled & ~left).sum())
     cost = float(is_contacted.sum() * campaign.contact_cost + stayed * campaign.incentive_cost)
@@ -210,8 +211,13 @@ def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
     return (centre - half) / scale, (centre + half) / scale
 
 
-def _listed(month: Month) -> tuple[list[tuple[str, bool, bool | None]], bool]:
-    """Return (group, contacted, label) of each user on the list by rank, and whether the month has labels."""
+def _listed(
+    month: Month,
+) -> tuple[list[tuple[str, bool, bool | None]], bool, CampaignSettings]:
+    """Return the list, whether the month has labels, and the terms that the list was made under.
+
+    Of each user on the list, by rank: group, whether contacted, and label.
+    """
     labels = sql.Identifier(f"{LABELS.snapshot}_current")
     listed = sql.SQL(
         "SELECT treatment_group, t.user_id IS NOT NULL, l.churn_label FROM action_list AS a"
@@ -223,5 +229,6 @@ def _listed(month: Month) -> tuple[list[tuple[str, bool, bool | None]], bool]:
     with connect() as connection:
         rows = connection.execute(listed, [month.as_of]).fetchall()
         answer = connection.execute(any_label, [month.as_of]).fetchone()
+        terms = terms_of_month(connection, month)
     assert answer is not None  # noqa: S101  (a SELECT EXISTS always returns a row)
-    return rows, bool(answer[0])
+    return rows, bool(answer[0]), terms

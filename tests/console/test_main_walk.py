@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,6 +14,8 @@ from churn.database import connect
 from churn.months import Month
 from churn.population.drops import write_drops
 from churn.population.scenario import Scenario, Treated
+from churn.scoring.campaigns import SavedCampaign, campaigns, save_campaign
+from churn.scoring.control_group import BANDS
 from churn.settings import get_settings
 from churn.stack.postgres import EmbeddedPostgres
 from console.main import create_app
@@ -88,9 +91,9 @@ def listed(month: Month, group: str = "") -> list[str]:
         return [row[0] for row in rows]
 
 
-def signed_in(page: Page, world: World) -> None:
+def signed_in(page: Page, world: World, role: Role = Role.CALLER) -> None:
     with connect() as connection:
-        token = make_link(connection, "cara", Role.CALLER)
+        token = make_link(connection, "cara", role)
     page.goto(f"{world.console}/sign-in?token={token}")
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
@@ -111,7 +114,9 @@ def test_somebody_finds_whom_to_call_reports_it_and_sees_what_it_brought(
         signed_in(page, world)
         called = calls_by_the_list(page, tmp_path)
         sees_that_nothing_is_claimed_yet(page, world)
+        campaign = plans_the_next_list(page, world)
     world.play_march(called)
+    the_list_is_that_of_its_campaign(world, campaign)
     with opened_page() as page:
         signed_in(page, world)
         sees_what_it_brought(page, world, called)
@@ -200,6 +205,51 @@ def sees_that_nothing_is_claimed_yet(page: Page, world: World) -> None:
     expect(page.get_by_text("Nothing is claimed yet")).to_be_visible()
     expect(page.get_by_text("they mature at 2024-03-31")).to_be_visible()
     clean(page)
+
+
+def plans_the_next_list(page: Page, world: World) -> SavedCampaign:
+    """See February's list planned again, try another control group, and save it from March on."""
+    signed_in(page, world, Role.APPROVER)
+    page.get_by_role("link", name="Planner").click()
+    control = f"{len(listed(FEBRUARY, 'control'))}"
+    left_alone = page.get_by_role("row", name="to be left alone").locator("td")
+    assert left_alone.all_inner_texts() == [control, control]
+    share = page.get_by_label("Left alone for comparison, share of the list")
+    expect(page.get_by_role("slider", name="Left alone for comparison")).to_be_visible()
+    share.fill("0.5")
+    expect(left_alone.first).not_to_have_text(control)
+    expect(page.locator("svg.curve")).to_be_visible()
+    clean(page)
+    page.get_by_label("Reason").fill("to know it sooner")
+    page.get_by_role("button", name="Save the campaign").click()
+    expect(page.get_by_role("cell", name="to know it sooner")).to_be_visible()
+    with connect() as connection:
+        (campaign,) = campaigns(connection)
+    assert (campaign.month, campaign.terms.control_share) == (MARCH, 0.5)
+    return campaign
+
+
+def the_list_is_that_of_its_campaign(world: World, campaign: SavedCampaign) -> None:
+    """March's list has the campaign's control group, also when it is made again after another was saved."""
+    query = "SELECT campaign_id, list_hash, control_users FROM retention.month WHERE month = %s"
+
+    def kept() -> tuple[int, str, int]:
+        with connect() as connection:
+            row = connection.execute(query, [MARCH.first_day]).fetchone()
+        assert row is not None
+        return row
+
+    bands = np.array_split(listed(MARCH), BANDS)
+    before = kept()
+    assert before[0] == campaign.campaign_id
+    assert before[2] == sum(round(0.5 * len(band)) for band in bands)
+    with connect() as connection:
+        # In January nobody could be scored, so it has no list that could keep its terms.
+        save_campaign(
+            connection, JANUARY, get_settings().campaign.model_dump(), reason="later", actor="cara"
+        )
+    assert world.state.score(MARCH).succeeded
+    assert kept() == before
 
 
 def sees_what_it_brought(page: Page, world: World, called: frozenset[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from churn.evaluation.money import Campaign, expected_cost, expected_profit
 from churn.months import Month
-from churn.scoring.actions import BANDS, control_group
+from churn.scoring.control_group import BANDS, control_group
 from churn.scoring.scores import SCHEMA, Scored, rank, score_month, scored_from, scores_path
 from churn.settings import Settings
 from churn_assets.monthly import CheckFailed

@@ -14,7 +14,7 @@ from churn.evaluation.money import Campaign
 from churn.population.process import treat
 from churn.population.scenario import Scenario, Treated
 from churn.population.simulate import play, true_effect
-from churn.scoring.actions import BANDS, control_group
+from churn.scoring.control_group import BANDS, control_group
 from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence, uplift_of
 from churn.settings import Settings, get_settings
 from tests.kit.action_lists import MAY, USERS, campaign_month, put_labels, put_list, report

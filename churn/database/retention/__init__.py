@@ -12,7 +12,7 @@ end, and default privileges let its readers in.
 from churn.database.retention.customers import ACTION_LIST, CUSTOMER_HISTORY
 from churn.database.retention.declared import SCHEMA, RetentionView
 from churn.database.retention.months import MONTH_VIEW, PERFORMANCE, SEGMENT_MONTH, UPLIFT
-from churn.database.retention.records import DECISIONS, DELIVERIES
+from churn.database.retention.records import CAMPAIGNS, DECISIONS, DELIVERIES
 
 RETENTION_VIEWS: tuple[RetentionView, ...] = (
     MONTH_VIEW,
@@ -23,6 +23,7 @@ RETENTION_VIEWS: tuple[RetentionView, ...] = (
     DECISIONS,
     DELIVERIES,
     PERFORMANCE,
+    CAMPAIGNS,
 )
 BEGIN, END = "<!-- views -->", "<!-- /views -->"
 

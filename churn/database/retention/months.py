@@ -110,6 +110,11 @@ MONTH_VIEW = RetentionView(
         ),
         ViewColumn("decision_seq", "bigint", "The ledger's entry of it, see retention.decisions."),
         UPDATED_AT,
+        ViewColumn(
+            "campaign_id",
+            "bigint",
+            "The campaign that the list was made under, see retention.campaigns; null: the settings.",
+        ),
     ),
     """
 SELECT m.month,
@@ -131,7 +136,8 @@ SELECT m.month,
     decision.outcome, decision.seq,
     greatest(d.recorded_at, b.recorded_at, r.recorded_at, l.recorded_at, t.recorded_at, p.recorded_at,
         f.recorded_at, s.recorded_at, u.recorded_at, decision.recorded_at,
-        CASE WHEN coalesce(drift.said, performance.said) <> '' THEN newest.recorded_at END)
+        CASE WHEN coalesce(drift.said, performance.said) <> '' THEN newest.recorded_at END),
+    r.campaign_id
 FROM (SELECT month::date, (month + interval '1 month') AT TIME ZONE 'UTC' - interval '1 microsecond' AS as_of
       FROM (SELECT generate_series(min(month)::timestamp, max(month)::timestamp, interval '1 month') AS month
             FROM raw.deliveries) AS months) AS m

@@ -94,6 +94,53 @@ FROM (SELECT seq, hash, entry::jsonb AS e FROM decisions.ledger) AS entries
 WINDOW of_month AS (PARTITION BY e ->> 'kind', e ->> 'month')""",
 )
 
+CAMPAIGNS = RetentionView(
+    "campaigns",
+    "One campaign that was saved: the terms of the lists of a month and of those after it.",
+    ("campaign_id",),
+    (
+        ViewColumn("campaign_id", "bigint", "Number of the campaign; the newest takes precedence."),
+        ViewColumn("month", "date", "First day of the first month that it holds for."),
+        ViewColumn(
+            "customer_value",
+            "double precision",
+            "What a user who is kept is worth, where the contract takes it from no column.",
+            "currency units",
+        ),
+        ViewColumn(
+            "incentive_cost",
+            "double precision",
+            "The offer, when it is taken.",
+            "currency units per user",
+        ),
+        ViewColumn(
+            "contact_cost", "double precision", "Reaching one user.", "currency units per user"
+        ),
+        ViewColumn(
+            "accept_alpha",
+            "double precision",
+            "A leaver takes the offer with a probability of Beta(accept_alpha, accept_beta).",
+        ),
+        ViewColumn("accept_beta", "double precision", "See accept_alpha."),
+        ViewColumn(
+            "budget",
+            "double precision",
+            "What contacts and offers of a month's list may cost, as expected.",
+            "currency units",
+        ),
+        ViewColumn(
+            "control_share", "double precision", "Share of the list left alone.", "share, 0 to 1"
+        ),
+        ViewColumn("reason", "text", "Why it was saved."),
+        ViewColumn("actor", "text", "Who saved it."),
+        UPDATED_AT,
+    ),
+    """
+SELECT campaign_id, month, customer_value, incentive_cost, contact_cost, accept_alpha, accept_beta, budget,
+    control_share, reason, actor, recorded_at
+FROM decisions.campaigns""",
+)
+
 DELIVERIES = RetentionView(
     "deliveries",
     "One accepted version of one file of one month; what was refused is not recorded in Postgres.",
