@@ -3,6 +3,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -67,6 +68,46 @@ def test_every_churn_command_exists_with_its_options(page: Path) -> None:
             continue
         used = {word.split("=")[0] for word in arguments if word.startswith("-")}
         assert used <= options(command), f"churn {command} {' '.join(arguments)}"
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line as `churn` would, and run nothing.
+
+    Raises:
+        AssertionError: there is no such command.
+        UsageError: an argument is missing, or there is no such option.
+    """
+    command: Any = typer.main.get_command(app)
+    name, rest = "churn", list(words)
+    while hasattr(command, "commands"):
+        assert rest, f"Missing command of {name}"
+        name = rest.pop(0)
+        assert name in command.commands, f"No such command: {name}"
+        command = command.commands[name]
+    command.make_context(name, rest)
+
+
+def in_blocks(text: str) -> Iterator[list[str]]:
+    """The arguments of every `churn` command that is typed in a console block."""
+    for block in re.findall(r"^```console\n.*?^```", text, re.M | re.S):
+        for words in typed("churn", block):
+            redirected = next((at for at, word in enumerate(words) if word.startswith(">")), None)
+            yield words[:redirected]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_in_a_block_can_be_parsed(page: Path) -> None:
+    for words in in_blocks(text_of(page)):
+        if "--help" not in words:
+            parse(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["rollbak"], ["new"], ["contract", "check"], ["run", "--drop", "x"]]
+)
+def test_a_command_line_that_is_none_is_refused(words: list[str]) -> None:
+    with pytest.raises(Exception, match=r"No such|Missing"):
+        parse(words)
 
 
 def test_the_options_named_beside_a_command_are_its_own() -> None:
