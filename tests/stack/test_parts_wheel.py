@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The path is added and not searched for .pth files, by which the clone would be found.
     (Path(own.strip()) / "outer.pth").write_text(f"{outer}\n")
     return python.parent
+
+
+def test_the_image_has_what_its_wheel_is_built_of() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stage = dockerfile.split(" AS wheel\n")[1].split("\nFROM ")[0]
+    copied = {
+        word for line in stage.splitlines() if line.startswith("COPY ") for word in line.split()
+    }
+    assert {*wheel["packages"], *wheel["force-include"], project["project"]["readme"]} <= copied
 
 
 def test_everything_comes_from_the_wheel(programs: Path, tmp_path: Path) -> None:
