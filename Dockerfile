@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/root/.cache \
     && uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode requirements-runtime.lock
 
 FROM locked AS wheel
-COPY pyproject.toml README.md requirements.lock ./
+COPY pyproject.toml README.md requirements.lock dagster.yaml workspace.yaml ./
 COPY churn churn
 COPY churn_assets churn_assets
 COPY feature_repo feature_repo

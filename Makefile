@@ -17,7 +17,7 @@ endif
 # makes each start nearly three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-quick test-bench faults coverage check lint types map lock bench clean
+.PHONY: help demo test test-quick test-bench faults coverage check lint types map docs wheel lock bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -75,8 +75,15 @@ lint: $(READY) ## ruff, both as linter and as formatter
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-map: $(READY) ## write the drawing and the tables of docs/architecture.md anew, from the code
+map: $(READY) ## write the drawing and the tables of docs/ anew, from the code
 	$(BIN)/python -m docs.architecture
+	$(BIN)/python -m docs.reference
+
+docs: $(READY) ## the documentation as a site in .site/html, its reference made from the code, its links checked
+	$(BIN)/python -m docs.site
+
+wheel: $(READY) ## the wheel in dist/, which works outside a clone
+	$(BIN)/python -m hatchling build -t wheel
 
 bench: $(READY) ## every row beside its peers, one table; FULL=1 at full size
 	$(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)

@@ -166,22 +166,27 @@ class CampaignSettings(BaseSettings):
     """What a retention campaign costs and earns, in currency units per user: CHURN_CAMPAIGN_*."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CHURN_CAMPAIGN_", extra="ignore", env_ignore_empty=True
+        env_prefix="CHURN_CAMPAIGN_",
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
     )
 
-    # What a user who is kept is worth; by default what the contract says, where that is the same for all.
     customer_value: float = Field(default_factory=lambda: _customer_value(), gt=0)
-    # The cost of the offer, if it is accepted.
+    """What a user who is kept is worth. By default it is what the contract says, where that is the same for
+    all users, and else 200."""
     incentive_cost: float = Field(default=10.0, ge=0)
-    # The cost of contacting one user.
+    """The cost of the offer, if it is accepted."""
     contact_cost: float = Field(default=1.0, ge=0)
-    # The probability that a leaver accepts the offer is distributed as Beta(alpha, beta).
+    """The cost of contacting one user."""
     accept_alpha: float = Field(default=6.0, gt=0)
+    """The probability that a leaver accepts the offer is distributed as Beta(alpha, beta); this is alpha."""
     accept_beta: float = Field(default=14.0, gt=0)
-    # The budget per month, for offers and contacts.
+    """The beta of that distribution. With alpha 6 and beta 14, three leavers in ten accept on average."""
     budget: float = Field(default=5_000.0, ge=0)
-    # The share of the users to be contacted who are left alone at random, as a control group.
+    """The budget per month, for offers and contacts, in currency units."""
     control_share: float = Field(default=0.10, ge=0, lt=1)
+    """The share of the users to be contacted who are left alone at random, as a control group."""
 
 
 def chosen_campaign(terms: Mapping[str, Any]) -> CampaignSettings:
@@ -207,17 +212,20 @@ def chosen_campaign(terms: Mapping[str, Any]) -> CampaignSettings:
 class GateSettings(BaseSettings):
     """What a challenger must show before it is promoted: CHURN_GATE_*."""
 
-    model_config = SettingsConfigDict(env_prefix="CHURN_GATE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CHURN_GATE_", extra="ignore", use_attribute_docstrings=True
+    )
 
-    # The confidence level of the paired intervals.
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    # The lower bound of the difference in profit per user must lie above this.
+    """The confidence level of the paired intervals."""
     profit_margin: float = Field(default=0.0, ge=0)
-    # The lower bound of the difference in AUC must lie above this: how much worse a challenger may be.
+    """The lower bound of the difference in profit per user must lie above this."""
     auc_margin: float = Field(default=-0.005)
-    # The least AUC that the champion must realise.
+    """The lower bound of the difference in AUC must lie above this: how much worse a challenger may be."""
     auc_floor: float = Field(default=0.70, gt=0, lt=1)
+    """The least AUC that the champion must realise."""
     resamples: int = Field(default=1_000, ge=100)
+    """How many times the users are drawn again for an interval."""
 
 
 def _is_webhook_secret(text: str) -> bool:
@@ -233,24 +241,35 @@ class EventSettings(BaseSettings):
     """Where events are sent: CHURN_EVENTS_*. Nowhere, unless something is set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CHURN_EVENTS_", extra="ignore", env_ignore_empty=True
+        env_prefix="CHURN_EVENTS_",
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
     )
 
-    # A receiver of Standard Webhooks, and the secret that its signatures are made with.
     url: SecretStr = SecretStr("")
+    """The address of a receiver of Standard Webhooks."""
     secret: SecretStr = SecretStr("")
-    # An incoming webhook of Slack; whoever knows its address may post.
+    """The secret that its signatures are made with: `whsec_` and 24 to 64 random bytes in base64."""
     slack_url: SecretStr = SecretStr("")
-    # Addresses of mail, comma-separated, and the server that takes mail for them.
+    """The address of an incoming webhook of Slack. Whoever knows it may post there."""
     mail_to: str = ""
+    """The addresses that get a mail, comma-separated."""
     mail_from: str = ""
+    """The sender of that mail."""
     smtp_host: str = ""
+    """The server that takes the mail."""
     smtp_port: Port = 587
+    """The port of that server."""
     smtp_user: str = ""
+    """The user that the server knows; without one, nobody logs in."""
     smtp_password: SecretStr = SecretStr("")
+    """The user's password."""
     smtp_starttls: bool = True
-    # How long to wait after the first failure, after the second, and so on; then an event is given up.
+    """Whether the connection to the server is encrypted before anything is sent."""
     retry_minutes: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 300, 600, 600)
+    """Minutes until an event is sent again: after the first failure, the second, and so on. Then it is given
+    up."""
 
     @field_validator("retry_minutes", mode="before")
     @classmethod
@@ -296,83 +315,122 @@ class Settings(BaseSettings):
     `settings.env`, which holds what the state folder was made for, such as the last month of a demo.
     """
 
-    model_config = SettingsConfigDict(extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     home: Path = Field(default_factory=home_folder, validation_alias="CHURN_HOME")
+    """The state folder, which holds everything that is kept. By default `.churn` in the current folder."""
     postgres_host: str = "127.0.0.1"
+    """The Postgres server. Where it is set, that server is used, and `churn up` starts none of its own."""
     postgres_port: Port = 5432
+    """The port of that server. The embedded server takes a free one and writes it to `stack.env`."""
     postgres_user: str = "streamflow"
+    """The role that owns the databases, by which the pipeline and `churn init` connect."""
     postgres_password: SecretStr = SecretStr("")
+    """The owner's password. The embedded server makes one up."""
     postgres_db: str = "streamflow"
+    """The database of the product's tables. Dagster and MLflow have databases of their own beside it."""
     postgres_sslmode: str = "prefer"
-    # The role is made only if it has a password.
+    """How a connection is encrypted, in libpq's words: `disable`, `prefer`, `require`, `verify-full`."""
     api_postgres_user: str = Field(default="churn_api", min_length=1)
+    """The role that the API connects as. It may read what is served, and nothing else."""
     api_postgres_password: SecretStr = SecretStr("")
-    # Of the role that the console connects as; made if it has a password.
+    """Its password. `churn init` makes the role only where it has one; the embedded stack makes one up."""
     console_postgres_user: str = Field(default="churn_console", min_length=1)
+    """The role that the console connects as."""
     console_postgres_password: SecretStr = SecretStr("")
-    # Of the role that reads the views of retention; made if it has a password.
+    """Its password. `churn init` makes the role only where it has one; the embedded stack makes one up."""
     reader_postgres_user: str = Field(default="churn_reader", min_length=1)
+    """The role by which BI tools read the views of the schema `retention`, and nothing else."""
     reader_postgres_password: SecretStr = SecretStr("")
-    # Of the role that the exporter of metrics connects as; made if it has a password.
+    """Its password. `churn init` makes the role only where it has one; the embedded stack makes one up."""
     metrics_postgres_user: str = Field(default="churn_metrics", min_length=1)
+    """The role that the exporter of metrics connects as."""
     metrics_postgres_password: SecretStr = SecretStr("")
-    # Where readers of online features find them: in Postgres, or in a copy in Redis.
+    """Its password. `churn init` makes the role only where it has one; the embedded stack makes one up."""
     online: Literal["postgres", "redis"] = Field(
         default="postgres", validation_alias="CHURN_ONLINE"
     )
-    # Of one server, or of some servers of a cluster, comma-separated; an address may hold a password.
+    """Where readers of online features find them: in Postgres, or in a copy in Redis."""
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"), validation_alias="CHURN_REDIS_URL"
     )
+    """The address of that Redis, or of some servers of a Redis Cluster, comma-separated. It may hold a
+    password."""
     dagster_home: Path | None = None
+    """Dagster's own folder on a server. The embedded stack has it in the state folder."""
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    """The address of the MLflow server."""
     mlflow_experiment: str = Field(default_factory=lambda: contract_in_force().name)
+    """The experiment to which every materialization is recorded. By default it has the contract's name."""
     mlflow_port: Port = 5000
+    """The port on which `churn up` serves MLflow."""
     dagster_port: Port = 3000
+    """The port on which `churn up` serves Dagster's pages."""
     api_port: Port = 8000
+    """The port of the API."""
     api_host: str = "127.0.0.1"
-    # Where `churn up` serves the pipeline's metrics; None: it does not.
+    """The address on which the API listens."""
     metrics_port: Port | None = None
+    """The port on which `churn up` serves the pipeline's metrics. Without one it does not serve them."""
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
+    """Where commands and checks find the API, if not on this machine at API_PORT."""
     console_port: Port = 8080
+    """The port of the console."""
     console_host: str = "127.0.0.1"
-    # Where people find the console, if not on this machine's loopback.
+    """The address on which the console listens."""
     console_url: str = Field(default="", validation_alias="CHURN_CONSOLE_URL")
-    # Further host names, comma-separated, by which a proxy or another machine addresses the port.
+    """Where people find the console, if not on this machine. Links lead there, and where it is https, cookies
+    are sent by https only."""
     api_host_names: str = ""
+    """Further host names, comma-separated, by which a proxy or another machine addresses the API."""
     console_host_names: str = ""
+    """Further host names, comma-separated, by which the console is addressed."""
     dagster_host_names: str = ""
+    """Further host names, comma-separated, by which Dagster's pages are addressed."""
     metrics_host_names: str = ""
+    """Further host names, comma-separated, by which the exporter of metrics is addressed."""
     first_month: Annotated[Month, NoDecode] = Field(
         default_factory=lambda: contract_in_force().first_month,
         validation_alias="CHURN_FIRST_MONTH",
     )
+    """The month of `month_000`, as `2024-01`; the first delivery settles it. By default the contract's."""
     last_month: Annotated[Month | None, NoDecode] = Field(
         default=None, validation_alias="CHURN_LAST_MONTH"
     )
+    """The last month that there is; later drops wait. Without it, months go on to this day."""
     feast_repo: Path | None = Field(default=None, validation_alias="FEAST_REPO")
+    """The folder of Feast's configuration. By default it is `feature_repo` of this installation."""
     drops: Path | None = Field(default=None, validation_alias="CHURN_DROPS")
+    """The folder that is watched for drops. By default it is `drops` in the state folder."""
     n_jobs: int = Field(default=2, ge=1, validation_alias="CHURN_N_JOBS")
-    # How many months one candidate is fitted on: its own month and those before.
+    """Processor cores for a training."""
     candidate_months: int = Field(default=1, ge=1, validation_alias="CHURN_CANDIDATE_MONTHS")
-    # Of the API, the console and the exporter: text for people, json for what collects the logs of a server.
+    """How many months one candidate is fitted on: its own month and those before it."""
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="CHURN_LOG_FORMAT")
-    # Whether a catalogue is told of the lineage, and a collector of requests; their own variables say where.
+    """The form of the logs of the API, the console and the exporter: text for people, json for what collects
+    the logs of a server."""
     lineage: bool = Field(default=False, validation_alias="CHURN_LINEAGE")
+    """Whether a catalogue is told of the lineage of each asset. OpenLineage's own variables say which."""
     tracing: bool = Field(default=False, validation_alias="CHURN_TRACING")
-    # See wants_tracebacks.
+    """Whether a collector is told of requests. OpenTelemetry's own variables say which."""
     debug: bool = Field(default=False, validation_alias="CHURN_DEBUG")
-    # How long to wait after the first failure, after the second, and so on.
+    """Whether an unexpected error is shown with its traceback."""
     retry_minutes: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(1, 5, 30, 120), validation_alias="CHURN_RETRY_MINUTES"
     )
-    # Seconds between two looks of the sensors, for new drops and for alarms; the daemon takes 5 at least.
+    """Minutes until a failed month is tried again: after the first failure, the second, and so on. Then it is
+    given up. Empty: it is never tried again by itself."""
     look_seconds: int = Field(default=30, ge=5, validation_alias="CHURN_LOOK_SECONDS")
+    """Seconds between two looks of the sensors, for new drops and for alarms; the daemon takes 5 at least."""
     oracle: Path | None = Field(default=None, validation_alias="CHURN_ORACLE")
+    """A folder of true probabilities, which `churn generate` and `churn simulate` know. Scores that come too
+    near them are a leak."""
     campaign: CampaignSettings = Field(default_factory=CampaignSettings)
+    """The variables CHURN_CAMPAIGN_*."""
     gate: GateSettings = Field(default_factory=GateSettings)
+    """The variables CHURN_GATE_*."""
     events: EventSettings = Field(default_factory=EventSettings)
+    """The variables CHURN_EVENTS_*."""
 
     @field_validator("mlflow_experiment", mode="before")
     @classmethod

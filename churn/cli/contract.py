@@ -225,11 +225,16 @@ def diff(
     - `churn contract diff contract.yaml contract.new.yaml`
     """
     from churn.contract.differences import differences
+    from churn.settings import contract_in_force
 
-    every = differences(_read(old), _read(new))
+    to_be = _read(new)
+    every = differences(_read(old), to_be)
     _tell(every, where=str(new or "the contract in force"))
     if every:
-        err().print("next: `churn contract apply`, with CHURN_CONTRACT naming the new one")
+        # The built-in contract is in force where CHURN_CONTRACT names none, whichever path it was read from.
+        is_in_force = to_be.fingerprint == contract_in_force().fingerprint
+        named = "" if is_in_force else f"CHURN_CONTRACT={new} "
+        err().print(f"next: `{named}churn contract apply`", markup=False, soft_wrap=True)
 
 
 @contract.command()

@@ -65,10 +65,17 @@ def _require_date_format(pattern: str) -> None:
 class DialectEntry(_Entry):
     """How a file writes its values."""
 
-    format: Literal["csv", "parquet"] = "csv"
-    delimiter: str = Field(CANONICAL.delimiter, min_length=1, max_length=1)
-    encoding: str = CANONICAL.encoding
-    decimal: Literal[".", ","] = "."
+    format: Literal["csv", "parquet"] = Field(
+        "csv", description="how the file is written; a csv file may be compressed by gzip"
+    )
+    delimiter: str = Field(
+        CANONICAL.delimiter,
+        min_length=1,
+        max_length=1,
+        description="what parts the values of a row",
+    )
+    encoding: str = Field(CANONICAL.encoding, description="how its text is encoded, such as cp1252")
+    decimal: Literal[".", ","] = Field(".", description="what parts the decimals of a number")
     thousands: str = Field("", max_length=1, description="what parts the thousands, as in 1.234,5")
     true: tuple[str, ...] = Field(
         CANONICAL.true_words, min_length=1, description="words that mean True"
@@ -119,7 +126,7 @@ class DialectEntry(_Entry):
 class ColumnEntry(_Entry):
     """One column of a table."""
 
-    type: Kind
+    type: Kind = Field(description="what its values are")
     source: str | tuple[str, ...] = Field(
         "",
         description="what it is called in the file, its own name where not given; a list where files of"
@@ -130,11 +137,20 @@ class ColumnEntry(_Entry):
     expected: tuple[str, ...] = Field((), description="other texts are odd, not impossible")
     required: bool = Field(False, description="no blanks")
     optional: bool = Field(False, description="the column may be absent from the file")
-    exact: bool = Field(False, description="a number that keeps its cents beyond 100,000")
-    trend: Trend | None = Field(None, description="how it moves from month to month")
-    unit: str = ""
-    description: str = ""
-    example: Any = None
+    exact: bool = Field(
+        False,
+        description="a float that is kept in 64 bits instead of 32: its cents are right beyond 100,000, too",
+    )
+    trend: Trend | None = Field(
+        None,
+        description="how it moves from month to month: counts_months goes up by one with each month of stay,"
+        " never_falls only goes up; a month in which most users do otherwise is blocked",
+    )
+    unit: str = Field("", description="of a number, as reports show it")
+    description: str = Field(
+        "", description="what it means, in words that reasons and the API's page repeat"
+    )
+    example: Any = Field(None, description="a value, for the examples of the API's page")
     feature: bool = Field(True, description="whether models may use it; dates never")
     since: int = Field(1, ge=1, description="version of the feature services that it came with")
 
@@ -178,22 +194,30 @@ class FileEntry(_Entry):
     """A file that only the `select` of tables reads."""
 
     files: str = Field(description="pattern of its name; {month} stands for 2024-01, {n} for 000")
-    dialect: DialectEntry | None = None
-    optional: bool = False
+    dialect: DialectEntry | None = Field(None, description="how this file writes its values")
+    optional: bool = Field(False, description="the file may be absent from a drop")
 
 
 class TableEntry(_Entry):
     """One table: a file of the drop, or what a `select` makes of the drop's files."""
 
-    snapshot: Name | None = Field(None, description="the table of its history; made of its name")
+    snapshot: Name | None = Field(
+        None, description="the table of its history; NAME_snapshots where not given"
+    )
     files: str = Field("", description="pattern of its file's name; NAME.csv where not given")
-    dialect: DialectEntry | None = None
+    dialect: DialectEntry | None = Field(None, description="how this file writes its values")
     select: str | None = Field(None, description="SQL (DuckDB) over the drop's files")
     key: str = Field("", description="what the key is called in this file")
     optional: bool = Field(False, description="the table may be absent from a drop")
-    window_days: int | None = Field(None, ge=1, description="days that its figures cover")
-    description: str = ""
-    columns: dict[Name, ColumnEntry] = Field(min_length=1)
+    window_days: int | None = Field(
+        None,
+        ge=1,
+        description="days up to the month's end that its figures cover; without it they are a state",
+    )
+    description: str = Field("", description="what the table says of a user")
+    columns: dict[Name, ColumnEntry] = Field(
+        min_length=1, description="its columns by name, without the key"
+    )
 
     @field_validator("columns")
     @classmethod
@@ -216,13 +240,17 @@ class KeyEntry(_Entry):
 class LabelEntry(_Entry):
     """Where a month's labels come from."""
 
-    from_: Literal["file", "absent", "status", "end_date"] = Field("file", alias="from")
+    from_: Literal["file", "absent", "status", "end_date"] = Field(
+        "file", alias="from", description="what says who has left, see labels"
+    )
     files: str = Field(
         "", description="from: file. Pattern of its name; labels.csv where not given"
     )
-    dialect: DialectEntry | None = None
+    dialect: DialectEntry | None = Field(
+        None, description="from: file. How that file writes its values"
+    )
     select: str | None = Field(None, description="from: file. SQL (DuckDB) over the drop's files")
-    key: str = ""
+    key: str = Field("", description="from: file. What the key is called in the file")
     source: str = Field("", description="from: file. What the label is called in the file")
     table: str = Field("", description="from: status or end_date. The table of the next month")
     column: str = Field("", description="from: status or end_date. Its column")
@@ -240,7 +268,7 @@ class LabelEntry(_Entry):
 class ViewEntry(_Entry):
     """One feature view."""
 
-    table: str
+    table: str = Field(description="the table that its columns are of")
     columns: tuple[str, ...] = Field(
         (),
         description="in their order; without: all features of the table that no other view lists",
@@ -252,15 +280,19 @@ class ServiceEntry(_Entry):
 
     views: tuple[str, ...] = Field((), description="in their order; without: all")
     version: int | None = Field(None, ge=1, description="it does not grow beyond this version")
-    description: str = ""
+    description: str = Field("", description="what it is for")
 
 
 class SegmentEntry(_Entry):
     """A column by which users are told apart in reports."""
 
-    column: str = Field("", description="the segment's name where not given")
-    bands: tuple[float, ...] = Field((), description="upper bounds of the bands of a number")
-    names: tuple[str, ...] = Field((), description="of the bands, one more than there are bounds")
+    column: str = Field("", description="the column; the segment's name where not given")
+    bands: tuple[float, ...] = Field(
+        (), description="of a number, the upper bounds of its bands, each inclusive"
+    )
+    names: tuple[str, ...] = Field(
+        (), description="names of the bands, one more than there are bounds"
+    )
 
     @model_validator(mode="after")
     def _as_many_names(self) -> Self:
@@ -276,13 +308,21 @@ class SegmentEntry(_Entry):
 class OddityEntry(_Entry):
     """A warning with a count."""
 
-    table: str
-    column: str
-    when: str = Field(description="SQL over the row; users.COLUMN for the user's own row, as_of")
-    text: str
+    table: str = Field(description="the table whose rows are looked at")
+    column: str = Field(description="the column that the warning names")
+    when: str = Field(
+        description="what is odd: SQL over the row; as_of is the month's last day, and users.COLUMN the same"
+        " user's value in the population's table"
+    )
+    text: str = Field(description="the warning; {as_of} stands for the month's last day")
     share: float = Field(0, ge=0, le=1, description="of the rows, from which on it is said")
-    explains_blanks: bool = False
-    of_users: bool = False
+    explains_blanks: bool = Field(
+        False, description="blanks in these rows have a reason, and are not counted as unexplained"
+    )
+    of_users: bool = Field(
+        False,
+        description="the user's row of the population is what is wrong, and column is one of it",
+    )
 
 
 class ValueEntry(_Entry):
@@ -304,31 +344,50 @@ class ValueEntry(_Entry):
 class ContractFile(_Entry):
     """A business and its exports."""
 
-    name: Name
-    description: str = ""
+    name: Name = Field(description="of the business; models and the experiment in MLflow carry it")
+    description: str = Field("", description="of the business, for whoever reads the file")
     first_month: str = Field(
         pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$", description="the month of the first drop"
     )
-    cadence: Literal["month"] = "month"
+    cadence: Literal["month"] = Field("month", description="how often drops come")
     drop_folder: str = Field(
         "month_{n}",
         pattern=r"\{(n|month)\}",
         description="{n} stands for 000, {month} for 2024-01",
     )
-    key: KeyEntry = KeyEntry()
+    key: KeyEntry = Field(KeyEntry(), description="what a user is known by")
     dialect: DialectEntry = Field(DialectEntry(), description="of every file that gives none")
-    files: dict[Name, FileEntry] = {}
+    files: dict[Name, FileEntry] = Field(
+        {}, description="files that are no tables, for the selects of tables, by name"
+    )
     population: str = Field(description="the table that says who is there in a month")
-    label: LabelEntry = LabelEntry()
+    label: LabelEntry = Field(LabelEntry(), description="where it is said who has left")
     tenure: str | None = Field(None, description="the column that says how long a user is there")
-    customer_value: ValueEntry | None = None
-    tables: dict[Name, TableEntry] = Field(min_length=1)
-    views: dict[Name, ViewEntry] = {}
-    services: dict[Name, ServiceEntry] = {}
-    default_service: str = ""
-    baseline_service: str = ""
-    segments: dict[Name, SegmentEntry] = {}
-    oddities: tuple[OddityEntry, ...] = ()
+    customer_value: ValueEntry | None = Field(
+        None,
+        description="what a customer who is kept is worth; CHURN_CAMPAIGN_CUSTOMER_VALUE overrules it",
+    )
+    tables: dict[Name, TableEntry] = Field(min_length=1, description="the tables by name")
+    views: dict[Name, ViewEntry] = Field(
+        {}, description="the feature views by name; one for each table where not given"
+    )
+    services: dict[Name, ServiceEntry] = Field(
+        {}, description="the feature services by name; one of all views where not given"
+    )
+    default_service: str = Field(
+        "",
+        description="the service by whose features the API answers; the last one where not given",
+    )
+    baseline_service: str = Field(
+        "", description="the service that models are compared with; the default one where not given"
+    )
+    segments: dict[Name, SegmentEntry] = Field(
+        {}, description="by which columns reports, model cards and views tell users apart, by name"
+    )
+    oddities: tuple[OddityEntry, ...] = Field(
+        (),
+        description="what is odd in a row and may be: it is counted and told, and blocks nothing",
+    )
 
     @field_validator("tables")
     @classmethod

@@ -271,14 +271,16 @@ def http_command(app: str, host: str, port: int) -> list[str]:
 
 
 def repository_file(name: str) -> Path:
-    """Return the path of a file beside the packages, such as dagster.yaml.
+    """Return the path of a file such as dagster.yaml: beside the packages in a clone, in this one in a wheel.
 
     Raises:
         ChurnError: it is missing.
     """
-    path = Path(__file__).parents[2] / name
+    beside = Path(__file__).parents[2] / name
+    path = beside if beside.exists() else Path(__file__).with_name(name)
     if not path.exists():
-        raise ChurnError(f"{name} is missing", where=str(path.parent), remedy="restore the clone")
+        remedy = "restore the clone, or install the wheel again"
+        raise ChurnError(f"{name} is missing", where=str(beside.parent), remedy=remedy)
     return path
 
 

@@ -3,6 +3,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ from churn.cli.main import app
 from churn.contract.document import read_contract
 from churn.contract.export import files_table, with_table
 from churn.contract.in_force import CONTRACT
+from tests.churn_assets.test_definitions import GRAPH
 from tests.kit.environment_variables import known_variables
 
 ROOT = Path(__file__).parents[3]
@@ -69,6 +71,46 @@ def test_every_churn_command_exists_with_its_options(page: Path) -> None:
         assert used <= options(command), f"churn {command} {' '.join(arguments)}"
 
 
+def parse(words: list[str]) -> None:
+    """Parse a command line as `churn` would, and run nothing.
+
+    Raises:
+        AssertionError: there is no such command.
+        UsageError: an argument is missing, or there is no such option.
+    """
+    command: Any = typer.main.get_command(app)
+    name, rest = "churn", list(words)
+    while hasattr(command, "commands"):
+        assert rest, f"Missing command of {name}"
+        name = rest.pop(0)
+        assert name in command.commands, f"No such command: {name}"
+        command = command.commands[name]
+    command.make_context(name, rest)
+
+
+def in_blocks(text: str) -> Iterator[list[str]]:
+    """The arguments of every `churn` command that is typed in a console block."""
+    for block in re.findall(r"^```console\n.*?^```", text, re.M | re.S):
+        for words in typed("churn", block):
+            redirected = next((at for at, word in enumerate(words) if word.startswith(">")), None)
+            yield words[:redirected]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_in_a_block_can_be_parsed(page: Path) -> None:
+    for words in in_blocks(text_of(page)):
+        if "--help" not in words:
+            parse(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["rollbak"], ["new"], ["contract", "check"], ["run", "--drop", "x"]]
+)
+def test_a_command_line_that_is_none_is_refused(words: list[str]) -> None:
+    with pytest.raises(Exception, match=r"No such|Missing"):
+        parse(words)
+
+
 def test_the_options_named_beside_a_command_are_its_own() -> None:
     rows = re.findall(r"^\| `churn (\w+)[^|]*\|(.*)\|$", text_of(ROOT / "README.md"), re.M)
     assert {command for command, _ in rows} >= COMMANDS.keys() - {"status", "down"}
@@ -119,10 +161,12 @@ def test_every_environment_variable_is_known() -> None:
 def test_the_example_of_a_contract_is_one() -> None:
     text = text_of(ROOT / "docs/contract.md")
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
-    [whole, grown] = blocks
-    gym = read_contract(whole, "docs/contract.md")
+    [whole, segments, oddities, grown] = blocks
+    gym = read_contract(f"{whole}\n{segments}\n{oddities}", "docs/contract.md")
     assert gym.users.dialect.true_words == ("ja",)
     assert [service.version for service in gym.services] == [1]
+    assert [segment.band_names for segment in gym.segments] == [(), ("new", "settled", "old")]
+    assert [oddity.column for oddity in gym.oddities] == ["joined"]
     again = read_contract(whole + grown, "grown")
     assert [service.version for service in again.services] == [1, 2]
 
@@ -136,6 +180,26 @@ def test_the_column_that_a_contributor_adds_is_one_entry() -> None:
     name = entry.split(":")[0].strip()
     has_it = [service for service in grown.services if name in service.feature_names]
     assert [service.versioned_name for service in has_it] == ["churn_rich_v2"]
+
+
+def test_the_table_that_a_contributor_adds_is_what_the_contract_and_the_graph_take() -> None:
+    text = text_of(ROOT / "CONTRIBUTING.md").split("**A table**")[1]
+    [table, view] = re.search(
+        r"^```yaml\ntables:\n(.*?)\nviews:\n(.*?)^```", text, re.M | re.S
+    ).groups()  # type: ignore[union-attr]
+    # For whoever adds the very table that is shown.
+    table, view = (part.replace("devices", "not_there_before") for part in (table, view))
+    grown = CONTRACT.text.replace("\n# A view holds", f"\n{table}\n# A view holds")
+    grown = grown.replace("\nservices:\n", f"\n{view}\nservices:\n")
+    [service] = [
+        each for each in read_contract(grown, "grown").services if "smart_tvs" in each.feature_names
+    ]
+    assert service.versioned_name == "churn_rich_v2"
+    # The lines are those of a table that is there, under another name.
+    lines = re.findall(r"^\w+: .*devices.* <- .*$", text, re.M)
+    likened = [line.replace("devices", "payments_agg_90d") for line in lines]
+    assert len(likened) == 3
+    assert set(likened) <= set(GRAPH.splitlines())
 
 
 def test_the_columns_of_a_drop_are_the_contracts() -> None:
