@@ -94,6 +94,7 @@ CONSOLE = Login(
         # What was done to whom is reported on its pages, and held against the list.
         sql.SQL("GRANT SELECT ON action_list, action_lists TO {role}"),
         sql.SQL("GRANT SELECT, INSERT, UPDATE ON treatments, treatment_months TO {role}"),
+        sql.SQL("GRANT INSERT ON treatment_reports TO {role}"),
         # Its pages are read as the readers' role, where there is one.
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA retention TO {role}"),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA retention GRANT SELECT ON TABLES TO {role}"),

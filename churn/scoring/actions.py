@@ -84,6 +84,7 @@ def list_actions(month: Month) -> ActionList:
         kept = kept.append_column("segments", pa.array(segments, pa.string()))
         copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
+        _keep_reasons(connection, month)
         _keep_sums(connection, month, list_fingerprint)
     rows = read_actions(month)
     path = actions_path(month)
@@ -108,6 +109,19 @@ def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: s
             "control": CONTROL,
             "fingerprint": list_fingerprint,
         },
+    )
+
+
+def _keep_reasons(connection: psycopg.Connection, month: Month) -> None:
+    """Write down what the list that has just been kept comes to by the first reason of its users."""
+    connection.execute("DELETE FROM monitoring.reason_figures WHERE as_of = %s", [month.as_of])
+    connection.execute(
+        # A sentence begins with the name of its feature.
+        "INSERT INTO monitoring.reason_figures (as_of, reason, listed, treated, expected_profit)"
+        " SELECT as_of, coalesce(split_part(reason_1, ': ', 1), ''), count(*),"
+        "  count(*) FILTER (WHERE treatment_group = %s), sum(expected_profit)"
+        " FROM action_list JOIN churn_scores USING (as_of, user_id) WHERE as_of = %s GROUP BY 1, 2",
+        [TREATED, month.as_of],
     )
 
 

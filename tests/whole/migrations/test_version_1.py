@@ -54,7 +54,7 @@ ADDED = {
     "churn_scores": ["customer_value"],
     "churn_score_runs": ["users", "expected_leavers", "value_at_risk", "recorded_at"],
     "action_list": ["band", "segments"],
-    "treatments": ["outcome", "actor"],
+    "treatments": ["outcome", "actor", "withdrawn_at"],
     "monitoring.feature_drift": ["is_provisional", "recorded_at"],
     "monitoring.model_performance": ["recorded_at"],
 }
