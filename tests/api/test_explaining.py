@@ -19,6 +19,10 @@ from tests.kit.waiting import until
 NAMES = [kind.name for kind in KINDS]
 ALL = len(DEFAULT_SERVICE.features)
 SUPPOSED: dict[str, Any] = {
+    "contract_type": "Two year",
+    "monthly_fee": 99.5,
+    "paperless_billing": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +224,10 @@ def test_the_model_answers_as_if_the_values_were_the_users(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(client, registry, challengers["logistic"])
-    own, supposed = explain(client, top=ALL).json(), explain(client, top=ALL, instead=SUPPOSED).json()
+    own, supposed = (
+        explain(client, top=ALL).json(),
+        explain(client, top=ALL, instead=SUPPOSED).json(),
+    )
     assert own["own_probability"] == own["probability"] == supposed["own_probability"]
     assert supposed["probability"] != own["probability"]
     values = {each["feature"]: each["value"] for each in supposed["reasons"]}

@@ -13,10 +13,6 @@ from churn.contract.in_force import DEFAULT_SERVICE
 from tests.kit.api_fakes import values_of
 
 OWN = values_of(DEFAULT_SERVICE)
-    "contract_type": "Two year",
-    "monthly_fee": 99.5,
-    "paperless_billing": None,
-}
 
 
 @pytest.mark.parametrize(
