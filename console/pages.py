@@ -31,6 +31,7 @@ MENU = (
     Link("/", "Month"),
     Link("/actions", "Action list"),
     Link("/customer", "Customer"),
+    Link("/segments", "Segments"),
     Link("/impact", "Impact"),
     Link("/data", "Data"),
     Link("/trust", "Trust"),

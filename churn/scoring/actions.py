@@ -84,7 +84,7 @@ def list_actions(month: Month) -> ActionList:
         kept = kept.append_column("segments", pa.array(segments, pa.string()))
         copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
-        _keep_reasons(connection, month)
+        keep_reasons(connection, month)
         _keep_sums(connection, month, list_fingerprint)
     rows = read_actions(month)
     path = actions_path(month)
@@ -112,7 +112,7 @@ def _keep_sums(connection: psycopg.Connection, month: Month, list_fingerprint: s
     )
 
 
-def _keep_reasons(connection: psycopg.Connection, month: Month) -> None:
+def keep_reasons(connection: psycopg.Connection, month: Month) -> None:
     """Write down what the list that has just been kept comes to by the first reason of its users."""
     connection.execute("DELETE FROM monitoring.reason_figures WHERE as_of = %s", [month.as_of])
     connection.execute(
