@@ -21,6 +21,7 @@ from churn.scoring.treatments import (
     Treatment,
     load_treatments,
     report_treatments,
+    withdraw_treatments,
 )
 from churn.scoring.wording import name_of
 from console.access import Caller, Viewer, database_of
@@ -178,6 +179,34 @@ def calls(
     except RefusedDrop as refused:
         return _problems(request, who, refused, back)
     return _reported(request, who, loaded, back)
+
+
+@router.post(f"{PATH}/withdrawals")
+def withdrawals(
+    request: Request,
+    who: Caller,
+    month: Annotated[str, Form()],
+    user: Annotated[list[str] | None, Form()] = None,
+    back: Annotated[str, Form(max_length=5_000)] = "",
+) -> Response:
+    """Take back what was reported of the users that are ticked."""
+    if not user:
+        return _refused(request, who, "Nobody is ticked.", "Tick whose report is wrong.", back)
+    chosen = Month.parse(month)
+    with database_of(request).own() as connection:
+        users = [_storable(each) for each in user]
+        withdrawn = withdraw_treatments(chosen, users, actor=who.name, connection=connection)
+        record(
+            connection, Act.CALLS_WITHDRAWN, who.name, subject=str(chosen), users=sorted(set(users))
+        )
+    return page(
+        request,
+        "withdrawn.html",
+        who=who,
+        withdrawn=withdrawn,
+        month=chosen.first_day,
+        back=_back(back, chosen),
+    )
 
 
 @router.post(f"{PATH}/file")

@@ -8,7 +8,7 @@ import pytest
 
 from churn.database import connect
 from churn.evaluation.bootstrap import Interval
-from churn.scoring.treatments import Treatment, report_treatments
+from churn.scoring.treatments import Treatment, report_treatments, withdraw_treatments
 from churn.scoring.uplift import measure_uplift_by_segment, record_uplift
 from tests.kit.action_lists import MAY, USERS, campaign_month, put_labels
 from tests.kit.intervals import added_up
@@ -117,3 +117,27 @@ def test_a_report_that_takes_the_place_of_another_is_seen(tmp_path: Path, channe
     assert after["updated_at"] <= row("month", MAY)["updated_at"] if rows("month") else True
     record_uplift(MAY)
     assert row("uplift", MAY)["is_outdated"] is False
+
+
+def test_what_was_withdrawn_counts_no_more(tmp_path: Path) -> None:
+    campaign_month(tmp_path, called=2)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    record_uplift(MAY)
+    assert row("uplift", MAY)["contacted_users"] == 2
+    listed = {each["user_id"]: each for each in rows("action_list", MAY)}
+    for gone, left in enumerate((1, 0)):
+        user = [user for user in USERS if user not in USERS[::10]][gone]
+        with connect() as connection:
+            assert withdraw_treatments(MAY, [user], actor="ann", connection=connection) == 1
+        assert row("uplift", MAY)["is_outdated"]
+        for view in ("action_list", "customer_history"):
+            told = {each["user_id"]: each for each in rows(view)}
+            assert (told[user]["treated_at"], told[user]["channel"]) == (None, None)
+            assert told[user]["updated_at"] > listed[user]["updated_at"]
+        record_uplift(MAY)
+        again = row("uplift", MAY)
+        assert again["is_outdated"] is False
+        if left:
+            assert again["contacted_users"] == left
+        else:
+            assert "no treatment was reported" in again["not_claimed_because"]
