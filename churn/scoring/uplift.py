@@ -113,7 +113,7 @@ def uplift_of(
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _MonthList:
     """The users of a month's action list by rank, and what is known of them, [users].
 
     `labels_are_there` says whether the month has any labels. Of the reports it has those up to `reported_at`;
@@ -144,7 +144,7 @@ def measure_uplift_by_segment(month: Month) -> dict[tuple[str, str], Uplift | No
     return dict(_by_segment(_read(month)))
 
 
-def _measure(listed: _Listed) -> Uplift | NotClaimed:
+def _measure(listed: _MonthList) -> Uplift | NotClaimed:
     if not len(listed):
         return NotClaimed(listed.month, "there is no action list")
     if not listed.labels_are_there:
@@ -154,7 +154,7 @@ def _measure(listed: _Listed) -> Uplift | NotClaimed:
     return _effect(listed, np.ones(len(listed), dtype=bool), listed.bands)
 
 
-def _by_segment(listed: _Listed) -> Iterator[tuple[tuple[str, str], Uplift | NotClaimed]]:
+def _by_segment(listed: _MonthList) -> Iterator[tuple[tuple[str, str], Uplift | NotClaimed]]:
     """Yield what is measured of each level of each segment.
 
     The bands of the list are not weighted here: in some of them a level has hardly anybody who was left
@@ -168,7 +168,7 @@ def _by_segment(listed: _Listed) -> Iterator[tuple[tuple[str, str], Uplift | Not
         yield (segment, level), _effect(listed, inside, np.zeros_like(listed.bands))
 
 
-def _effect(listed: _Listed, inside: Bools, bands: Ints) -> Uplift | NotClaimed:
+def _effect(listed: _MonthList, inside: Bools, bands: Ints) -> Uplift | NotClaimed:
     """Return the effect among some users of a list, or why none can be claimed."""
     is_control = listed.is_control & inside
     is_contacted = listed.is_contacted & inside
@@ -277,7 +277,7 @@ def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
     return (centre - half) / scale, (centre + half) / scale
 
 
-def _read(month: Month) -> _Listed:
+def _read(month: Month) -> _MonthList:
     """Read a month's list, reports and labels, all of one state of the database."""
     labels = sql.Identifier(f"{LABELS.snapshot}_current")
     of_users = sql.SQL(
@@ -296,7 +296,7 @@ def _read(month: Month) -> _Listed:
         rows = connection.execute(of_users, [month.as_of]).fetchall()
         answer = connection.execute(of_month, {"as_of": month.as_of}).fetchone()
     assert answer is not None  # noqa: S101  (a SELECT without FROM always returns a row)
-    return _Listed(
+    return _MonthList(
         month,
         segments=[segments for *_, segments in rows],
         bands=bands_of_list(len(rows)),

@@ -77,7 +77,7 @@ class ReasonOfMonth:
 
 
 @dataclass(frozen=True)
-class Change:
+class LevelChange:
     """How the share of those who leave moved in one level since the month before.
 
     Attributes:
@@ -128,10 +128,10 @@ def segments(request: Request, who: Viewer, month: str | None = None) -> Respons
     )
 
 
-def changes(levels: Sequence[LevelOfMonth]) -> list[Change]:
+def changes(levels: Sequence[LevelOfMonth]) -> list[LevelChange]:
     """Return how each level moved, what rose most first; a level without a month before has none."""
     every = [
-        Change(each, what, rate, low, high, change, unclaimed)
+        LevelChange(each, what, rate, low, high, change, unclaimed)
         for each in levels
         for what, rate, low, high, change, unclaimed in (
             (

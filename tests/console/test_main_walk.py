@@ -199,7 +199,7 @@ def calls_by_the_list(page: Page, folder: Path) -> frozenset[str]:
 def supposes_other_values(page: Page) -> None:
     """Ask what the model would say of two years' contract and a lower fee, and go back."""
     page.get_by_text("Change values").click()
-    page.get_by_label("contract", exact=True).select_option("Two year")
+    page.locator("select[name='if.contract_type']").select_option("Two year")
     page.get_by_label("fee of the month").fill("20.05")
     clean(page)
     page.get_by_role("button", name="Ask the model").click()
