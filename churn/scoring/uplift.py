@@ -215,7 +215,8 @@ def record_uplift(month: Month) -> Uplift | NotClaimed:
     ]
     with connect() as connection:
         lock(connection, f"monitoring.uplift {month}")
-        for table, rows in (("uplift", [row]), ("uplift_segments", by_segment)):
+        # The whole last: it is as new as all that was measured with it.
+        for table, rows in (("uplift_segments", by_segment), ("uplift", [row])):
             name = sql.Identifier("monitoring", table)
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE as_of = %s").format(name), [month.as_of]

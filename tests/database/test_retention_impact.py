@@ -91,6 +91,7 @@ def test_levels_are_told_as_they_are_measured_and_go_when_they_are_not(tmp_path:
     measured = measure_uplift_by_segment(MAY)
     a, b = rows("uplift_segment", MAY)
     assert [(each["segment"], each["level"]) for each in (a, b)] == list(measured)
+    assert max(a["updated_at"], b["updated_at"]) <= row("uplift", MAY)["updated_at"]
     assert (a["uplift"], a["uplift_low"], a["uplift_high"]) == measured["plan", "a"].uplift
     assert (a["is_claimed"], a["listed_users"]) == (True, 250)
     assert (b["is_claimed"], b["uplift"], b["listed_users"]) == (False, None, 50)
