@@ -88,6 +88,16 @@ class MissingFeaturesError(ApiError):
         )
 
 
+class BadValueError(ApiError):
+    """Values that were set by hand and that no file could deliver; `faults` says of each feature why."""
+
+    status, code = 422, "bad_value"
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        shown = dict(list(faults.items())[:_SHOWN_PROBLEMS])
+        super().__init__("; ".join(f"{name}: {why}" for name, why in shown.items()), faults=shown)
+
+
 class NoExplainerError(ApiError):
     """The champion is a baseline, promoted by hand, which has no explainer."""
 

@@ -85,6 +85,7 @@ PREDICTION: dict[str, Any] = {
 EXPLANATION: dict[str, Any] = {
     "user_id": USER,
     "probability": 0.48298997,
+    "own_probability": 0.48298997,
     "score": -0.06806651,
     "base": -1.6043873,
     "unit": "log_odds",
@@ -201,9 +202,11 @@ class Prediction:
 
 
 class ExplainRequest(Asked):
-    """One user, and how many reasons."""
+    """One user, how many reasons, and values to suppose in place of the user's own."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": USER, "top": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user_id": USER, "top": 3, "instead": {}}]}
+    )
 
     user_id: UserId
     top: int = Field(
@@ -211,6 +214,12 @@ class ExplainRequest(Asked):
         ge=1,
         le=max(len(service.features) for service in SERVICE_VERSIONS),
         description="how many reasons",
+    )
+    instead: dict[str, FeatureValue] = Field(
+        default={},
+        max_length=max(len(service.features) for service in SERVICE_VERSIONS),
+        description="values in place of the user's own, by feature: what the model would say then,"
+        " not what would happen; null is unknown",
     )
 
 
@@ -230,7 +239,8 @@ class Explanation(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXPLANATION]})
 
     user_id: str
-    probability: float = Field(description="of leaving, as /predict answers it")
+    probability: float = Field(description="of leaving; with `instead`, what the model would say")
+    own_probability: float = Field(description="of the user's own values, as /predict answers it")
     score: float = Field(description="base and every feature's contribution added up")
     base: float = Field(description="the mean score of the training users")
     unit: Literal["log_odds", "share_of_votes"] = Field(

@@ -23,6 +23,7 @@ class Act(StrEnum):
     PERSON_REMOVED = "person removed"
     EXPORT = "export"
     CALLS_REPORTED = "calls reported"
+    CALLS_WITHDRAWN = "calls withdrawn"
     CUSTOMER_SEEN = "customer seen"
     CAMPAIGN_SAVED = "campaign saved"
 

@@ -5,6 +5,7 @@ as anybody may, and keeps no model of its own.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -40,9 +41,14 @@ class FeatureNow:
 
 @dataclass(frozen=True)
 class CustomerExplained:
-    """A customer as the release in force sees them; features by their part, the largest first."""
+    """A customer as the release in force sees them; features by their part, the largest first.
+
+    Attributes:
+        own_probability: by the customer's own values, where others were supposed.
+    """
 
     probability: float
+    own_probability: float
     as_of: dt.date
     model_version: str
     features: list[FeatureNow]
@@ -55,18 +61,25 @@ class NotExplained:
     reason: str
 
 
-def explain(user_id: str) -> CustomerExplained | NotExplained:
-    """Ask the API what moves a customer's risk, and which way."""
-    body = {"user_id": user_id, "top": _MOST_REASONS}
+def explain(
+    user_id: str, instead: Mapping[str, Any] | None = None
+) -> CustomerExplained | NotExplained:
+    """Ask the API what moves a customer's risk, and which way.
+
+    Args:
+        user_id: the customer.
+        instead: values to suppose in place of the customer's own, by feature.
+    """
+    body = {"user_id": user_id, "top": _MOST_REASONS, "instead": dict(instead or {})}
     try:
         answer = _client().post(f"{get_settings().smoke_url}/explain", json=body)
         told: dict[str, Any] = answer.json()
         if answer.status_code == 200:
             return _explained(told)
-        return NotExplained(str(told["error"]["message"]))
+        return NotExplained(_reason(told["error"]))
     except (httpx.HTTPError, httpx.InvalidURL):
         return NotExplained("the API does not answer; `churn status` says which part is not well")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return NotExplained(f"something else than the API answers at {get_settings().smoke_url}")
 
 
@@ -76,10 +89,18 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=_TIMEOUT, trust_env=False)
 
 
+def _reason(error: dict[str, Any]) -> str:
+    if error["code"] == "bad_value":
+        faults = error["detail"]["faults"].items()
+        return "; ".join(f"{name_of(feature)}: {fault}" for feature, fault in faults)
+    return str(error["message"])
+
+
 def _explained(told: dict[str, Any]) -> CustomerExplained:
     largest = max((abs(each["contribution"]) for each in told["reasons"]), default=0.0) or 1.0
     return CustomerExplained(
         probability=told["probability"],
+        own_probability=told["own_probability"],
         as_of=dt.date.fromisoformat(told["as_of"]),
         model_version=told["model_version"],
         features=[

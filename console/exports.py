@@ -8,7 +8,7 @@ import csv
 import datetime as dt
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO, Any
 
 from churn.errors import ChurnError
@@ -23,7 +23,6 @@ COLUMNS = (
 _TEXTS = frozenset(COLUMNS) - {"rank", "probability", "customer_value", "expected_profit"}
 _WIDTHS = {"user_id": 20, "list": 12, **dict.fromkeys(("reason_1", "reason_2", "reason_3"), 60)}
 MOST_ROWS = 1_048_575  # of a sheet, below its header
-_LINES = 2_000  # written at a time
 
 
 def file_name(month: Month, list_hash: str | None, suffix: str) -> str:
@@ -31,16 +30,17 @@ def file_name(month: Month, list_hash: str | None, suffix: str) -> str:
     return f"action-list-{month}{f'-{list_hash[:12]}' if list_hash else ''}.{suffix}"
 
 
-def csv_of(month: Month, rows: Iterable[ListedUser]) -> Iterator[bytes]:
-    """Yield the list as CSV, a block of lines at a time."""
-    text = io.StringIO(newline="")
+def csv_of(month: Month, rows: Iterable[ListedUser]) -> IO[bytes]:
+    """Return the list as CSV, open at its beginning; it is gone when it is closed."""
+    # Whoever sends it closes it.
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for number, row in enumerate(rows, start=1):
-        writer.writerow(_cells(month, row))
-        if number % _LINES == 0:
-            yield _taken(text)
-    yield _taken(text)
+    writer.writerows(_cells(month, row) for row in rows)
+    text.detach()  # which writes what is left, and leaves the file open
+    file.seek(0)
+    return file
 
 
 def xlsx_of(month: Month, rows: Iterable[ListedUser]) -> IO[bytes]:
@@ -91,11 +91,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, dt.date):
         return value.isoformat()
     return harmless(value)
-
-
-def _taken(text: io.StringIO) -> bytes:
-    """Return what was written since the last time, and forget it."""
-    content = text.getvalue().encode()
-    text.seek(0)
-    text.truncate()
-    return content

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, LiteralString, Self
+from typing import Annotated, Any, Literal, LiteralString, Self
 
 from psycopg import sql
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
@@ -47,6 +47,12 @@ _STATE_CONDITIONS: dict[str, LiteralString] = {
     "left": "has_left",
     "stayed": "NOT has_left",
 }
+# By what `first` says.
+_REASON_CONDITIONS: dict[str, LiteralString] = {
+    "1": "starts_with(reason_1, %(reason)s)",
+    "": "(starts_with(reason_1, %(reason)s) OR starts_with(reason_2, %(reason)s)"
+    " OR starts_with(reason_3, %(reason)s))",
+}
 
 
 def _or_none(value: Any) -> Any:
@@ -71,6 +77,7 @@ class ListQuery(BaseModel):
         band: the fifth of the list.
         risk_from: the least probability of leaving, in per cent.
         reason: a feature that is among the reasons.
+        first: 1 where it is to be the first of them.
         group: treated or control.
         state: one of STATES.
         user: how the user's id begins.
@@ -86,6 +93,7 @@ class ListQuery(BaseModel):
     value_from: Amount = None
     value_to: Amount = None
     reason: Text = ""
+    first: Literal["", "1"] = ""
     group: Text = ""
     state: Text = ""
     user: Text = ""
@@ -357,13 +365,7 @@ def _conditions(month: Month, asked: ListQuery) -> tuple[sql.Composed, dict[str,
             given.append((condition, {name: value / share}))
     if asked.reason:
         # A sentence begins with the name of its feature.
-        reasons = "starts_with(reason_1, %(reason)s) OR starts_with(reason_2, %(reason)s)"
-        given.append(
-            (
-                f"({reasons} OR starts_with(reason_3, %(reason)s))",
-                {"reason": f"{name_of(asked.reason)}: "},
-            )
-        )
+        given.append((_REASON_CONDITIONS[asked.first], {"reason": f"{name_of(asked.reason)}: "}))
     if asked.group:
         given.append(("treatment_group = %(group)s", {"group": asked.group}))
     if asked.state in _STATE_CONDITIONS:

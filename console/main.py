@@ -17,7 +17,7 @@ from console import sign_in
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
 from console.queries import Database
-from console.routes import actions, customer, data, impact, month, planner, trust
+from console.routes import actions, customer, data, impact, month, planner, segments, trust
 
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a file of what was done to whom
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -70,6 +70,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         actions.router,
         planner.router,
         customer.router,
+        segments.router,
         impact.router,
         data.router,
         trust.router,

@@ -32,6 +32,7 @@ MENU = (
     Link("/actions", "Action list"),
     Link("/planner", "Planner"),
     Link("/customer", "Customer"),
+    Link("/segments", "Segments"),
     Link("/impact", "Impact"),
     Link("/data", "Data"),
     Link("/trust", "Trust"),

@@ -5,8 +5,8 @@ SQL says: its sessions are those of the role `churn_reader`, read-only, and end 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, LiteralString, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, LiteralString, Protocol, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -27,11 +27,25 @@ _POOLED = 8  # connections of each pool at most; a page needs one of each
 _WAIT_SECONDS = 5.0
 
 
+class Connections(Protocol):
+    """Where connections come from, each for a `with` block: a pool, or one that is open."""
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """Give a connection."""
+
+
 class Queries:
     """Typed rows of the views."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: Connections) -> None:
         self._pool = pool
+
+    @contextmanager
+    def of_one_state(self) -> Iterator["Queries"]:
+        """Give queries that all see one state of the database, whatever is recorded meanwhile."""
+        with self._pool.connection() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield Queries(_Open(connection))
 
     def rows(self, kind: type[Row], query: Statement, parameters: Parameters = ()) -> list[Row]:
         """Return all rows of a query.
@@ -68,6 +82,18 @@ class Queries:
         ):
             cursor.itersize = size
             yield from cursor.execute(query, parameters)
+
+
+class _Open:
+    """A connection that is open already, and stays so."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        """Give the connection, in the transaction that it is in."""
+        yield self._connection
 
 
 class Database:
@@ -115,7 +141,7 @@ class Database:
 
 
 @contextmanager
-def _transaction(pool: ConnectionPool) -> Iterator[psycopg.Connection]:
+def _transaction(pool: Connections) -> Iterator[psycopg.Connection]:
     """Open one transaction, which bears the request's id in pg_stat_activity and in Postgres's log."""
     with pool.connection() as connection:
         if known := request_id():

@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import parts_of
 from api.errors import ApiError, NoExplainerError
+from api.instead import with_values
 from api.predictor import predict
 from api.routes.responses import JsonResponse, errors, explain_errors
 from api.schemas import (
@@ -52,20 +53,27 @@ explain_router = APIRouter(tags=["predict"])
 async def explain(asked: ExplainRequest, request: Request) -> Explanation:
     """Explain what moves a user's score most, exactly as the champion computes it.
 
-    `base` and the contributions of all features (with `top` as many as the model has) add up to `score`. The
-    first answer after a start or a promotion takes a few seconds, since the explainer is opened then.
+    `base` and the contributions of all features (with `top` as many as the model has) add up to `score`.
+    With `instead` it is explained what the model would say of a user with these values, of whom nothing is
+    known; what would happen is another question. The first answer after a start or a promotion takes a few
+    seconds, since the explainer is opened then.
     """
     parts = parts_of(request)
     champion = parts.champions.champion
     if champion.explanations is None:
         raise NoExplainerError(champion.version.version)
     prediction = await parts.predictor.predict(asked.user_id, champion)
+    values, probability = prediction.features_used, prediction.probability
+    if asked.instead:
+        values = with_values(values, asked.instead, champion.service)
+        [probability] = champion.probabilities([values])
     explained = await run_in_threadpool(
-        champion.explanations.explain, prediction.features_used, champion.service, asked.top
+        champion.explanations.explain, values, champion.service, asked.top
     )
     return Explanation(
         user_id=prediction.user_id,
-        probability=prediction.probability,
+        probability=probability,
+        own_probability=prediction.probability,
         score=explained.score,
         base=explained.base,
         unit=explained.unit,

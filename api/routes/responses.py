@@ -6,6 +6,7 @@ import orjson
 from fastapi import Response
 
 from api.errors import (
+    BadValueError,
     MissingFeaturesError,
     NoExplainerError,
     NotCurrentError,
@@ -41,7 +42,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def explain_errors() -> dict[int | str, dict[str, Any]]:
-    """Return the `responses=` entries of /explain, which has one more reason for a 409."""
+    """Return the `responses=` entries of /explain, which has one more reason for a 409 and for a 422."""
     described = errors(404, 409, 422, 503)
     described[409]["description"] += f"; or {NoExplainerError.code}: the champion has no explainer"
+    described[422]["description"] += f"; or {BadValueError.code}: a value of `instead` cannot be"
     return described

@@ -36,6 +36,7 @@ _OUR_TABLES = frozenset(
         "action_lists",
         "treatments",
         "treatment_months",
+        "treatment_reports",
     }
 )
 # Columns that tables of the contract have from us; `score` is what drift calls the scores' own column.

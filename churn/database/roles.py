@@ -98,6 +98,7 @@ CONSOLE = Login(
         sql.SQL("GRANT USAGE ON SCHEMA decisions TO {role}"),
         sql.SQL("GRANT SELECT, INSERT ON decisions.campaigns TO {role}"),
         sql.SQL("GRANT SELECT ON churn_score_runs TO {role}"),
+        sql.SQL("GRANT INSERT ON treatment_reports TO {role}"),
         # Its pages are read as the readers' role, where there is one.
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA retention TO {role}"),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA retention GRANT SELECT ON TABLES TO {role}"),

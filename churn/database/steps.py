@@ -10,12 +10,16 @@ from typing import LiteralString
 
 from churn.database.tables import (
     CAMPAIGNS,
+    GUARD_REPORTS,
     LIST_INDEX,
     LISTED_INDEX,
     LISTS,
     MONTH_STATISTICS,
+    REASONS,
     TREATMENT_MONTHS,
+    TREATMENT_REPORTS,
     TREATMENTS_INDEX,
+    UPLIFT,
 )
 
 
@@ -177,6 +181,53 @@ STEPS: tuple[Step, ...] = (
         (
             CAMPAIGNS,
             "ALTER TABLE churn_score_runs ADD COLUMN campaign_id bigint REFERENCES decisions.campaigns",
+        ),
+    ),
+    Step(
+        22,
+        "a list keeps what it comes to by the first reason",
+        (
+            REASONS,
+            "INSERT INTO monitoring.reason_figures (as_of, reason, listed, treated, expected_profit)"
+            " SELECT as_of, coalesce(split_part(reason_1, ': ', 1), ''), count(*),"
+            "  count(*) FILTER (WHERE treatment_group = 'treated'), sum(expected_profit)"
+            " FROM action_list JOIN churn_scores USING (as_of, user_id) GROUP BY 1, 2",
+        ),
+    ),
+    Step(
+        23,
+        "a treatment that was withdrawn says when",
+        ("ALTER TABLE treatments ADD COLUMN withdrawn_at timestamptz",),
+    ),
+    Step(
+        24,
+        "a month may have no treatment left",
+        (
+            "ALTER TABLE treatment_months DROP CONSTRAINT treatment_months_users_check,"
+            " ADD CONSTRAINT treatment_months_users_check CHECK (users >= 0)",
+        ),
+    ),
+    Step(
+        25,
+        "every report of a treatment is kept",
+        (
+            TREATMENT_REPORTS,
+            "INSERT INTO treatment_reports (as_of, user_id, treated_at, channel, offer, outcome, actor,"
+            "  is_withdrawal, recorded_at)"
+            " SELECT as_of, user_id, treated_at, channel, offer, outcome, actor, false, recorded_at"
+            " FROM treatments ORDER BY recorded_at, as_of, user_id",
+            GUARD_REPORTS,
+        ),
+    ),
+    Step(
+        26,
+        "what calling brought says which reports it counts",
+        (
+            # A database of before there were steps may lack the table.
+            UPLIFT,
+            "ALTER TABLE monitoring.uplift ADD COLUMN IF NOT EXISTS reported_at timestamptz",
+            "UPDATE monitoring.uplift AS u SET reported_at = m.recorded_at FROM treatment_months AS m"
+            " WHERE m.as_of = u.as_of AND m.recorded_at < u.recorded_at",
         ),
     ),
 )

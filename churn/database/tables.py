@@ -173,6 +173,19 @@ CREATE TABLE IF NOT EXISTS monitoring.segment_figures (
     PRIMARY KEY (as_of, segment, level)
 )"""
 
+# What a month's list comes to by the strongest reason of its users, named as the sentence begins: blank
+# where nothing raises the risk.
+REASONS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.reason_figures (
+    as_of timestamptz NOT NULL,
+    reason text NOT NULL,
+    listed bigint NOT NULL CHECK (listed > 0),
+    treated bigint NOT NULL CHECK (treated BETWEEN 0 AND listed),
+    expected_profit double precision NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (as_of, reason)
+)"""
+
 # What was alarming about which month, scored by which release. Open is the newest of each kind about the
 # release in force: what was said of a release that has been replaced since is settled.
 _ALARMS: LiteralString = """
@@ -208,6 +221,7 @@ MONITORING_TABLES: tuple[LiteralString, ...] = (
     _DRIFT,
     _PERFORMANCE,
     _SEGMENTS,
+    REASONS,
     _ALARMS,
     _LOOKS,
     _NOT_TAKEN,
@@ -294,19 +308,39 @@ CREATE TABLE IF NOT EXISTS treatments (
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     outcome text,
     actor text,
+    withdrawn_at timestamptz,
     PRIMARY KEY (as_of, user_id)
 )"""
-# How many treatments of a month were reported, and when last: so that nobody has to count them for it.
+# How many treatments of a month stand, and when one was last reported, replaced or withdrawn: so that nobody
+# has to count them for it.
 TREATMENT_MONTHS: LiteralString = """
 CREATE TABLE IF NOT EXISTS treatment_months (
     as_of timestamptz PRIMARY KEY,
-    users bigint NOT NULL CHECK (users > 0),
+    users bigint NOT NULL CHECK (users >= 0),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
+# Every report that was ever made, and every withdrawal; `treatments` has what stands of them.
+TREATMENT_REPORTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS treatment_reports (
+    report_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    as_of timestamptz NOT NULL,
+    user_id text NOT NULL,
+    treated_at date NOT NULL,
+    channel text NOT NULL,
+    offer text,
+    outcome text,
+    actor text,
+    is_withdrawal boolean NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+GUARD_REPORTS: LiteralString = """
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON treatment_reports
+    FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
 
 
-# What calling brought when it was last measured; or, in `not_claimed`, why nothing can be said of it.
-_UPLIFT: LiteralString = """
+# What calling brought when it was last measured; or, in `not_claimed`, why nothing can be said of it. Of the
+# reports it counts those up to `reported_at`.
+UPLIFT: LiteralString = """
 CREATE TABLE IF NOT EXISTS monitoring.uplift (
     as_of timestamptz PRIMARY KEY,
     listed bigint NOT NULL CHECK (listed >= 0),
@@ -329,6 +363,36 @@ CREATE TABLE IF NOT EXISTS monitoring.uplift (
     breaches bigint,
     unlabelled bigint,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reported_at timestamptz,
+    CHECK ((not_claimed IS NULL) = (uplift IS NOT NULL))
+)"""
+# The same of the users of one level of a segment; a month without labels has none.
+_UPLIFT_SEGMENTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS monitoring.uplift_segments (
+    as_of timestamptz NOT NULL,
+    segment text NOT NULL,
+    level text NOT NULL,
+    listed bigint NOT NULL CHECK (listed > 0),
+    not_claimed text,
+    treated bigint,
+    control bigint,
+    churn_treated double precision,
+    churn_control double precision,
+    uplift double precision,
+    uplift_low double precision,
+    uplift_high double precision,
+    saved_users double precision,
+    saved_users_low double precision,
+    saved_users_high double precision,
+    cost double precision,
+    profit double precision,
+    profit_low double precision,
+    profit_high double precision,
+    contacted bigint,
+    breaches bigint,
+    unlabelled bigint,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (as_of, segment, level),
     CHECK ((not_claimed IS NULL) = (uplift IS NOT NULL))
 )"""
 
@@ -339,7 +403,10 @@ SCORING_TABLES: tuple[LiteralString, ...] = (
     LISTS,
     _TREATMENTS,
     TREATMENT_MONTHS,
-    _UPLIFT,
+    TREATMENT_REPORTS,
+    GUARD_REPORTS,
+    UPLIFT,
+    _UPLIFT_SEGMENTS,
     LISTED_INDEX,
     MONTH_STATISTICS,
     LIST_INDEX,

@@ -6,7 +6,6 @@ always that of all users. The method: Efron and Tibshirani, An Introduction to t
 chapters 13 and 16. The plain figures, without intervals, are `metrics.py`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -78,20 +77,6 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
-
-
-def added_up(intervals: Sequence[Interval]) -> Interval:
-    """Return the sum of figures that err independently of one another, with its interval.
-
-    Distances to the bounds add up as squares, each side with its own (MOVER; Zou and Donner, 2008).
-
-    Args:
-        intervals: of one confidence, which is that of the sum, too.
-    """
-    total = sum(each.estimate for each in intervals)
-    low = math.hypot(*(each.estimate - each.low for each in intervals))
-    high = math.hypot(*(each.high - each.estimate for each in intervals))
-    return Interval(total, total - low, total + high)
 
 
 def auc(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:

@@ -89,6 +89,7 @@ def list_actions(month: Month) -> ActionList:
         kept = kept.append_column("segments", pa.array(segments, pa.string()))
         copy_in(connection, sql.Identifier("action_list"), kept)
         refresh_statistics(connection, sql.Identifier("action_list"))
+        keep_reasons(connection, month)
         _keep_sums(connection, month, list_fingerprint)
         _tell(connection, ListReady(month, list_fingerprint, *_groups(is_control)))
     rows = read_actions(month)
@@ -130,6 +131,19 @@ def _tell(connection: psycopg.Connection, event: ListReady) -> None:
     ).fetchone()
     if scored is not None:
         record_event(connection, event)
+
+
+def keep_reasons(connection: psycopg.Connection, month: Month) -> None:
+    """Write down what the list that has just been kept comes to by the first reason of its users."""
+    connection.execute("DELETE FROM monitoring.reason_figures WHERE as_of = %s", [month.as_of])
+    connection.execute(
+        # A sentence begins with the name of its feature.
+        "INSERT INTO monitoring.reason_figures (as_of, reason, listed, treated, expected_profit)"
+        " SELECT as_of, coalesce(split_part(reason_1, ': ', 1), ''), count(*),"
+        "  count(*) FILTER (WHERE treatment_group = %s), sum(expected_profit)"
+        " FROM action_list JOIN churn_scores USING (as_of, user_id) WHERE as_of = %s GROUP BY 1, 2",
+        [TREATED, month.as_of],
+    )
 
 
 def actions_path(month: Month) -> Path:

@@ -143,8 +143,9 @@ def _load(
         if not _is_untreated(row)
     }
     news = {user: each for user, each in told.items() if known.get(user) != each}
-    _keep(connection, month, news.values(), actor)
     if news:
+        _keep(connection, month, news.values(), actor)
+        _keep_reports(connection, month, sorted(news), actor)
         _keep_count(connection, month)
     return Loaded(
         month,
@@ -186,10 +187,47 @@ def report_treatments(
     return load_treatments(content, name="what was entered", actor=actor, connection=connection)
 
 
+def withdraw_treatments(
+    month: Month, users: Sequence[str], *, actor: str, connection: psycopg.Connection
+) -> int:
+    """Take back what was reported of some users of a month's list: all of it or nothing; return how many.
+
+    The report stays on record with who made it, and the withdrawal with who withdrew it; nothing counts the
+    treatment any more. It may be reported anew.
+
+    Args:
+        month: of the action list.
+        users: of whom a treatment was reported.
+        actor: who withdraws.
+        connection: whose transaction it becomes a part of.
+
+    Raises:
+        ChurnError: of one of them no report stands.
+    """
+    lock(connection, f"treatments {month}")
+    standing = read_treatments(month, connection)
+    chosen = sorted(set(users))
+    if unknown := [user for user in chosen if user not in standing]:
+        raise ChurnError(
+            f"no report stands of {', '.join(unknown[:SHOWN_PER_KIND])}",
+            where=f"list of {month}",
+            remedy="choose users who are shown as called; nothing was withdrawn",
+        )
+    connection.execute(
+        "UPDATE treatments SET withdrawn_at = clock_timestamp(), recorded_at = clock_timestamp()"
+        " WHERE as_of = %s AND user_id = ANY(%s)",
+        [month.as_of, chosen],
+    )
+    _keep_reports(connection, month, chosen, actor)
+    _keep_count(connection, month)
+    return len(chosen)
+
+
 def read_treatments(month: Month, connection: psycopg.Connection) -> dict[str, Treatment]:
     """Return what was done to each treated user of a month."""
     rows = connection.execute(
-        "SELECT user_id, treated_at, channel, offer, outcome FROM treatments WHERE as_of = %s",
+        "SELECT user_id, treated_at, channel, offer, outcome FROM treatments"
+        " WHERE as_of = %s AND withdrawn_at IS NULL",
         [month.as_of],
     )
     return {row[0]: Treatment(*row) for row in rows}
@@ -337,7 +375,8 @@ def _keep(
             "INSERT INTO treatments (as_of, user_id, treated_at, channel, offer, outcome, actor)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (as_of, user_id) DO UPDATE SET"
             " treated_at = excluded.treated_at, channel = excluded.channel, offer = excluded.offer,"
-            " outcome = excluded.outcome, actor = excluded.actor, recorded_at = clock_timestamp()",
+            " outcome = excluded.outcome, actor = excluded.actor, recorded_at = clock_timestamp(),"
+            " withdrawn_at = NULL",
             [
                 (month.as_of, each.user_id, *(getattr(each, name) for name in _VALUES), actor)
                 for each in sorted(news, key=lambda each: each.user_id)
@@ -345,11 +384,23 @@ def _keep(
         )
 
 
+def _keep_reports(
+    connection: psycopg.Connection, month: Month, users: Sequence[str], actor: str | None
+) -> None:
+    """Add the reports that now stand of these users, or their withdrawals, to those that were ever made."""
+    connection.execute(
+        "INSERT INTO treatment_reports (as_of, user_id, treated_at, channel, offer, outcome, actor,"
+        " is_withdrawal) SELECT as_of, user_id, treated_at, channel, offer, outcome, %s,"
+        " withdrawn_at IS NOT NULL FROM treatments WHERE as_of = %s AND user_id = ANY(%s) ORDER BY user_id",
+        [actor, month.as_of, list(users)],
+    )
+
+
 def _keep_count(connection: psycopg.Connection, month: Month) -> None:
-    """Write down how many treatments of the month there are now."""
+    """Write down how many treatments of the month stand now."""
     connection.execute(
         "INSERT INTO treatment_months (as_of, users)"
-        " SELECT as_of, count(*) FROM treatments WHERE as_of = %s GROUP BY as_of"
+        " SELECT %(as_of)s, count(*) FROM treatments WHERE as_of = %(as_of)s AND withdrawn_at IS NULL"
         " ON CONFLICT (as_of) DO UPDATE SET users = excluded.users, recorded_at = clock_timestamp()",
-        [month.as_of],
+        {"as_of": month.as_of},
     )

@@ -1,10 +1,13 @@
 """The effect of a month's calls: churn among users due a call, compared with the control group left alone."""
 
+import datetime as dt
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import psycopg
 from psycopg import sql
 
 from churn.arrays import Bools, Ints
@@ -110,35 +113,85 @@ def uplift_of(
     return rates[0], rates[1], interval
 
 
+@dataclass(frozen=True)
+class _MonthList:
+    """The users of a month's action list by rank, and what is known of them, [users].
+
+    `labels_are_there` says whether the month has any labels. Of the reports it has those up to `reported_at`;
+    None: there are none. `terms` are those of the campaign that the list was made under.
+    """
+
+    month: Month
+    segments: list[dict[str, str] | None]
+    bands: Ints
+    is_control: Bools
+    is_contacted: Bools
+    is_labelled: Bools
+    left: Bools
+    labels_are_there: bool
+    reported_at: dt.datetime | None
+    terms: CampaignSettings
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
 def measure_uplift(month: Month) -> Uplift | NotClaimed:
     """Return the effect of a month's calls, or why none can be claimed; reads Postgres only."""
-    rows, labels_are_there, terms = _listed(month)
-    if not rows:
-        return NotClaimed(month, "there is no action list")
-    if not labels_are_there:
-        due = month.matures_at.date()
-        return NotClaimed(month, f"the labels are not here; they mature at {due}", len(rows))
-    band_of_each = bands_of_list(len(rows))
-    is_control = np.array([group == CONTROL for group, *_ in rows])
-    is_contacted = np.array([contacted for _, contacted, _ in rows])
-    is_labelled = np.array([label is not None for *_, label in rows])
-    left = np.array([bool(label) for *_, label in rows])
+    return _measure(_read(month))
+
+
+def measure_uplift_by_segment(month: Month) -> dict[tuple[str, str], Uplift | NotClaimed]:
+    """Return the effect of a month's calls by segment and level; nothing before there are labels."""
+    return dict(_by_segment(_read(month)))
+
+
+def _measure(listed: _MonthList) -> Uplift | NotClaimed:
+    if not len(listed):
+        return NotClaimed(listed.month, "there is no action list")
+    if not listed.labels_are_there:
+        due = listed.month.matures_at.date()
+        reason = f"the labels are not here; they mature at {due}"
+        return NotClaimed(listed.month, reason, len(listed))
+    return _effect(listed, np.ones(len(listed), dtype=bool), listed.bands)
+
+
+def _by_segment(listed: _MonthList) -> Iterator[tuple[tuple[str, str], Uplift | NotClaimed]]:
+    """Yield what is measured of each level of each segment.
+
+    The bands of the list are not weighted here: in some of them a level has hardly anybody who was left
+    alone, and the share that is left alone is the same in all.
+    """
+    if not listed.labels_are_there:
+        return
+    levels = sorted({pair for each in listed.segments for pair in (each or {}).items()})
+    for segment, level in levels:
+        inside = np.array([(each or {}).get(segment) == level for each in listed.segments])
+        yield (segment, level), _effect(listed, inside, np.zeros_like(listed.bands))
+
+
+def _effect(listed: _MonthList, inside: Bools, bands: Ints) -> Uplift | NotClaimed:
+    """Return the effect among some users of a list, or why none can be claimed."""
+    is_control = listed.is_control & inside
+    is_contacted = listed.is_contacted & inside
+    is_labelled = listed.is_labelled & inside
+    users = int(inside.sum())
     if not is_contacted.any():
         reason = "no treatment was reported; load them with `churn treatments FILE`"
-        return NotClaimed(month, reason, len(rows))
+        return NotClaimed(listed.month, reason, users)
     try:
         churn_treated, churn_control, uplift = uplift_of(
-            left[is_labelled], is_control[is_labelled], band_of_each[is_labelled]
+            listed.left[is_labelled], is_control[is_labelled], bands[is_labelled]
         )
     except ChurnError as error:
-        return NotClaimed(month, error.what, len(rows))
-    campaign = Campaign.of(terms)
+        return NotClaimed(listed.month, error.what, users)
+    campaign = Campaign.of(listed.terms)
     treated = int((is_labelled & ~is_control).sum())
-    stayed = int((is_contacted & is_labelled & ~left).sum())
+    stayed = int((is_contacted & is_labelled & ~listed.left).sum())
     cost = float(is_contacted.sum() * campaign.contact_cost + stayed * campaign.incentive_cost)
     saved = Interval(*(treated * bound for bound in uplift))
     return Uplift(
-        month=month,
+        month=listed.month,
         treated=treated,
         control=int((is_labelled & is_control).sum()),
         churn_treated=churn_treated,
@@ -149,30 +202,46 @@ def measure_uplift(month: Month) -> Uplift | NotClaimed:
         profit=Interval(*(campaign.customer_value * bound - cost for bound in saved)),
         contacted=int((is_contacted & ~is_control).sum()),
         breaches=int((is_contacted & is_control).sum()),
-        unlabelled=int((~is_labelled).sum()),
+        unlabelled=int((inside & ~listed.is_labelled).sum()),
     )
 
 
 def record_uplift(month: Month) -> Uplift | NotClaimed:
-    """Measure what a month's calls brought, and keep it in place of what was measured before."""
-    measured = measure_uplift(month)
-    row: dict[str, Any] = {"as_of": month.as_of}
-    if isinstance(measured, NotClaimed):
-        row |= {"listed": measured.listed, "not_claimed": measured.reason}
-    else:
-        row |= {
-            "listed": measured.treated + measured.control + measured.unlabelled,
-            **facts(measured),
-        }
-    columns, values = map(sql.Identifier, row), map(sql.Placeholder, row)
-    statement = sql.SQL("INSERT INTO monitoring.uplift ({}) VALUES ({})").format(
-        sql.SQL(", ").join(columns), sql.SQL(", ").join(values)
-    )
+    """Measure what a month's calls brought, whole and by segment, in place of what was measured before."""
+    listed = _read(month)
+    measured = _measure(listed)
+    row = {"as_of": month.as_of, "reported_at": listed.reported_at, **_row(measured)}
+    by_segment = [
+        {"as_of": month.as_of, "segment": segment, "level": level, **_row(each)}
+        for (segment, level), each in _by_segment(listed)
+    ]
     with connect() as connection:
         lock(connection, f"monitoring.uplift {month}")
-        connection.execute("DELETE FROM monitoring.uplift WHERE as_of = %s", [month.as_of])
-        connection.execute(statement, row)
+        # The whole last: it is as new as all that was measured with it.
+        for table, rows in (("uplift_segments", by_segment), ("uplift", [row])):
+            name = sql.Identifier("monitoring", table)
+            connection.execute(
+                sql.SQL("DELETE FROM {} WHERE as_of = %s").format(name), [month.as_of]
+            )
+            for each in rows:
+                _insert(connection, name, each)
     return measured
+
+
+def _row(measured: Uplift | NotClaimed) -> dict[str, Any]:
+    if isinstance(measured, NotClaimed):
+        return {"listed": measured.listed, "not_claimed": measured.reason}
+    listed = measured.treated + measured.control + measured.unlabelled
+    return {"listed": listed, **facts(measured)}
+
+
+def _insert(connection: psycopg.Connection, table: sql.Identifier, row: dict[str, Any]) -> None:
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        table,
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Placeholder, row)),
+    )
+    connection.execute(statement, row)
 
 
 def facts(measured: Uplift) -> dict[str, Any]:
@@ -211,24 +280,35 @@ def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
     return (centre - half) / scale, (centre + half) / scale
 
 
-def _listed(
-    month: Month,
-) -> tuple[list[tuple[str, bool, bool | None]], bool, CampaignSettings]:
-    """Return the list, whether the month has labels, and the terms that the list was made under.
-
-    Of each user on the list, by rank: group, whether contacted, and label.
-    """
+def _read(month: Month) -> _MonthList:
+    """Read a month's list, reports and labels, all of one state of the database."""
     labels = sql.Identifier(f"{LABELS.snapshot}_current")
-    listed = sql.SQL(
-        "SELECT treatment_group, t.user_id IS NOT NULL, l.churn_label FROM action_list AS a"
-        " JOIN churn_scores AS s USING (as_of, user_id)"
+    of_users = sql.SQL(
+        "SELECT treatment_group, t.user_id IS NOT NULL AND t.withdrawn_at IS NULL, l.churn_label, segments"
+        " FROM action_list AS a JOIN churn_scores AS s USING (as_of, user_id)"
         " LEFT JOIN treatments AS t USING (as_of, user_id)"
         " LEFT JOIN {} AS l USING (as_of, user_id) WHERE as_of = %s ORDER BY s.rank"
     ).format(labels)
-    any_label = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE as_of = %s)").format(labels)
+    of_month = sql.SQL(
+        "SELECT EXISTS (SELECT 1 FROM {} WHERE as_of = %(as_of)s),"
+        " (SELECT recorded_at FROM treatment_months WHERE as_of = %(as_of)s)"
+    ).format(labels)
     with connect() as connection:
-        rows = connection.execute(listed, [month.as_of]).fetchall()
-        answer = connection.execute(any_label, [month.as_of]).fetchone()
+        # What was reported between two statements would be counted by one of them only.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        rows = connection.execute(of_users, [month.as_of]).fetchall()
         terms = terms_of_month(connection, month)
-    assert answer is not None  # noqa: S101  (a SELECT EXISTS always returns a row)
-    return rows, bool(answer[0]), terms
+        answer = connection.execute(of_month, {"as_of": month.as_of}).fetchone()
+    assert answer is not None  # noqa: S101  (a SELECT without FROM always returns a row)
+    return _MonthList(
+        month,
+        segments=[segments for *_, segments in rows],
+        bands=bands_of_list(len(rows)),
+        is_control=np.array([group == CONTROL for group, *_ in rows], dtype=bool),
+        is_contacted=np.array([contacted for _, contacted, *_ in rows], dtype=bool),
+        is_labelled=np.array([label is not None for _, _, label, _ in rows], dtype=bool),
+        left=np.array([bool(label) for _, _, label, _ in rows], dtype=bool),
+        labels_are_there=bool(answer[0]),
+        reported_at=answer[1],
+        terms=terms,
+    )

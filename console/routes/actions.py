@@ -1,7 +1,8 @@
 """Action list: whom to call this month, why, and what it should bring; export, and what was done."""
 
 import datetime as dt
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from typing import IO, Annotated
 from urllib.parse import urlencode
 
 import psycopg
@@ -20,13 +21,14 @@ from churn.scoring.treatments import (
     Treatment,
     load_treatments,
     report_treatments,
+    withdraw_treatments,
 )
 from churn.scoring.wording import name_of
 from console.access import Caller, Viewer, database_of
 from console.acts import Act, record
 from console.errors import NothingHereError
 from console.exports import csv_of, file_name, xlsx_of
-from console.listed import SORTS, STATES, ListQuery, ShownList, levels_of, newest_listed
+from console.listed import SORTS, STATES, ListedUser, ListQuery, ShownList, levels_of, newest_listed
 from console.pages import page
 from console.roles import Person, Role
 
@@ -97,38 +99,38 @@ def _turned(sort: str, name: str) -> str:
 @router.get(f"{PATH}/export.csv")
 def export_csv(request: Request, who: Caller, asked: Annotated[ListQuery, Query()]) -> Response:
     """Give what is shown as CSV."""
-    month, listed, name = _exported(request, who, asked, "csv")
-    return StreamingResponse(
-        csv_of(month, listed.everything()), media_type="text/csv", headers=_attachment(name)
-    )
+    return _exported(request, who, asked, "csv", csv_of, "text/csv")
 
 
 @router.get(f"{PATH}/export.xlsx")
 def export_xlsx(request: Request, who: Caller, asked: Annotated[ListQuery, Query()]) -> Response:
     """Give what is shown as a workbook."""
-    month, listed, name = _exported(request, who, asked, "xlsx")
-    file = xlsx_of(month, listed.everything())
-    return StreamingResponse(
-        iter(lambda: file.read(1 << 16), b""),
-        media_type=_XLSX,
-        headers=_attachment(name),
-        background=BackgroundTask(file.close),
-    )
+    return _exported(request, who, asked, "xlsx", xlsx_of, _XLSX)
 
 
 def _exported(
-    request: Request, who: Person, asked: ListQuery, suffix: str
-) -> tuple[Month, ShownList, str]:
-    """Return the list to be exported and the file's name, once it is written down who takes it away."""
+    request: Request,
+    who: Person,
+    asked: ListQuery,
+    suffix: str,
+    write: Callable[[Month, Iterable[ListedUser]], IO[bytes]],
+    media_type: str,
+) -> Response:
+    """Give what is shown as a file, once it is written down who takes it away.
+
+    What it comes to and its rows are read in one transaction, which ends before the browser reads.
+    """
     database = database_of(request)
-    month, _ = newest_listed(database.queries, asked.month)
-    if month is None:
-        raise NothingHereError(
-            "There is no action list yet.",
-            "It is made when a month is closed and a release is in force.",
-        )
-    listed = ShownList(database.queries, month, asked)
-    totals = listed.totals()
+    with database.queries.of_one_state() as queries:
+        month, _ = newest_listed(queries, asked.month)
+        if month is None:
+            raise NothingHereError(
+                "There is no action list yet.",
+                "It is made when a month is closed and a release is in force.",
+            )
+        listed = ShownList(queries, month, asked)
+        totals = listed.totals()
+        file = write(month, listed.everything())
     with database.own() as connection:
         record(
             connection,
@@ -140,7 +142,12 @@ def _exported(
             users=totals.users,
             list_hash=totals.list_hash,
         )
-    return month, listed, file_name(month, totals.list_hash, suffix)
+    return StreamingResponse(
+        iter(lambda: file.read(1 << 16), b""),
+        media_type=media_type,
+        headers=_attachment(file_name(month, totals.list_hash, suffix)),
+        background=BackgroundTask(file.close),
+    )
 
 
 def _attachment(name: str) -> dict[str, str]:
@@ -172,6 +179,34 @@ def calls(
     except RefusedDrop as refused:
         return _problems(request, who, refused, back)
     return _reported(request, who, loaded, back)
+
+
+@router.post(f"{PATH}/withdrawals")
+def withdrawals(
+    request: Request,
+    who: Caller,
+    month: Annotated[str, Form()],
+    user: Annotated[list[str] | None, Form()] = None,
+    back: Annotated[str, Form(max_length=5_000)] = "",
+) -> Response:
+    """Take back what was reported of the users that are ticked."""
+    if not user:
+        return _refused(request, who, "Nobody is ticked.", "Tick whose report is wrong.", back)
+    chosen = Month.parse(month)
+    with database_of(request).own() as connection:
+        users = [_storable(each) for each in user]
+        withdrawn = withdraw_treatments(chosen, users, actor=who.name, connection=connection)
+        record(
+            connection, Act.CALLS_WITHDRAWN, who.name, subject=str(chosen), users=sorted(set(users))
+        )
+    return page(
+        request,
+        "withdrawn.html",
+        who=who,
+        withdrawn=withdrawn,
+        month=chosen.first_day,
+        back=_back(back, chosen),
+    )
 
 
 @router.post(f"{PATH}/file")

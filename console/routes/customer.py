@@ -1,4 +1,4 @@
-"""Customer: what was said of somebody month by month, why, what was done, and what happened."""
+"""Customer: what was said of somebody month by month, why, what was done, what happened, and what if."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from console.errors import NothingHereError
 from console.explained import CustomerExplained, explain
 from console.pages import chart, month_key, page
 from console.queries import Queries
+from console.what_if import read_form
 
 router = APIRouter()
 PATH = "/customer"
@@ -66,9 +67,14 @@ def customer(
             f"Nobody called {user} was scored in any month.",
             "Look for the beginning of the id on the action list; upper and lower case count.",
         )
-    with database.own() as connection:
-        record(connection, Act.CUSTOMER_SEEN, who.name, subject=user)
     now = explain(user)
+    form = read_form(now, request.query_params) if isinstance(now, CustomerExplained) else None
+    supposed = None
+    if form is not None and form.instead and not form.problems:
+        supposed = explain(user, form.instead)
+    with database.own() as connection:
+        detail = {"what_if": sorted(form.instead)} if form is not None and form.instead else {}
+        record(connection, Act.CUSTOMER_SEEN, who.name, subject=user, **detail)
     return page(
         request,
         "customer.html",
@@ -79,6 +85,9 @@ def customer(
         reasons=_reasons(database.queries, user),
         now=now,
         is_explained=isinstance(now, CustomerExplained),
+        form=form,
+        supposed=supposed,
+        is_supposed=isinstance(supposed, CustomerExplained),
         drawing=_drawing(months),
     )
 

@@ -1,15 +1,18 @@
-"""Impact: what calling brought, month by month and together, with bounds; or why nothing can be claimed."""
+"""Impact: what calling brought, by month, by segment and together; or why nothing can be claimed."""
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from fastapi import APIRouter, Request, Response
+from psycopg import sql
 
-from churn.evaluation.bootstrap import Interval, added_up
+from churn.errors import ChurnError
 from churn.months import Month
 from console.access import Viewer, database_of
+from console.errors import NothingHereError
 from console.pages import chart, month_key, page
+from console.queries import Queries
 
 router = APIRouter()
 
@@ -23,6 +26,7 @@ class MonthOfCalls:
     to_call: int
     left_alone: int
     reported: int
+    awaits_labels: bool
     is_claimed: bool | None
     not_claimed_because: str | None
     is_shown: bool | None
@@ -34,13 +38,12 @@ class MonthOfCalls:
     saved_users: float | None
     saved_users_low: float | None
     saved_users_high: float | None
-    cost: float | None
     profit: float | None
     profit_low: float | None
     profit_high: float | None
-    measured_reports: int | None
     breaches: int | None
-    updated_at: dt.datetime | None
+    measured_at: dt.datetime | None
+    is_outdated: bool | None
 
     @property
     def reason(self) -> str:
@@ -51,14 +54,35 @@ class MonthOfCalls:
         return self.not_claimed_because or ""
 
     @property
-    def reports_since(self) -> int:
-        """How many calls were reported after it was measured."""
-        return self.reported - (self.measured_reports or 0) if self.is_claimed else 0
+    def has_changed_since(self) -> bool:
+        """Say whether it could be measured, and what was reported is not what was measured."""
+        return bool(self.is_outdated) and (bool(self.is_claimed) or not self.awaits_labels)
 
-    def interval(self, name: str) -> Interval:
-        """Return a figure of a claim with its bounds."""
-        values = (getattr(self, f"{name}{bound}") for bound in ("", "_low", "_high"))
-        return Interval(*(float(value) for value in values))
+
+@dataclass(frozen=True)
+class LevelOfCalls:
+    """What calling brought in one level of a segment, where it can be said."""
+
+    month: dt.date
+    segment: str
+    level: str
+    is_claimed: bool
+    not_claimed_because: str | None
+    is_shown: bool | None
+    listed_users: int
+    treated_users: int | None
+    control_users: int | None
+    leave_rate_treated: float | None
+    leave_rate_control: float | None
+    uplift: float | None
+    uplift_low: float | None
+    uplift_high: float | None
+    saved_users: float | None
+    saved_users_low: float | None
+    saved_users_high: float | None
+    profit: float | None
+    profit_low: float | None
+    profit_high: float | None
 
 
 @dataclass(frozen=True)
@@ -67,32 +91,42 @@ class Together:
 
     month: dt.date
     months: int
-    saved_users: Interval
-    profit: Interval
+    is_shown: bool
+    saved_users: float
+    saved_users_low: float
+    saved_users_high: float
+    profit: float
+    profit_low: float
+    profit_high: float
 
-    @property
-    def is_shown(self) -> bool:
-        """The calls kept users: the interval lies above zero."""
-        return self.saved_users.low > 0
+
+_LEVELS = sql.SQL(
+    "SELECT {} FROM retention.uplift_segment WHERE month = %s"
+    " ORDER BY segment, listed_users DESC, level"
+).format(sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(LevelOfCalls)))
+_TOGETHER = sql.SQL("SELECT {} FROM retention.uplift_total ORDER BY month").format(
+    sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(Together))
+)
 
 
 @router.get("/impact")
-def impact(request: Request, who: Viewer) -> Response:
-    """Show what calling brought."""
-    months = database_of(request).queries.rows(
+def impact(request: Request, who: Viewer, month: str = "") -> Response:
+    """Show what calling brought, and by segment that of one month: the newest claim, or the one asked for."""
+    queries = database_of(request).queries
+    months = queries.rows(
         MonthOfCalls,
         "SELECT month, m.listed_users AS list_users, m.treated_users AS to_call,"
-        " m.control_users AS left_alone, coalesce(m.contacted_users, 0) AS reported, u.is_claimed,"
-        " u.not_claimed_because, u.is_shown, u.leave_rate_treated, u.leave_rate_control, u.uplift,"
-        " u.uplift_low, u.uplift_high, u.saved_users, u.saved_users_low, u.saved_users_high, u.cost,"
-        " u.profit, u.profit_low, u.profit_high,"
-        " u.contacted_users + u.contacted_control_users AS measured_reports,"
-        " u.contacted_control_users AS breaches, u.updated_at"
+        " m.control_users AS left_alone, coalesce(m.contacted_users, 0) AS reported, m.awaits_labels,"
+        " u.is_claimed, u.not_claimed_because, u.is_shown, u.leave_rate_treated, u.leave_rate_control,"
+        " u.uplift, u.uplift_low, u.uplift_high, u.saved_users, u.saved_users_low, u.saved_users_high,"
+        " u.profit, u.profit_low, u.profit_high, u.contacted_control_users AS breaches,"
+        " u.measured_at, u.is_outdated"
         " FROM retention.month AS m LEFT JOIN retention.uplift AS u USING (month)"
         " WHERE m.listed_users IS NOT NULL ORDER BY month",
     )
     claims = [each for each in months if each.is_claimed]
-    sums = _together(claims)
+    sums = queries.rows(Together, _TOGETHER)
+    by_segment = _chosen(month, [each.month for each in claims])
     return page(
         request,
         "impact.html",
@@ -101,22 +135,32 @@ def impact(request: Request, who: Viewer) -> Response:
         claims=claims,
         sums=list(reversed(sums)),
         total=sums[-1] if sums else None,
+        by_segment=by_segment,
+        levels=_levels(queries, by_segment),
         drawing=_drawing(months),
         drawing_together=_drawing_together(sums),
     )
 
 
-def _together(claims: Sequence[MonthOfCalls]) -> list[Together]:
-    """Return what the months came to, each with all before it."""
-    return [
-        Together(
-            each.month,
-            count,
-            added_up([claim.interval("saved_users") for claim in claims[:count]]),
-            added_up([claim.interval("profit") for claim in claims[:count]]),
-        )
-        for count, each in enumerate(claims, start=1)
-    ]
+def _chosen(asked: str, claimed: Sequence[dt.date]) -> dt.date | None:
+    """Return the month that is shown by segment; None where nothing is claimed of any.
+
+    Raises:
+        NothingHereError: what was asked for is no month, or nothing is claimed of it.
+    """
+    if not asked:
+        return claimed[-1] if claimed else None
+    try:
+        day = Month.parse(asked).first_day
+    except ChurnError:
+        day = None
+    if day not in claimed:
+        raise NothingHereError(f"Nothing is claimed of {asked[:20]}.", "Choose another month.")
+    return day
+
+
+def _levels(queries: Queries, month: dt.date | None) -> list[LevelOfCalls]:
+    return queries.rows(LevelOfCalls, _LEVELS, [month]) if month else []
 
 
 def _drawing(months: Sequence[MonthOfCalls]) -> str:
@@ -152,9 +196,9 @@ def _drawing_together(sums: Sequence[Together]) -> str:
             "series": [
                 {
                     "label": "profit so far",
-                    "values": [each.profit.estimate for each in sums],
-                    "low": [each.profit.low for each in sums],
-                    "high": [each.profit.high for each in sums],
+                    "values": [each.profit for each in sums],
+                    "low": [each.profit_low for each in sums],
+                    "high": [each.profit_high for each in sums],
                     "colour": "realised",
                 }
             ],

@@ -18,6 +18,11 @@ from tests.kit.waiting import until
 
 NAMES = [kind.name for kind in KINDS]
 ALL = len(DEFAULT_SERVICE.features)
+SUPPOSED: dict[str, Any] = {
+    "contract_type": "Two year",
+    "monthly_fee": 99.5,
+    "paperless_billing": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +215,42 @@ def test_a_user_far_beyond_all_others_is_answered_like_anybody(
         name,
         value,
     )
+
+
+def test_the_model_answers_as_if_the_values_were_the_users(
+    client: TestClient,
+    registry: MemoryRegistry,
+    challengers: dict[str, Fitted],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(client, registry, challengers["logistic"])
+    usual = {"total_paid": 29.85}  # an outlier would settle the answer by itself
+    monkeypatch.setattr("tests.kit.api_fakes.values_of", lambda service: values_of(service) | usual)
+    own, supposed = (
+        explain(client, top=ALL).json(),
+        explain(client, top=ALL, instead=SUPPOSED).json(),
+    )
+    assert own["own_probability"] == own["probability"] == supposed["own_probability"]
+    assert supposed["probability"] != own["probability"]
+    values = {each["feature"]: each["value"] for each in supposed["reasons"]}
+    assert {name: values[name] for name in SUPPOSED} == SUPPOSED
+    monkeypatch.setattr(
+        "tests.kit.api_fakes.values_of", lambda service: values_of(service) | usual | SUPPOSED
+    )
+    really = client.post("/predict", json={"user_id": USER}).json()
+    assert supposed["probability"] == really["probability"]
+    assert explain(client, top=ALL).json()["reasons"] == supposed["reasons"]
+
+
+def test_what_no_file_could_deliver_is_refused_with_its_reason(
+    client: TestClient, registry: MemoryRegistry, challengers: dict[str, Fitted]
+) -> None:
+    serve(client, registry, challengers["logistic"])
+    answer = explain(client, instead={"monthly_fee": -1, "months_active": 1201, "nobody": 1})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["code"] == "bad_value"
+    assert error["detail"]["faults"].keys() == {"monthly_fee", "months_active", "nobody"}
+    assert "months_active: it is from 0 to 1,200" in error["message"]
+    assert explain(client, instead={"monthly_fee": [1]}).status_code == 422
+    assert explain(client, instead={str(n): n for n in range(ALL + 1)}).status_code == 422

@@ -113,6 +113,7 @@ def test_somebody_finds_whom_to_call_reports_it_and_sees_what_it_brought(
     with opened_page() as page:
         signed_in(page, world)
         called = calls_by_the_list(page, tmp_path)
+        sees_the_segments(page)
         sees_that_nothing_is_claimed_yet(page, world)
         campaign = plans_the_next_list(page, world)
     world.play_march(called)
@@ -160,8 +161,8 @@ def calls_by_the_list(page: Page, folder: Path) -> frozenset[str]:
     assert page.locator("section ol li").first.inner_text().endswith("raises the risk")
     assert page.get_by_role("region", name="Features").locator("tbody tr").count() > 10
     clean(page)
-
-    page.go_back()
+    supposes_other_values(page)
+    page.get_by_role("link", name="Action list").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     exported = folder / download.value.suggested_filename
@@ -198,6 +199,34 @@ def calls_by_the_list(page: Page, folder: Path) -> frozenset[str]:
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("status")).to_contain_text(f"{len(to_call) - 1} new, 0 changed")
     return frozenset(to_call)
+
+
+def supposes_other_values(page: Page) -> None:
+    """Ask what the model would say of two years' contract and a lower fee, and go back."""
+    page.get_by_text("Change values").click()
+    page.locator("select[name='if.contract_type']").select_option("Two year")
+    page.get_by_label("fee of the month").fill("20.05")
+    clean(page)
+    page.get_by_role("button", name="Ask the model").click()
+    expect(page.get_by_role("status")).to_contain_text("of the model would say")
+    supposed = page.get_by_role("region", name="What the model would say")
+    expect(supposed.get_by_text("changed")).to_have_count(2)
+    expect(page.get_by_text("What the model would say, not what would happen.")).to_be_visible()
+    clean(page)
+    page.get_by_role("button", name="Back to the customer's own values").click()
+    expect(page.get_by_role("status")).to_have_count(0)
+
+
+def sees_the_segments(page: Page) -> None:
+    """Look at who is expected to leave by segment, and go from a group to its customers."""
+    page.get_by_role("link", name="Segments").click()
+    expect(page.get_by_role("heading", name="By segment")).to_be_visible()
+    expect(page.get_by_text("There is no month before to compare with.")).to_be_visible()
+    clean(page)
+    row = page.get_by_role("row", name="Month-to-month")
+    listed_users = row.locator("td").nth(8).inner_text()
+    row.get_by_role("link").click()
+    expect(page.locator("p.lead")).to_contain_text(f"{listed_users} customers of those you chose")
 
 
 def sees_that_nothing_is_claimed_yet(page: Page, world: World) -> None:
@@ -258,6 +287,13 @@ def sees_what_it_brought(page: Page, world: World, called: frozenset[str]) -> No
     row = page.get_by_role("row", name="February 2024")
     expect(row).to_contain_text(f"{len(called)}")
     expect(page.get_by_role("row", name="March 2024")).to_contain_text("Nothing is claimed")
+    expect(page.get_by_role("heading", name="By segment")).to_be_visible()
+    expect(page.get_by_role("region", name="contract_type").locator("tbody tr")).not_to_have_count(
+        0
+    )
+    clean(page)
+    page.goto(f"{world.console}/segments")
+    expect(page.get_by_role("region", name="Changes since the month before")).to_be_visible()
     clean(page)
     one = min(called & set(listed(MARCH)))
     page.goto(f"{world.console}/customer?user={one}")

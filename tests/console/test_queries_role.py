@@ -63,6 +63,9 @@ FORBIDDEN = (
     "UPDATE console.acts SET person = 'somebody else'",
     "DELETE FROM console.acts",
     "TRUNCATE console.acts",
+    "DELETE FROM treatments",
+    "DELETE FROM treatment_reports",
+    "UPDATE treatment_reports SET actor = 'somebody else'",
     "SELECT * FROM raw.users",
     "SELECT * FROM decisions.ledger",
     "SELECT * FROM users_snapshots",
@@ -79,7 +82,13 @@ def test_its_role_may_do_nothing_else(as_console: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE console.acts SET person = 'x'", "DELETE FROM console.acts"]
+    "statement",
+    [
+        "UPDATE console.acts SET person = 'x'",
+        "DELETE FROM console.acts",
+        "UPDATE treatment_reports SET actor = 'x'",
+        "DELETE FROM treatment_reports",
+    ],
 )
 def test_what_was_done_is_not_even_the_owners_to_change(settings: Settings, statement: str) -> None:
     with connect() as connection, pytest.raises(psycopg.errors.RestrictViolation):

@@ -80,7 +80,7 @@ def test_it_reads_every_view() -> None:
         "INSERT INTO decisions.ledger (seq) VALUES (1)",
         "INSERT INTO retention.performance (metric) VALUES ('auc')",
         "UPDATE retention.performance SET metric = 'auc'",
-        "DELETE FROM retention.uplift",
+        "DELETE FROM retention.campaigns",
         "DROP VIEW retention.month",
         "CREATE VIEW retention.more AS SELECT 1",
         "CREATE TABLE public.more (n int)",

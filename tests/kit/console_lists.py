@@ -12,6 +12,7 @@ from churn.contract.in_force import LABELS
 from churn.database import connect
 from churn.months import Month
 from churn.promotion.ledger import keep_release
+from churn.scoring.actions import keep_reasons
 from churn.scoring.wording import reason_words
 from tests.kit.releases import release
 from tests.kit.snapshot_rows import put
@@ -82,6 +83,7 @@ def put_month(month: Month, rows: Sequence[Row], unlisted: Sequence[Row] = ()) -
                 copy.write_row(
                     (month.as_of, row.user_id, row.group, *row.sentences(), row.band, segments)
                 )
+        keep_reasons(connection, month)
         treated = [row for row in rows if row.group == "treated"]
         cursor.execute(
             "INSERT INTO action_lists (as_of, treated, control, expected_profit, fingerprint)"

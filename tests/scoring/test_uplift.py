@@ -9,15 +9,23 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from churn.database import connect
 from churn.errors import ChurnError
-from churn.evaluation.bootstrap import added_up
 from churn.evaluation.money import Campaign
 from churn.population.process import treat
 from churn.population.scenario import Scenario, Treated
 from churn.population.simulate import play, true_effect
 from churn.scoring.control_group import BANDS, control_group
-from churn.scoring.uplift import NotClaimed, Uplift, measure_uplift, sentence, uplift_of
+from churn.scoring.uplift import (
+    FEWEST,
+    NotClaimed,
+    Uplift,
+    measure_uplift,
+    measure_uplift_by_segment,
+    sentence,
+    uplift_of,
+)
 from churn.settings import Settings, get_settings
 from tests.kit.action_lists import MAY, USERS, campaign_month, put_labels, put_list, report
+from tests.kit.intervals import added_up
 
 
 def bands_of(users: int) -> np.ndarray:
@@ -206,3 +214,69 @@ def test_the_interval_of_several_months_covers_their_sum_as_often_as_it_says(
         total = added_up(intervals)
         covered += total.low <= truth <= total.high
     assert 0.92 <= covered / rounds <= 0.995
+
+
+def put_segments(levels: dict[str, str]) -> None:
+    """Write each user's level of the segment `plan` into May's list."""
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE action_list SET segments = jsonb_build_object('plan', %s::text) WHERE user_id = %s",
+            [(level, user) for user, level in levels.items()],
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_part_the_list_and_each_is_measured_alone(
+    settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    campaign_month(tmp_path, control=100, called=150)
+    levels = dict(
+        zip(USERS, rng.choice(["a", "b", "rare"], len(USERS), p=[0.5, 0.4, 0.1]), strict=True)
+    )
+    put_segments({user: str(level) for user, level in levels.items()})
+    left = [user for user in USERS if rng.random() < 0.3]
+    assert measure_uplift_by_segment(MAY) == {}  # there are no labels yet
+    put_labels(MAY, left, sorted({*USERS} - {*left}))
+    whole, by_level = measure_uplift(MAY), measure_uplift_by_segment(MAY)
+    assert isinstance(whole, Uplift)
+    assert {segment for segment, _ in by_level} == {"plan"}
+    measured = {level: each for (_, level), each in by_level.items()}
+    rare = measured.pop("rare")
+    assert isinstance(rare, NotClaimed)
+    assert f"it takes {FEWEST}" in rare.reason
+    alone = set(USERS[::3][:100])
+    for level, each in measured.items():
+        assert isinstance(each, Uplift)
+        inside = [user for user in USERS if levels[user] == level]
+        of_left = np.array([user in left for user in inside])
+        is_control = np.array([user in alone for user in inside])
+        assert (each.treated, each.control) == ((~is_control).sum(), is_control.sum())
+        assert each.churn_treated == pytest.approx(of_left[~is_control].mean())
+        assert each.uplift.estimate == pytest.approx(
+            of_left[is_control].mean() - of_left[~is_control].mean()
+        )
+        assert each.uplift.low < each.uplift.estimate < each.uplift.high
+    assert sum(each.contacted for each in measured.values()) <= whole.contacted == 150
+
+
+def test_one_level_of_everybody_counts_what_the_whole_list_counts(
+    settings: Settings, tmp_path: Path
+) -> None:
+    campaign_month(tmp_path)
+    put_segments(dict.fromkeys(USERS, "all"))
+    put_labels(MAY, USERS[:100], USERS[100:])
+    whole, [only] = measure_uplift(MAY), measure_uplift_by_segment(MAY).values()
+    assert isinstance(whole, Uplift)
+    assert isinstance(only, Uplift)
+    for name in ("treated", "control", "churn_treated", "cost", "contacted", "breaches"):
+        assert getattr(only, name) == pytest.approx(getattr(whole, name))
+
+
+def test_a_list_without_segments_is_measured_as_a_whole_only(
+    settings: Settings, tmp_path: Path
+) -> None:
+    campaign_month(tmp_path)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    assert isinstance(measure_uplift(MAY), Uplift)
+    assert measure_uplift_by_segment(MAY) == {}

@@ -11,8 +11,10 @@ end, and default privileges let its readers in.
 
 from churn.database.retention.customers import ACTION_LIST, CUSTOMER_HISTORY
 from churn.database.retention.declared import SCHEMA, RetentionView
-from churn.database.retention.months import MONTH_VIEW, PERFORMANCE, SEGMENT_MONTH, UPLIFT
+from churn.database.retention.impact import UPLIFT, UPLIFT_SEGMENT, UPLIFT_TOTAL
+from churn.database.retention.months import MONTH_VIEW, PERFORMANCE
 from churn.database.retention.records import CAMPAIGNS, DECISIONS, DELIVERIES
+from churn.database.retention.segments import REASON_MONTH, SEGMENT_MONTH
 
 RETENTION_VIEWS: tuple[RetentionView, ...] = (
     MONTH_VIEW,
@@ -24,6 +26,9 @@ RETENTION_VIEWS: tuple[RetentionView, ...] = (
     DELIVERIES,
     PERFORMANCE,
     CAMPAIGNS,
+    REASON_MONTH,
+    UPLIFT_SEGMENT,
+    UPLIFT_TOTAL,
 )
 BEGIN, END = "<!-- views -->", "<!-- /views -->"
 

@@ -22,7 +22,7 @@ _EXPECTED_PROFIT = ViewColumn(
     "expected_profit", "double precision", "Expected profit of calling the user.", _CURRENCY
 )
 _TREATED_AT = ViewColumn(
-    "treated_at", "date", "Day on which the user was contacted; null: not reported."
+    "treated_at", "date", "Day on which the user was contacted; null: not reported, or withdrawn."
 )
 _CHANNEL = ViewColumn("channel", "text", "By what the user was contacted, as reported.")
 _OFFER = ViewColumn(
@@ -82,11 +82,14 @@ ACTION_LIST = RetentionView(
     """
 SELECT (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date, a.user_id, s.rank, a.band,
     s.probability, s.customer_value, s.expected_profit, a.treatment_group,
-    a.reason_1, a.reason_2, a.reason_3, t.treated_at, t.channel, t.offer,
+    a.reason_1, a.reason_2, a.reason_3,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.treated_at END,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.channel END,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.offer END,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = a.as_of AND l.user_id = a.user_id ORDER BY l.known_at DESC LIMIT 1),
     s.release_id, i.fingerprint, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at),
-    t.outcome, a.segments
+    CASE WHEN t.withdrawn_at IS NULL THEN t.outcome END, a.segments
 FROM churn_scores AS s
 JOIN action_list AS a ON (date_trunc('month', a.as_of AT TIME ZONE 'UTC'))::date
     = (date_trunc('month', s.as_of AT TIME ZONE 'UTC'))::date AND a.user_id = s.user_id
@@ -137,10 +140,14 @@ CUSTOMER_HISTORY = RetentionView(
     """
 SELECT (date_trunc('month', r.as_of AT TIME ZONE 'UTC'))::date, s.user_id, s.probability, s.rank,
     100.0::double precision * (r.users - s.rank) / nullif(r.users, 0), s.customer_value, s.expected_profit,
-    a.user_id IS NOT NULL, a.treatment_group, t.treated_at, t.channel, t.offer,
+    a.user_id IS NOT NULL, a.treatment_group,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.treated_at END,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.channel END,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.offer END,
     (SELECT CASE WHEN NOT l.is_withdrawn THEN l.churn_label END FROM {labels} AS l
         WHERE l.as_of = s.as_of AND l.user_id = s.user_id ORDER BY l.known_at DESC LIMIT 1),
-    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of, t.outcome
+    s.release_id, greatest(r.recorded_at, i.recorded_at, t.recorded_at, b.recorded_at), s.as_of,
+    CASE WHEN t.withdrawn_at IS NULL THEN t.outcome END
 FROM churn_scores AS s JOIN churn_score_runs AS r ON r.as_of = s.as_of
 LEFT JOIN action_list AS a ON a.as_of = s.as_of AND a.user_id = s.user_id
 LEFT JOIN action_lists AS i ON i.as_of = s.as_of

@@ -1,4 +1,4 @@
-"""The views of a row per month, and of a few: the month itself, its segments, its uplift, its performance."""
+"""The views of a row per month, and of a few: the month itself and its performance."""
 
 from churn.database.retention.declared import MONTH, UPDATED_AT, RetentionView, ViewColumn
 
@@ -156,13 +156,14 @@ LEFT JOIN raw.snapshot_builds AS b ON b.file = 'labels' AND b.as_of = m.as_of
 LEFT JOIN churn_score_runs AS r ON r.as_of = m.as_of
 LEFT JOIN decisions.releases AS release ON release.release_id = r.release_id
 LEFT JOIN action_lists AS l ON l.as_of = m.as_of
-LEFT JOIN monitoring.uplift AS u ON u.as_of = m.as_of
+LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.uplift AS x
+    WHERE x.as_of <= m.as_of) AS u ON true
 LEFT JOIN monitoring.model_performance AS p
     ON p.as_of = m.as_of AND p.users = 'all' AND p.metric = 'churn_rate'
 LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.feature_drift AS x
     WHERE x.as_of = m.as_of) AS f ON true
 LEFT JOIN LATERAL (SELECT max(recorded_at) AS recorded_at FROM monitoring.segment_figures AS x
-    WHERE x.as_of = m.as_of) AS s ON true
+    WHERE x.as_of IN (m.as_of, m.month::timestamp AT TIME ZONE 'UTC' - interval '1 microsecond')) AS s ON true
 LEFT JOIN treatment_months AS t ON t.as_of = m.as_of
 LEFT JOIN LATERAL (SELECT string_agg(sentence, ' ' ORDER BY stage) AS sentences
     FROM online.months_behind AS x WHERE x.month = m.month) AS behind ON true
@@ -177,171 +178,6 @@ LEFT JOIN (
     ON decision.month = m.month
 LEFT JOIN (SELECT (entry::jsonb ->> 'recorded_at')::timestamptz AS recorded_at
     FROM decisions.ledger ORDER BY seq DESC LIMIT 1) AS newest ON true""",
-)
-
-SEGMENT_MONTH = RetentionView(
-    "segment_month",
-    "One level of one segment of the contract in one scored month; of each segment a user is in one level.",
-    ("month", "segment", "level"),
-    (
-        MONTH,
-        ViewColumn("segment", "text", "The segment, as the contract calls it."),
-        ViewColumn(
-            "level", "text", "A value of it, or a band of values; `unknown` where it is blank."
-        ),
-        ViewColumn("users", "bigint", "Users who were scored.", _USERS),
-        ViewColumn(
-            "expected_leavers", "double precision", "Sum of the served probabilities.", _USERS
-        ),
-        ViewColumn(
-            "expected_rate", "double precision", "expected_leavers of users.", "share, 0 to 1"
-        ),
-        ViewColumn(
-            "expected_lift",
-            "double precision",
-            "expected_rate over that of all users.",
-            "ratio, 1 is the mean",
-        ),
-        ViewColumn(
-            "labelled_users",
-            "bigint",
-            "Of users, those of whom it is known; 0: not matured.",
-            _USERS,
-        ),
-        ViewColumn(
-            "observed_leavers",
-            "bigint",
-            "Of labelled_users, those who left; null: not matured.",
-            _USERS,
-        ),
-        ViewColumn(
-            "observed_rate",
-            "double precision",
-            "observed_leavers of labelled_users.",
-            "share, 0 to 1",
-        ),
-        ViewColumn(
-            "observed_lift",
-            "double precision",
-            "observed_rate over that of all users.",
-            "ratio, 1 is the mean",
-        ),
-        ViewColumn(
-            "value_at_risk",
-            "double precision",
-            "Sum over its users of probability times customer_value; null: scored before that was kept.",
-            _CURRENCY,
-        ),
-        ViewColumn(
-            "value_lost",
-            "double precision",
-            "Sum of customer_value of those who left; null: not matured.",
-            _CURRENCY,
-        ),
-        ViewColumn(
-            "listed_users", "bigint", "Users due an action, the control group among them.", _USERS
-        ),
-        ViewColumn(
-            "expected_profit",
-            "double precision",
-            "Expected profit of calling all of listed_users.",
-            _CURRENCY,
-        ),
-        ViewColumn("release_id", "text", "The release that scored them."),
-        UPDATED_AT,
-    ),
-    """
-SELECT (date_trunc('month', f.as_of AT TIME ZONE 'UTC'))::date, segment, level, users,
-    expected_leavers,
-    expected_leavers / users,
-    expected_leavers / users / nullif(sum(expected_leavers) OVER everybody / sum(users) OVER everybody, 0),
-    labelled, observed_leavers,
-    observed_leavers::double precision / nullif(labelled, 0),
-    observed_leavers::double precision / nullif(labelled, 0)
-        / nullif((sum(observed_leavers) OVER everybody / nullif(sum(labelled) OVER everybody, 0))
-            ::double precision, 0),
-    value_at_risk, value_lost, listed, expected_profit, release_id, recorded_at
-FROM monitoring.segment_figures AS f WINDOW everybody AS (PARTITION BY as_of, segment)""",
-)
-
-UPLIFT = RetentionView(
-    "uplift",
-    "What calling brought in one month, by intent to treat, or why nothing can be claimed.",
-    ("month",),
-    (
-        MONTH,
-        ViewColumn("is_claimed", "boolean", "The figures below stand; else they are null."),
-        ViewColumn(
-            "not_claimed_because", "text", "Why nothing is claimed; null where something is."
-        ),
-        ViewColumn("is_shown", "boolean", "The interval lies above zero: the calls kept users."),
-        ViewColumn("listed_users", "bigint", "Users on the action list.", _USERS),
-        ViewColumn(
-            "treated_users",
-            "bigint",
-            "Labelled users who were to be called, called or not.",
-            _USERS,
-        ),
-        ViewColumn("control_users", "bigint", "Labelled users who were to be left alone.", _USERS),
-        ViewColumn(
-            "leave_rate_treated",
-            "double precision",
-            "Share of treated_users who left.",
-            "share, 0 to 1",
-        ),
-        ViewColumn(
-            "leave_rate_control",
-            "double precision",
-            "Share of control_users who left, the bands of the list weighted as the treated stand in them.",
-            "share, 0 to 1",
-        ),
-        ViewColumn(
-            "uplift",
-            "double precision",
-            "leave_rate_control less leave_rate_treated: by how much calling lowered leaving.",
-            "share, -1 to 1",
-        ),
-        ViewColumn(
-            "uplift_low", "double precision", "Lower bound of uplift at 95 %.", "share, -1 to 1"
-        ),
-        ViewColumn(
-            "uplift_high", "double precision", "Upper bound of uplift at 95 %.", "share, -1 to 1"
-        ),
-        ViewColumn("saved_users", "double precision", "uplift times treated_users.", _USERS),
-        ViewColumn("saved_users_low", "double precision", "Lower bound of saved_users.", _USERS),
-        ViewColumn("saved_users_high", "double precision", "Upper bound of saved_users.", _USERS),
-        ViewColumn(
-            "cost",
-            "double precision",
-            "Of the contacts, and of the offer to each contacted user who stayed.",
-            _CURRENCY,
-        ),
-        ViewColumn(
-            "profit",
-            "double precision",
-            "saved_users at what a kept user is worth, less cost.",
-            _CURRENCY,
-        ),
-        ViewColumn("profit_low", "double precision", "Lower bound of profit.", _CURRENCY),
-        ViewColumn("profit_high", "double precision", "Upper bound of profit.", _CURRENCY),
-        ViewColumn(
-            "contacted_users", "bigint", "Treated users of whom a treatment was reported.", _USERS
-        ),
-        ViewColumn(
-            "contacted_control_users", "bigint", "Control users of whom one was: breaches.", _USERS
-        ),
-        ViewColumn(
-            "unlabelled_users", "bigint", "Users on the list who are not among the labels.", _USERS
-        ),
-        UPDATED_AT,
-    ),
-    """
-SELECT (date_trunc('month', u.as_of AT TIME ZONE 'UTC'))::date, not_claimed IS NULL, not_claimed,
-    CASE WHEN not_claimed IS NULL THEN uplift_low > 0 END, listed, treated, control,
-    churn_treated, churn_control, u.uplift, uplift_low, uplift_high,
-    saved_users, saved_users_low, saved_users_high, cost, profit, profit_low, profit_high,
-    contacted, breaches, unlabelled, recorded_at
-FROM monitoring.uplift AS u""",
 )
 
 PERFORMANCE = RetentionView(

@@ -15,9 +15,12 @@ from churn.database import connect
 from churn.scoring.treatments import Loaded, load_treatments
 from churn.settings import Settings
 from console.exports import COLUMNS
+from console.listed import ShownList, Totals
 from console.roles import Role
 from tests.console.conftest import Someone
 from tests.kit.console_lists import MAY, Row, fingerprint_of, put_month
+from tests.kit.retention_rows import row as view_row
+from tests.kit.retention_rows import rows as view_rows
 
 FORMULAS = [
     "=cmd|' /C calc'!A0",
@@ -143,6 +146,26 @@ def test_only_what_is_shown_is_exported(caller: Someone) -> None:
     assert exported(caller, "xlsx", "user=nobody") == []
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_an_export_is_of_one_state_of_the_list(
+    caller: Someone, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is made anew between what it comes to and its rows: the file is of the one before, whole."""
+    count = ShownList.totals
+
+    def then_the_list_is_made_anew(shown: ShownList) -> Totals:
+        totals = count(shown)
+        with connect() as connection:
+            connection.execute("DELETE FROM action_list")
+            connection.execute("UPDATE action_lists SET fingerprint = 'another'")
+        return totals
+
+    monkeypatch.setattr(ShownList, "totals", then_the_list_is_made_anew)
+    rows = exported(caller, kind)
+    assert len(rows) == len(ROWS) == acts("export")[0][2]["users"]
+    assert {row["list"] for row in rows} == {fingerprint_of(MAY)}
+
+
 def test_a_long_export_is_whole(settings: Settings, sign_in: Callable[..., Someone]) -> None:
     put_month(MAY, [Row(f"u{n:06d}", n, 0.5) for n in range(1, 12_001)])
     rows = exported(sign_in(Role.CALLER), "csv")
@@ -176,6 +199,56 @@ def test_one_user_is_marked_and_corrected(caller: Someone) -> None:
     answer = caller.post("/actions/calls", form("007", outcome="declined", treated_at="2024-06-05"))
     assert "0 new, 1 changed" in answer.text
     assert treatments()["007"][:4] == ("2024-06-05", "phone", None, "declined")
+
+
+def reports() -> list[tuple[Any, ...]]:
+    with connect() as connection:
+        return connection.execute(
+            "SELECT user_id, channel, actor, is_withdrawal FROM treatment_reports ORDER BY report_id"
+        ).fetchall()
+
+
+def test_a_report_is_withdrawn_and_stays_on_record(
+    caller: Someone, sign_in: Callable[..., Someone]
+) -> None:
+    caller.post("/actions/calls", form("007", "=1+1", outcome="accepted"))
+    other = sign_in(Role.CALLER, "otto")
+    answer = other.post("/actions/withdrawals", form("007", back="month=2024-05&band=1"))
+    assert answer.status_code == 200
+    assert "1 report withdrawn" in answer.text
+    assert 'href="/actions?month=2024-05&amp;band=1"' in answer.text
+    [shown] = [row for row in view_rows("action_list", MAY) if row["user_id"] == "007"]
+    for name in ("treated_at", "channel", "offer", "outcome"):
+        assert shown[name] is None
+    assert view_row("month", MAY)["contacted_users"] == 1
+    assert other.get("/actions?state=called").text.count("/customer?user=") == 1
+    assert reports() == [
+        ("007", "phone", "cara", False),
+        ("=1+1", "phone", "cara", False),
+        ("007", "phone", "otto", True),
+    ]
+    assert acts("calls withdrawn") == [("otto", "2024-05", {"users": ["007"]})]
+    again = caller.post("/actions/calls", form("007", channel="mail"))
+    assert "1 new, 0 changed" in again.text
+    assert view_row("month", MAY)["contacted_users"] == 2
+    assert reports()[-1] == ("007", "mail", "cara", False)
+
+
+def test_what_was_not_reported_is_not_withdrawn(caller: Someone) -> None:
+    caller.post("/actions/calls", form("007"))
+    for users, said in (
+        (["007", "=1+1"], "no report stands of =1+1"),
+        (["nobody"], "no report stands of nobody"),
+        ([], "Nobody is ticked"),
+    ):
+        answer = caller.post("/actions/withdrawals", form(*users))
+        assert answer.status_code == 422
+        assert said in answer.text
+    assert len(reports()) == 1
+    assert acts("calls withdrawn") == []
+    caller.post("/actions/withdrawals", form("007"))
+    assert caller.post("/actions/withdrawals", form("007")).status_code == 422
+    assert view_row("month", MAY)["contacted_users"] == 0
 
 
 def test_a_control_user_who_was_called_is_named(caller: Someone) -> None:
@@ -212,7 +285,7 @@ def test_what_cannot_be_is_refused_whole(
         (b"month,user_id\n", "the column is missing"),
         (b"\x89PNG\r\n\x1a\n", "Not taken in"),
         (b"", "There is no file"),
-        (gzip.compress(b"month,user_id,treated_at,channel\n2024-05,007,2024-06-03,phone\n"), "is compressed"),
+        (gzip.compress(b"month,user_id,treated_at,channel\n2024-05,007,2024-06-03,phone\n", mtime=0), "is compressed"),
         (b"month,list,user_id,treated_at,channel\n2024-05,abc,007,2024-06-03,phone\n", "as it is now"),
     ],
 )  # fmt: skip

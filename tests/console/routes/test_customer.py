@@ -16,9 +16,11 @@ from tests.kit.console_lists import MAY, Row, put_labels, put_month
 from tests.kit.servers import served
 
 JUNE = MAY.next
+ASKED: list[dict[str, Any]] = []  # what was to be supposed, of each question
 EXPLANATION = {
     "user_id": "ann",
     "probability": 0.625,
+    "own_probability": 0.625,
     "score": 0.5,
     "base": -1.0,
     "unit": "log_odds",
@@ -61,7 +63,9 @@ def api(
 
     @app.post("/explain")
     def explain(body: dict[str, Any]) -> Any:
-        told["asked"] = body
+        ASKED.append(body["instead"])
+        if body["instead"] and told["supposed"]:
+            return JSONResponse(*told["supposed"])
         if isinstance(told["answer"], str):
             return PlainTextResponse(told["answer"], told["status"])
         return JSONResponse(told["answer"], told["status"])
@@ -70,8 +74,9 @@ def api(
         monkeypatch.setenv("CHURN_API_URL", url)
         get_settings.cache_clear()
 
-        def answer(body: Any, status: int = 200) -> None:
-            told.update(answer=body, status=status)
+        def answer(body: Any, status: int = 200, supposed: Any = None) -> None:
+            ASKED.clear()
+            told.update(answer=body, status=status, supposed=supposed)
 
         yield answer
 
@@ -154,3 +159,82 @@ def test_nobody_is_found_where_there_is_nobody(viewer: Someone) -> None:
     assert "Enter the whole id" in viewer.get("/customer").text
     assert viewer.get("/customer?user=%00").status_code == 200
     assert seen() == []
+
+
+def supposing(**values: str) -> dict[str, str]:
+    return {"user": "ann", **{f"if.{name}": text for name, text in values.items()}}
+
+
+@pytest.mark.usefixtures("months")
+def test_values_are_supposed_and_the_answer_is_called_what_it_is(
+    sign_in: Callable[..., Someone], api: Callable[..., None]
+) -> None:
+    changed = {"feature": "contract_type", "value": "Two year", "usual": "Month-to-month",
+               "contribution": -0.9, "words": "w"}  # fmt: skip
+    api(EXPLANATION, 200, ({**EXPLANATION, "probability": 0.113, "reasons": [changed]}, 200))
+    values = {"contract_type": "Two year", "monthly_fee": "20.5", "paperless_billing": "no"}
+    page = sign_in(Role.VIEWER, "vera").get("/customer", params=supposing(**values))
+    assert page.status_code == 200
+    text = " ".join(page.text.split())
+    assert "What the model would say, not what would happen." in text
+    assert "of the model would say 11.3 %, and says 62.5 % with the customer's own." in text
+    assert "<strong>Two year</strong> <small>changed</small>" in text
+    assert ASKED == [{}, {"contract_type": "Two year", "monthly_fee": 20.5}]
+    assert '<option value="Two year" selected>' in text
+    assert 'value="20.5"' in text
+    assert 'max="100000"' in text
+    assert 'href="/customer?user=ann#what-if"' in text
+    with connect() as connection:
+        [(detail,)] = connection.execute("SELECT detail FROM console.acts WHERE subject = 'ann'")
+    assert detail == {"what_if": ["contract_type", "monthly_fee"]}
+
+
+@pytest.mark.usefixtures("months")
+def test_a_blank_is_unknown_and_what_is_not_changed_is_not_sent(
+    viewer: Someone, api: Callable[..., None]
+) -> None:
+    api(EXPLANATION)
+    own = {"contract_type": "Month-to-month", "paperless_billing": "no", "monthly_fee": ""}
+    page = viewer.get("/customer", params=supposing(**own)).text
+    assert ASKED == [{}]
+    assert "would say" in page
+    assert "With these values" not in page
+    viewer.get("/customer", params=supposing(contract_type="", elsewhere="1"))
+    assert ASKED[1:] == [{}, {"contract_type": None}]
+
+
+@pytest.mark.usefixtures("months")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "contract_type",
+            "<b>Weekly",
+            "contract: choose one of Month-to-month, One year, Two year",
+        ),
+        ("paperless_billing", "perhaps", "choose one of yes, no"),
+        ("monthly_fee", "many", "write a number"),
+        ("monthly_fee", "nan", "write a number"),
+    ],
+)
+def test_what_is_no_value_is_said_and_nobody_is_asked(
+    viewer: Someone, api: Callable[..., None], name: str, value: str, said: str
+) -> None:
+    api(EXPLANATION)
+    page = viewer.get("/customer", params=supposing(**{name: value})).text
+    assert said in page
+    assert "<b>" not in page
+    assert ASKED == [{}]
+    assert "<details open>" in page
+
+
+@pytest.mark.usefixtures("months")
+def test_what_the_contract_does_not_let_be_is_told_by_the_name_of_the_feature(
+    viewer: Someone, api: Callable[..., None]
+) -> None:
+    faults = {"monthly_fee": "it is from 0 to 100,000"}
+    error = {"code": "bad_value", "message": "x", "detail": {"faults": faults}}
+    api(EXPLANATION, 200, ({"error": error}, 422))
+    page = " ".join(viewer.get("/customer", params=supposing(monthly_fee="-3")).text.split())
+    assert "not asked: fee of the month, in currency units: it is from 0 to 100,000." in page
+    assert "4 Jun 2024, phone: declined" in page

@@ -1,17 +1,19 @@
 """Impact: the figures of the view, months added up, and a plain refusal where nothing can be claimed."""
 
 import datetime as dt
+import html
+import re
 
 import pytest
 
 from churn.database import connect
-from churn.evaluation.bootstrap import Interval, added_up
 from churn.months import Month
 from churn.scoring.treatments import Treatment, report_treatments
-from churn.scoring.uplift import Uplift, record_uplift
+from churn.scoring.uplift import Uplift, measure_uplift_by_segment, record_uplift
 from churn.settings import Settings
 from tests.console.conftest import Someone
 from tests.kit.console_lists import MAY, Row, put_labels, put_month
+from tests.kit.intervals import added_up
 
 JUNE, JULY = MAY.next, MAY.shift(2)
 
@@ -19,11 +21,17 @@ JUNE, JULY = MAY.next, MAY.shift(2)
 def campaign(month: Month, *, control: int = 60, users: int = 300) -> tuple[list[str], list[str]]:
     """List users of whom every so many is left alone, and call all others; return both groups."""
     every = users // control if control else users + 1
+
+    def level(number: int) -> dict[str, str]:
+        return {"plan": "rare & small" if number > users - 30 else "usual"}
+
     day = month.next.first_day + dt.timedelta(days=3)
     rows = [
-        Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, group="control", band=1 + 5 * (n - 1) // users)
+        Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, group="control", band=1 + 5 * (n - 1) // users,
+            segments=level(n))
         if control and n % every == 0
-        else Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, band=1 + 5 * (n - 1) // users, treated_at=day)
+        else Row(f"{month}-{n:03d}", n, 0.9 - n / 1000, band=1 + 5 * (n - 1) // users, treated_at=day,
+                 segments=level(n))
         for n in range(1, users + 1)
     ]  # fmt: skip
     put_month(month, rows)
@@ -121,6 +129,11 @@ def test_reports_that_came_after_it_was_measured_are_named(
     report_treatments(MAY, [Treatment(control[0], dt.date(2024, 6, 9), "phone")], actor="ann")
     assert "The reports have changed since it was measured" in text(viewer)
     record_uplift(MAY)
+    assert "The reports have changed" not in text(viewer)
+    # A report in the place of another: there are as many as before.
+    report_treatments(MAY, [Treatment(control[0], dt.date(2024, 6, 9), "mail")], actor="ann")
+    assert "The reports have changed since it was measured" in text(viewer)
+    record_uplift(MAY)
     page = text(viewer)
     assert "The reports have changed" not in page
     assert "1 who were to be left alone were called all the same" in page
@@ -135,8 +148,31 @@ def test_a_list_nobody_reported_on_claims_nothing(settings: Settings, viewer: So
     assert "no treatment was reported" in text(viewer)
 
 
-def test_one_interval_is_its_own_sum_and_distances_add_as_squares() -> None:
-    one = Interval(5.0, 2.0, 9.0)
-    assert added_up([one]) == one
-    assert added_up([one, Interval(1.0, -3.0, 4.0)]) == Interval(6.0, 6.0 - 5.0, 6.0 + 5.0)
-    assert added_up([]) == Interval(0, 0, 0)
+def test_a_month_is_told_by_segment_and_small_groups_are_refused(
+    settings: Settings, viewer: Someone
+) -> None:
+    leave(MAY, *campaign(MAY), of_treated=0.2)
+    found = measure_uplift_by_segment(MAY)["plan", "usual"]
+    assert isinstance(found, Uplift)
+    page = text(viewer)
+    part = page[page.index('id="by-segment"') :]
+    assert "There are 2 of them" in part
+    assert f"({100 * found.uplift.low:,.1f} to {100 * found.uplift.high:,.1f})" in part
+    assert "Nothing is claimed: 6 users in the control group are too few" in part
+    [way] = re.findall(r'href="(/actions\?[^"]*rare[^"]*)"', part)
+    shown = viewer.get(html.unescape(way)).text
+    assert "30 customers of those you chose" in " ".join(shown.split())
+
+
+def test_another_month_is_told_by_segment_where_it_is_asked_for(
+    settings: Settings, viewer: Someone
+) -> None:
+    assert "By segment" not in text(viewer)
+    leave(MAY, *campaign(MAY), of_treated=0.2)
+    leave(JUNE, *campaign(JUNE), of_treated=0.3)
+    chosen = '<option value="2024-0{}" selected>'
+    assert chosen.format(6) in text(viewer)
+    page = viewer.get("/impact?month=2024-05")
+    assert chosen.format(5) in page.text
+    for month in ("2024-07", "May"):
+        assert viewer.get(f"/impact?month={month}").status_code == 404

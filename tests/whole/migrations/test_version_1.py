@@ -59,7 +59,7 @@ ADDED = {
         "campaign_id",
     ],
     "action_list": ["band", "segments"],
-    "treatments": ["outcome", "actor"],
+    "treatments": ["outcome", "actor", "withdrawn_at"],
     "monitoring.feature_drift": ["is_provisional", "recorded_at"],
     "monitoring.model_performance": ["recorded_at"],
 }
@@ -98,6 +98,9 @@ def test_it_comes_up_and_takes_the_next_drop_in(version_1: Settings) -> None:
     assert is_ready(("streamflow",))
     with connect() as connection:
         assert applied_contract(connection) == (CONTRACT.fingerprint, CONTRACT.text)
+        [(reports,)] = connection.execute("SELECT count(*) FROM treatment_reports")
+        [(listed,)] = connection.execute("SELECT sum(listed) FROM monitoring.reason_figures")
+    assert (reports, listed) == (len(before["treatments"]), len(before["action_list"]))
     assert ledger.verify() == ledger.Verification(1)
 
     outcome = deliver(version_1.home / "month_003", now=NOW, month=APRIL, history=True)
