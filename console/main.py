@@ -12,12 +12,17 @@ from starlette.staticfiles import StaticFiles
 from churn.http_guard import Guard, host_names, name_of
 from churn.settings import get_settings
 from console import sign_in
+from console.door import Door, Upload
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
 from console.queries import Database
+from console.roles import Role
 from console.routes import actions, customer, data, impact, month, trust
 
-MAX_BODY_BYTES = 32 * 1024 * 1024  # a file of what was done to whom
+# Every other form is short.
+UPLOADS = {
+    "/actions/file": Upload(32 * 1024 * 1024, Role.CALLER),  # what was done to whom
+}
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
@@ -46,11 +51,12 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(Door, uploads=UPLOADS)
     app.add_middleware(
         Guard,
         names=_host_names,
         setting="CONSOLE_HOST_NAMES",
-        max_body_bytes=MAX_BODY_BYTES,
+        max_body_bytes=max(each.max_bytes for each in UPLOADS.values()),
         content_types=FORMS,
     )
     app.add_middleware(Headers)  # outside: refusals have them, too

@@ -421,6 +421,39 @@ _GUARD_ACTS: LiteralString = """
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON console.acts
     FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
 
+# The console's role begins sessions by these two alone: it cannot make one for a role of its choice. Person
+# and role are those of a link that nobody used yet, or of somebody whose password's hash is the one given:
+# that the password was verified is the console's word, since Postgres does not know argon2.
+_BEGIN_BY_LINK: LiteralString = """
+CREATE OR REPLACE FUNCTION console.begin_by_link(link text, session text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE used console.links%ROWTYPE;
+BEGIN
+    UPDATE console.links SET used_at = clock_timestamp()
+        WHERE token_sha256 = link AND used_at IS NULL AND expires_at > clock_timestamp()
+        RETURNING * INTO used;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM console.sessions WHERE expires_at < clock_timestamp();
+    INSERT INTO console.sessions (token_sha256, person, role, expires_at)
+        VALUES (session, used.person, used.role, clock_timestamp() + interval '12 hours');
+    RETURN used.person;
+END $$"""
+_BEGIN_FOR_PERSON: LiteralString = """
+CREATE OR REPLACE FUNCTION console.begin_by_password(name text, verified text, session text)
+    RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM console.sessions WHERE expires_at < clock_timestamp();
+    INSERT INTO console.sessions (token_sha256, person, role, expires_at)
+        SELECT session, p.person, p.role, clock_timestamp() + interval '12 hours'
+        FROM console.people AS p WHERE p.person = name AND p.password_hash = verified;
+    RETURN FOUND;
+END $$"""
+_OF_NOBODY: LiteralString = """
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA console FROM PUBLIC"""
+
 CONSOLE_TABLES: tuple[LiteralString, ...] = (
     _PEOPLE,
     _LINKS,
@@ -428,6 +461,9 @@ CONSOLE_TABLES: tuple[LiteralString, ...] = (
     _ACTS,
     _ACTS_INDEX,
     _GUARD_ACTS,
+    _BEGIN_BY_LINK,
+    _BEGIN_FOR_PERSON,
+    _OF_NOBODY,
 )
 
 
