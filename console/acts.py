@@ -24,6 +24,8 @@ class Act(StrEnum):
     EXPORT = "export"
     CALLS_REPORTED = "calls reported"
     CUSTOMER_SEEN = "customer seen"
+    RELEASE_ASKED = "release asked for"
+    DROP_SENT = "drop sent"
 
 
 def record(

@@ -17,11 +17,13 @@ from console.errors import install_handlers
 from console.headers import STATIC, Headers
 from console.queries import Database
 from console.roles import Role
-from console.routes import actions, customer, data, impact, month, trust
+from console.routes import actions, customer, data, decisions, impact, month, trust
+from console.uploads import MAX_UPLOAD_BYTES
 
 # Every other form is short.
 UPLOADS = {
     "/actions/file": Upload(32 * 1024 * 1024, Role.CALLER),  # what was done to whom
+    "/data/drops": Upload(MAX_UPLOAD_BYTES, Role.ADMINISTRATOR),
 }
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
@@ -74,6 +76,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         impact.router,
         data.router,
         trust.router,
+        decisions.router,
     ):
         app.include_router(router)
     with as_file(files("console") / "static") as folder:

@@ -6,6 +6,7 @@ from churn.cli.contract import contract, new
 from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
+from churn.cli.forget import forget
 from churn.cli.metrics import metrics
 from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
@@ -41,6 +42,7 @@ app.command(rich_help_panel=_DATA)(generate)
 app.command(rich_help_panel=_DATA)(deliver)
 app.command(rich_help_panel=_DATA)(run)
 app.command(rich_help_panel=_DATA)(confirm)
+app.command(rich_help_panel=_DATA)(forget)
 app.command(rich_help_panel=_DATA)(train)
 app.command(rich_help_panel=_DATA)(simulate)
 app.command(

@@ -95,6 +95,8 @@ CONSOLE = Login(
         sql.SQL("GRANT SELECT, DELETE ON console.sessions TO {role}"),
         sql.SQL("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA console TO {role}"),
         sql.SQL("GRANT SELECT, INSERT ON console.acts TO {role}"),
+        # What it asks for goes through a function, which takes the name from the session.
+        sql.SQL("GRANT SELECT ON console.requests, console.drop_outcomes TO {role}"),
         # What was done to whom is reported on its pages, and held against the list.
         sql.SQL("GRANT SELECT ON action_list, action_lists TO {role}"),
         sql.SQL("GRANT SELECT, INSERT, UPDATE ON treatments, treatment_months TO {role}"),

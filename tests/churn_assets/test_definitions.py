@@ -161,6 +161,7 @@ def test_sensors_and_schedules_are_on_from_the_start() -> None:
             "drops_folder",
             "alarms",
             "dead_runs",
+            "requests",
             "records_of_success",
             "records_of_failure",
             "records_of_canceled",

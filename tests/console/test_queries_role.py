@@ -63,6 +63,10 @@ FORBIDDEN = (
     "UPDATE console.links SET used_at = NULL",
     "INSERT INTO console.sessions VALUES (repeat('0', 64), 'mallory', 'administrator', now(), now())",
     "UPDATE console.sessions SET role = 'administrator'",
+    "INSERT INTO console.requests (what, version, seen, reason, person)"
+    " VALUES ('promote', '1', '', 'x', 'mallory')",
+    "UPDATE console.requests SET state = 'done'",
+    "SELECT console.ask(repeat('0', 64), 'promote', '1', '', 'x')",
     "UPDATE console.acts SET person = 'somebody else'",
     "DELETE FROM console.acts",
     "TRUNCATE console.acts",
