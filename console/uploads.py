@@ -12,7 +12,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -44,7 +44,7 @@ class SentFile:
 class _Room:
     """How many bytes may still be written."""
 
-    left: int = MAX_UNPACKED_BYTES
+    left: int = field(default_factory=lambda: MAX_UNPACKED_BYTES)
 
     def take(self, count: int) -> None:
         self.left -= count

@@ -25,8 +25,8 @@ def forget(
 
     **Examples**
 
-    - `churn forget 7590-VHVEG --dry-run`
-    - `churn forget 7590-VHVEG --reason "request of 3 June, ticket 4711"`
+    - `churn forget 5575-GNVDE --dry-run`
+    - `churn forget 5575-GNVDE --reason "request of 3 June, ticket 4711"`
     """
     from churn.cli.progress import running
     from churn.database.init import prepare_schema

@@ -33,8 +33,8 @@ def erase(user_id: str, *, dry_run: bool) -> Counter[str]:
         if removed and not dry_run:
             with replacing(path) as new:
                 new.write_bytes(content)
-    for path in _texts(home, user_id):
-        counts[path.relative_to(home).parts[0]] += 1
+    for folder, path in _texts(user_id):
+        counts[folder] += 1
         if not dry_run:
             text = re.sub(word(user_id), ERASED, path.read_text(encoding="utf-8"))
             # In place, since a service may have its log open.
@@ -71,11 +71,17 @@ def _erase_rows(path: Path, user_id: str, dry_run: bool) -> int:
     return count
 
 
-def _texts(home: Path, user_id: str) -> Iterator[Path]:
+def _texts(user_id: str) -> Iterator[tuple[str, Path]]:
+    """Yield the texts that name the customer, each with what its folder is called."""
+    settings = get_settings()
+    folders = {name: settings.home / name for name in _TEXT_FOLDERS}
+    if settings.dagster_home is not None:
+        # On a server, what the steps of runs printed.
+        folders["dagster"] = settings.dagster_home / "storage"
     if len(user_id) < SEARCHED_FROM:
         return
-    for folder in _TEXT_FOLDERS:
-        for path in _files(home / folder):
+    for name, folder in folders.items():
+        for path in _files(folder):
             content = _content(path)
             if user_id.encode() not in content:
                 continue
@@ -84,10 +90,12 @@ def _texts(home: Path, user_id: str) -> Iterator[Path]:
             except UnicodeDecodeError:
                 continue
             if re.search(word(user_id), text):
-                yield path
+                yield name, path
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
     for path in sorted(folder.rglob("*")):
         if path.relative_to(folder).parts[0] in _NOT_SEARCHED or path.is_symlink():
             continue
