@@ -114,7 +114,11 @@ def _put(new: Path, place: Path, may_replace: bool) -> None:
     if place.exists():
         old = place.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
         place.rename(old)
-        new.rename(place)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     else:
         new.rename(place)

@@ -90,7 +90,6 @@ CONSOLE = Login(
         sql.SQL("GRANT SELECT ON console.people TO {role}"),
         # Sessions begin by the two functions. Roles of earlier versions could make any.
         sql.SQL("REVOKE ALL ON console.links FROM {role}"),
-        sql.SQL("REVOKE UPDATE (used_at) ON console.links FROM {role}"),
         sql.SQL("REVOKE INSERT ON console.sessions FROM {role}"),
         sql.SQL("GRANT SELECT, DELETE ON console.sessions TO {role}"),
         sql.SQL("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA console TO {role}"),

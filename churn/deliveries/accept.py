@@ -15,7 +15,7 @@ from churn.database import connect, lock
 from churn.deliveries.derived_labels import derive_around
 from churn.deliveries.drop import DropFile, read_drop
 from churn.deliveries.drops import choose_month
-from churn.deliveries.erased import without_erased
+from churn.deliveries.erased import Erased, read_erased, without_erased
 from churn.deliveries.known_at import known_at as known_at_of
 from churn.deliveries.known_at import minute
 from churn.deliveries.ledger import (
@@ -128,11 +128,15 @@ def deliver(
     chosen = choose_month(folder, month, settings, contract)
     _refuse_far_ahead(chosen, now, folder)
     when = _DeliveryTime(chosen, now, known_at, history, contract)
-    with without_erased(folder, chosen, settings.first_month, contract) as cleaned:
-        return _take_in(cleaned, when, settings)
+    with connect() as connection:
+        erased = read_erased(connection)
+    with without_erased(folder, chosen, settings.first_month, contract, erased) as cleaned:
+        return _take_in(cleaned, when, settings, erased)
 
 
-def _take_in(folder: Path, when: _DeliveryTime, settings: Settings) -> DeliveryOutcome:
+def _take_in(
+    folder: Path, when: _DeliveryTime, settings: Settings, erased: Erased | None
+) -> DeliveryOutcome:
     """Read a drop whole, then keep its files and record them in one transaction."""
     chosen, now, contract = when.month, when.now, when.contract
     drop = read_drop(
@@ -144,6 +148,13 @@ def _take_in(folder: Path, when: _DeliveryTime, settings: Settings) -> DeliveryO
     )
     with connect() as connection:
         lock(connection, "churn.deliveries")
+        if read_erased(connection) != erased:
+            raise Refusal(
+                "somebody was erased while the drop was being read",
+                where=f"{folder} ({chosen})",
+                remedy="deliver it again; it is taken in without them",
+                depends_on=["access"],
+            )
         planned = [_plan(connection, file, when, settings) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
         derived = derive_around(connection, chosen, now=now, settings=settings, contract=contract)

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 
 from churn.contract.structure import Contract, Dialect, Table
 from churn.contract.translation import dialects_of
-from churn.database import connect
 from churn.deliveries.drops import drop_files
 from churn.deliveries.files import is_compressed, plain_name
 from churn.months import Month
@@ -59,22 +58,20 @@ def salt_of(connection: psycopg.Connection) -> bytes:
     return bytes.fromhex(row[0])
 
 
-def read_erased() -> Erased | None:
+def read_erased(connection: psycopg.Connection) -> Erased | None:
     """Return who was erased; None where nobody was."""
-    with connect() as connection:
-        rows = connection.execute("SELECT id_hash FROM decisions.erasures").fetchall()
-        if not rows:
-            return None
-        return Erased(salt_of(connection), frozenset(row[0] for row in rows))
+    rows = connection.execute("SELECT id_hash FROM decisions.erasures").fetchall()
+    return Erased(salt_of(connection), frozenset(row[0] for row in rows)) if rows else None
 
 
 @contextlib.contextmanager
-def without_erased(folder: Path, month: Month, first: Month, contract: Contract) -> Iterator[Path]:
+def without_erased(
+    folder: Path, month: Month, first: Month, contract: Contract, erased: Erased | None
+) -> Iterator[Path]:
     """Give the folder of a drop in which nobody is who was erased: itself, or a copy for this block.
 
     What cannot be read is left as it is: the drop's own reader names it.
     """
-    erased = read_erased()
     paths: dict[str, list[Path]] = {}
     if erased is not None:
         with contextlib.suppress(OSError):

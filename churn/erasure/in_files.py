@@ -28,7 +28,10 @@ def erase(user_id: str, *, dry_run: bool) -> Counter[str]:
         for path in sorted((home / folder).rglob("*.parquet")):
             counts[folder] += _erase_rows(path, user_id, dry_run)
     for path in sorted((home / "actions").glob("*.csv")):
-        content, removed = without_rows(path.read_bytes(), CANONICAL, None, user_id.__eq__)
+        # An id that a spreadsheet would run has an apostrophe in front.
+        content, removed = without_rows(
+            path.read_bytes(), CANONICAL, None, {user_id, f"'{user_id}"}.__contains__
+        )
         counts["actions"] += removed
         if removed and not dry_run:
             with replacing(path) as new:

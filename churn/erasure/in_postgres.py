@@ -104,7 +104,7 @@ def require_no_runs() -> None:
         ).fetchone()
     if row and row[0]:
         raise ChurnError(
-            f"{row[0]} runs are at work on months or wait to be",
+            f"runs are at work on months, or wait to be: {row[0]}",
             remedy="try again when they have ended; the Dagster UI shows them",
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from churn.contract.in_force import BY_NAME, CONTRACT
-from churn.contract.structure import Dialect, Table
+from churn.contract.structure import CANONICAL, Dialect, Table
 from churn.contract.translation import dialects_of, translated_by
 from churn.deliveries.contents import KeptFile, sources_text
 from churn.deliveries.erased import without_rows
@@ -117,7 +117,7 @@ def _rewritten(store: _Store, delivery: Delivery) -> KeptFile | None:
     )
     sources = [
         KeptFile(name, store.folder / path, sha256, path)
-        for name, path, sha256 in listed_files(own.path)
+        for name, path, sha256 in (listed_files(own.path) if own.path.is_file() else ())
     ]
     if not sources:
         return store.without_user(own, dialects.get(table.name, table.dialect), table)
@@ -127,7 +127,7 @@ def _rewritten(store: _Store, delivery: Delivery) -> KeptFile | None:
 def _list_without(
     store: _Store, own: KeptFile, sources: list[KeptFile], dialects: Mapping[str, Dialect]
 ) -> KeptFile | None:
-    new = [store.without_user(each, dialects[each.name], None) for each in sources]
+    new = [store.without_user(each, dialects.get(each.name, CANONICAL), None) for each in sources]
     if not any(new):
         return None
     copies = tuple(after or before for before, after in zip(sources, new, strict=True))

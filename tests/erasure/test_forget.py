@@ -14,7 +14,7 @@ from psycopg import sql
 from api.main import create_app
 from churn.contract.in_force import PROFILE_TABLES, TABLES, VIEWS
 from churn.database import connect
-from churn.deliveries import accepted, deliver, read_accepted
+from churn.deliveries import Refusal, accept, accepted, deliver, read_accepted
 from churn.deliveries.store import is_whole
 from churn.erasure.forget import forget
 from churn.errors import ChurnError
@@ -262,3 +262,53 @@ def test_the_pipeline_stands_still_meanwhile(kept: Kept, monkeypatch: pytest.Mon
     monkeypatch.setattr(in_store, "erase", looking)
     forget(GONE, reason=WHY, actor="test")
     assert seen == [(False,)]
+
+
+def test_dagster_is_asked_first_and_its_records_lose_the_id(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of Dagster that matter here, in the test's own database."""
+    from churn.erasure import in_postgres
+
+    monkeypatch.setattr(in_postgres, "_has_dagster", lambda: True)
+    monkeypatch.setattr(in_postgres, "connect", lambda *_: connect())
+    event = '{"problems": "row 3: \'%s\' is odd"}'
+    with connect() as connection:
+        connection.execute("CREATE TABLE runs (status text, run_body text)")
+        connection.execute("CREATE TABLE event_logs (event text)")
+        connection.execute("INSERT INTO runs VALUES ('SUCCESS', '{}'), ('STARTED', '{}')")
+        connection.execute(
+            "INSERT INTO event_logs VALUES (%s), (%s)", [event % GONE, event % STAYS]
+        )
+    tables, files = everything(kept)
+    with pytest.raises(ChurnError, match="runs are at work on months, or wait to be: 1"):
+        forget(GONE, reason=WHY, actor="test")
+    assert everything(kept) == (tables, files)
+    with connect() as connection:
+        connection.execute("DELETE FROM runs WHERE status = 'STARTED'")
+    forgotten = forget(GONE, reason=WHY, actor="test")
+    assert forgotten.erased["dagster event_logs"] == 1
+    assert in_tables() == Counter()
+    with connect() as connection:
+        events = connection.execute("SELECT event FROM event_logs ORDER BY 1").fetchall()
+    assert events == sorted([(event % "[erased]",), (event % STAYS,)])
+
+
+def test_a_drop_that_was_being_read_meanwhile_is_read_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    march = write_named_drop(kept.folder / "month_002")
+    read = accept.read_drop
+
+    def reading(*arguments: object) -> object:
+        drop = read(*arguments)  # type: ignore[arg-type]
+        forget(GONE, reason=WHY, actor="test")
+        return drop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accept, "read_drop", reading)
+        with pytest.raises(Refusal, match="somebody was erased while the drop was being read"):
+            deliver(march, now=NOW)
+    assert everything(kept) == (Counter(), [])
+    deliver(march, now=NOW)
+    assert everything(kept) == (Counter(), [])
