@@ -55,12 +55,12 @@ def forget(user_id: str, *, reason: str, actor: str, dry_run: bool = False) -> F
         with connect() as connection:
             lock_until_closed(connection, PUBLICATION_LOCK)
             lock(connection, "churn.deliveries")
-            erased, replaced = in_store.erase(connection, user_id, erasure)
+            erased, unneeded = in_store.erase(connection, user_id, erasure)
             erased += in_postgres.erase(connection, user_id)
             if dry_run:
                 connection.rollback()
         if not dry_run:
-            in_store.remove(replaced)
+            in_store.remove(unneeded)
         erased += in_files.erase(user_id, dry_run=dry_run)
         erased += in_postgres.erase_of_dagster(user_id, dry_run=dry_run)
         left = Counter[str]() if dry_run else in_postgres.left(user_id) + in_files.left(user_id)

@@ -6,6 +6,7 @@ sha256, fingerprint and number of rows. What they were before is kept in decisio
 
 import dataclasses
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from churn.months import Month
 from churn.settings import get_settings
 
 PLACE = "files of deliveries"
+_OF_THE_STORE = re.compile(r"[0-9a-f]{64}\..+")
 
 
 @dataclass
@@ -75,7 +77,8 @@ def erase(
         erasure: the number of its record; None where nothing is to be written.
 
     Returns:
-        How many files it is, and the files that are not needed any more once the transaction is committed.
+        How many files it is, and the files that no delivery refers to once the transaction is committed:
+        those that were replaced, now or by an erasure that was interrupted.
 
     Raises:
         ChurnError: the customer is the only one of a delivery.
@@ -85,14 +88,28 @@ def erase(
         new = _rewritten(store, delivery)
         if new is not None and erasure is not None:
             _record(connection, delivery, new, erasure)
-    replaced = [store.folder / path for path, new in store.rewritten.items() if new is not None]
-    return Counter({PLACE: len(replaced)}), replaced
+    count = sum(new is not None for new in store.rewritten.values())
+    return Counter({PLACE: count}), _unneeded(connection, store.folder)
 
 
-def remove(replaced: list[Path]) -> None:
-    """Remove files that others have taken the place of."""
-    for path in replaced:
+def remove(unneeded: list[Path]) -> None:
+    """Remove files that no delivery refers to."""
+    for path in unneeded:
         path.unlink(missing_ok=True)
+
+
+def _unneeded(connection: psycopg.Connection, folder: Path) -> list[Path]:
+    needed: set[Path] = set()
+    for (stored_path,) in connection.execute("SELECT stored_path FROM raw.deliveries"):
+        path = folder / stored_path
+        needed.add(path)
+        if path.is_file():
+            needed |= {folder / kept for _, kept, _ in listed_files(path)}
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in needed and _OF_THE_STORE.fullmatch(path.name)
+    ]
 
 
 def _every_delivery(connection: psycopg.Connection) -> list[Delivery]:

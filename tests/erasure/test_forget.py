@@ -202,16 +202,15 @@ def test_what_was_confirmed_of_a_month_stays_confirmed(kept: Kept) -> None:
     assert rows == [("a migration", "ann")]
 
 
+@pytest.mark.parametrize("at", ["churn.erasure.in_store.remove", "churn.erasure.in_files.erase"])
 def test_an_erasure_that_was_interrupted_is_done_again(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    from churn.erasure import in_files as files
-
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "erase", full)
+        patch.setattr(at, full)
         with pytest.raises(OSError, match="no space"):
             forget(GONE, reason=WHY, actor="test")
     assert in_tables() == Counter()
