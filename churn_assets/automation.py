@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from churn.contract.in_force import USERS
+from churn.deliveries.drop_outcomes import keep_outcomes, outcomes_of
 from churn.deliveries.drops import Stray
 from churn.deliveries.drops_folder import FolderScan, NotTaken, keep_standing, read_cursor, take_in
 from churn.events.delivery import deliver_due
@@ -54,6 +55,7 @@ def drops_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     now = datetime.now(UTC)
     look = take_in(folder, cursor, now=now)
     keep_standing(look, now)
+    keep_outcomes(outcomes_of(look))
     _say(context.log, look)
     months = look_at(context.instance)
     for text in sentences(months):

@@ -15,15 +15,26 @@ from console.errors import BadFormError, NotAllowedError, SignInNeededError
 from console.queries import Database
 from console.roles import Person, Role
 
-COOKIE = "churn_console"
+_COOKIE = "churn_console"
 FORM_FIELD = "csrf"
-_READING = frozenset({"GET", "HEAD"})
+READING = frozenset({"GET", "HEAD"})
 
 
 def database_of(request: Request) -> Database:
     """Return the application's connections."""
     database: Database = request.app.state.database
     return database
+
+
+def cookie_name(request: Request, of: str = "") -> str:
+    """Return the name of a cookie of ours; it has the port in it, since browsers keep cookies by host alone.
+
+    Args:
+        request: addressed to the console as the browser sees it.
+        of: what the cookie is for, if not for the session.
+    """
+    port = request.url.port
+    return "_".join(part for part in (_COOKIE, of, str(port or "")) if part)
 
 
 def hashed(token: str) -> str:
@@ -42,7 +53,7 @@ def person_of(request: Request) -> Person:
     Raises:
         SignInNeededError: there is no session, or it has ended.
     """
-    token = request.cookies.get(COOKIE, "")
+    token = request.cookies.get(cookie_name(request), "")
     if not token:
         raise SignInNeededError
     with database_of(request).own() as connection:
@@ -66,13 +77,22 @@ def allowed(role: Role) -> Callable[..., Awaitable[Person]]:
     """
 
     async def check(request: Request, person: Annotated[Person, Depends(person_of)]) -> Person:
-        if not person.may(role):
-            raise NotAllowedError(role=str(role), own=str(person.role))
-        if request.method not in _READING:
+        require(person, role)
+        if request.method not in READING:
             await check_form(request, person.csrf)
         return person
 
     return check
+
+
+def require(person: Person, role: Role) -> None:
+    """Refuse somebody whose role may not do what this one may.
+
+    Raises:
+        NotAllowedError: it may not.
+    """
+    if not person.may(role):
+        raise NotAllowedError(role=str(role), own=str(person.role))
 
 
 async def check_form(request: Request, expected: str) -> None:

@@ -1,6 +1,7 @@
 """Who did what, and when: sign-ins, exports, reports of calls, looks at a customer's page, campaigns.
 
-The table is append-only: the database itself refuses to change or to delete an entry.
+The table is append-only: the database itself refuses to change or to delete an entry. Erasing a customer
+takes their id out, and nothing else (`churn.erasure`).
 """
 
 from enum import StrEnum
@@ -26,6 +27,8 @@ class Act(StrEnum):
     CALLS_WITHDRAWN = "calls withdrawn"
     CUSTOMER_SEEN = "customer seen"
     CAMPAIGN_SAVED = "campaign saved"
+    RELEASE_ASKED = "release asked for"
+    DROP_SENT = "drop sent"
 
 
 def record(

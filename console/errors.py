@@ -16,6 +16,9 @@ from churn.http_log import request_id
 from console.headers import HEADERS
 from console.pages import page
 
+# The database does not answer, or has no connection to give.
+UNREACHABLE = (psycopg.OperationalError, psycopg_pool.PoolTimeout)
+
 
 class ConsoleError(Exception):
     """An answer that is no page.
@@ -87,13 +90,24 @@ class TooManyAttemptsError(ConsoleError):
     status = 429
 
 
+class BodyTooLargeError(ConsoleError):
+    """More is sent than the page takes."""
+
+    status = 413
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"What was sent is longer than {max_bytes:,} bytes.", "Send less at a time."
+        )
+
+
 def install_handlers(app: FastAPI) -> None:
     """Show every error as a page that says what happened and what to do."""
     app.add_exception_handler(ConsoleError, _console_error)
     app.add_exception_handler(ChurnError, _churn_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    for unreachable in (psycopg.OperationalError, psycopg_pool.PoolTimeout):
+    for unreachable in UNREACHABLE:
         app.add_exception_handler(unreachable, _unreachable)
     app.add_exception_handler(psycopg.errors.QueryCanceled, _too_slow)
     app.add_exception_handler(Exception, _unexpected)
@@ -108,6 +122,13 @@ def _shown(request: Request, status: int, message: str, remedy: str = "") -> Res
         message=message,
         remedy=remedy,
     )
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """Return the answer to an error that is noticed before the application is asked."""
+    if isinstance(error, ConsoleError):
+        return _shown(request, error.status, error.message, error.remedy)
+    return _shown_unreachable(request)
 
 
 async def _console_error(request: Request, error: Exception) -> Response:
@@ -140,6 +161,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unreachable(request: Request, error: Exception) -> Response:
+    return _shown_unreachable(request)
+
+
+def _shown_unreachable(request: Request) -> Response:
     return _shown(
         request,
         503,

@@ -14,12 +14,29 @@ from churn.http_log import RequestIds
 from churn.settings import get_settings
 from churn.tracing import Tracing
 from console import sign_in
+from console.door import Door, Upload
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
 from console.queries import Database
-from console.routes import actions, customer, data, impact, month, planner, segments, trust
+from console.roles import Role
+from console.routes import (
+    actions,
+    customer,
+    data,
+    decisions,
+    impact,
+    month,
+    planner,
+    segments,
+    trust,
+)
+from console.uploads import MAX_UPLOAD_BYTES
 
-MAX_BODY_BYTES = 32 * 1024 * 1024  # a file of what was done to whom
+# Every other form is short.
+UPLOADS = {
+    "/actions/file": Upload(32 * 1024 * 1024, Role.CALLER),  # what was done to whom
+    "/data/drops": Upload(MAX_UPLOAD_BYTES, Role.ADMINISTRATOR),
+}
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
@@ -48,11 +65,12 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(Door, uploads=UPLOADS)
     app.add_middleware(
         Guard,
         names=_host_names,
         setting="CONSOLE_HOST_NAMES",
-        max_body_bytes=MAX_BODY_BYTES,
+        max_body_bytes=max(each.max_bytes for each in UPLOADS.values()),
         content_types=FORMS,
     )
     app.add_middleware(Headers)  # outside: refusals have them, too
@@ -74,6 +92,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         impact.router,
         data.router,
         trust.router,
+        decisions.router,
     ):
         app.include_router(router)
     with as_file(files("console") / "static") as folder:

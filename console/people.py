@@ -1,8 +1,9 @@
 """People, the links that sign them in, and their sessions, as Postgres keeps them.
 
 Of a password an argon2 hash is kept; of the token of a link or a session its sha256, so that who reads the
-tables can sign in as nobody. The command line makes people and links, as the database's owner; the console's
-own role may use a link and begin a session.
+tables can sign in as nobody. The command line makes people and links, as the database's owner. The console's
+own role begins a session only by functions of the database, which take person and role from a link or from
+the list of people (`churn.database.tables`).
 """
 
 import datetime as dt
@@ -24,6 +25,7 @@ from console.acts import MAX_NAME, Act, record
 from console.errors import TooManyAttemptsError
 from console.roles import Role
 
+# The functions that begin a session say the same.
 SESSION_TIME = dt.timedelta(hours=12)
 LINK_TIME = dt.timedelta(hours=24)
 ATTEMPTS_TIME = dt.timedelta(minutes=15)
@@ -115,16 +117,14 @@ def use_link(connection: psycopg.Connection, token: str) -> str | None:
 
     Of two who come with the same link at once, the second waits for the first, and is refused.
     """
+    session = secrets.token_urlsafe(32)
     row = connection.execute(
-        "UPDATE console.links SET used_at = clock_timestamp() WHERE token_sha256 = %s"
-        " AND used_at IS NULL AND expires_at > clock_timestamp() RETURNING person, role",
-        [hashed(token)],
+        "SELECT console.begin_by_link(%s, %s)", [hashed(token), hashed(session)]
     ).fetchone()
-    if row is None:
+    if row is None or row[0] is None:
         return None
-    person, role = row
-    record(connection, Act.SIGN_IN, person, by="link")
-    return _begin(connection, person, role)
+    record(connection, Act.SIGN_IN, row[0], by="link")
+    return session
 
 
 @contextmanager
@@ -152,23 +152,28 @@ def sign_in(connection: psycopg.Connection, name: str, password: str) -> str | N
     """
     name = name[:MAX_NAME].replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres keeps no NUL
     _refuse_guessing(connection, name)
-    known = _hash_and_role(connection, name)
+    row = connection.execute(
+        "SELECT password_hash FROM console.people WHERE person = %s", [name]
+    ).fetchone()
     # Somebody who is not there takes as long as a wrong password.
-    is_right = _verify(known[0] if known else _nobodys_hash(), password[: MAX_PASSWORD + 1])
+    is_right = _verify(row[0] if row else _nobodys_hash(), password[: MAX_PASSWORD + 1])
     # Verifying takes its time: whoever was removed or changed meanwhile gets no session of before.
     lock(connection, _lock_of(name))
-    if known is None or not is_right or _hash_and_role(connection, name) != known:
+    session = secrets.token_urlsafe(32)
+    begun = row is not None and is_right and _begin(connection, name, row[0], session)
+    if not begun:
         record(connection, Act.SIGN_IN_REFUSED, name)
         return None
     record(connection, Act.SIGN_IN, name, by="password")
-    return _begin(connection, name, known[1])
+    return session
 
 
-def _hash_and_role(connection: psycopg.Connection, name: str) -> tuple[str, str] | None:
+def _begin(connection: psycopg.Connection, name: str, password_hash: str, session: str) -> bool:
+    """Begin a session of somebody whose password was verified, if it still is theirs."""
     row = connection.execute(
-        "SELECT password_hash, role FROM console.people WHERE person = %s", [name]
+        "SELECT console.begin_by_password(%s, %s, %s)", [name, password_hash, hashed(session)]
     ).fetchone()
-    return (row[0], row[1]) if row else None
+    return row == (True,)
 
 
 def _lock_of(name: str) -> str:
@@ -182,17 +187,6 @@ def end_session(connection: psycopg.Connection, token: str) -> None:
     ).fetchone()
     if gone:
         record(connection, Act.SIGN_OUT, gone[0])
-
-
-def _begin(connection: psycopg.Connection, person: str, role: str) -> str:
-    token = secrets.token_urlsafe(32)
-    connection.execute("DELETE FROM console.sessions WHERE expires_at < clock_timestamp()")
-    connection.execute(
-        "INSERT INTO console.sessions (token_sha256, person, role, expires_at)"
-        " VALUES (%s, %s, %s, clock_timestamp() + %s)",
-        [hashed(token), person, role, SESSION_TIME],
-    )
-    return token
 
 
 def _end_sessions(connection: psycopg.Connection, name: str) -> None:

@@ -60,6 +60,7 @@ def deliver(
     from churn.database.init import prepare_schema
     from churn.deliveries import Refusal, find_drops
     from churn.deliveries import deliver as take_in
+    from churn.deliveries.drop_outcomes import DropOutcome, keep_outcomes
     from churn.deliveries.drops import name_of_drop
     from churn.stack.supervisor import running_stack
 
@@ -89,6 +90,7 @@ def deliver(
                     outcomes.append(outcome)
         finally:
             _show(outcomes)
+        keep_outcomes(DropOutcome(name, "refused", str(error)) for name, error in refused.items())
         for outcome in outcomes:
             try:
                 _show_copies(outcome)

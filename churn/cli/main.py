@@ -8,6 +8,7 @@ from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
 from churn.cli.events import events
+from churn.cli.forget import forget
 from churn.cli.metrics import metrics
 from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
@@ -44,6 +45,7 @@ app.command(rich_help_panel=_DATA)(generate)
 app.command(rich_help_panel=_DATA)(deliver)
 app.command(rich_help_panel=_DATA)(run)
 app.command(rich_help_panel=_DATA)(confirm)
+app.command(rich_help_panel=_DATA)(forget)
 app.command(rich_help_panel=_DATA)(train)
 app.command(rich_help_panel=_DATA)(simulate)
 app.command(

@@ -119,6 +119,36 @@ CREATE OR REPLACE VIEW raw.blocked AS
 PLAUSIBILITY_TABLES: tuple[LiteralString, ...] = (_JUDGEMENTS, _CONFIRMATIONS, _GUARD, _BLOCKED)
 
 
+# Of whom was erased a hash of the id remains, salted so that no other database has the same one.
+_ERASURE_SALT: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.erasure_salt (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    salt text NOT NULL CHECK (salt ~ '^[0-9a-f]{64}$')
+)"""
+# `erased` counts what was deleted, by place; it is null while the erasure is under way, or was interrupted.
+_ERASURES: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.erasures (
+    erasure_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id_hash text NOT NULL CHECK (id_hash ~ '^[0-9a-f]{64}$'),
+    actor text NOT NULL,
+    reason text NOT NULL CHECK (trim(reason) <> ''),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    erased jsonb
+)"""
+# What a delivery was before rows were taken out of its file: what lineage of before refers to.
+_ERASED_FILES: LiteralString = """
+CREATE TABLE IF NOT EXISTS decisions.erased_files (
+    erasure_id bigint NOT NULL REFERENCES decisions.erasures,
+    delivery_id bigint NOT NULL REFERENCES raw.deliveries,
+    sha256 text NOT NULL,
+    fingerprint text NOT NULL,
+    rows bigint NOT NULL,
+    PRIMARY KEY (erasure_id, delivery_id)
+)"""
+
+ERASURE_TABLES: tuple[LiteralString, ...] = (_ERASURE_SALT, _ERASURES, _ERASED_FILES)
+
+
 _DRIFT: LiteralString = """
 CREATE TABLE IF NOT EXISTS monitoring.feature_drift (
     as_of timestamptz NOT NULL,
@@ -556,6 +586,86 @@ _GUARD_ACTS: LiteralString = """
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON console.acts
     FOR EACH STATEMENT EXECUTE FUNCTION decisions.refuse_change()"""
 
+# The console's role begins sessions by these two alone: it cannot make one for a role of its choice. Person
+# and role are those of a link that nobody used yet, or of somebody whose password's hash is the one given:
+# that the password was verified is the console's word, since Postgres does not know argon2.
+_BEGIN_BY_LINK: LiteralString = """
+CREATE OR REPLACE FUNCTION console.begin_by_link(link text, session text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE used console.links%ROWTYPE;
+BEGIN
+    UPDATE console.links SET used_at = clock_timestamp()
+        WHERE token_sha256 = link AND used_at IS NULL AND expires_at > clock_timestamp()
+        RETURNING * INTO used;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM console.sessions WHERE expires_at < clock_timestamp();
+    INSERT INTO console.sessions (token_sha256, person, role, expires_at)
+        VALUES (session, used.person, used.role, clock_timestamp() + interval '12 hours');
+    RETURN used.person;
+END $$"""
+_BEGIN_FOR_PERSON: LiteralString = """
+CREATE OR REPLACE FUNCTION console.begin_by_password(name text, verified text, session text)
+    RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM console.sessions WHERE expires_at < clock_timestamp();
+    INSERT INTO console.sessions (token_sha256, person, role, expires_at)
+        SELECT session, p.person, p.role, clock_timestamp() + interval '12 hours'
+        FROM console.people AS p WHERE p.person = name AND p.password_hash = verified;
+    RETURN FOUND;
+END $$"""
+
+# What approvers ask the pipeline to do; one thing at a time. `seen` is the release in force on their page.
+_REQUESTS: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.requests (
+    request_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    what text NOT NULL CHECK (what IN ('promote', 'rollback')),
+    version text NOT NULL,
+    seen text NOT NULL,
+    reason text NOT NULL CHECK (trim(reason) <> ''),
+    person text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state text NOT NULL DEFAULT 'asked' CHECK (state IN ('asked', 'done', 'refused')),
+    answer text NOT NULL DEFAULT '',
+    seq bigint,
+    ended_at timestamptz,
+    CHECK ((what = 'promote') = (version <> '')),
+    CHECK ((state = 'done') = (seq IS NOT NULL))
+)"""
+_ONE_REQUEST: LiteralString = """
+CREATE UNIQUE INDEX IF NOT EXISTS requests_one_at_a_time ON console.requests (state)
+    WHERE state = 'asked'"""
+# Who asks is taken from their session, so that no other name can be given.
+_ASK: LiteralString = """
+CREATE OR REPLACE FUNCTION console.ask(session text, what text, version text, seen text, reason text)
+    RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE who text; asked bigint;
+BEGIN
+    SELECT s.person INTO who FROM console.sessions AS s WHERE s.token_sha256 = session
+        AND s.expires_at > clock_timestamp() AND s.role IN ('approver', 'administrator');
+    IF who IS NULL THEN
+        RAISE EXCEPTION 'no session of an approver' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO console.requests (what, version, seen, reason, person)
+        VALUES (what, version, seen, reason, who) RETURNING request_id INTO asked;
+    RETURN asked;
+END $$"""
+
+# What came of each drop in the watched folder, for the page Data: a report names users.
+_DROP_OUTCOMES: LiteralString = """
+CREATE TABLE IF NOT EXISTS console.drop_outcomes (
+    outcome_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    state text NOT NULL CHECK (state IN ('taken in', 'unchanged', 'waits', 'refused')),
+    report text NOT NULL DEFAULT '',
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_OF_NOBODY: LiteralString = """
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA console FROM PUBLIC"""
+
 CONSOLE_TABLES: tuple[LiteralString, ...] = (
     _PEOPLE,
     _LINKS,
@@ -563,6 +673,13 @@ CONSOLE_TABLES: tuple[LiteralString, ...] = (
     _ACTS,
     _ACTS_INDEX,
     _GUARD_ACTS,
+    _BEGIN_BY_LINK,
+    _BEGIN_FOR_PERSON,
+    _REQUESTS,
+    _ONE_REQUEST,
+    _ASK,
+    _DROP_OUTCOMES,
+    _OF_NOBODY,
 )
 
 
@@ -570,6 +687,7 @@ CONSOLE_TABLES: tuple[LiteralString, ...] = (
 STATEMENTS: tuple[LiteralString, ...] = (
     *DECISION_TABLES,
     *PLAUSIBILITY_TABLES,
+    *ERASURE_TABLES,
     *MONITORING_TABLES,
     *SCORING_TABLES,
     *EVALUATION_TABLES,

@@ -15,6 +15,7 @@ from churn.database import connect, lock
 from churn.deliveries.derived_labels import derive_around
 from churn.deliveries.drop import DropFile, read_drop
 from churn.deliveries.drops import choose_month
+from churn.deliveries.erased import Erased, read_erased, without_erased
 from churn.deliveries.known_at import known_at as known_at_of
 from churn.deliveries.known_at import minute
 from churn.deliveries.ledger import (
@@ -126,6 +127,18 @@ def deliver(
         keep_first_month(connection, settings.first_month)
     chosen = choose_month(folder, month, settings, contract)
     _refuse_far_ahead(chosen, now, folder)
+    when = _DeliveryTime(chosen, now, known_at, history, contract)
+    with connect() as connection:
+        erased = read_erased(connection)
+    with without_erased(folder, chosen, settings.first_month, contract, erased) as cleaned:
+        return _take_in(cleaned, when, settings, erased)
+
+
+def _take_in(
+    folder: Path, when: _DeliveryTime, settings: Settings, erased: Erased | None
+) -> DeliveryOutcome:
+    """Read a drop whole, then keep its files and record them in one transaction."""
+    chosen, now, contract = when.month, when.now, when.contract
     drop = read_drop(
         folder,
         chosen,
@@ -133,9 +146,15 @@ def deliver(
         contract,
         settings.first_month,
     )
-    when = _DeliveryTime(chosen, now, known_at, history, contract)
     with connect() as connection:
         lock(connection, "churn.deliveries")
+        if read_erased(connection) != erased:
+            raise Refusal(
+                "somebody was erased while the drop was being read",
+                where=f"{folder} ({chosen})",
+                remedy="deliver it again; it is taken in without them",
+                depends_on=["access"],
+            )
         planned = [_plan(connection, file, when, settings) for file in drop.files]
         files = [_take(connection, plan, when, settings.deliveries) for plan in planned]
         derived = derive_around(connection, chosen, now=now, settings=settings, contract=contract)

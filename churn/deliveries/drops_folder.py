@@ -73,6 +73,7 @@ class FolderScan:
 
     Args:
         accepted: the names of the drops that brought something new.
+        unchanged: of those that were looked at and brought nothing new.
         refused: the drops that were not accepted, by name.
         standing: every drop in the folder that is not accepted, whenever that was reported.
         is_complete: False where the folder is there and could not be listed.
@@ -80,6 +81,7 @@ class FolderScan:
     """
 
     accepted: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
     refused: dict[str, NotTaken] = field(default_factory=dict)
     strays: list[Stray] = field(default_factory=list)
     standing: list[Standing] = field(default_factory=list)
@@ -289,8 +291,8 @@ class _DropScan:
             contract=self.contract,
         )
         self.folder_scan.cursor[self.name] = signature
-        if outcome.is_changed:
-            self.folder_scan.accepted.append(self.name)
+        scan = self.folder_scan
+        (scan.accepted if outcome.is_changed else scan.unchanged).append(self.name)
 
     def _refuse(self, error: ChurnError, signature: str) -> None:
         """Note a refusal with what it depends on, and report it unless that was done before."""

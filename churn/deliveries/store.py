@@ -98,7 +98,7 @@ def is_whole(store: Path, stored_path: str, sha256: str) -> bool:
     path = store / stored_path
     if not holds(path, sha256):
         return False
-    return all(holds(store / kept, known) for _, kept, known in _listed(path))
+    return all(holds(store / kept, known) for _, kept, known in listed_files(path))
 
 
 def read_accepted(
@@ -174,14 +174,14 @@ def stored_rows(delivery: Delivery, settings: Settings | None = None) -> pa.Tabl
 
 def _stored_content(delivery: Delivery, table: Table, store: Path, contract: Contract) -> Content:
     path = store / delivery.stored_path
-    paths = {name: store / kept for name, kept, _ in _listed(path)} or {table.name: path}
+    paths = {name: store / kept for name, kept, _ in listed_files(path)} or {table.name: path}
     of_then, dialects = table, dialects_of(contract)
     if delivery.translation is not None:
         of_then, dialects = translated_by(delivery.translation, table)
     return Contents(dialects, delivery.month, paths).of(table, of_then)
 
 
-def _listed(path: Path) -> list[tuple[str, str, str]]:
+def listed_files(path: Path) -> list[tuple[str, str, str]]:
     """Return name, stored path and sha256 of each file in a list; nothing for any other path."""
     if not path.name.endswith(LIST_SUFFIX):
         return []

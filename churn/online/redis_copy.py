@@ -138,6 +138,22 @@ def forget_copy() -> None:
         client.close()
 
 
+def erase_of_copy(user_id: str, *, dry_run: bool) -> int:
+    """Delete a user from the present copy; return how many rows that were, or would be.
+
+    Earlier copies last for READER_SECONDS at most.
+    """
+    client = connect_redis()
+    try:
+        value = client.get(PRESENT_COPY)
+        if value is None:
+            return 0
+        key = Copy.from_json(value).key_of(user_id)
+        return int(client.hexists(key, user_id) if dry_run else client.hdel(key, user_id))
+    finally:
+        client.close()
+
+
 def _described(connection: psycopg.Connection) -> tuple[Copy, int]:
     """Return the copy that is to be made, and of how many users."""
     row = connection.execute(

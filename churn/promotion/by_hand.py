@@ -12,18 +12,25 @@ from churn.promotion.ledger import Release, keep_release
 from churn.promotion.registry import ReleaseRegistry, release_of, version_of
 
 
-def promote(version: str, *, reason: str, actor: str) -> Entry:
+def promote(version: str, *, reason: str, actor: str, instead_of: str | None = None) -> Entry:
     """Put a registered version in force, whatever the gate says of it.
 
+    Args:
+        version: its number in MLflow.
+        reason: why.
+        actor: who decided it.
+        instead_of: the release that must be in force so far, empty for none; any may be by default.
+
     Raises:
-        ChurnError: no reason is given, the version does not exist or was altered, it is in force already, or
-            the contract in force lacks one of its features.
+        ChurnError: no reason is given, the version does not exist or was altered, it is in force already,
+            another release than `instead_of` is, or the contract in force lacks one of its features.
     """
     _require(reason)
     chosen = release_of(version)
     with connect() as connection:
         lock(connection, ledger.DECISIONS_LOCK)
         current = ledger.release_in_force(connection=connection)
+        _require_unchanged(current, instead_of)
         if current and current.release_id == chosen.release_id:
             raise ChurnError(
                 f"{chosen.short_id} is in force already", where=f"{REGISTERED_MODEL} {version}"
@@ -36,12 +43,17 @@ def promote(version: str, *, reason: str, actor: str) -> Entry:
     return entry
 
 
-def rollback(*, reason: str, actor: str) -> Entry:
+def rollback(*, reason: str, actor: str, instead_of: str | None = None) -> Entry:
     """Restore the release before the one in force, whole: its model, threshold and feature service.
 
+    Args:
+        reason: why.
+        actor: who decided it.
+        instead_of: the release that must be in force so far; any may be by default.
+
     Raises:
-        ChurnError: no reason is given, there is no release before, or it can no longer be served. Nothing is
-            written.
+        ChurnError: no reason is given, another release than `instead_of` is in force, there is no release
+            before, or it can no longer be served. Nothing is written.
     """
     _require(reason)
     with connect() as connection:
@@ -55,12 +67,22 @@ def rollback(*, reason: str, actor: str) -> Entry:
             )
         kept = ledger.releases(connection)
         before, current = kept[stack[-2]], kept[stack[-1]]
+        _require_unchanged(current, instead_of)
         _require_servable(before)
         entry = ledger.append(
             connection, _draft(connection, current, before, reason, actor, is_rollback=True)
         )
     follow_ledger()
     return entry
+
+
+def _require_unchanged(current: Release | None, instead_of: str | None) -> None:
+    there = current.release_id if current else ""
+    if instead_of is not None and there != instead_of:
+        raise ChurnError(
+            f"{there[:12] or 'no release'} is in force by now, and not what was seen when this was decided",
+            remedy="look again, then decide anew",
+        )
 
 
 def _require_servable(release: Release) -> None:

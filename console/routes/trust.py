@@ -12,6 +12,8 @@ from console.access import Viewer, database_of
 from console.errors import NothingHereError
 from console.pages import number, page, percent
 from console.queries import Queries
+from console.roles import Role
+from console.routes.decisions import candidates, newest_requests
 from console.routes.month import in_force
 
 router = APIRouter()
@@ -151,6 +153,9 @@ def trust(
         ),
         decisions=_decisions(queries),
         in_force=in_force(queries),
+        approver=Role.APPROVER,
+        candidates=candidates(queries) if who.may(Role.APPROVER) else (),
+        requests=newest_requests(request),
     )
 
 

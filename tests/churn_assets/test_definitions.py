@@ -162,6 +162,7 @@ def test_sensors_and_schedules_are_on_from_the_start() -> None:
             "alarms",
             "dead_runs",
             "events",
+            "requests",
             "records_of_success",
             "records_of_failure",
             "records_of_canceled",

@@ -10,12 +10,25 @@ from psycopg.conninfo import make_conninfo
 from churn.database import connect
 from churn.database.roles import CONSOLE, RETENTION, ensure_role
 from churn.settings import Settings
-from console.access import COOKIE, FORM_FIELD, form_token
+from console.access import FORM_FIELD, form_token
 from console.main import create_app
 from console.people import make_link
 from console.queries import Database
 from console.roles import Role
 from tests.kit.servers import served
+
+
+def cookie_of(client: httpx.Client, of: str = "") -> str:
+    """Return the name of a cookie of the console at this address; the session's, if not another's."""
+    return "_".join(part for part in ("churn_console", of, str(client.base_url.port)) if part)
+
+
+def use_link(client: httpx.Client, token: str, to: str = "/") -> httpx.Response:
+    """Open a link and press its button."""
+    opened = client.get("/sign-in", params={"token": token, "to": to}, follow_redirects=True)
+    assert opened.status_code == 200
+    form = {FORM_FIELD: form_token(client.cookies[cookie_of(client, "form")]), "to": to}
+    return client.post("/sign-in/link", data=form)
 
 
 @dataclass
@@ -27,7 +40,7 @@ class Someone:
     @property
     def csrf(self) -> str:
         """What a form of this session carries."""
-        return form_token(self.client.cookies[COOKIE])
+        return form_token(self.client.cookies[cookie_of(self.client)])
 
     def get(self, path: str, **more: object) -> httpx.Response:
         return self.client.get(path, **more)  # type: ignore[arg-type]
@@ -76,8 +89,7 @@ def sign_in(console: str) -> Iterator[Callable[..., Someone]]:
             token = make_link(connection, name, role)
         client = httpx.Client(base_url=console, timeout=60)
         clients.append(client)
-        answer = client.get("/sign-in", params={"token": token})
-        assert answer.status_code == 303
+        assert use_link(client, token).status_code == 303
         return Someone(client)
 
     yield make

@@ -155,6 +155,15 @@ def test_a_copy_that_breaks_off_is_never_read_and_goes_with_the_next(
     assert len(_members(servers)) == 1
 
 
+def test_an_erased_user_is_gone_from_the_copy_at_once(reader: RedisReader) -> None:
+    put_profile(JANUARY, ["a", "b"])
+    publish(JANUARY)
+    assert redis_copy.erase_of_copy("a", dry_run=True) == 1
+    assert redis_copy.erase_of_copy("a", dry_run=False) == 1
+    assert [row.as_of for row in reader.read(["a", "b"], VIEWS)[1]] == [None, JANUARY.as_of]
+    assert redis_copy.erase_of_copy("a", dry_run=False) == 0
+
+
 def _members(servers: RedisServers) -> set[bytes]:
     client = redis_copy.connect_redis()
     with contextlib.closing(client):

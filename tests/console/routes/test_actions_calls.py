@@ -285,7 +285,13 @@ def test_what_cannot_be_is_refused_whole(
         (b"month,user_id\n", "the column is missing"),
         (b"\x89PNG\r\n\x1a\n", "Not taken in"),
         (b"", "There is no file"),
-        (gzip.compress(b"month,user_id,treated_at,channel\n2024-05,007,2024-06-03,phone\n", mtime=0), "is compressed"),
+        # A name of the test is made of it, which must be the same in every process.
+        (
+            gzip.compress(
+                b"month,user_id,treated_at,channel\n2024-05,007,2024-06-03,phone\n", mtime=0
+            ),
+            "is compressed",
+        ),
         (b"month,list,user_id,treated_at,channel\n2024-05,abc,007,2024-06-03,phone\n", "as it is now"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from console.main import create_app
 from console.pages import count, day, money, month_name, number, percent
 from console.people import make_link
 from console.roles import Role
-from tests.console.conftest import database_of
+from tests.console.conftest import database_of, use_link
 from tests.kit.servers import served
 from tests.kit.states import FEBRUARY, JANUARY, MARCH
 from tests.whole.flow.conftest import World
@@ -28,7 +28,7 @@ def browser(world: World) -> Iterator[httpx.Client]:
         token = make_link(connection, "ann", Role.VIEWER)
     app = create_app(lambda: database_of(get_settings()))
     with served(app) as url, httpx.Client(base_url=url, timeout=60) as client:
-        client.get("/sign-in", params={"token": token})
+        use_link(client, token)
         yield client
 
 

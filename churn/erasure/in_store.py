@@ -1,0 +1,189 @@
+"""A customer's rows taken out of the files of the deliveries store, and what is recorded of each delivery.
+
+Such a file is no longer the one that was delivered: it gets a name of its own, and its delivery another
+sha256, fingerprint and number of rows. What they were before is kept in decisions.erased_files.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from churn.contract.in_force import BY_NAME, CONTRACT
+from churn.contract.structure import CANONICAL, Dialect, Table
+from churn.contract.translation import dialects_of, translated_by
+from churn.deliveries.contents import KeptFile, sources_text
+from churn.deliveries.erased import without_rows
+from churn.deliveries.ledger import Delivery, accepted
+from churn.deliveries.problems import RefusedDrop
+from churn.deliveries.store import holds, keep_content, listed_files, read_accepted
+from churn.errors import ChurnError
+from churn.fingerprint import fingerprint
+from churn.months import Month
+from churn.settings import get_settings
+
+PLACE = "files of deliveries"
+_OF_THE_STORE = re.compile(r"[0-9a-f]{64}\..+")
+
+
+@dataclass
+class _Store:
+    """The files of the store, each rewritten once, however many deliveries it belongs to."""
+
+    user_id: str
+    is_dry: bool
+    folder: Path = field(default_factory=lambda: get_settings().deliveries)
+    rewritten: dict[str, KeptFile | None] = field(default_factory=dict)
+
+    def without_user(
+        self, file: KeptFile, dialect: Dialect, table: Table | None
+    ) -> KeptFile | None:
+        """Return the file that takes this one's place; None where the customer is not in it."""
+        if file.stored_path not in self.rewritten:
+            self.rewritten[file.stored_path] = self._rewrite(file, dialect, table)
+        return self.rewritten[file.stored_path]
+
+    def _rewrite(self, file: KeptFile, dialect: Dialect, table: Table | None) -> KeptFile | None:
+        if not holds(file.path, file.sha256):
+            # A lost or altered file is reported by whoever reads it, and searched at the end.
+            return None
+        content, removed = without_rows(
+            file.path.read_bytes(), dialect, table, lambda cell: cell.strip() == self.user_id
+        )
+        return self.kept(file, content) if removed else None
+
+    def kept(self, file: KeptFile, content: bytes) -> KeptFile:
+        """Keep a content in the place of a file, under a name of its own."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = file.stored_path.replace(file.sha256, sha256)
+        if not self.is_dry:
+            keep_content(content, self.folder / path)
+        return KeptFile(file.name, self.folder / path, sha256, path)
+
+
+def erase(
+    connection: psycopg.Connection, user_id: str, erasure: int | None
+) -> tuple[Counter[str], list[Path]]:
+    """Keep files without the customer's rows in the place of those with them, and record it.
+
+    Args:
+        connection: the transaction of the erasure.
+        user_id: whom.
+        erasure: the number of its record; None where nothing is to be written.
+
+    Returns:
+        How many files it is, and the files that no delivery refers to once the transaction is committed:
+        those that were replaced, now or by an erasure that was interrupted.
+
+    Raises:
+        ChurnError: the customer is the only one of a delivery.
+    """
+    store = _Store(user_id, is_dry=erasure is None)
+    for delivery in _every_delivery(connection):
+        new = _rewritten(store, delivery)
+        if new is not None and erasure is not None:
+            _record(connection, delivery, new, erasure)
+    count = sum(new is not None for new in store.rewritten.values())
+    return Counter({PLACE: count}), _unneeded(connection, store.folder)
+
+
+def remove(unneeded: list[Path]) -> None:
+    """Remove files that no delivery refers to."""
+    for path in unneeded:
+        path.unlink(missing_ok=True)
+
+
+def _unneeded(connection: psycopg.Connection, folder: Path) -> list[Path]:
+    needed: set[Path] = set()
+    for (stored_path,) in connection.execute("SELECT stored_path FROM raw.deliveries"):
+        path = folder / stored_path
+        needed.add(path)
+        if path.is_file():
+            needed |= {folder / kept for _, kept, _ in listed_files(path)}
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path not in needed and _OF_THE_STORE.fullmatch(path.name)
+    ]
+
+
+def _every_delivery(connection: psycopg.Connection) -> list[Delivery]:
+    months = connection.execute(
+        "SELECT DISTINCT month, file FROM raw.deliveries ORDER BY month, file"
+    ).fetchall()
+    # Of a table that the contract has no more, nothing can read the files: they are searched at the end.
+    return [
+        delivery
+        for month, file in months
+        if file in BY_NAME
+        for delivery in accepted(Month(month), BY_NAME[file], connection)
+    ]
+
+
+def _rewritten(store: _Store, delivery: Delivery) -> KeptFile | None:
+    table, dialects = delivery.table, dialects_of(CONTRACT)
+    if delivery.translation is not None:
+        table, dialects = translated_by(delivery.translation, table)
+    own = KeptFile(
+        table.name, store.folder / delivery.stored_path, delivery.sha256, delivery.stored_path
+    )
+    sources = [
+        KeptFile(name, store.folder / path, sha256, path)
+        for name, path, sha256 in (listed_files(own.path) if own.path.is_file() else ())
+    ]
+    if not sources:
+        return store.without_user(own, dialects.get(table.name, table.dialect), table)
+    return _list_without(store, own, sources, dialects)
+
+
+def _list_without(
+    store: _Store, own: KeptFile, sources: list[KeptFile], dialects: Mapping[str, Dialect]
+) -> KeptFile | None:
+    new = [store.without_user(each, dialects.get(each.name, CANONICAL), None) for each in sources]
+    if not any(new):
+        return None
+    copies = tuple(after or before for before, after in zip(sources, new, strict=True))
+    store.rewritten[own.stored_path] = store.kept(own, sources_text(copies))
+    return store.rewritten[own.stored_path]
+
+
+def _record(
+    connection: psycopg.Connection, delivery: Delivery, new: KeptFile, erasure: int
+) -> None:
+    """Let the delivery be of its new file; what it was before, and what was confirmed, stays on record."""
+    changed = dataclasses.replace(delivery, sha256=new.sha256, stored_path=new.stored_path)
+    content, count = delivery.fingerprint, delivery.rows - 1
+    try:
+        rows = read_accepted(changed)
+        content, count = fingerprint(rows), rows.num_rows
+    except RefusedDrop:
+        # It could not be read with the customer, either, and is in no table.
+        pass
+    if count < 1:
+        raise ChurnError(
+            "the customer is the only one of this file, and a delivery has at least one row",
+            where=f"{delivery.file} {delivery.month}",
+            remedy="deliver a corrected file without the customer first",
+        )
+    connection.execute(
+        "INSERT INTO decisions.erased_files (erasure_id, delivery_id, sha256, fingerprint, rows)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        [erasure, delivery.delivery_id, delivery.sha256, delivery.fingerprint, delivery.rows],
+    )
+    connection.execute(
+        "UPDATE raw.deliveries SET sha256 = %s, stored_path = %s, fingerprint = %s, rows = %s"
+        " WHERE delivery_id = %s",
+        [new.sha256, new.stored_path, content, count, delivery.delivery_id],
+    )
+    # A confirmation holds for a content; that somebody is missing from it now makes it no other month.
+    connection.execute(
+        "INSERT INTO decisions.confirmations (month, file, rule, fingerprint, what, reason, actor)"
+        " SELECT month, file, rule, %s, what, reason, actor FROM decisions.confirmations"
+        " WHERE month = %s AND file = %s AND fingerprint = %s AND fingerprint <> %s",
+        [content, delivery.month.first_day, delivery.file, delivery.fingerprint, content],
+    )
