@@ -59,7 +59,10 @@ def explain(user_id: str) -> CustomerExplained | NotExplained:
     """Ask the API what moves a customer's risk, and which way."""
     body = {"user_id": user_id, "top": _MOST_REASONS}
     try:
-        answer = _client().post(f"{get_settings().smoke_url}/explain", json=body)
+        settings = get_settings()
+        answer = _client().post(
+            f"{settings.smoke_url}/explain", json=body, headers=settings.api_headers
+        )
         told: dict[str, Any] = answer.json()
         if answer.status_code == 200:
             return _explained(told)

@@ -15,7 +15,7 @@ from console import sign_in
 from console.errors import install_handlers
 from console.headers import STATIC, Headers
 from console.queries import Database
-from console.routes import actions, customer, data, impact, month, trust
+from console.routes import actions, customer, data, door, impact, month, trust
 
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a file of what was done to whom
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -68,6 +68,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         impact.router,
         data.router,
         trust.router,
+        door.router,
     ):
         app.include_router(router)
     with as_file(files("console") / "static") as folder:

@@ -6,6 +6,7 @@ from churn.cli.contract import contract, new
 from churn.cli.decisions import ledger, promote, rollback
 from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
+from churn.cli.keys import key
 from churn.cli.metrics import metrics
 from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
@@ -57,6 +58,7 @@ app.command(rich_help_panel=_CAMPAIGNS)(treatments)
 app.command(rich_help_panel=_CONSOLE)(console)
 app.add_typer(person, name="person", rich_help_panel=_CONSOLE)
 app.command(rich_help_panel=_ASK)(predict)
+app.add_typer(key, name="key", rich_help_panel=_ASK)
 
 if __name__ == "__main__":
     app()
