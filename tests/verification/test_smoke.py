@@ -29,9 +29,12 @@ from tests.kit.streamflow import PAYMENTS, SUBS_CONTRACT, SUBSCRIPTIONS, SUPPORT
 def smoke(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     """Publish what a test has put into January, and ask the API for it."""
 
-    def ask(keys: KeyRing | None = None) -> SmokeResult:
+    def ask(*, by_key: bool = False) -> SmokeResult:
         publish(JANUARY)
         apply_features()
+        keys = KeyRing() if by_key else None
+        if keys is not None:
+            keys.poll()
         parts = Parts(StorePart(open_store_reader), ChampionWatcher(MemoryRegistry()), keys)
         with served(create_app(lambda: parts)) as url:
             monkeypatch.setenv("CHURN_API_URL", url)
@@ -55,11 +58,9 @@ def test_an_api_that_asks_for_keys_is_asked_by_the_platforms_own(
     put_profile(JANUARY, ["a"])
     with connect() as connection:
         keep_own_key(connection, OWN)
-    keys = KeyRing()
-    keys.poll()
-    assert "GET /features/a answered 401" in smoke(keys).problems
+    assert "GET /features/a answered 401" in smoke(by_key=True).problems
     monkeypatch.setenv("CHURN_API_KEY", OWN)
-    assert smoke(keys).passed
+    assert smoke(by_key=True).passed
 
 
 OWN = "of-the-platform-0123456789abcdef"
