@@ -79,12 +79,12 @@ def add_key(
             f"{expires_on} is over", where="--expires-on", remedy="name a day that is still to come"
         )
     key = BEGINNING + secrets.token_urlsafe(32)
-    made = connection.execute(
+    inserted = connection.execute(
         "INSERT INTO access.api_keys (name, key_sha256, beginning, scopes, expires_on)"
         " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
         [name, hashed(key), key[:_SHOWN], [str(each) for each in scopes], expires_on],
     )
-    if not made.rowcount:
+    if not inserted.rowcount:
         raise ChurnError(
             f"there is a key called {name} already",
             remedy="take another name; or `churn key remove` it first, and its holder is let in no longer",

@@ -56,10 +56,10 @@ def add(
 
     scopes, last_day = _scopes(scope), _day(expires_on)
     with connect() as connection:
-        made = add_key(connection, name, scopes, last_day)
+        new_key = add_key(connection, name, scopes, last_day)
         record(connection, Act.KEY_ADDED, operator(), subject=name, scopes=[*map(str, scopes)])
     err().print(f"{name} may ask for {', '.join(scopes)} by this key:", markup=False)
-    typer.echo(made)
+    typer.echo(new_key)
 
 
 @key.command("list")

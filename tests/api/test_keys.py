@@ -16,7 +16,7 @@ def header(key: str) -> bytes:
     return f"Bearer {key}".encode()
 
 
-def made(name: str, *scopes: Scope) -> str:
+def new_key(name: str, *scopes: Scope) -> str:
     with connect() as connection:
         return add_key(connection, name, scopes or [Scope.FEATURES])
 
@@ -28,12 +28,12 @@ def ring(settings: Settings) -> KeyRing:
 
 def test_before_the_first_look_nobody_is_let_in(ring: KeyRing) -> None:
     with pytest.raises(NotReadyError, match="keys"):
-        ring.known(header(made("crm")))
+        ring.known(header(new_key("crm")))
 
 
 @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Bearer  {} "])
 def test_a_key_is_known_once_it_is_read(ring: KeyRing, form: str) -> None:
-    key = made("crm", Scope.FEATURES)
+    key = new_key("crm", Scope.FEATURES)
     ring.poll()
     known = ring.known(form.format(key).encode())
     assert known.name == "crm"
@@ -45,7 +45,7 @@ def test_a_key_is_known_once_it_is_read(ring: KeyRing, form: str) -> None:
 
 
 def test_an_administrators_key_is_for_everything(ring: KeyRing) -> None:
-    key = made("ops", Scope.ADMIN)
+    key = new_key("ops", Scope.ADMIN)
     ring.poll()
     for scope in Scope:
         ring.known(header(key)).refuse_unless(scope)
@@ -54,7 +54,7 @@ def test_an_administrators_key_is_for_everything(ring: KeyRing) -> None:
 
 @pytest.mark.parametrize("form", ["", "{}", "Basic {}", "Bearer ", "Bearer x{}", "Bearer \xff"])
 def test_anything_else_is_no_key(ring: KeyRing, form: str) -> None:
-    key = made("crm")
+    key = new_key("crm")
     ring.poll()
     with pytest.raises(NoKeyError):
         ring.known(form.format(key).encode("latin-1"))
@@ -62,7 +62,7 @@ def test_anything_else_is_no_key(ring: KeyRing, form: str) -> None:
 
 
 def test_a_removed_key_is_let_in_no_longer(ring: KeyRing) -> None:
-    key = made("crm")
+    key = new_key("crm")
     ring.poll()
     ring.known(header(key))
     with connect() as connection:
@@ -74,7 +74,7 @@ def test_a_removed_key_is_let_in_no_longer(ring: KeyRing) -> None:
 
 
 def test_a_key_works_on_its_last_day_and_not_after(ring: KeyRing) -> None:
-    key = made("crm")
+    key = new_key("crm")
     today = dt.datetime.now(dt.UTC).date()
     for expires_on in (today + dt.timedelta(1), today - dt.timedelta(1)):
         with connect() as connection:
@@ -89,8 +89,8 @@ def test_a_key_works_on_its_last_day_and_not_after(ring: KeyRing) -> None:
 
 
 def test_the_day_of_a_use_is_written_once(ring: KeyRing) -> None:
-    key = made("crm")
-    made("unused")
+    key = new_key("crm")
+    new_key("unused")
     ring.poll()
     ring.known(header(key))
     ring.poll()
@@ -109,7 +109,7 @@ def test_the_day_of_a_use_is_written_once(ring: KeyRing) -> None:
 
 
 def test_while_postgres_does_not_answer_the_list_stays(ring: KeyRing) -> None:
-    key = made("crm")
+    key = new_key("crm")
     ring.poll()
     assert ring._connection is not None
     ring._connection.close()
@@ -121,7 +121,7 @@ def test_while_postgres_does_not_answer_the_list_stays(ring: KeyRing) -> None:
 
 
 def test_a_list_that_may_not_be_read_lets_nobody_in(ring: KeyRing) -> None:
-    key = made("crm")
+    key = new_key("crm")
     ring.poll()
     with connect() as connection:
         connection.execute("ALTER TABLE access.api_keys RENAME TO elsewhere")
@@ -138,7 +138,7 @@ def test_a_day_that_cannot_be_written_keeps_nobody_out(settings: Settings) -> No
         )
 
     ring = KeyRing(open_reading)
-    key = made("crm")
+    key = new_key("crm")
     ring.poll()
     ring.known(header(key))
     ring.poll()

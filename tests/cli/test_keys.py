@@ -14,9 +14,9 @@ def churn(*arguments: str):
 
 
 def test_keys_are_added_listed_and_removed(settings: Settings) -> None:
-    made = churn("add", "crm [x]", "--scope", "predict,features", "--expires-on", "2999-06-30")
-    assert made.exit_code == 0, made.output
-    key = made.stdout.strip()
+    added = churn("add", "crm [x]", "--scope", "predict,features", "--expires-on", "2999-06-30")
+    assert added.exit_code == 0, added.output
+    key = added.stdout.strip()
     with connect() as connection:
         [row] = connection.execute("SELECT key_sha256, scopes FROM access.api_keys").fetchall()
     assert row == (hashed(key), ["features", "predict"])
