@@ -159,7 +159,7 @@ def test_api_connects_as_a_role_that_reads_what_it_serves(stack: Stack) -> None:
     with psycopg.connect(
         **where, dbname="postgres", user="streamflow", password=SECRET
     ) as connection:
-        ask(url(stack, "api", "/health"))
+        ask(url(stack, "api", "/health"), **BY_KEY)
         assert connection.execute(query).fetchall() == [("churn_api", True)]
     login = {"user": "churn_api", "password": API_SECRET}
     with psycopg.connect(**where, **login, dbname="streamflow", autocommit=True) as connection:
