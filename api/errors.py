@@ -129,6 +129,53 @@ class OverloadedError(ApiError):
         super().__init__(f"{waiting} requests are waiting already", waiting=waiting)
 
 
+class NoKeyError(ApiError):
+    """The request carries no key, or one that is not let in."""
+
+    status, code = 401, "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this API asks for a key that it knows: send `Authorization: Bearer KEY`;"
+            " `churn key add` makes one"
+        )
+
+
+class ScopeError(ApiError):
+    """The key is for other things."""
+
+    status, code = 403, "not_in_scope"
+
+    def __init__(self, needed: str, scopes: list[str]) -> None:
+        super().__init__(
+            f"this key is not for {needed}, but for {', '.join(scopes)}",
+            needed=needed,
+            scopes=scopes,
+        )
+
+
+class TooManyRequestsError(ApiError):
+    """The caller asks more often than is agreed on."""
+
+    status, code = 429, "too_many_requests"
+
+    def __init__(self, per_minute: int, seconds: int) -> None:
+        super().__init__(
+            f"more than {per_minute} requests a minute; try again in {seconds} s",
+            per_minute=per_minute,
+            retry_after=seconds,
+        )
+
+
+class TooLateError(ApiError):
+    """The answer took longer than anybody should wait for it."""
+
+    status, code = 504, "answer_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"there was no answer within {seconds:g} s; try again", seconds=seconds)
+
+
 def error_body(code: str, message: str, detail: Any = None) -> dict[str, Any]:
     """Return the `error` object of an answer."""
     return {"code": code, "message": message, "detail": detail}

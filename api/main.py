@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.dependencies import Parts
+from api.door import Door, RateLimit, document_door
 from api.errors import install_handlers
 from api.metrics import RequestMetrics
 from api.routes import features, health, predict
@@ -135,6 +136,7 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     )
     app.state.metrics = registry
     app.add_middleware(AnswersHead)
+    app.add_middleware(Door, make_limit=RateLimit.from_settings)
     app.add_middleware(
         Guard, names=_host_names, setting="API_HOST_NAMES", max_body_bytes=MAX_BODY_BYTES
     )
@@ -153,6 +155,7 @@ def create_app(make_parts: Callable[[], Parts] = Parts.from_settings) -> FastAPI
     ):
         app.include_router(router)
     serve_documentation(app)
+    document_door(app)
     return app
 
 

@@ -126,6 +126,8 @@ def kept_drops() -> Path | None:
     return Path(kept) if kept else None
 
 
+# As many characters as 128 random bits have in hexadecimal.
+_LEAST_KEY = 32
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -374,6 +376,13 @@ class Settings(BaseSettings):
     """The port on which `churn up` serves the pipeline's metrics. Without one it does not serve them."""
     api_url: str = Field(default="", validation_alias="CHURN_API_URL")
     """Where commands and checks find the API, if not on this machine at API_PORT."""
+    api_keys: Literal["off", "required"] = Field(default="off", validation_alias="CHURN_API_KEYS")
+    """Whether the API asks for a key. On one's own machine it does not."""
+    api_key: SecretStr = Field(default=SecretStr(""), validation_alias="CHURN_API_KEY")
+    """The key by which the platform's own programs ask the API. `churn init` makes it known there."""
+    api_per_minute: int = Field(default=0, ge=0, validation_alias="CHURN_API_PER_MINUTE")
+    """How often a minute one key, or one address where no key is asked for, may ask the API. 0 is without
+    limit."""
     console_port: Port = 8080
     """The port of the console."""
     console_host: str = "127.0.0.1"
@@ -464,6 +473,17 @@ class Settings(BaseSettings):
     def _text_if_blank(cls, value: Any) -> Any:
         return value or "text"
 
+    @field_validator("api_key", mode="after")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        """Refuse a key that could be guessed: of keys only a quick hash is kept."""
+        key = value.get_secret_value()
+        if key and not (len(key) >= _LEAST_KEY and key.isascii() and key.isprintable()):
+            raise ValueError(f"a key has {_LEAST_KEY} printable ASCII characters or more")
+        if " " in key:
+            raise ValueError("a key has no spaces")
+        return value
+
     @field_validator("retry_minutes", mode="before")
     @classmethod
     def _minutes(cls, value: Any) -> Any:
@@ -518,6 +538,12 @@ class Settings(BaseSettings):
     def smoke_url(self) -> str:
         """The API's address, for the smoke check and the command line."""
         return self.api_url or f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def api_headers(self) -> dict[str, str]:
+        """What a request to the API carries, so that one that asks for keys answers."""
+        key = self.api_key.get_secret_value()
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     @property
     def console_address(self) -> str:
@@ -587,7 +613,7 @@ def _problem(settings: str, error: ErrorDetails) -> str:
     if not error["loc"]:
         return message
     name = f"{prefixes.get(settings, '')}{'_'.join(map(str, error['loc']))}".upper()
-    is_secret = any(word in name for word in ("PASSWORD", "SECRET", "URL"))
+    is_secret = name.endswith("_KEY") or any(word in name for word in ("PASSWORD", "SECRET", "URL"))
     value = "" if is_secret else f"={error['input']}"
     return f"{name}{value}: {message}"
 

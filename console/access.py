@@ -4,8 +4,10 @@ Every route names the least role that it needs, `Depends(allowed(Role.CALLER))`,
 that names none is open, which a test allows to the sign-in page, the files and the health page only.
 """
 
+import contextlib
 import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from console.queries import Database
 from console.roles import Person, Role
 
 _COOKIE = "churn_console"
+_SESSION_COOKIE = re.compile(rf"{_COOKIE}(_\d+)?")
 FORM_FIELD = "csrf"
 READING = frozenset({"GET", "HEAD"})
 
@@ -53,7 +56,23 @@ def person_of(request: Request) -> Person:
     Raises:
         SignInNeededError: there is no session, or it has ended.
     """
-    token = request.cookies.get(cookie_name(request), "")
+    return _of_session(request, request.cookies.get(cookie_name(request), ""))
+
+
+def person_at_another_port(request: Request) -> Person:
+    """Return who asks at another port of the console's host, such as Dagster's, by any console's cookie.
+
+    Raises:
+        SignInNeededError: there is no session, or it has ended.
+    """
+    for name, token in request.cookies.items():
+        if _SESSION_COOKIE.fullmatch(name):
+            with contextlib.suppress(SignInNeededError):
+                return _of_session(request, token)
+    raise SignInNeededError
+
+
+def _of_session(request: Request, token: str) -> Person:
     if not token:
         raise SignInNeededError
     with database_of(request).own() as connection:

@@ -22,6 +22,8 @@ class Act(StrEnum):
     LINK = "sign-in link made"
     PERSON_ADDED = "person added"
     PERSON_REMOVED = "person removed"
+    KEY_ADDED = "API key added"
+    KEY_REMOVED = "API key removed"
     EXPORT = "export"
     CALLS_REPORTED = "calls reported"
     CALLS_WITHDRAWN = "calls withdrawn"

@@ -72,7 +72,10 @@ def explain(
     """
     body = {"user_id": user_id, "top": _MOST_REASONS, "instead": dict(instead or {})}
     try:
-        answer = _client().post(f"{get_settings().smoke_url}/explain", json=body)
+        settings = get_settings()
+        answer = _client().post(
+            f"{settings.smoke_url}/explain", json=body, headers=settings.api_headers
+        )
         told: dict[str, Any] = answer.json()
         if answer.status_code == 200:
             return _explained(told)

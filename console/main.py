@@ -14,8 +14,8 @@ from churn.http_log import RequestIds
 from churn.settings import get_settings
 from churn.tracing import Tracing
 from console import sign_in
-from console.door import Door, Upload
 from console.errors import install_handlers
+from console.forms import FormGuard, Upload
 from console.headers import STATIC, Headers
 from console.queries import Database
 from console.roles import Role
@@ -24,6 +24,7 @@ from console.routes import (
     customer,
     data,
     decisions,
+    door,
     impact,
     month,
     planner,
@@ -65,7 +66,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Door, uploads=UPLOADS)
+    app.add_middleware(FormGuard, uploads=UPLOADS)
     app.add_middleware(
         Guard,
         names=_host_names,
@@ -93,6 +94,7 @@ def create_app(make_database: Callable[[], Database] = Database.from_settings) -
         data.router,
         trust.router,
         decisions.router,
+        door.router,
     ):
         app.include_router(router)
     with as_file(files("console") / "static") as folder:

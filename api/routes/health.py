@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.champion import Champion
 from api.dependencies import Parts, parts_of
+from api.door import sees_details
 from api.features import ReleaseInForce
 from api.schemas import Health, ModelHealth, StoreHealth
 
@@ -13,6 +14,13 @@ router = APIRouter(prefix="/health", tags=["health"])
 async def _health(request: Request) -> Health:
     parts = parts_of(request)
     store = await parts.store.state()
+    if not sees_details(request):
+        is_loaded = parts.champions.loaded is not None
+        return Health(
+            ready=store.ready and is_loaded,
+            store=StoreHealth(ready=store.ready),
+            model=ModelHealth(ready=is_loaded),
+        )
     model = _model_health(parts)
     model.ledger_problem = _difference(await parts.store.in_force(), parts.champions.loaded)
     return Health(
@@ -49,7 +57,10 @@ def _difference(in_force: ReleaseInForce | None, served: Champion | None) -> str
 
 @router.get("")
 async def health(request: Request) -> Health:
-    """Tell whether features and predictions can be served now, and if not, why; always 200 while it lives."""
+    """Tell whether features and predictions can be served now, and if not, why; always 200 while it lives.
+
+    Where keys are asked for, whoever sends none is told whether, and not why.
+    """
     return await _health(request)
 
 

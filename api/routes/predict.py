@@ -22,7 +22,7 @@ from api.schemas import (
 router = APIRouter(prefix="/predict", tags=["predict"])
 
 
-@router.post("", response_model=Prediction, responses=errors(404, 409, 422, 503))
+@router.post("", response_model=Prediction, responses=errors(400, 404, 409, 422, 503))
 async def predict_one(asked: PredictRequest, request: Request) -> Response:
     """Predict whether a user of the newest published month will leave within the following one."""
     parts = parts_of(request)
@@ -30,7 +30,7 @@ async def predict_one(asked: PredictRequest, request: Request) -> Response:
     return JsonResponse(await parts.predictor.predict(asked.user_id, champion))
 
 
-@router.post("/batch", response_model=BatchAnswer, responses=errors(422, 503))
+@router.post("/batch", response_model=BatchAnswer, responses=errors(400, 422, 503))
 async def predict_batch(asked: BatchRequest, request: Request) -> Response:
     """Predict for many users; each gets its own status, the one that /predict would answer."""
     parts = parts_of(request)

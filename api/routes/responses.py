@@ -17,6 +17,7 @@ from api.errors import (
 from api.schemas import ErrorAnswer
 
 _MEANINGS = {
+    400: "bad_request: the body is not JSON in UTF-8",
     404: f"{UnknownUserError.code}: no published month names this user",
     409: f"{NotCurrentError.code}: the user is not in the newest published month",
     422: f"invalid_request, or {MissingFeaturesError.code}: a view has no row for this user",
@@ -43,7 +44,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def explain_errors() -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` entries of /explain, which has one more reason for a 409 and for a 422."""
-    described = errors(404, 409, 422, 503)
+    described = errors(400, 404, 409, 422, 503)
     described[409]["description"] += f"; or {NoExplainerError.code}: the champion has no explainer"
     described[422]["description"] += f"; or {BadValueError.code}: a value of `instead` cannot be"
     return described

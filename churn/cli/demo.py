@@ -97,8 +97,9 @@ def _show_answers(console: Console) -> bool:
     """Ask the API for the worked example, as anybody may; return whether both answers succeeded."""
     import httpx
 
-    api = get_settings().smoke_url
-    features = httpx.get(f"{api}/features/{EXAMPLE_USER}", timeout=30)
+    settings = get_settings()
+    api = settings.smoke_url
+    features = httpx.get(f"{api}/features/{EXAMPLE_USER}", headers=settings.api_headers, timeout=30)
     prediction = _predict(api)
     console.print(f"\n[bold]GET {api}/features/{EXAMPLE_USER}[/bold]  {features.status_code}")
     console.print_json(features.text)
@@ -113,7 +114,12 @@ def _predict(api: str) -> "httpx.Response":
 
     deadline = time.monotonic() + 30
     while True:
-        answer = httpx.post(f"{api}/predict", json={"user_id": EXAMPLE_USER}, timeout=30)
+        answer = httpx.post(
+            f"{api}/predict",
+            json={"user_id": EXAMPLE_USER},
+            headers=get_settings().api_headers,
+            timeout=30,
+        )
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
             return answer
         time.sleep(0.5)

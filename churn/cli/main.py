@@ -9,6 +9,7 @@ from churn.cli.deliver import confirm, deliver
 from churn.cli.demo import demo
 from churn.cli.events import events
 from churn.cli.forget import forget
+from churn.cli.keys import key
 from churn.cli.metrics import metrics
 from churn.cli.people import console, person
 from churn.cli.population import generate, simulate
@@ -63,6 +64,7 @@ app.add_typer(campaign, name="campaign", rich_help_panel=_CAMPAIGNS)
 app.command(rich_help_panel=_CONSOLE)(console)
 app.add_typer(person, name="person", rich_help_panel=_CONSOLE)
 app.command(rich_help_panel=_ASK)(predict)
+app.add_typer(key, name="key", rich_help_panel=_ASK)
 
 if __name__ == "__main__":
     app()

@@ -52,10 +52,14 @@ def _ask(user_id: str) -> dict[str, Any]:
     from churn.retry import repeat
     from churn.settings import get_settings
 
-    url = f"{get_settings().smoke_url}/predict"
+    settings = get_settings()
+    url = f"{settings.smoke_url}/predict"
     try:
         # A prediction changes nothing, so the request may be repeated.
-        answer = repeat(httpx.post, url, json={"user_id": user_id}, timeout=10, trust_env=False)
+        answer = repeat(
+            httpx.post, url, json={"user_id": user_id}, headers=settings.api_headers, timeout=10,
+            trust_env=False,
+        )  # fmt: skip
         body: dict[str, Any] = answer.json()
         if answer.status_code != 200:
             raise ChurnError(body["error"]["message"], where=f"{url} answers {answer.status_code}")

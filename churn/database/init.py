@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from churn.api_keys import is_own_key, keep_own_key
 from churn.database import connect, lock
 from churn.database.migrate import bring_up, refuse_other_tables
 from churn.database.roles import (
@@ -113,6 +114,7 @@ def initialise(services: Collection[str] = SERVICES) -> None:
             make_ready[service]()
             if service == "streamflow":
                 admit_readers()
+                _admit_own_programs()
             elif service == "dagster":
                 _admit_exporter_to_dagster()
             sign(guard, database, code_signature(service))
@@ -132,7 +134,7 @@ def is_ready(services: Collection[str] = SERVICES) -> bool:
     if are_signed and "streamflow" in services:
         with connect() as connection:
             keep_first_month(connection, get_settings().first_month)
-        return _are_readers_admitted()
+        return _are_readers_admitted() and _are_own_programs_admitted()
     return are_signed
 
 
@@ -252,6 +254,21 @@ def _are_readers_admitted() -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def _admit_own_programs() -> None:
+    """Let the platform's own programs ask the API by CHURN_API_KEY, where there is one."""
+    if key := get_settings().api_key.get_secret_value():
+        with connect() as connection:
+            keep_own_key(connection, key)
+
+
+def _are_own_programs_admitted() -> bool:
+    key = get_settings().api_key.get_secret_value()
+    if not key:
+        return True
+    with connect() as connection:
+        return is_own_key(connection, key)
 
 
 def _create_database(name: str) -> None:

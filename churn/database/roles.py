@@ -58,6 +58,12 @@ API = Login(
         # Every publication makes online.users anew.
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA online GRANT SELECT ON TABLES TO {role}"),
         sql.SQL("GRANT SELECT (feature_service_name) ON feast.feature_services TO {role}"),
+        # Which keys there are; and of each the day of its last use, the one thing that the API writes.
+        sql.SQL("GRANT USAGE ON SCHEMA access TO {role}"),
+        sql.SQL(
+            "GRANT SELECT (name, key_sha256, scopes, expires_on, last_used_on),"
+            " UPDATE (last_used_on) ON access.api_keys TO {role}"
+        ),
     ),
 )
 RETENTION = Login(

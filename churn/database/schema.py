@@ -84,9 +84,9 @@ def _signature(contract: Contract) -> str:
 
 
 def _everything(contract: Contract) -> Iterator[sql.SQL | sql.Composed]:
-    # feast: the registry's own tables; decisions: releases and the ledger
+    # feast: the registry's own tables; decisions: releases and the ledger; access: keys of the API
     for schema in (
-        *("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", "console"),
+        *("raw", PARTITIONS, "online", "feast", "decisions", "monitoring", "console", "access"),
         RETENTION,
     ):
         yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))

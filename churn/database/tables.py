@@ -683,6 +683,23 @@ CONSOLE_TABLES: tuple[LiteralString, ...] = (
 )
 
 
+# Who may ask the API, where it asks for keys. Of a key the hash is kept, and its beginning, by which people
+# tell one from another; `last_used_on` is a day and no more.
+_API_KEYS: LiteralString = """
+CREATE TABLE IF NOT EXISTS access.api_keys (
+    name text PRIMARY KEY CHECK (trim(name) <> ''),
+    key_sha256 text NOT NULL UNIQUE CHECK (key_sha256 ~ '^[0-9a-f]{64}$'),
+    beginning text NOT NULL,
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0
+        AND scopes <@ ARRAY['features', 'predict', 'explain', 'metrics', 'admin']),
+    expires_on date,
+    last_used_on date,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+
+ACCESS_TABLES: tuple[LiteralString, ...] = (_API_KEYS,)
+
+
 # In the order in which a new database gets them; the schema's signature depends on this order.
 STATEMENTS: tuple[LiteralString, ...] = (
     *DECISION_TABLES,
@@ -693,5 +710,6 @@ STATEMENTS: tuple[LiteralString, ...] = (
     *EVALUATION_TABLES,
     *EVENT_TABLES,
     *CONSOLE_TABLES,
+    *ACCESS_TABLES,
     *VERSION_TABLES,
 )

@@ -69,7 +69,9 @@ def smoke_test(sample: int) -> SmokeResult:
     month = Month.of_as_of(newest)
     result.as_of = str(month.as_of_date)
     try:
-        with httpx.Client(base_url=settings.smoke_url, timeout=10) as api:
+        with httpx.Client(
+            base_url=settings.smoke_url, headers=settings.api_headers, timeout=10
+        ) as api:
             _ask_health(api, result)
             _compare(api, month, sample, result)
             _ask_unknown(api, result)

@@ -2,7 +2,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +14,10 @@ from churn.stack.processes import free_port
 
 
 class Answers(BaseHTTPRequestHandler):
+    keys: ClassVar[list[str | None]] = []  # what came as `Authorization`
+
     def do_POST(self) -> None:
+        self.keys.append(self.headers["Authorization"])
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = self.path == "/predict" and asked == {"user_id": USER}
         body: dict[str, Any] = PREDICTION if known else ERROR
@@ -48,6 +51,15 @@ def test_answer_for_people_and_for_programs() -> None:
         assert name in text.stdout
     answer = CliRunner().invoke(app, ["predict", USER, "--json"])
     assert json.loads(answer.stdout) == PREDICTION
+
+
+@pytest.mark.usefixtures("api")
+def test_the_key_of_the_settings_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    CliRunner().invoke(app, ["predict", USER])
+    monkeypatch.setenv("CHURN_API_KEY", "of-the-platform-0123456789abcdef")
+    get_settings.cache_clear()
+    CliRunner().invoke(app, ["predict", USER])
+    assert Answers.keys[-2:] == [None, "Bearer of-the-platform-0123456789abcdef"]
 
 
 @pytest.mark.usefixtures("api")

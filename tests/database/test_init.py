@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from churn.api_keys import OWN_KEY, api_keys
 from churn.database import connect, init
 from churn.database.init import (
     code_signature,
@@ -45,6 +46,19 @@ def test_it_is_not_ready_for_other_code(
     assert not is_ready(OWN)
     initialise(OWN)
     assert is_ready(OWN)
+
+
+def test_it_is_not_ready_before_the_platforms_key_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initialise(OWN)
+    monkeypatch.setenv("CHURN_API_KEY", "of-the-platform-0123456789abcdef")
+    get_settings.cache_clear()
+    assert not is_ready(OWN)
+    initialise(OWN)
+    assert is_ready(OWN)
+    with connect() as connection:
+        assert [each.name for each in api_keys(connection)] == [OWN_KEY]
 
 
 def test_what_failed_half_way_is_not_ready(

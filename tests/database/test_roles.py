@@ -46,6 +46,12 @@ GRANTED = {
     ("online.months_behind", "SELECT"),
     ("feast", "USAGE"),
     ("feast.feature_services.feature_service_name", "SELECT"),
+    ("access", "USAGE"),
+    *(
+        (f"access.api_keys.{column}", "SELECT")
+        for column in ("name", "key_sha256", "scopes", "expires_on", "last_used_on")
+    ),
+    ("access.api_keys.last_used_on", "UPDATE"),
 }
 
 

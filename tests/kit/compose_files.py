@@ -18,10 +18,12 @@ BIN = Path(sys.prefix) / "bin"
 SECRET = "a:b/c@d%e"  # every character that a URL would take for something else
 API_SECRET = "f'g\"h\\i@j%k"  # or that SQL would
 CONSOLE_SECRET = "l'm\"n\\o@p%q"
+API_KEY = "k'm\"n\\o@p%q=" * 3
 PASSWORDS = {
     "POSTGRES_PASSWORD": SECRET,
     "API_POSTGRES_PASSWORD": API_SECRET,
     "CONSOLE_POSTGRES_PASSWORD": CONSOLE_SECRET,
+    "CHURN_API_KEY": API_KEY,
 }
 
 

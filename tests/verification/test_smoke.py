@@ -1,5 +1,7 @@
 """The smoke check asks the running API for what was delivered, whatever the ids and the values."""
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,8 +9,11 @@ import pytest
 from api.champion import ChampionWatcher
 from api.dependencies import Parts
 from api.features import StorePart, open_store_reader
+from api.keys import KeyRing
 from api.main import create_app
+from churn.api_keys import keep_own_key
 from churn.contract.in_force import USERS
+from churn.database import connect
 from churn.lake.files import lake_file, write_file
 from churn.online.publish import publish
 from churn.settings import Settings, get_settings
@@ -24,10 +29,13 @@ from tests.kit.streamflow import PAYMENTS, SUBS_CONTRACT, SUBSCRIPTIONS, SUPPORT
 def smoke(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     """Publish what a test has put into January, and ask the API for it."""
 
-    def ask() -> SmokeResult:
+    def ask(*, by_key: bool = False) -> SmokeResult:
         publish(JANUARY)
         apply_features()
-        parts = Parts(StorePart(open_store_reader), ChampionWatcher(MemoryRegistry()))
+        keys = KeyRing() if by_key else None
+        if keys is not None:
+            keys.poll()
+        parts = Parts(StorePart(open_store_reader), ChampionWatcher(MemoryRegistry()), keys)
         with served(create_app(lambda: parts)) as url:
             monkeypatch.setenv("CHURN_API_URL", url)
             get_settings.cache_clear()
@@ -44,6 +52,18 @@ def test_ids_that_mean_something_in_a_url_are_asked_for_as_they_are(smoke) -> No
     assert (result.users_compared, result.passed) == (6, True)
 
 
+def test_an_api_that_asks_for_keys_is_asked_by_the_platforms_own(
+    smoke: Callable[..., SmokeResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_profile(JANUARY, ["a"])
+    with connect() as connection:
+        keep_own_key(connection, OWN)
+    assert "GET /features/a answered 401" in smoke(by_key=True).problems
+    monkeypatch.setenv("CHURN_API_KEY", OWN)
+    assert smoke(by_key=True).passed
+
+
+OWN = "of-the-platform-0123456789abcdef"
 MONEY = [1234567.89, 131072.01, 2388000.55, 16777217.0, 99999999.99, 0.0]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from churn.database import connect
@@ -62,8 +62,10 @@ def api(
     app = FastAPI()
 
     @app.post("/explain")
-    def explain(body: dict[str, Any]) -> Any:
+    def explain(body: dict[str, Any], request: Request) -> Any:
         ASKED.append(body["instead"])
+        told["asked"] = body
+        told["authorization"] = request.headers.get("authorization")
         if body["instead"] and told["supposed"]:
             return JSONResponse(*told["supposed"])
         if isinstance(told["answer"], str):
@@ -78,6 +80,7 @@ def api(
             ASKED.clear()
             told.update(answer=body, status=status, supposed=supposed)
 
+        answer.told = told  # type: ignore[attr-defined]
         yield answer
 
 
@@ -98,6 +101,19 @@ def test_months_are_told_with_what_was_done_and_what_happened(
     assert "On the list of May 2024" in text
     assert "fee of the month" in text
     assert seen() == [("vera", "ann")]
+
+
+@pytest.mark.usefixtures("months")
+def test_the_api_is_asked_by_the_key_of_the_settings(
+    viewer: Someone, api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api(EXPLANATION)
+    assert viewer.get("/customer?user=ann").status_code == 200
+    assert api.told["authorization"] is None
+    monkeypatch.setenv("CHURN_API_KEY", "of-the-platform-0123456789abcdef")
+    get_settings.cache_clear()
+    assert viewer.get("/customer?user=ann").status_code == 200
+    assert api.told["authorization"] == "Bearer of-the-platform-0123456789abcdef"
 
 
 @pytest.mark.usefixtures("months")

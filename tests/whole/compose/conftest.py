@@ -27,6 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Sta
     folder = tmp_path_factory.mktemp("compose")
     write_drops(folder / "drops", first=Month.parse("2024-01"), users=200, months=1, seed=1)
     config = resolved(DROPS_FOLDER=str(folder / "drops"), CHURN_LOOK_SECONDS="10")
+    del config["services"]["door"]  # it is tried in tests/console/routes/test_door_nginx.py
     started = Stack(config, folder, wheel)
     started.before = started.health()
     try:

@@ -25,7 +25,7 @@ from tests.kit.compose_files import (
 )
 from tests.kit.environment_variables import known_variables
 
-OURS = {"init", "mlflow", "code", "webserver", "daemon", "api", "console"}
+OURS = {"init", "mlflow", "code", "webserver", "daemon", "api", "console", "door"}
 # Variables that the contract decides where they are empty.
 OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
 # Empty, there is no role for readers, and the console is on the loopback.
@@ -130,7 +130,9 @@ def test_secrets_have_no_default_and_come_from_outside(config: dict[str, Any]) -
         given = service.get("environment") or {}
         for secret in PASSWORDS.values():
             assert all(
-                "PASSWORD" in name for name, value in given.items() if secret in (value or "")
+                "PASSWORD" in name or name == "CHURN_API_KEY"
+                for name, value in given.items()
+                if secret in (value or "")
             )
 
 
@@ -150,6 +152,40 @@ def test_a_part_is_told_its_own_role_and_not_the_owner(
     assert knowing == {part, "init"}
 
 
+def test_the_key_is_told_to_those_alone_who_ask_the_api(config: dict[str, Any]) -> None:
+    services = config["services"]
+    knowing = {
+        name
+        for name, service in services.items()
+        if "CHURN_API_KEY" in (service.get("environment") or {})
+    }
+    asking = {
+        name
+        for name, service in services.items()
+        if "CHURN_API_URL" in (service.get("environment") or {})
+    }
+    assert knowing == asking | {"init"}  # which makes it known
+    assert services["api"]["environment"]["CHURN_API_KEYS"] == "required"
+
+
+def test_dagster_and_mlflow_are_reached_through_the_door_alone(config: dict[str, Any]) -> None:
+    services = config["services"]
+    for name in ("webserver", "mlflow"):
+        assert "ports" not in services[name]
+    [mount] = services["door"]["volumes"]
+    assert Path(mount["source"]) == ROOT / "door" / "nginx.conf"
+    assert mount["read_only"] is True
+    text = Path(mount["source"]).read_text(encoding="utf-8")
+    sides = re.findall(r"^    (\d+) (\w+):(\d+);$", text, re.M)
+    assert sides == [("3000", "webserver", "3000"), ("5000", "mlflow", "5000")]
+    for _, name, port in sides:
+        words = services[name]["command"]
+        assert words[words.index("--port") + 1] == port
+    listening = {int(port) for port in re.findall(r"^    listen (\d+);$", text, re.M)}
+    assert listening == {port["target"] for port in services["door"]["ports"]}
+    assert "\n    auth_request /_door;\n" in text
+
+
 def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
     assert set(config["services"]) == OURS | {"postgres"}
     published = {
@@ -158,8 +194,8 @@ def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
         for port in service.get("ports", [])
     }
     assert published == {
-        ("webserver", "127.0.0.1", "3000", 3000),
-        ("mlflow", "127.0.0.1", "5000", 5000),
+        ("door", "127.0.0.1", "3000", 3000),
+        ("door", "127.0.0.1", "5000", 5000),
         ("api", "127.0.0.1", "8000", 8000),
         ("console", "127.0.0.1", "8080", 8080),
     }
@@ -202,7 +238,9 @@ def test_dependencies_wait_for_health(config: dict[str, Any]) -> None:
         if "postgres" in str(one.get("environment"))
     }
     assert all(
-        "postgres" in config["services"][name]["depends_on"] for name in users - {"postgres"}
+        # The door knows it only as a host that no proxy leads to.
+        "postgres" in config["services"][name]["depends_on"]
+        for name in users - {"postgres", "door"}
     )
 
 

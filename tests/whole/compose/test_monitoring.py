@@ -110,6 +110,31 @@ def test_without_its_password_a_service_does_not_start(
     assert f"{wanted}={OWN}" in done.stdout.splitlines()
 
 
+def test_prometheus_asks_the_api_by_the_platforms_key(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its shell writes the key into the file that its configuration names, and then becomes Prometheus."""
+    config = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
+    [file] = [
+        job["authorization"]["credentials_file"]
+        for job in config["scrape_configs"]
+        if job["job_name"] == "churn-api"
+    ]
+    places = {"$$": "$", file: str(tmp_path / "key"), "/bin/prometheus": "echo"}
+    entry = services["prometheus"]["entrypoint"]
+    for there, here in places.items():
+        assert there in entry[-1]
+        entry = [*entry[:-1], entry[-1].replace(there, here)]
+    command = services["prometheus"]["command"]
+    environment = {"CHURN_API_KEY": OWN}
+    done = subprocess.run(
+        [*entry, *command], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == command
+    assert (tmp_path / "key").read_text() == OWN
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
 def test_the_exporter_is_served_as_by_churn_up(services: dict[str, Any]) -> None:
     application = "churn.exporter.app:app"
     ours = http_command(application, "0.0.0.0", 9108)  # noqa: S104

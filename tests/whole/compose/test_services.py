@@ -8,15 +8,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.kit.compose_files import API_SECRET, PASSWORDS, SECRET
+from tests.kit.compose_files import API_KEY, API_SECRET, PASSWORDS, SECRET
 from tests.kit.compose_stack import Stack
 
 WATCHED = ("postgres", "mlflow", "code", "webserver", "daemon", "api", "console")
 
 
+LISTENING = {"webserver": 3000, "mlflow": 5000, "api": 8000, "console": 8080}
+BY_KEY = {"Authorization": f"Bearer {API_KEY}"}
+
+
 def url(stack: Stack, service: str, path: str) -> str:
-    [port] = stack[service].spec["ports"]
-    return f"http://127.0.0.1:{stack.world.port(service, port['target'])}{path}"
+    return f"http://127.0.0.1:{stack.world.port(service, LISTENING[service])}{path}"
 
 
 def ask(address: str, body: Any = None, **headers: str) -> Any:
@@ -122,7 +125,11 @@ def test_drop_in_the_folder_is_published(stack: Stack) -> None:
     assert runs[0]["status"] == "SUCCESS", stack["code"].tail()
     assert {"key": "dagster/partition", "value": "2024-01-01"} in runs[0]["tags"]
     [row, *_] = csv.DictReader((stack.world.folder / "drops/month_000/users.csv").open())
-    features = ask(url(stack, "api", f"/features/{row['user_id']}"))
+    address = url(stack, "api", f"/features/{row['user_id']}")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(address)
+    assert refused.value.code == 401
+    features = ask(address, **BY_KEY)
     assert features["as_of"].startswith("2024-01-31")
     assert row["user_id"] not in stack["api"].log.read_text(errors="replace")
     volumes = stack.world.folder / "volumes"
@@ -152,7 +159,7 @@ def test_api_connects_as_a_role_that_reads_what_it_serves(stack: Stack) -> None:
     with psycopg.connect(
         **where, dbname="postgres", user="streamflow", password=SECRET
     ) as connection:
-        ask(url(stack, "api", "/health"))
+        ask(url(stack, "api", "/health"), **BY_KEY)
         assert connection.execute(query).fetchall() == [("churn_api", True)]
     login = {"user": "churn_api", "password": API_SECRET}
     with psycopg.connect(**where, **login, dbname="streamflow", autocommit=True) as connection:

@@ -29,7 +29,7 @@ class Upload:
     role: Role
 
 
-class Door:
+class FormGuard:
     """ASGI middleware that refuses a form by its headers, and counts what arrives."""
 
     def __init__(self, app: ASGIApp, uploads: Mapping[str, Upload]) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from console.access import FORM_FIELD
-from console.door import FORM_BYTES
+from console.forms import FORM_BYTES
 from console.main import UPLOADS
 from console.roles import Role
 from tests.console.conftest import Someone, cookie_of
