@@ -85,6 +85,12 @@ STORES = {
         ),
         writers=("churn.model.tracking.log_model", ".log_artifact", ".serve"),
     ),
+    "redis": Store(
+        "the copy in Redis",
+        readers=("churn.online.redis_copy.AsyncRedisReader", "churn.online.redis_copy.RedisReader"),
+        writers=("churn.online.redis_copy.copy_to_redis",),
+    ),
+    "access": Store("Postgres: access"),
     "decisions": Store("Postgres: decisions"),
     "monitoring": Store(
         "Postgres: monitoring",

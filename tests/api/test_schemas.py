@@ -37,12 +37,14 @@ def test_the_errors_of_each_route_are_declared(schema: dict) -> None:
     def errors(path: str, method: str) -> set[str]:
         return set(schema["paths"][path][method]["responses"]) - {"200", "500"}
 
-    assert errors("/features/{user_id}", "get") == {"404", "422", "503"}
-    assert errors("/predict", "post") == {"404", "409", "422", "503"}
-    assert errors("/predict/batch", "post") == {"422", "503"}
-    assert errors("/explain", "post") == {"404", "409", "422", "503"}
+    # What a key, a limit of rate and a limit of time bring, at every route that needs a key.
+    door = {"401", "403", "429", "504"}
+    assert errors("/features/{user_id}", "get") == {"404", "422", "503"} | door
+    assert errors("/predict", "post") == {"400", "404", "409", "422", "503"} | door
+    assert errors("/predict/batch", "post") == {"400", "422", "503"} | door
+    assert errors("/explain", "post") == {"400", "404", "409", "422", "503"} | door
     assert "no_explainer" in schema["paths"]["/explain"]["post"]["responses"]["409"]["description"]
-    assert errors("/health/ready", "get") == {"503"}
+    assert errors("/health/ready", "get") == {"429", "503", "504"}
     text = str(schema)
     assert "HTTPValidationError" not in text  # the framework's own shape is never sent
 
