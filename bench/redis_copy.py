@@ -19,6 +19,7 @@ from bench.rows import Row, Spread, at_least, at_most
 from bench.worker import Say, Worker, take_turns
 from bench.world import Sizes, World
 from churn.contract.in_force import BASELINE
+from churn.database.online_tables import PRESENT
 from churn.settings import get_settings
 from churn.stack.supervisor import exported
 
@@ -113,7 +114,7 @@ def read_packed() -> int:
     from churn.online import redis_copy
 
     with psycopg.connect(get_settings().dsn()) as connection:
-        described, _ = redis_copy._described(connection)
+        described, _ = redis_copy._described(connection, PRESENT, None, 0)
         batches = redis_copy._batches(connection, described)
         return sum(len(rows) for batch in batches for _, rows in batch)
 
@@ -123,7 +124,7 @@ def write_commands(path: Path) -> None:
     from churn.online import redis_copy
 
     with psycopg.connect(get_settings().dsn()) as connection, path.open("wb") as file:
-        described, _ = redis_copy._described(connection)
+        described, _ = redis_copy._described(connection, PRESENT, None, 0)
         for part, rows in itertools.chain.from_iterable(redis_copy._batches(connection, described)):
             words = ["HSET", f"piped:{part}", *itertools.chain.from_iterable(rows.items())]
             file.write(b"*%d\r\n" % len(words))

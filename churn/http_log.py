@@ -135,7 +135,8 @@ def log_config(log_format: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
-            **{name: {"level": "INFO"} for name in _TOLD_MORE},
+            # Uvicorn's own configuration keeps its lines to itself, wherever it was applied before.
+            **{name: {"level": "INFO", "propagate": True} for name in _TOLD_MORE},
             _REQUESTS.name: {"level": requests},
         },
     }

@@ -4,6 +4,7 @@
 `churn_assets.automation`: a retraining, which the gate judges.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from churn.contract.in_force import VIEWS
-from churn.database import connect
+from churn.database import connect, lock
 from churn.database.copying import copy_out
 from churn.errors import ChurnError
 from churn.evaluation.money import Campaign
@@ -137,26 +138,41 @@ def watch_performance(month: Month) -> WatchedPerformance:
     The leavers of each segment of the contract are counted with it.
 
     Months are scored and trained on in either order; whichever comes first leaves the other to be
-    waited for.
+    waited for. What a month's labels teach is stored with the estimates of later months, too, so these come
+    to the same in whatever order the months are worked on.
 
     Raises:
         ChurnError: no scored user has a label, or those who have are of one class.
     """
-    if month not in scored_from():
-        keep_performance(month, None, [])
-        keep_segments(month, None, [])
-        return WatchedPerformance(None, waits_for=f"churn_scores of {month}")
-    scored = read_scored(month)
-    waits_for, labels = "", None
-    if training_set_path(month).exists():
-        labels = read_training_set(month).rows.select(["user_id", "churn_label"])
-        scored = _with_labels(scored, labels, month) if scored.release else scored
-    else:
-        waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
-    figures = _measured(scored, month) if scored.release else []
-    keep_performance(month, scored.release_id, figures)
-    keep_segments(month, scored.release_id, measure_segments(month, labels))
-    return WatchedPerformance(scored.release, figures, waits_for)
+    watched = _watch_performance(month)
+    if watched.release is not None and not watched.waits_for:
+        for later in sorted(scored_from()):
+            if later > month and month in _judged_before(later, watched.release):
+                # What is wrong with the later month is said by its own step.
+                with contextlib.suppress(ChurnError):
+                    _watch_performance(later)
+    return watched
+
+
+def _watch_performance(month: Month) -> WatchedPerformance:
+    with connect() as guard:
+        # Of two that measure it at once, the one who has seen less must not write last.
+        lock(guard, f"churn.performance {month}")
+        if month not in scored_from():
+            keep_performance(month, None, [])
+            keep_segments(month, None, [])
+            return WatchedPerformance(None, waits_for=f"churn_scores of {month}")
+        scored = read_scored(month)
+        waits_for, labels = "", None
+        if training_set_path(month).exists():
+            labels = read_training_set(month).rows.select(["user_id", "churn_label"])
+            scored = _with_labels(scored, labels, month) if scored.release else scored
+        else:
+            waits_for = f"labels of {month}, which mature on {month.matures_at:%Y-%m-%d}"
+        figures = _measured(scored, month) if scored.release else []
+        keep_performance(month, scored.release_id, figures)
+        keep_segments(month, scored.release_id, measure_segments(month, labels))
+        return WatchedPerformance(scored.release, figures, waits_for)
 
 
 def _measured(scored: ScoredMonth, month: Month) -> list[Performance]:
@@ -165,12 +181,19 @@ def _measured(scored: ScoredMonth, month: Month) -> list[Performance]:
     return measure_performance(scored.scores, campaign, settings.gate, earlier)
 
 
-def _earlier(month: Month, release: Release) -> Iterator[Scores]:
-    """Yield the scores of the newest months before, by the same release, whose labels have matured."""
+def _judged_before(month: Month, release: Release) -> list[Month]:
+    """Return the newest months before that were scored by the same release and whose labels have matured."""
     runs = scored_from()
+    if runs.get(month, (None, None))[1] != release.release_id:
+        return []
     of_release = [m for m in sorted(runs) if runs[m][1] == release.release_id]
     judged = [m for m in of_release if release.month < m < month and training_set_path(m).exists()]
-    for before in judged[-EARLIER_MONTHS:]:
+    return judged[-EARLIER_MONTHS:]
+
+
+def _earlier(month: Month, release: Release) -> Iterator[Scores]:
+    """Yield the scores of those months, with their labels."""
+    for before in _judged_before(month, release):
         labels = read_training_set(before).rows.select(["user_id", "churn_label"])
         scores = _labelled(read_scored(before).scores, labels)
         # A month in which no scored user has a label says nothing.

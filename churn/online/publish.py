@@ -35,7 +35,8 @@ from churn.events.kinds import MonthClosed
 from churn.events.outbox import record_event
 from churn.lake.files import ARROW_TYPES, lake_file, read_columns, schema_of, view_version
 from churn.months import Month
-from churn.online.redis_copy import copy_to_redis
+from churn.online.redis_copy import give_copy, prepare_copy
+from churn.retry import repeat_patiently
 from churn.settings import get_settings
 
 _VIEWS = {view.name for view in VIEWS}
@@ -215,9 +216,13 @@ def publish(month: Month, judge: Judge | None = None) -> Publication:
         if judge is not None:
             _judge(connection, judge, publication, NEXT if is_changed else PRESENT)
         record = [month.as_of, known_at, users, fingerprint, CONTRACT.fingerprint]
-        _switch(connection, record, event, changed=is_changed)
+        copy = None
         if get_settings().online == "redis":
-            copy_to_redis(connection)
+            # Before the switch, so that a month whose copy fails is not published, and is tried again.
+            copy, _ = prepare_copy(connection, NEXT if is_changed else PRESENT, month.as_of)
+        _switch(connection, record, event, changed=is_changed)
+        if copy is not None:
+            repeat_patiently(give_copy, copy)
     return publication
 
 

@@ -1,14 +1,16 @@
 """A copy of the online table in Redis, for more readers than one Postgres can serve: how it is made and read.
 
-Postgres stays the truth: a publication is built, judged and switched there, and then copied whole. Each copy
-has a number, under which its rows lie in hashes of some 64 users, and one key names the copy that is read. A
-reader asks for that key and for the rows of the copy that it knows in one round trip, and asks again where
-the key has come to name another. So no answer mixes two copies, and a copy that is replaced stays readable
-for as long as any reader may take.
+Postgres stays the truth: a publication is built and judged there, copied whole, and switched in both. Each
+copy has a number, under which its rows lie in hashes of some 64 users, and one key names the copy that is
+read. A reader asks for that key and for the rows of the copy that it knows in one round trip, and asks again
+where the key has come to name another. So no answer mixes two copies, and a copy that is replaced stays
+readable for as long as any reader may take. Each hash holds a mark, written with its users, so that a hash
+which was lost is never taken for users who are unknown.
 
 It works on one server and on a cluster of them (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 """
 
+import contextlib
 import datetime as dt
 import functools
 import hashlib
@@ -23,7 +25,8 @@ from psycopg import sql
 
 from churn.contract.in_force import VIEWS
 from churn.contract.structure import View
-from churn.database.online_tables import COLUMNS, USERS
+from churn.database.online_tables import COLUMNS, PRESENT
+from churn.errors import ChurnError
 from churn.online.read import OnlineRow
 from churn.settings import get_settings
 
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
 # The copy that is read, as JSON; and all copies that were begun and have not been told to go.
 PRESENT_COPY, BEGUN_COPIES = "churn:online", "churn:online:begun"
 # A reader gives up sooner.
-READER_SECONDS = 60
+READER_SECONDS = 20
+# A field of every hash; no id of a user can be this.
+_MARK = "\0"
 _ANSWER_SECONDS = 2.0
 _USERS_PER_HASH = 64
 _MOST_HASHES = 1 << 16
@@ -62,7 +67,7 @@ class Copy:
     """One copy of the online table.
 
     Args:
-        number: when its publication was recorded, in microseconds since 1970; later copies have larger ones.
+        number: later copies have larger ones.
         newest: the newest published as_of, in microseconds since 1970.
         hashes: over how many hashes the users are spread, a power of two.
         columns: what a user's row holds, in order: as_of, known_at, the views, their features.
@@ -87,6 +92,12 @@ class Copy:
         """The copy's member among those that were begun: what its keys are made of."""
         return f"{self.number}:{self.hashes}"
 
+    @classmethod
+    def from_begun(cls, member: str) -> "Copy":
+        """Return the copy of such a member, as far as its keys go."""
+        number, hashes = map(int, member.split(":"))
+        return cls(number, 0, hashes, ())
+
     def as_json(self) -> str:
         """Return the value of the key that names the copy which is read."""
         return json.dumps(self.__dict__)
@@ -100,33 +111,93 @@ class Copy:
 
 
 def copy_to_redis(connection: psycopg.Connection) -> int:
-    """Copy the online table, whole, and let readers have the copy; return how many users it holds.
+    """Copy what is online in Postgres anew, and give it to readers; return how many users it holds.
 
-    The caller holds the lock of publications, so that one copy is made at a time. Where the copy fails,
-    readers keep the one that they have.
+    The caller holds the lock of publications.
+    """
+    copy, users = prepare_copy(connection)
+    give_copy(copy)
+    return users
+
+
+def prepare_copy(
+    connection: psycopg.Connection, table: str = PRESENT, newest: dt.datetime | None = None
+) -> tuple[Copy, int]:
+    """Copy a table of online features, whole, but do not give it to readers; return how many users it holds.
+
+    The caller holds the lock of publications, so that one copy is made at a time.
 
     Args:
         connection: on which the table is read, in one transaction.
+        table: the present table, or the next one, which is about to be switched in.
+        newest: the month that is being published.
 
     Raises:
-        redis.exceptions.RedisError: Redis does not answer, or has no room.
+        redis.exceptions.RedisError: Redis does not answer, or has no room; nothing is left of the copy.
     """
     client = connect_redis()
     try:
+        begun = {_text(member) for member in client.smembers(BEGUN_COPIES)}
+        value = client.get(PRESENT_COPY)
+        present = Copy.from_json(value) if value is not None else None
+        # What broke off takes room, and is nobody's.
+        _expire(client, begun - ({present.begun} if present else set()))
+        taken = [Copy.from_begun(member).number for member in begun]
         with connection.transaction():
-            copy, users = _described(connection)
-            earlier = {_text(member) for member in client.smembers(BEGUN_COPIES)}
+            number = max([*taken, present.number if present else 0], default=0) + 1
+            copy, users = _described(connection, table, newest, number)
             client.sadd(BEGUN_COPIES, copy.begun)
-            for batch in _batches(connection, copy):
-                with client.pipeline(transaction=False) as pipeline:
-                    for part, rows in batch:
-                        pipeline.hset(copy.key(part), mapping=rows)
-                    pipeline.execute()
-        client.eval(_SWITCH, 1, PRESENT_COPY, copy.as_json(), str(copy.number))
-        _expire(client, earlier - {copy.begun})
+            try:
+                _fill(client, copy, _batches(connection, copy, table))
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    _expire(client, {copy.begun}, seconds=0)
+                raise
     finally:
         client.close()
-    return users
+    return copy, users
+
+
+def give_copy(copy: Copy) -> None:
+    """Let readers have a copy in place of the present one.
+
+    Raises:
+        ChurnError: a later copy is present.
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    client = connect_redis()
+    try:
+        value = client.get(PRESENT_COPY)
+        if not client.eval(_SWITCH, 1, PRESENT_COPY, copy.as_json(), str(copy.number)):
+            _expire(client, {copy.begun}, seconds=0)
+            raise ChurnError(
+                "a later copy of the online table is in Redis",
+                where="CHURN_REDIS_URL",
+                remedy="give each deployment a Redis of its own, or another database of it",
+            )
+        if value is not None and (before := Copy.from_json(value)) != copy:
+            _expire(client, {before.begun})
+    finally:
+        client.close()
+
+
+def _fill(
+    client: "Client", copy: Copy, batches: Iterator[list[tuple[int, dict[Any, Any]]]]
+) -> None:
+    """Write every hash of a copy, each by one command, also those of which no user is."""
+    filled = 0
+    for batch in batches:
+        with client.pipeline(transaction=False) as pipeline:
+            for part, rows in batch:
+                for empty in range(filled, part):
+                    pipeline.hset(copy.key(empty), _MARK, "1")
+                pipeline.hset(copy.key(part), mapping=rows | {_MARK: "1"})
+                filled = part + 1
+            pipeline.execute()
+    with client.pipeline(transaction=False) as pipeline:
+        for empty in range(filled, copy.hashes):
+            pipeline.hset(copy.key(empty), _MARK, "1")
+        pipeline.execute()
 
 
 def forget_copy() -> None:
@@ -139,53 +210,57 @@ def forget_copy() -> None:
 
 
 def erase_of_copy(user_id: str, *, dry_run: bool) -> int:
-    """Delete a user from the present copy; return how many rows that were, or would be.
+    """Delete a user from every copy; return from how many that was, or would be.
 
-    Earlier copies last for READER_SECONDS at most.
+    Copies that were replaced last for READER_SECONDS at most.
     """
     client = connect_redis()
     try:
-        value = client.get(PRESENT_COPY)
-        if value is None:
-            return 0
-        key = Copy.from_json(value).key_of(user_id)
-        return int(client.hexists(key, user_id) if dry_run else client.hdel(key, user_id))
+        keys = {
+            Copy.from_begun(_text(member)).key_of(user_id)
+            for member in client.smembers(BEGUN_COPIES)
+        }
+        if dry_run:
+            return sum(bool(client.hexists(key, user_id)) for key in keys)
+        return sum(int(client.hdel(key, user_id)) for key in keys)
     finally:
         client.close()
 
 
-def _described(connection: psycopg.Connection) -> tuple[Copy, int]:
-    """Return the copy that is to be made, and of how many users."""
+def _described(
+    connection: psycopg.Connection, table: str, newest: dt.datetime | None, number: int
+) -> tuple[Copy, int]:
+    """Return the copy that is to be made of a table, and of how many users."""
+    name = sql.Identifier("online", table)
     row = connection.execute(
         sql.SQL(
-            "SELECT max(published_at), max(as_of), (SELECT count(*) FROM {}) FROM online.publications"
-        ).format(USERS)
+            "SELECT greatest(max(as_of), %s), (SELECT count(*) FROM {}) FROM online.publications"
+        ).format(name),
+        [newest],
     ).fetchone()
     assert row is not None  # noqa: S101  (an aggregate always makes a row)
-    published_at, newest, users = row
+    as_of, users = row
     present = connection.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass"
         " AND attnum > 0 AND NOT attisdropped",
-        [USERS.as_string(connection)],
+        [name.as_string(connection)],
     )
-    names = {name for (name,) in present}
-    columns = tuple(name for name in COLUMNS if name in names and name != "user_id")
+    names = {each for (each,) in present}
+    columns = tuple(each for each in COLUMNS if each in names and each != "user_id")
     wanted = max(users // _USERS_PER_HASH, 1)
     hashes = min(1 << (wanted - 1).bit_length(), _MOST_HASHES)
-    return Copy(
-        _microseconds(published_at or _EPOCH), _microseconds(newest), hashes, columns
-    ), users
+    return Copy(number, _microseconds(as_of), hashes, columns), users
 
 
 def _batches(
-    connection: psycopg.Connection, copy: Copy
+    connection: psycopg.Connection, copy: Copy, table: str = PRESENT
 ) -> Iterator[list[tuple[int, dict[Any, Any]]]]:
     """Yield the rows in batches of hashes, each with its users' rows as JSON arrays."""
     cells = sql.SQL(" || ',' || ").join(_cell(name) for name in copy.columns)
     query = sql.SQL(
         "SELECT ('x' || left(md5(user_id), 4))::bit(16)::int % {hashes} AS part, user_id,"
         " '[' || {cells} || ']' FROM {users} ORDER BY part"
-    ).format(hashes=copy.hashes, cells=cells, users=USERS)
+    ).format(hashes=copy.hashes, cells=cells, users=sql.Identifier("online", table))
     with connection.cursor("copied_users") as cursor:
         cursor.itersize = _ROWS_AT_ONCE
         cursor.execute(query)
@@ -218,15 +293,14 @@ def _text(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
-def _expire(client: "Client", begun: set[str]) -> None:
-    """Let earlier copies go once no reader can be in the middle of one."""
+def _expire(client: "Client", begun: set[str], seconds: int = READER_SECONDS) -> None:
+    """Let copies go once no reader can be in the middle of one; at once where nobody has been given it."""
     for member in begun:
-        number, hashes = map(int, member.split(":"))
-        key = Copy(number, 0, hashes, ()).key
-        for start in range(0, hashes, _ROWS_AT_ONCE):
+        copy = Copy.from_begun(member)
+        for start in range(0, copy.hashes, _ROWS_AT_ONCE):
             with client.pipeline(transaction=False) as pipeline:
-                for part in range(start, min(start + _ROWS_AT_ONCE, hashes)):
-                    pipeline.expire(key(part), READER_SECONDS)
+                for part in range(start, min(start + _ROWS_AT_ONCE, copy.hashes)):
+                    pipeline.expire(copy.key(part), seconds)
                 pipeline.execute()
         client.srem(BEGUN_COPIES, member)
 
@@ -253,7 +327,7 @@ class RedisReader:
             self._copy, rows = _answered(copy, answers, user_ids, views)
             if rows is not None:
                 return rows
-        raise _restless()
+        raise _refused("the present copy was replaced again and again")
 
     def close(self) -> None:
         """Close the connections."""
@@ -287,7 +361,7 @@ class AsyncRedisReader:
             self._copy, rows = _answered(copy, answers, user_ids, views)
             if rows is not None:
                 return rows
-        raise _restless()
+        raise _refused("the present copy was replaced again and again")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -299,7 +373,7 @@ def _asked(pipeline: Any, copy: Copy | None, user_ids: Sequence[str]) -> Any:
     pipeline.get(PRESENT_COPY)
     if copy is not None:
         for user_id in user_ids:
-            pipeline.hget(copy.key_of(user_id), user_id)
+            pipeline.hmget(copy.key_of(user_id), user_id, _MARK)
     return pipeline
 
 
@@ -316,10 +390,11 @@ def _answered(
     if present != copy:
         return present, None
     unpack = _unpacker(present.columns, tuple((view.name, view.feature_names) for view in views))
-    rows = [
-        _unknown(user_id, views) if packed is None else unpack(user_id, packed)
-        for user_id, packed in zip(user_ids, answers[1:], strict=True)
-    ]
+    rows = []
+    for user_id, (packed, mark) in zip(user_ids, answers[1:], strict=True):
+        if mark is None:
+            raise _refused("a part of the copy is lost: publish again")
+        rows.append(_unknown(user_id, views) if packed is None else unpack(user_id, packed))
     return present, (_instant(present.newest), rows)
 
 
@@ -356,10 +431,10 @@ def _microseconds(instant: dt.datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def _restless() -> Exception:
+def _refused(reason: str) -> Exception:
     import redis.exceptions
 
-    return redis.exceptions.ResponseError("the present copy was replaced again and again")
+    return redis.exceptions.ResponseError(reason)
 
 
 def _addresses() -> list[str]:

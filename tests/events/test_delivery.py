@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-from standardwebhooks import Webhook as Verifier
 
 from churn.database import connect
 from churn.events.delivery import Sending, deliver_due, given_up, read_progress, replay
@@ -15,9 +14,8 @@ from churn.events.outbox import Message, record_event
 from churn.events.targets import NotDelivered, Slack, Webhook
 from churn.settings import EventSettings
 from tests.kit.events import EXAMPLES, closed, tell, told
-from tests.kit.webhook_receiver import SECRET, Receiver, receiving
+from tests.kit.webhook_receiver import NOW, SECRET, Receiver, receiving, verified
 
-NOW = dt.datetime.now(dt.UTC)  # what verifies a signature looks at its own clock
 MINUTE = dt.timedelta(minutes=1)
 DELAYS = (MINUTE, 5 * MINUTE)
 
@@ -50,7 +48,7 @@ def test_every_kind_arrives_once_signed_and_in_order(receiver: Receiver) -> None
     tell(*EXAMPLES)
     assert [attempt.problem for attempt in deliver(receiver)] == [""] * len(EXAMPLES)
     assert deliver(receiver, NOW + MINUTE) == []
-    bodies = [Verifier(SECRET).verify(each.body, each.headers) for each in receiver.requests]
+    bodies = [verified(each) for each in receiver.requests]
     assert [each["type"] for each in bodies] == [each.kind for each in EXAMPLES]
     ids = [each.headers["webhook-id"] for each in receiver.requests]
     assert ids == [str(each.event_id) for each in told()]

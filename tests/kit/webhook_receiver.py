@@ -1,11 +1,18 @@
 """A receiver of webhooks on the loopback: real HTTP, which answers as it is told to and keeps what came."""
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from unittest import mock
 
+import standardwebhooks
+
+# When events are sent in tests, by the receiver's clock, too.
+NOW = dt.datetime(2026, 4, 1, 6, tzinfo=dt.UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # 24 bytes
 
 
@@ -58,3 +65,15 @@ def receiving() -> Iterator[Receiver]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def verified(request: Received) -> Any:
+    """Return what a receiver reads whose clock says NOW; where the signature is wrong, its library raises."""
+
+    class Clock(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+            return NOW
+
+    with mock.patch("standardwebhooks.webhooks.datetime", Clock):
+        return standardwebhooks.Webhook(SECRET).verify(request.body, request.headers)

@@ -11,6 +11,7 @@ from churn.monitoring.drift import drift_page_path
 from churn.monitoring.store import read_drift, read_performance
 from churn.monitoring.tables import drift_table, performance_png, performance_table
 from churn.monitoring.watch import standing_alarms, watch_drift, watch_performance
+from churn.training.dataset import training_set_path
 from churn_assets.monitoring import drift_outcome, performance_outcome
 from tests.kit.stored_months import FakeRegistry, put_lake, put_scores, put_training_set, released
 from tests.kit.watched_months import model_of, month, world
@@ -140,6 +141,25 @@ def test_an_estimate_learns_from_the_release_s_months_before_and_from_no_other()
             "UPDATE churn_score_runs SET release_id = NULL WHERE as_of = %s", [FEBRUARY.as_of]
         )
     assert estimated() == at_first  # February was not the release's
+
+
+def test_estimates_come_to_the_same_in_whatever_order_months_are_worked_on() -> None:
+    played, model = world(3, USERS, SEED), model_of(USERS, SEED)
+    by = released(JANUARY)
+    for number in (1, 2):
+        put_lake(month(number), played[number])
+        put_scores(month(number), played[number], by, model)
+    put_training_set(FEBRUARY, played[1])
+    watch_performance(FEBRUARY)
+    watch_performance(MARCH)
+    in_order = read_performance()
+    training_set_path(FEBRUARY).unlink()
+    watch_performance(MARCH)
+    assert read_performance(MARCH) != [row for row in in_order if row["month"] == str(MARCH)]
+    # The training of February had failed, and heals after March was scored.
+    put_training_set(FEBRUARY, played[1])
+    watch_performance(FEBRUARY)
+    assert read_performance() == in_order
 
 
 def test_only_scored_users_with_a_label_are_judged() -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from churn.contract.in_force import VIEWS
 from churn.database import connect
+from churn.errors import ChurnError
 from churn.online import redis_copy
 from churn.online.publish import publish
-from churn.online.read import read_rows
+from churn.online.read import newest_publication, read_rows
 from churn.online.redis_copy import BEGUN_COPIES, PRESENT_COPY, READER_SECONDS, RedisReader
 from churn.settings import Settings
 from tests.kit.redis_servers import RedisServers, read_from_redis, redis_cluster
@@ -126,33 +127,86 @@ def test_replaced_copies_stay_for_readers_and_then_go(servers: RedisServers) -> 
     assert {both[name] for name in both.keys() - first.keys()} == {-1}
 
 
-def test_a_copy_that_breaks_off_is_never_read_and_goes_with_the_next(
+def break_off(patched: pytest.MonkeyPatch) -> None:
+    """Let a copy fail when half of it is written."""
+    whole = redis_copy._batches
+
+    def half(connection, copy, table):
+        for batch in whole(connection, copy, table):
+            yield batch[: len(batch) // 2]
+            raise redis.exceptions.ConnectionError("the line is dead")
+
+    patched.setattr(redis_copy, "_batches", half)
+
+
+def test_a_month_whose_copy_breaks_off_is_not_published_and_leaves_nothing(
     servers: RedisServers, reader: RedisReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_profile(JANUARY, USERS, monthly_fee=1.0)
     put_profile(FEBRUARY, USERS, monthly_fee=2.0)
     publish(JANUARY)
-    whole = redis_copy._batches
-
-    def half(connection, copy):
-        for batch in whole(connection, copy):
-            yield batch[: len(batch) // 2]
-            raise redis.exceptions.ConnectionError("the line is dead")
-
+    before = keys(servers)
     with monkeypatch.context() as patched:
-        patched.setattr(redis_copy, "_batches", half)
+        break_off(patched)
         with pytest.raises(redis.exceptions.ConnectionError):
             publish(FEBRUARY)
-    broken = {name for name, seconds in keys(servers).items() if seconds == -1}
+    assert keys(servers) == before
+    assert len(_members(servers)) == 1
     newest, rows = reader.read(USERS, VIEWS)
     assert newest == JANUARY.as_of
     assert {row.values["monthly_fee"] for row in rows} == {1.0}
-    # What Postgres has already is copied when the step is made again.
+    with connect() as connection:
+        assert newest_publication(connection) == JANUARY.as_of
+    publish(FEBRUARY)
+    assert_the_same_as_in_postgres(reader, USERS)
+
+
+def test_what_a_killed_copier_left_is_never_read_and_goes_with_the_next(
+    servers: RedisServers, reader: RedisReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_profile(JANUARY, USERS)
+    put_profile(FEBRUARY, USERS)
+    publish(JANUARY)
+    with monkeypatch.context() as patched:
+        break_off(patched)
+        # Whoever is killed cleans nothing.
+        patched.setattr(redis_copy, "_expire", lambda *_, **__: None)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            publish(FEBRUARY)
+    assert len(_members(servers)) == 2
+    assert redis_copy.erase_of_copy(USERS[0], dry_run=True) in (1, 2)
+    left = {name for name, seconds in keys(servers).items() if seconds == -1}
     publish(FEBRUARY)
     assert_the_same_as_in_postgres(reader, USERS)
     after = keys(servers)
-    assert all(after[name] != -1 for name in broken)
+    assert all(after.get(name, 0) != -1 for name in left)
     assert len(_members(servers)) == 1
+
+
+def test_a_part_that_was_lost_is_no_unknown_user(
+    servers: RedisServers, reader: RedisReader
+) -> None:
+    put_profile(JANUARY, USERS)
+    publish(JANUARY)
+    reader.read(["nobody"], VIEWS)
+    with contextlib.closing(redis_copy.connect_redis()) as client:
+        present = redis_copy.Copy.from_json(client.get(PRESENT_COPY))
+        client.delete(present.key_of("nobody"))
+    with pytest.raises(redis.exceptions.ResponseError, match="lost"):
+        reader.read(["nobody"], VIEWS)
+
+
+def test_a_later_copy_in_the_same_redis_is_never_replaced(
+    servers: RedisServers, reader: RedisReader
+) -> None:
+    put_profile(JANUARY, ["a"])
+    publish(JANUARY)
+    with connect() as connection:
+        prepared, _ = redis_copy.prepare_copy(connection)
+        redis_copy.copy_to_redis(connection)
+    with pytest.raises(ChurnError, match="a later copy"):
+        redis_copy.give_copy(prepared)
+    assert_the_same_as_in_postgres(reader, ["a"])
 
 
 def test_an_erased_user_is_gone_from_the_copy_at_once(reader: RedisReader) -> None:
