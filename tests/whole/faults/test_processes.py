@@ -98,7 +98,7 @@ def test_services_that_are_killed_under_a_run(
             killed.append(world.pid_of(part))
             os.kill(killed[0], signal.SIGKILL)
 
-        _, status, output = world.strike(command, max(moment(world), 1), kill)
+        _, status, output = world.strike(command, moment(world), kill, part=part)
         assert "Traceback" not in output, output
         if killed:
             seen = "the command ends with 1 and says what failed" if status else "it goes on"
