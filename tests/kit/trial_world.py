@@ -149,7 +149,13 @@ class World:
 
     def workers(self) -> list[psutil.Process]:
         """Return what the code server has started: each executes one run."""
-        return [p for p in self.processes() if "execute_run" in p.cmdline()]
+        workers = []
+        for process in self.processes():
+            # It may have ended by now.
+            with suppress(psutil.Error):
+                if "--multiprocessing-fork" in process.cmdline():
+                    workers.append(process)
+        return workers
 
     def drop_into_the_folder(self) -> None:
         """Put every drop into the watched folder, each renamed into place."""
