@@ -45,9 +45,11 @@ def no_retry_in_vain() -> Iterator[None]:
     except Exception as error:
         if not is_passing(error) or not (parts := lost(home_folder())):
             raise
+        # The remedy of an error of ours is for stacks that somebody can start.
+        seen = error.what if isinstance(error, ChurnError) else error
         # Without a cause, so that nobody takes it for a failure that passes.
         raise ChurnError(
-            f"{' and '.join(parts)} died under the command that had started it: {error}",
+            f"{' and '.join(parts)} died under the command that had started it: {seen}",
             remedy="run the command again, what is done stays done; the part's log is "
             f"{log_of(home_folder(), parts[0])}",
         ) from None

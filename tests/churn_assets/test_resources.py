@@ -35,3 +35,4 @@ def test_a_run_waits_only_for_an_mlflow_that_somebody_may_restart(
     assert isinstance(error, ChurnError)
     assert "MLflow does not answer" in str(error)
     assert ("mlflow died under the command" in str(error)) is is_under_its_command
+    assert ("churn up" in str(error)) is not is_under_its_command
