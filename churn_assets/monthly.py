@@ -25,6 +25,7 @@ from churn.months import Month
 from churn.records import recorded
 from churn.retry import backoff_seconds, is_passing
 from churn.settings import Settings, get_settings
+from churn_assets.resources import no_retry_in_vain
 
 
 def monthly_partitions(settings: Settings) -> dg.MonthlyPartitionsDefinition:
@@ -252,7 +253,8 @@ def _materialize(
     shell = _Shell(context, name, known)
     for key in context.partition_keys:
         try:
-            result = shell.make(key, work)
+            with no_retry_in_vain():
+                result = shell.make(key, work)
         except CheckFailed as failure:
             yield from shell.failed_check(key, failure.judged)
             raise dg.Failure(str(failure), allow_retries=False) from failure

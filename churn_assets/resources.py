@@ -9,9 +9,12 @@ from typing import Any
 import dagster as dg
 
 from churn.database import connect, lock
+from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
-from churn.retry import repeat_patiently
-from churn.settings import get_settings
+from churn.retry import is_passing, repeat_patiently
+from churn.settings import get_settings, home_folder
+from churn.stack.processes import log_of
+from churn.stack.record import lost
 
 
 # Cached, since a second call would throw away the connection pool of the first.
@@ -26,6 +29,30 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     # These are asked before every event, about tables that no run changes.
     log.has_table = functools.cache(log.has_table)
     log.has_asset_key_col = functools.cache(log.has_asset_key_col)
+
+
+@contextlib.contextmanager
+def no_retry_in_vain() -> Iterator[None]:
+    """Let no failure pass for one that may pass by itself where a part died that nobody restarts.
+
+    The first failure is then told as it is: each further attempt would wait, and end in the same way.
+
+    Raises:
+        ChurnError: the block failed in a way that may pass, and a part of the stack is lost.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_passing(error) or not (parts := lost(home_folder())):
+            raise
+        # The remedy of an error of ours is for stacks that somebody can start.
+        seen = error.what if isinstance(error, ChurnError) else error
+        # Without a cause, so that nobody takes it for a failure that passes.
+        raise ChurnError(
+            f"{' and '.join(parts)} died under the command that had started it: {seen}",
+            remedy="run the command again, what is done stays done; the part's log is "
+            f"{log_of(home_folder(), parts[0])}",
+        ) from None
 
 
 def mlflow_resource() -> dg.ResourceDefinition:
@@ -62,6 +89,7 @@ def mlflow_resource() -> dg.ResourceDefinition:
     )
 
 
+@no_retry_in_vain()
 def _opened(context: dg.InitResourceContext) -> tuple[Any, Any]:
     """Return dagster-mlflow's started resource, and what it gives to the steps."""
     import mlflow

@@ -1,7 +1,7 @@
 """What a stack writes into its state folder: `stack.json`, `stack.env` and the lock."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from churn.errors import ChurnError
 from churn.files import write_text
 from churn.settings import OF_THE_STACK, private_home, write_env
+from churn.stack.processes import living
 
 _JSON, _LOCK = "stack.json", "lock"
 
@@ -31,6 +32,13 @@ class PartRecord(BaseModel):
     port: int | None = None
     started: float
     temporary: bool = False
+
+    def is_alive(self, family: Iterable[psutil.Process]) -> bool:
+        """Return whether the part lives, given the living processes that belong to it.
+
+        It lives as long as its first process: what that one started may outlive it, but does not do its work.
+        """
+        return any(process.pid == self.pid for process in family)
 
 
 class StackRecord(BaseModel):
@@ -57,6 +65,19 @@ class StackRecord(BaseModel):
         write_text(home / _JSON, self.model_dump_json(indent=2) + "\n", mode=0o600)
         if environment is not None:
             write_env(home / OF_THE_STACK, environment)
+
+
+def lost(home: Path) -> list[str]:
+    """Return the parts that died under the command that had started them for itself.
+
+    Nobody restarts them while it runs, since it holds the lock: it is in vain to wait for them.
+    """
+    own = {n: part for n, part in StackRecord.read(home).parts.items() if part.temporary}
+    # Without a holder, the record is what a killed command has left.
+    if not own or lock_holder(home) is None:
+        return []
+    families = living(home)
+    return sorted(name for name, part in own.items() if not part.is_alive(families.get(name, ())))
 
 
 @contextlib.contextmanager

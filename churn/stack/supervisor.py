@@ -88,12 +88,10 @@ class Stack:
         plan = make_plan(self.record)
         self.environment, self.parts = plan.environment, plan.parts
         recorded = self.record.parts
-        # A part lives as long as its first process: what that one started may outlive it, but does not do
-        # its work.
         self.alive = {
             name
             for name, family in families.items()
-            if name not in recorded or any(p.pid == recorded[name].pid for p in family)
+            if name not in recorded or recorded[name].is_alive(family)
         }
         self.fallen = {
             n: part for n, part in recorded.items() if n not in self.alive and not part.temporary

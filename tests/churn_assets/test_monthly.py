@@ -8,6 +8,8 @@ from churn.errors import ChurnError
 from churn.mlflow_client import experiment_id, mlflow_client
 from churn.records import DAGSTER_RUN_TAG, PARENT_TAG, close_records
 from churn.settings import Settings
+from churn.stack.record import PartRecord, StackRecord, locked
+from churn_assets.event_texts import failures_and_checks
 from churn_assets.monthly import (
     Check,
     CheckFailed,
@@ -164,6 +166,25 @@ def test_a_failure_that_passes_is_tried_again_and_recorded_once(
     assert set(attempts) == {records(mlflow_settings)[1].info.run_id}
     assert ("error" in tags) is not result.success
     assert tags["attempts"] == str(len(attempts))
+
+
+def test_a_step_is_not_tried_again_where_nobody_restarts_a_part(
+    mlflow_settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    home, attempts = mlflow_settings.home, []
+    # No process has this number, since Linux has none above 2 ** 22.
+    part = PartRecord(pid=2**22 + 1, started=0, temporary=True)
+    StackRecord(parts={"mlflow": part}).write(home)
+
+    def deserted(step: MonthStep) -> MonthResult:
+        attempts.append(step.record_id)
+        raise ConnectionRefusedError("nobody listens")
+
+    with locked(home):
+        result = run(deserted, instance, partition_key=JANUARY)
+    failures, _ = failures_and_checks(result.all_events)
+    assert len(attempts) == 1
+    assert "mlflow died under the command that had started it: nobody listens" in failures[0]
 
 
 def test_a_failure_that_stays_fails_at_once(

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ class World:
         told: the environment.
         drops: the folder of the drops.
         logged: the most events that were ever seen in its log.
+        commands: those that were started and not waited for.
     """
 
     told: Mapping[str, str]
     drops: Path
     logged: int = 0
+    commands: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
@@ -64,11 +66,13 @@ class World:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a churn command in a process group of its own, as a terminal does."""
-        return subprocess.Popen(
+        command = subprocess.Popen(
             [sys.executable, "-P", "-m", "churn.cli.main", *arguments],
             env=dict(self.told), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
+        self.commands.append(command)
+        return command
 
     def churn(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a churn command to its end."""
@@ -94,19 +98,39 @@ class World:
             look()
             time.sleep(0.1)
         output, _ = command.communicate()
+        self.commands.remove(command)
         return command.returncode, output
 
+    def end_commands(self) -> None:
+        """Kill the commands that a trial which failed has left at work."""
+        while self.commands:
+            with self.commands.pop() as command:
+                command.kill()
+
     def strike(
-        self, command: subprocess.Popen[str], moment: int, fault: Callable[[], object]
+        self,
+        command: subprocess.Popen[str],
+        moment: int,
+        fault: Callable[[], object],
+        *,
+        part: str = "",
     ) -> tuple[bool, int, str]:
         """Do something once to a running command as soon as so many events are logged.
 
         Returns whether the command was still at work then, its exit status and what it printed.
+
+        Args:
+            command: the command.
+            moment: the number of events; those of earlier commands count, too.
+            fault: what is done.
+            part: the part of the stack that it is done to, which must have been started by then.
         """
         due = [fault]
 
         def look() -> None:
-            if due and self.events() >= moment:
+            # Counted until the end, since the next moment is drawn from what is left of the log then.
+            logged = self.events()
+            if due and logged >= moment and (not part or part in self.started()):
                 due.pop()()
 
         status, output = self.watch(command, look)
@@ -125,7 +149,13 @@ class World:
 
     def workers(self) -> list[psutil.Process]:
         """Return what the code server has started: each executes one run."""
-        return [p for p in self.processes() if "execute_run" in p.cmdline()]
+        workers = []
+        for process in self.processes():
+            # It may have ended by now.
+            with suppress(psutil.Error):
+                if "--multiprocessing-fork" in process.cmdline():
+                    workers.append(process)
+        return workers
 
     def drop_into_the_folder(self) -> None:
         """Put every drop into the watched folder, each renamed into place."""
@@ -136,10 +166,16 @@ class World:
             shutil.copytree(drop, half)
             half.rename(watched / drop.name)
 
+    def started(self) -> dict[str, int]:
+        """Return the process of each part that was started, as the state folder's record has them."""
+        with suppress(FileNotFoundError):
+            record = json.loads((self.home / "stack.json").read_text())
+            return {name: int(part["pid"]) for name, part in record["parts"].items()}
+        return {}
+
     def pid_of(self, part: str) -> int:
         """Return the process of a part of the stack, as the state folder's record has it."""
-        record = json.loads((self.home / "stack.json").read_text())
-        return int(record["parts"][part]["pid"])
+        return self.started()[part]
 
     def events(self) -> int:
         """Return how many events are in Dagster's log; 0 where nobody answers."""

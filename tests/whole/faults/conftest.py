@@ -170,6 +170,7 @@ def new_world(
 
     yield make
     for world in worlds:
+        world.end_commands()
         world.churn("down")
     assert [each for world in worlds for each in world.leftovers()] == []
     if request.session.testsfailed == failed:

@@ -6,6 +6,7 @@ each time at a random one of the events that are left of Dagster's log, from the
 
 import os
 import signal
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -98,7 +99,7 @@ def test_services_that_are_killed_under_a_run(
             killed.append(world.pid_of(part))
             os.kill(killed[0], signal.SIGKILL)
 
-        _, status, output = world.strike(command, max(moment(world), 1), kill)
+        _, status, output = world.strike(command, moment(world), kill, part=part)
         assert "Traceback" not in output, output
         if killed:
             seen = "the command ends with 1 and says what failed" if status else "it goes on"
@@ -149,19 +150,30 @@ def test_a_stack_whose_processes_are_killed_while_it_closes_months(
     assert world.churn("up").returncode == 0
     world.drop_into_the_folder()
     for number, key in enumerate(("worker", "code server", "daemon"), start=1):
-        _until_at_work(world, EVENTS * number // 5)
-        if key == "worker":
-            struck = world.workers()[:1]
-        else:
-            struck = [world.part("code" if key == "code server" else key)]
-            struck += world.workers() if key == "code server" else []
-        for process in struck:
-            process.kill()
+        _kill_at_work(world, key, EVENTS * number // 5)
         up = world.churn("up")
         assert up.returncode == 0, up.stdout + up.stderr
         trial.strike(key, "nothing" if key == "daemon" else "its runs are recorded as failed")
     until(lambda: not world.workers() and not differences(world, undisturbed()), 1_800)
 
 
-def _until_at_work(world: World, events: int) -> None:
-    until(lambda: world.events() >= events and bool(world.workers()), 1_800)
+def _kill_at_work(world: World, key: str, events: int) -> None:
+    """Kill a worker, the code server with its workers, or the daemon, once runs have got so far."""
+
+    def is_killed() -> bool:
+        if world.events() < events or not (workers := world.workers()):
+            return False
+        struck = {
+            "worker": workers[:1],
+            "code server": [world.part("code"), *workers],
+            "daemon": [world.part("daemon")],
+        }[key]
+        killed = []
+        for process in struck:
+            # A worker may have ended by now.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                killed.append(process)
+        return bool(killed)
+
+    until(is_killed, 1_800)
