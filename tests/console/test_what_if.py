@@ -40,7 +40,9 @@ def test_the_form_as_it_comes_changes_nothing() -> None:
     st.dictionaries(
         st.sampled_from(DEFAULT_SERVICE.feature_names),
         st.one_of(
-            st.sampled_from(["", "yes", "no", "Two year", "1e400", "nan", "0x1", "\x00", "1" * 400]),
+            st.sampled_from(
+                ["", "yes", "no", "Two year", "1e400", "nan", "0x1", "\x00", "1" * 400]
+            ),
             st.integers().map(str),
             st.floats().map(str),
             st.text(max_size=5),
