@@ -211,6 +211,33 @@ def test_settings_that_cannot_be_used_are_a_failed_sending_and_hold_up_no_other(
     assert (broken.name, "waiting", 1) in states()
 
 
+@dataclass
+class TakesHalfAMinute:
+    """Takes every event, while a clock that stands otherwise goes on by half a minute."""
+
+    name: ClassVar[str] = "slow"
+    seconds: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def send(self, message: Message, now: dt.datetime) -> None:
+        self.seconds += 30
+
+
+def test_a_slow_target_leaves_time_for_those_after_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = TakesHalfAMinute()
+    targets = [slow, Webhook(receiver.url, SECRET)]
+    deliver_due(targets, DELAYS, NOW)  # the first is new
+    tell(closed(1), closed(2), closed(3))
+    monkeypatch.setattr("churn.events.delivery.time", slow)
+    attempts = deliver_due(targets, DELAYS, NOW)
+    assert [each.target for each in attempts] == ["slow", *["webhook"] * 3]
+    assert [each.target for each in deliver_due(targets, DELAYS, NOW)] == ["slow"]
+
+
 def test_without_a_target_nothing_is_done() -> None:
     tell(closed(1))
     assert deliver_due([], DELAYS, NOW) == []
