@@ -126,9 +126,11 @@ def _value(column: Column, text: str, choices: tuple[str, ...]) -> tuple[Any, st
         return text, ""
     try:
         number = int(text) if column.kind == "int" else float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+        is_finite = math.isfinite(number)
+    # A whole number of hundreds of digits overflows: no column holds one.
+    except (ValueError, OverflowError):
+        is_finite = False
+    if not is_finite:
         return None, "write a whole number" if column.kind == "int" else "write a number"
     return number, ""
 

@@ -61,9 +61,11 @@ def deliver_due(
         return []
     with connect() as connection:
         _enrol(connection, [target.name for target in targets], now)
-    deadline = time.monotonic() + _SECONDS_AT_ONCE
+    # Each has a share of its own, so that one that is slow leaves time for those after it.
+    share = _SECONDS_AT_ONCE / len(targets)
     attempts = []
     for target in targets:
+        deadline = time.monotonic() + share
         while time.monotonic() < deadline:
             attempt = _deliver_next(target, delays, now)
             if attempt is None:
@@ -103,15 +105,29 @@ def _deliver_next(
         if due is None:
             return None
         message, failures = due
-        try:
-            target.send(message, now)
-        except NotDelivered as error:
-            again_at = now + delays[failures] if failures < len(delays) else None
-            attempt = Sending(message, target.name, str(error), again_at)
-        else:
-            attempt = Sending(message, target.name)
+        again_at = None
+        problem = problem_of_sending(target, message, now)
+        if problem and failures < len(delays):
+            again_at = now + delays[failures]
+        attempt = Sending(message, target.name, problem, again_at)
         _note(connection, attempt)
     return attempt
+
+
+def problem_of_sending(target: Target, message: Message, now: dt.datetime) -> str:
+    """Send an event to a target; return why the target does not have it, blank where it has.
+
+    An error that nobody foresaw, such as that of an address that is none, is a failed sending like any other:
+    it must not hold up other events, nor other targets.
+    """
+    try:
+        target.send(message, now)
+    except NotDelivered as error:
+        return str(error)
+    except Exception as error:
+        # Its text may hold the address or the secret, so that only its type is told.
+        return f"it could not be sent ({type(error).__name__})"
+    return ""
 
 
 def _next_due(

@@ -120,17 +120,21 @@ class Mail:
     def send(self, message: Message, now: dt.datetime) -> None:
         """Send the event's sentence, and what it carries below it."""
         settings = self.settings
+        mail = mail_of(message, settings, now)
         try:
             with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=SECONDS) as server:
                 if settings.smtp_starttls:
                     server.starttls(context=ssl.create_default_context())
                 if settings.smtp_user:
                     server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
-                server.send_message(mail_of(message, settings, now))
+                refused = server.send_message(mail)
         except smtplib.SMTPResponseException as error:
             raise NotDelivered(f"the mail server answered {error.smtp_code}") from error
         except (OSError, smtplib.SMTPException) as error:
             raise NotDelivered(f"no answer ({type(error).__name__})") from error
+        # The server took it for the others, who get it again under the same Message-ID.
+        if refused:
+            raise NotDelivered(f"the mail server refused recipients: {len(refused)}")
 
 
 def mail_of(message: Message, settings: EventSettings, now: dt.datetime) -> EmailMessage:

@@ -176,9 +176,11 @@ def _effect(listed: _MonthList, inside: Bools, bands: Ints) -> Uplift | NotClaim
     is_contacted = listed.is_contacted & inside
     is_labelled = listed.is_labelled & inside
     users = int(inside.sum())
-    if not is_contacted.any():
+    if not listed.is_contacted.any():
         reason = "no treatment was reported; load them with `churn treatments FILE`"
         return NotClaimed(listed.month, reason, users)
+    if not is_contacted.any():
+        return NotClaimed(listed.month, "nobody of these users was called", users)
     try:
         churn_treated, churn_control, uplift = uplift_of(
             listed.left[is_labelled], is_control[is_labelled], bands[is_labelled]

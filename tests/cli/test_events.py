@@ -84,6 +84,18 @@ def test_a_test_message_goes_everywhere_and_is_kept_nowhere(receiver: Receiver) 
     assert told() == []
 
 
+def test_a_test_message_says_of_an_address_that_is_none_that_it_cannot_be_sent(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_EVENTS_URL", "http://127.0.0.1:port/top-secret-path")
+    get_settings.cache_clear()
+    answer = churn("test")
+    assert (answer.exit_code, answer.stdout) == (
+        1,
+        "webhook: it could not be sent (InvalidURL)\nslack: delivered\n",
+    )
+
+
 def test_without_a_target_it_says_what_to_set() -> None:
     answer = churn("test")
     assert answer.exit_code == 1

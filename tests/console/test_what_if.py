@@ -40,7 +40,9 @@ def test_the_form_as_it_comes_changes_nothing() -> None:
     st.dictionaries(
         st.sampled_from(DEFAULT_SERVICE.feature_names),
         st.one_of(
-            st.sampled_from(["", "yes", "no", "Two year", "1e400", "nan", "0x1", "\x00"]),
+            st.sampled_from(
+                ["", "yes", "no", "Two year", "1e400", "nan", "0x1", "\x00", "1" * 400]
+            ),
             st.integers().map(str),
             st.floats().map(str),
             st.text(max_size=5),
@@ -59,3 +61,10 @@ def test_any_text_is_a_value_of_its_type_or_a_problem(texts: dict[str, str]) -> 
     wrong = {each.feature for each in form.fields if each.problem}
     assert not wrong & form.instead.keys()
     assert wrong <= texts.keys()
+
+
+def test_a_number_that_no_column_can_hold_is_a_problem() -> None:
+    sent = {f"{PREFIX}{name}": "1" * 400 for name in own_values()}
+    form = read_form(customer(own_values()), sent)
+    problems = {each.problem for each in form.fields if each.is_number}
+    assert problems == {"write a whole number", "write a number"}

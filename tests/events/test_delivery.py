@@ -4,14 +4,14 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from churn.database import connect
 from churn.events.delivery import Sending, deliver_due, given_up, read_progress, replay
 from churn.events.outbox import Message, record_event
-from churn.events.targets import NotDelivered, Slack, Webhook
+from churn.events.targets import NotDelivered, Slack, Webhook, targets_of
 from churn.settings import EventSettings
 from tests.kit.events import EXAMPLES, closed, tell, told
 from tests.kit.webhook_receiver import NOW, SECRET, Receiver, receiving, verified
@@ -183,6 +183,57 @@ def test_two_at_once_do_not_send_the_same(receiver: Receiver) -> None:
     assert attempt.problem == "nobody took it"
     assert slow.seen == [[]]
     assert receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ({"slack_url": "http://127.0.0.1:port/top-secret-path"}, "InvalidURL"),
+        ({"mail_to": "ops@example.org\ndata@example.org"}, "ValueError"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_a_failed_sending_and_hold_up_no_other(
+    receiver: Receiver, setting: dict[str, Any], error: str
+) -> None:
+    mail = {"mail_from": "churn@example.org", "smtp_host": "127.0.0.1"}
+    [broken] = targets_of(EventSettings(**mail, **setting))
+    targets = [broken, Webhook(receiver.url, SECRET)]
+    deliver_due(targets, DELAYS, NOW)  # the first is new
+    tell(closed(1))
+    attempts = deliver_due(targets, DELAYS, NOW)
+    assert [(each.target, each.problem) for each in attempts] == [
+        (broken.name, f"it could not be sent ({error})"),
+        ("webhook", ""),
+    ]
+    assert attempts[0].again_at == NOW + MINUTE
+    assert (broken.name, "waiting", 1) in states()
+
+
+@dataclass
+class TakesHalfAMinute:
+    """Takes every event, while a clock that stands otherwise goes on by half a minute."""
+
+    name: ClassVar[str] = "slow"
+    seconds: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def send(self, message: Message, now: dt.datetime) -> None:
+        self.seconds += 30
+
+
+def test_a_slow_target_leaves_time_for_those_after_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = TakesHalfAMinute()
+    targets = [slow, Webhook(receiver.url, SECRET)]
+    deliver_due(targets, DELAYS, NOW)  # the first is new
+    tell(closed(1), closed(2), closed(3))
+    monkeypatch.setattr("churn.events.delivery.time", slow)
+    attempts = deliver_due(targets, DELAYS, NOW)
+    assert [each.target for each in attempts] == ["slow", *["webhook"] * 3]
+    assert [each.target for each in deliver_due(targets, DELAYS, NOW)] == ["slow"]
 
 
 def test_without_a_target_nothing_is_done() -> None:

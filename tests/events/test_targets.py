@@ -95,11 +95,20 @@ def test_neither_address_nor_secret_is_told_to_anybody(
 
 
 class Postbox:
-    """What aiosmtpd hands over; `refuse` is what it answers instead."""
+    """What aiosmtpd hands over; `refuse` is what it answers instead, `unknown` whom it takes no mail for."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], EmailMessage]] = []
         self.refuse = ""
+        self.unknown = ""
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if address == self.unknown:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self.refuse:
@@ -155,3 +164,13 @@ def test_a_mail_that_is_not_taken_is_not_delivered(
     with pytest.raises(NotDelivered, match="ConnectionRefusedError"):
         Mail(nobody).send(message(), NOW)
     assert box.mails == []
+
+
+def test_a_mail_that_is_not_taken_for_everybody_is_not_delivered(
+    postbox: tuple[Postbox, EventSettings],
+) -> None:
+    box, settings = postbox
+    box.unknown = "data@example.org"
+    with pytest.raises(NotDelivered, match=r"^the mail server refused recipients: 1$"):
+        Mail(settings).send(message(), NOW)
+    assert [people for people, _ in box.mails] == [["ops@example.org"]]

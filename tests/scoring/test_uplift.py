@@ -260,6 +260,16 @@ def test_levels_part_the_list_and_each_is_measured_alone(
     assert sum(each.contacted for each in measured.values()) <= whole.contacted == 150
 
 
+def test_a_level_in_which_nobody_was_called_says_so(settings: Settings, tmp_path: Path) -> None:
+    campaign_month(tmp_path, called=100)
+    levels = {user: "first" if n < 150 else "last" for n, user in enumerate(USERS)}
+    put_segments(levels)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    by_level = measure_uplift_by_segment(MAY)
+    assert by_level["plan", "last"] == NotClaimed(MAY, "nobody of these users was called", 150)
+    assert "no treatment" not in sentence(by_level["plan", "first"])
+
+
 def test_one_level_of_everybody_counts_what_the_whole_list_counts(
     settings: Settings, tmp_path: Path
 ) -> None:
