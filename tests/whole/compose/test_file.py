@@ -303,6 +303,26 @@ def test_what_is_left_empty_is_the_contract_s(
     assert settings.campaign.customer_value == default_of(CampaignSettings, "customer_value")
 
 
+def told_to(variables: dict[str, str], profile: str = "") -> dict[str, set[str]]:
+    """Return of each variable the services that are told the value that it is given here."""
+    services = resolved(COMPOSE_PROFILES=profile, **variables)["services"]
+    return {
+        variable: {
+            name
+            for name, service in services.items()
+            if (service.get("environment") or {}).get(variable) == value
+        }
+        for variable, value in variables.items()
+    }
+
+
+def test_whoever_reads_months_is_told_which_there_are() -> None:
+    """`churn init` compares the first month with that of the deliveries, and the stack waits for it."""
+    given = {"CHURN_FIRST_MONTH": "2024-03", "CHURN_LAST_MONTH": "2024-09"}
+    readers = {"init", "code", "console", "metrics"}
+    assert told_to(given, profile="monitoring") == dict.fromkeys(given, readers)
+
+
 def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, Any]) -> None:
     place = "/etc/churn/contract.yaml"
     foreign = resolved(CHURN_CONTRACT="gym/contract.yaml")
