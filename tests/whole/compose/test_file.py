@@ -323,6 +323,16 @@ def test_whoever_reads_months_is_told_which_there_are() -> None:
     assert told_to(given, profile="monitoring") == dict.fromkeys(given, readers)
 
 
+def test_whoever_reads_the_terms_of_a_campaign_is_told_the_same() -> None:
+    """The lists are made by them, the Planner begins with them, and `churn campaign` is run in `init`."""
+    prefix = CampaignSettings.model_config["env_prefix"]
+    given = dict.fromkeys(
+        (f"{prefix}{name.upper()}" for name in CampaignSettings.model_fields), "3"
+    )
+    readers = {"init", "code", "console"}
+    assert told_to(given) == dict.fromkeys(given, readers)
+
+
 def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, Any]) -> None:
     place = "/etc/churn/contract.yaml"
     foreign = resolved(CHURN_CONTRACT="gym/contract.yaml")
