@@ -186,6 +186,16 @@ def test_dagster_and_mlflow_are_reached_through_the_door_alone(config: dict[str,
     assert "\n    auth_request /_door;\n" in text
 
 
+def test_the_console_knows_the_port_that_people_find_it_at() -> None:
+    """The door and `churn console` lead there; in its container it listens where the door asks it."""
+    services = resolved(CONSOLE_PORT="9080")["services"]
+    [published] = services["console"]["ports"]
+    assert (published["published"], published["target"]) == ("9080", 8080)
+    for name in ("console", "init"):
+        assert services[name]["environment"]["CONSOLE_PORT"] == "9080"
+    assert services["console"]["command"][-2:] == ["--port", "8080"]
+
+
 def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
     assert set(config["services"]) == OURS | {"postgres"}
     published = {
