@@ -1,11 +1,13 @@
 """The keys that the API lets in, read again every few seconds: one that was removed is soon let in no longer.
 
 Requests ask the list in memory and never Postgres: a flood of keys that are none costs a look into a
-dictionary each. Of a key's use the day is written down, at most once a day.
+dictionary each. Of a key's use the day is written down, at most once a day. A list that has not been read for
+minutes lets nobody in, since keys may have been removed from it meanwhile.
 """
 
 import datetime as dt
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
+# A restart of Postgres takes less; and no longer than this does a removed key work.
+TRUSTED_SECONDS = 300.0
 # More than anybody hands out; the list is held in memory.
 MOST_KEYS = 10_000
 _READ: LiteralString = (
@@ -53,16 +57,21 @@ class KeyRing:
     Args:
         open_connection: returns a connection of the API's role that may write the day of a use.
         interval: seconds between two looks.
+        clock: returns seconds; by it the list grows old.
     """
 
     def __init__(
         self,
         open_connection: "Callable[[], psycopg.Connection[Any]] | None" = None,
         interval: float = POLL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = open_connection or _open_connection
         self._connection: psycopg.Connection[Any] | None = None
+        self._clock = clock
         self._keys: dict[str, KnownKey] | None = None
+        # When the reading of these keys began.
+        self._read_at = 0.0
         self._problem = "they are being read"
         self._used: set[str] = set()
         self._poller = Repeater("read-keys", self.poll, interval)
@@ -86,6 +95,8 @@ class KeyRing:
         keys = self._keys
         if keys is None:
             raise NotReadyError("keys", self._problem)
+        if self._clock() - self._read_at > TRUSTED_SECONDS:
+            raise NotReadyError("keys", f"they were read too long ago: {self._problem}")
         kind, _, key = authorization.decode("latin-1").partition(" ")
         known = keys.get(hashed(key.strip())) if kind.lower() == "bearer" else None
         if known is None:
@@ -100,13 +111,15 @@ class KeyRing:
     def poll(self) -> None:
         """Read the keys, and write down which were used.
 
-        While Postgres does not answer, the list stays as it is: nobody can have removed a key meanwhile, and
-        nothing can be read for anybody.
+        While Postgres does not answer, the list stays as it is, for TRUSTED_SECONDS: others may reach it all
+        the same and remove a key, and features may come from Redis.
         """
         import psycopg
 
+        began = self._clock()
         try:
             self._keys = self._read()
+            self._read_at = began
         except psycopg.OperationalError as error:
             self._problem = f"Postgres does not answer ({type(error).__name__})"
             self._close()

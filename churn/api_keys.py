@@ -73,6 +73,11 @@ def add_key(
     """
     if not name.strip() or name != name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise ChurnError(f"{name!r} is no name", remedy=f"1 to {MAX_NAME} printable characters")
+    if name == OWN_KEY:
+        raise ChurnError(
+            f"{OWN_KEY} is the name of the key in CHURN_API_KEY",
+            remedy="take another name; `churn init` makes known what CHURN_API_KEY holds",
+        )
     today = connection.execute("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date").fetchone()
     if expires_on and today and expires_on < today[0]:
         raise ChurnError(

@@ -6,6 +6,7 @@ token goes into a cookie and out of the address, and a button on the page that f
 These routes stand before the session: who is let in, and how often somebody may try, is in `people.py`.
 """
 
+import re
 import secrets
 from urllib.parse import urlencode
 
@@ -24,6 +25,8 @@ _LINK_PATH = "/sign-in/link"
 # What the cookies before a session are for: the form's token follows from one, the other holds a link's.
 _FORM, _LINK = "form", "link"
 _LINK_SECONDS = 600
+# What may be a link's token, and can stand in a cookie as it is.
+_TOKEN = re.compile(r"[\w-]{1,100}", re.ASCII)
 _LINK_IS_SPENT = "This link was used before, or has expired. `churn console` prints a new one."
 _WRONG = "Name and password do not belong together."
 
@@ -33,6 +36,8 @@ def form(request: Request, token: str = "", to: str = "/") -> Response:
     """Show the form; or, asked with a link's token, lead on to the page whose button uses it."""
     if not token:
         return _form(request, to, "")
+    if not _TOKEN.fullmatch(token):
+        return _form(request, to, _LINK_IS_SPENT, 403)
     # The address with the token was only ever redirected from, so the browser's history does not keep it.
     answer = RedirectResponse(f"{_LINK_PATH}?{urlencode({'to': _own_path(to)})}", 303)
     _set_cookie(request, answer, _LINK, token, max_age=_LINK_SECONDS)

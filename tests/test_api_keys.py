@@ -57,6 +57,13 @@ def test_what_is_no_name_is_refused(settings: Settings, name: str) -> None:
         add_key(connection, name, [Scope.ADMIN])
 
 
+def test_the_name_of_the_platforms_own_key_is_nobody_elses(settings: Settings) -> None:
+    with connect() as connection:
+        with pytest.raises(ChurnError, match="platform is the name of the key in CHURN_API_KEY"):
+            add_key(connection, OWN_KEY, [Scope.ADMIN])
+        assert api_keys(connection) == []
+
+
 def test_a_day_that_is_over_and_no_scopes_are_refused(settings: Settings) -> None:
     with connect() as connection:
         with pytest.raises(ChurnError, match="2024-01-31 is over"):

@@ -105,7 +105,8 @@ CONSOLE = Login(
         # What was done to whom is reported on its pages, and held against the list.
         sql.SQL("GRANT SELECT ON action_list, action_lists TO {role}"),
         sql.SQL("GRANT SELECT, INSERT, UPDATE ON treatments, treatment_months TO {role}"),
-        # A campaign is saved there, for a month of which there is no list yet.
+        # A campaign is saved there, for a month of which there is no list yet. That an approver saves it, and
+        # under whose name, is the console's word: no function checks it, as one does for releases.
         sql.SQL("GRANT USAGE ON SCHEMA decisions TO {role}"),
         sql.SQL("GRANT SELECT, INSERT ON decisions.campaigns TO {role}"),
         sql.SQL("GRANT SELECT ON churn_score_runs TO {role}"),

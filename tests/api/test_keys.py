@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from api.errors import NoKeyError, NotReadyError, ScopeError
-from api.keys import KeyRing
+from api.keys import TRUSTED_SECONDS, KeyRing
 from churn.api_keys import Scope, add_key, api_keys, remove_key
 from churn.database import connect
 from churn.settings import Settings, get_settings
@@ -117,6 +117,36 @@ def test_while_postgres_does_not_answer_the_list_stays(ring: KeyRing) -> None:
     assert ring.known(header(key)).name == "crm"
     ring.poll()
     assert ring.known(header(key)).name == "crm"
+    ring.stop()
+
+
+def test_a_list_that_could_not_be_read_for_long_lets_nobody_in(settings: Settings) -> None:
+    now, answering = 1000.0, True
+
+    def open_if_it_answers() -> "psycopg.Connection[tuple[object, ...]]":
+        if not answering:
+            raise psycopg.OperationalError("connection refused")
+        return psycopg.connect(get_settings().dsn(), autocommit=True)
+
+    ring = KeyRing(open_if_it_answers, clock=lambda: now)
+    key, another = new_key("crm"), new_key("another")
+    ring.poll()
+    answering = False
+    ring._close()
+    with connect() as connection:  # the API alone does not reach Postgres
+        remove_key(connection, "crm")
+    now += TRUSTED_SECONDS
+    ring.poll()
+    assert ring.known(header(key)).name == "crm"
+    now += 1
+    ring.poll()
+    with pytest.raises(NotReadyError, match=r"too long ago: Postgres does not answer"):
+        ring.known(header(key))
+    answering = True
+    ring.poll()
+    with pytest.raises(NoKeyError):
+        ring.known(header(key))
+    assert ring.known(header(another)).name == "another"
     ring.stop()
 
 

@@ -79,6 +79,16 @@ def test_opening_a_link_uses_nothing_up_and_leaves_its_token_nowhere(
     assert cookie_of(stranger, "link") not in stranger.cookies
 
 
+@pytest.mark.parametrize("token", ["€", "ä", "a b", "a;b", "a\n", "a" * 101])
+def test_what_can_be_no_token_is_answered_as_a_spent_one(
+    stranger: httpx.Client, token: str
+) -> None:
+    answer = stranger.get("/sign-in", params={"token": token, "to": "/data"})
+    assert answer.status_code == 403
+    assert "was used before, or has expired" in answer.text
+    assert cookie_of(stranger, "link") not in stranger.cookies
+
+
 def test_the_page_of_a_link_leads_to_the_form_where_none_was_opened(
     stranger: httpx.Client,
 ) -> None:

@@ -19,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_websocket
 
 from churn.http_guard import Guard
+from churn.settings import get_settings
 from churn.stack.processes import free_port
 from console.roles import Role
 from tests.console.conftest import Someone, cookie_of
@@ -137,6 +138,13 @@ def test_nobody_gets_through_without_a_session(addresses: DoorAddresses) -> None
             assert page.headers["location"].endswith("/sign-in")
     with pytest.raises(InvalidStatus, match="401"):
         connect_websocket(f"{addresses.dagster.replace('http', 'ws')}/graphql")
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_the_sign_in_page_has_the_name_under_which_somebody_came(door: str, name: str) -> None:
+    came = {"Host": f"{name}:{httpx.URL(door).port}", "X-Door-Host": "evil.example"}
+    page = httpx.get(f"{door}/runs", headers=PAGE | came, timeout=60)
+    assert page.headers["location"] == f"http://{name}:{get_settings().console_port}/sign-in"
 
 
 def test_what_asks_for_the_console_cannot_be_asked_from_outside(

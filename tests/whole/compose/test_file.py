@@ -186,6 +186,16 @@ def test_dagster_and_mlflow_are_reached_through_the_door_alone(config: dict[str,
     assert "\n    auth_request /_door;\n" in text
 
 
+def test_the_console_knows_the_port_that_people_find_it_at() -> None:
+    """The door and `churn console` lead there; in its container it listens where the door asks it."""
+    services = resolved(CONSOLE_PORT="9080")["services"]
+    [published] = services["console"]["ports"]
+    assert (published["published"], published["target"]) == ("9080", 8080)
+    for name in ("console", "init"):
+        assert services[name]["environment"]["CONSOLE_PORT"] == "9080"
+    assert services["console"]["command"][-2:] == ["--port", "8080"]
+
+
 def test_services_are_those_of_the_contract(config: dict[str, Any]) -> None:
     assert set(config["services"]) == OURS | {"postgres"}
     published = {
@@ -301,6 +311,36 @@ def test_what_is_left_empty_is_the_contract_s(
     assert settings.mlflow_experiment == CONTRACT.name
     assert settings.first_month == CONTRACT.first_month
     assert settings.campaign.customer_value == default_of(CampaignSettings, "customer_value")
+
+
+def told_to(variables: dict[str, str], profile: str = "") -> dict[str, set[str]]:
+    """Return of each variable the services that are told the value that it is given here."""
+    services = resolved(COMPOSE_PROFILES=profile, **variables)["services"]
+    return {
+        variable: {
+            name
+            for name, service in services.items()
+            if (service.get("environment") or {}).get(variable) == value
+        }
+        for variable, value in variables.items()
+    }
+
+
+def test_whoever_reads_months_is_told_which_there_are() -> None:
+    """`churn init` compares the first month with that of the deliveries, and the stack waits for it."""
+    given = {"CHURN_FIRST_MONTH": "2024-03", "CHURN_LAST_MONTH": "2024-09"}
+    readers = {"init", "code", "console", "metrics"}
+    assert told_to(given, profile="monitoring") == dict.fromkeys(given, readers)
+
+
+def test_whoever_reads_the_terms_of_a_campaign_is_told_the_same() -> None:
+    """The lists are made by them, the Planner begins with them, and `churn campaign` is run in `init`."""
+    prefix = CampaignSettings.model_config["env_prefix"]
+    given = dict.fromkeys(
+        (f"{prefix}{name.upper()}" for name in CampaignSettings.model_fields), "3"
+    )
+    readers = {"init", "code", "console"}
+    assert told_to(given) == dict.fromkeys(given, readers)
 
 
 def test_one_variable_gives_the_contract_to_those_who_read_it(config: dict[str, Any]) -> None:
