@@ -128,6 +128,7 @@ Made by `churn new` from the exports in `{exports.folder.name}`. All commands ar
 
 1. `churn contract check DROP` holds one month's drop against the contract; nothing is taken in.
 2. `churn run` takes all drops in, trains and scores.
-3. `churn up` keeps Dagster, MLflow and the API running; `churn status` says where.
+3. `churn up` keeps the console, Dagster, MLflow and the API running, and prints a link to the console;
+   `churn status` says where they are.
 4. `churn predict KEY` asks the API for one customer.
 """

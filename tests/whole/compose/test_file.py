@@ -1,6 +1,10 @@
+import importlib
 import re
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster
@@ -30,6 +34,8 @@ OURS = {"init", "mlflow", "code", "webserver", "daemon", "api", "console", "door
 OF_THE_CONTRACT = ("MLFLOW_EXPERIMENT", "CHURN_FIRST_MONTH", "CHURN_CAMPAIGN_CUSTOMER_VALUE")
 # Empty, there is no role for readers, and the console is on the loopback.
 OPTIONAL = ("CHURN_CONSOLE_URL", "READER_POSTGRES_PASSWORD")
+# Empty, MLflow is changed from pages of this machine alone.
+OF_MLFLOW = ("MLFLOW_ORIGINS",)
 # Empty, no event is sent there.
 OF_EVENTS = (
     "CHURN_EVENTS_URL",
@@ -57,6 +63,7 @@ FOREIGN = {
     "MLFLOW_BACKEND_STORE_URI": Path(mlflow.__file__).parent / "cli",
     "MLFLOW_ARTIFACTS_DESTINATION": Path(mlflow.__file__).parent / "utils",
     "MLFLOW_SERVER_ALLOWED_HOSTS": Path(mlflow.__file__).parent / "utils",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": Path(mlflow.__file__).parent / "utils",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": Path(mlflow.__file__).parent / "environment_variables.py",
 }
 
@@ -91,6 +98,84 @@ def test_ports_are_asked_by_their_own_names_and_those_of_a_proxy() -> None:
     assert {"mlflow:5000", "mlflow.example"} <= set(allowed)
 
 
+@dataclass(frozen=True)
+class MlflowPort:
+    """Whom MLflow lets in, by its own rules and what the compose file tells it."""
+
+    hosts: list[str]
+    origins: list[str] | None
+
+    def answers_to(self, host: str) -> bool:
+        return bool(security_utils().is_allowed_host_header(self.hosts, host))
+
+    def is_changed_from(self, origin: str) -> bool:
+        return not security_utils().should_block_cors_request(origin, "POST", self.origins)
+
+
+def security_utils() -> ModuleType:
+    """Return MLflow's rules; imported late, since its whole server comes with them."""
+    return importlib.import_module("mlflow.server.security_utils")
+
+
+@pytest.fixture
+def mlflow_port(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MlflowPort]:
+    """What the port lets in where `.env` has these variables."""
+
+    def port(**variables: str) -> MlflowPort:
+        environment = resolved(**variables)["services"]["mlflow"]["environment"]
+        for name in ("MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"):
+            monkeypatch.setenv(name, environment[name])
+        rules = security_utils()
+        return MlflowPort(rules.get_allowed_hosts_from_env(), rules.get_allowed_origins_from_env())
+
+    return port
+
+
+def test_mlflow_takes_the_name_and_the_origin_of_a_proxy(
+    mlflow_port: Callable[..., MlflowPort],
+) -> None:
+    host, origin = "churn.example:5000", "https://churn.example:5000"
+    port = mlflow_port(MLFLOW_HOST_NAMES=host, MLFLOW_ORIGINS=origin)
+    assert port.answers_to(host)
+    assert port.answers_to("localhost:5000")
+    assert not port.answers_to("churn.example:5001")
+    assert port.is_changed_from(origin)
+    assert not port.is_changed_from("https://churn.example")
+    assert not port.is_changed_from("https://other.example")
+
+
+def test_mlflow_compares_the_port_of_a_name(mlflow_port: Callable[..., MlflowPort]) -> None:
+    assert not mlflow_port(MLFLOW_HOST_NAMES="churn.example").answers_to("churn.example:5000")
+
+
+def test_mlflow_takes_this_machine_alone_where_nothing_is_given(
+    mlflow_port: Callable[..., MlflowPort],
+) -> None:
+    port = mlflow_port()
+    assert port.origins is None
+    assert port.answers_to("localhost:5000")
+    assert not port.answers_to("churn.example:5000")
+    assert port.is_changed_from("http://localhost:5000")
+    assert not port.is_changed_from("https://churn.example:5000")
+
+
+def test_example_of_a_proxy_leads_to_the_published_ports(
+    config: dict[str, Any], mlflow_port: Callable[..., MlflowPort]
+) -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    [nginx] = re.findall(r"^```nginx\n(.*?)^```", text, re.M | re.S)
+    [variables] = re.findall(r"^```text\n(CHURN_CONSOLE_URL=.*?)^```", text, re.M | re.S)
+    published = {
+        port["published"] for each in config["services"].values() for port in each.get("ports", [])
+    }
+    assert set(re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+);", nginx)) == published
+    [listens] = re.findall(r"server \{ # MLflow\n  listen (\d+) ssl;", nginx)
+    [name] = set(re.findall(r"server_name (\S+);", nginx))
+    port = mlflow_port(**dict(line.split("=", 1) for line in variables.splitlines()))
+    assert port.answers_to(f"{name}:{listens}")
+    assert port.is_changed_from(f"https://{name}:{listens}")
+
+
 def test_mlflow_is_served_as_by_churn_up() -> None:
     command = resolved()["services"]["mlflow"]["command"]
     assert command[command.index("--gunicorn-opts") + 1] == GUNICORN
@@ -111,7 +196,14 @@ def test_example_needs_passwords_and_nothing_else() -> None:
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert compose("config", "--quiet", **example).returncode != 0
     empty = {name for name, value in example.items() if not value}
-    may_be = {*OPTIONAL, *OF_EVENTS, *OF_MONITORING, "CHURN_CONTRACT", "CHURN_LAST_MONTH"}
+    may_be = {
+        *OPTIONAL,
+        *OF_MLFLOW,
+        *OF_EVENTS,
+        *OF_MONITORING,
+        "CHURN_CONTRACT",
+        "CHURN_LAST_MONTH",
+    }
     assert empty == {*PASSWORDS, *OF_THE_CONTRACT, *may_be}
     assert resolved(**example | PASSWORDS) == resolved(**dict.fromkeys(OF_MONITORING, ""))
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
