@@ -4,10 +4,11 @@ Only what a file is lives here; whom a list names, and why, is in `actions.py`.
 """
 
 import csv
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from churn.files import replacing
 
 TREATED, CONTROL = "treated", "control"
 COLUMNS = (
@@ -20,13 +21,10 @@ _LIVE_CELL = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 def write_actions(rows: list[dict[str, Any]], path: Path) -> None:
     """Write an action list as CSV, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with half.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows({name: harmless(cell) for name, cell in row.items()} for row in rows)
-    half.replace(path)
 
 
 def harmless(cell: Any) -> Any:

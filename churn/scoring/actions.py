@@ -92,9 +92,10 @@ def list_actions(month: Month) -> ActionList:
         keep_reasons(connection, month)
         _keep_sums(connection, month, list_fingerprint)
         _tell(connection, ListReady(month, list_fingerprint, *_groups(is_control)))
-    rows = read_actions(month)
-    path = actions_path(month)
-    write_actions(rows, path)
+        rows = _read(connection, month)
+        path = actions_path(month)
+        # Before the commit: a list whose file cannot be written is not ready.
+        write_actions(rows, path)
     return ActionList(rows, path, list_fingerprint, campaign.campaign_id if campaign else None)
 
 
@@ -153,12 +154,16 @@ def actions_path(month: Month) -> Path:
 
 def read_actions(month: Month) -> list[dict[str, Any]]:
     """Return the action list of a month in the order of rank; each row has the keys COLUMNS."""
+    with connect() as connection:
+        return _read(connection, month)
+
+
+def _read(connection: psycopg.Connection, month: Month) -> list[dict[str, Any]]:
     query = sql.SQL(
         "SELECT {} FROM action_list JOIN churn_scores USING (as_of, user_id)"
         " WHERE as_of = %s ORDER BY rank"
     ).format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
-    with connect() as connection:
-        rows = connection.execute(query, [month.as_of]).fetchall()
+    rows = connection.execute(query, [month.as_of]).fetchall()
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

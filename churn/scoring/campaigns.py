@@ -14,11 +14,14 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from churn.database import lock
 from churn.errors import ChurnError
 from churn.evaluation.money import Campaign
 from churn.months import Month
 from churn.settings import CampaignSettings, chosen_campaign, get_settings
 
+# Held while a campaign is saved, and while a month's users are kept under the one that they were scored by.
+LOCK = "churn.campaigns"
 TERMS: tuple[str, ...] = tuple(CampaignSettings.model_fields)
 # A budget without an end, which only the settings can have, is this much in a campaign made after them.
 ENDLESS = 1e12
@@ -71,6 +74,8 @@ def save_campaign(
         raise ChurnError("a reason is needed", remedy="say why the campaign is to be so")
     chosen = chosen_campaign(terms)
     Campaign.of(chosen)
+    # A month that is just being kept has a list after that.
+    lock(connection, LOCK)
     if _is_scored(connection, month):
         raise ChurnError(
             f"the list of {month} is there already, and keeps the terms that it was made under",

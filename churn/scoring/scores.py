@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from churn.contract.in_force import CONTRACT, VIEWS
 from churn.contract.structure import View
 from churn.database import connect, lock, refresh_statistics
 from churn.database.copying import copy_in
+from churn.errors import ChurnError
 from churn.evaluation.money import Campaign, expected_profit, within_budget
 from churn.files import replacing
 from churn.fingerprint import fingerprint
@@ -23,7 +25,7 @@ from churn.model.rows import user_hashes
 from churn.months import Month
 from churn.promotion.ledger import Release, release_in_force
 from churn.promotion.registry import ReleaseRegistry
-from churn.scoring.campaigns import campaign_of_month, terms_of
+from churn.scoring.campaigns import LOCK, campaign_of_month, terms_of
 from churn.settings import get_settings
 
 SCHEMA = pa.schema(
@@ -61,7 +63,8 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
         judge: is given the scores before anything is written. If it raises, everything stays as it was.
 
     Raises:
-        ChurnError: a view of the month is not in the lake, or the release's file was altered.
+        ChurnError: a view of the month is not in the lake, the release's file was altered, or a campaign for
+            the month was saved meanwhile, which passes when it is scored again.
     """
     users = active_users(month)
     release = release_in_force(month.as_of)
@@ -203,6 +206,8 @@ def _keep(month: Month, rows: pa.Table, release: Release | None, campaign_id: in
     probabilities = rows["probability"].to_numpy()
     with connect() as connection:
         lock(connection, f"churn_scores {month}")
+        if release is not None:
+            _hold_campaign(connection, month, campaign_id)
         connection.execute(
             "INSERT INTO churn_score_runs"
             " (as_of, known_at, release_id, users, expected_leavers, value_at_risk, campaign_id)"
@@ -225,6 +230,23 @@ def _keep(month: Month, rows: pa.Table, release: Release | None, campaign_id: in
         connection.execute("DELETE FROM churn_scores WHERE as_of = %s", [month.as_of])
         copy_in(connection, sql.Identifier("churn_scores"), rows)
         refresh_statistics(connection, sql.Identifier("churn_scores"))
+
+
+def _hold_campaign(connection: psycopg.Connection, month: Month, campaign_id: int | None) -> None:
+    """Make sure that a month is kept under the campaign that holds for it, until the transaction ends.
+
+    Raises:
+        ChurnError: another was saved since the users were ranked. It passes: scored again, they are
+            ranked by it.
+    """
+    lock(connection, LOCK)
+    saved = campaign_of_month(connection, month)
+    if (saved.campaign_id if saved else None) != campaign_id:
+        raise ChurnError(
+            "a campaign was saved while the users were scored",
+            where=str(month),
+            remedy="score the month again",
+        ) from psycopg.errors.SerializationFailure("the campaign is another one by now")
 
 
 def _write(rows: pa.Table, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from churn.scoring.actions import list_actions
+from churn.scoring.actions import actions_path, list_actions, read_actions
 from churn.settings import get_settings
 from tests.kit.events import told
 from tests.kit.stored_months import put_lake, put_scores, released
@@ -31,6 +31,18 @@ def test_a_list_is_told_once_with_its_id_and_how_many_are_on_it(
     get_settings.cache_clear()
     list_actions(JANUARY)
     assert [each.data["control"] for each in told("list.ready")] == [first.count("control"), 0]
+
+
+def test_a_list_whose_file_cannot_be_written_is_not_told_of() -> None:
+    seen = world(1, USERS, SEED)[0]
+    put_lake(JANUARY, seen)
+    put_scores(JANUARY, seen, released(JANUARY), model_of(USERS, SEED))
+    # Where the file belongs there is a folder.
+    actions_path(JANUARY).mkdir(parents=True)
+    with pytest.raises(OSError, match=actions_path(JANUARY).name):
+        list_actions(JANUARY)
+    assert told("list.ready") == []
+    assert read_actions(JANUARY) == []
 
 
 def test_a_month_without_a_release_has_no_list_to_tell_of() -> None:
