@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg
 
 from churn.contract.in_force import BY_NAME, CONTRACT
-from churn.contract.structure import CANONICAL, Dialect, Table
+from churn.contract.structure import CANONICAL, Dialect
 from churn.contract.translation import dialects_of, translated_by
 from churn.deliveries.contents import KeptFile, sources_text
-from churn.deliveries.erased import without_rows
+from churn.deliveries.erased import SAY_KEY, KeyNames, UnknownKey, key_names, keys_of, without_rows
 from churn.deliveries.ledger import Delivery, accepted
 from churn.deliveries.problems import RefusedDrop
 from churn.deliveries.store import holds, keep_content, listed_files, read_accepted
@@ -40,21 +40,28 @@ class _Store:
     folder: Path = field(default_factory=lambda: get_settings().deliveries)
     rewritten: dict[str, KeptFile | None] = field(default_factory=dict)
 
-    def without_user(
-        self, file: KeptFile, dialect: Dialect, table: Table | None
-    ) -> KeptFile | None:
-        """Return the file that takes this one's place; None where the customer is not in it."""
+    def without_user(self, file: KeptFile, dialect: Dialect, key: KeyNames) -> KeptFile | None:
+        """Return the file that takes this one's place; None where the customer is not in it.
+
+        Raises:
+            ChurnError: the customer may be in it, and which column says so is not known.
+        """
         if file.stored_path not in self.rewritten:
-            self.rewritten[file.stored_path] = self._rewrite(file, dialect, table)
+            self.rewritten[file.stored_path] = self._rewrite(file, dialect, key)
         return self.rewritten[file.stored_path]
 
-    def _rewrite(self, file: KeptFile, dialect: Dialect, table: Table | None) -> KeptFile | None:
+    def _rewrite(self, file: KeptFile, dialect: Dialect, key: KeyNames) -> KeptFile | None:
         if not holds(file.path, file.sha256):
             # A lost or altered file is reported by whoever reads it, and searched at the end.
             return None
-        content, removed = without_rows(
-            file.path.read_bytes(), dialect, table, lambda cell: cell.strip() == self.user_id
-        )
+        try:
+            content, removed = without_rows(
+                file.path.read_bytes(), dialect, key, lambda cell: cell.strip() == self.user_id
+            )
+        except UnknownKey as error:
+            raise ChurnError(
+                error.what, where=f"{file.name}, stored as {file.path}", remedy=SAY_KEY
+            ) from None
         return self.kept(file, content) if removed else None
 
     def kept(self, file: KeptFile, content: bytes) -> KeptFile:
@@ -81,7 +88,8 @@ def erase(
         those that were replaced, now or by an erasure that was interrupted.
 
     Raises:
-        ChurnError: the customer is the only one of a delivery.
+        ChurnError: the customer is the only one of a delivery, others would be lost with them, or which
+            column of a file names customers is not known.
     """
     store = _Store(user_id, is_dry=erasure is None)
     for delivery in _every_delivery(connection):
@@ -137,14 +145,18 @@ def _rewritten(store: _Store, delivery: Delivery) -> KeptFile | None:
         for name, path, sha256 in (listed_files(own.path) if own.path.is_file() else ())
     ]
     if not sources:
-        return store.without_user(own, dialects.get(table.name, table.dialect), table)
+        return store.without_user(own, dialects.get(table.name, table.dialect), key_names(table))
     return _list_without(store, own, sources, dialects)
 
 
 def _list_without(
     store: _Store, own: KeptFile, sources: list[KeptFile], dialects: Mapping[str, Dialect]
 ) -> KeptFile | None:
-    new = [store.without_user(each, dialects.get(each.name, CANONICAL), None) for each in sources]
+    keys = keys_of(CONTRACT)
+    new = [
+        store.without_user(each, dialects.get(each.name, CANONICAL), keys.get(each.name))
+        for each in sources
+    ]
     if not any(new):
         return None
     copies = tuple(after or before for before, after in zip(sources, new, strict=True))
@@ -169,6 +181,12 @@ def _record(
             "the customer is the only one of this file, and a delivery has at least one row",
             where=f"{delivery.file} {delivery.month}",
             remedy="deliver a corrected file without the customer first",
+        )
+    if count < delivery.rows - 1:
+        raise ChurnError(
+            f"{delivery.rows - count} rows would be lost, and a customer has one",
+            where=f"{delivery.file} {delivery.month}",
+            remedy="see which column of its files the contract calls the key; nothing was erased",
         )
     connection.execute(
         "INSERT INTO decisions.erased_files (erasure_id, delivery_id, sha256, fingerprint, rows)"

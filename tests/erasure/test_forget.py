@@ -17,10 +17,12 @@ from churn.database import connect
 from churn.deliveries import Refusal, accept, accepted, deliver, read_accepted
 from churn.deliveries.store import is_whole
 from churn.erasure.forget import forget
+from churn.erasure.in_files import erase as erase_of_files
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.lake.files import read_current
 from churn.schedule.facts import BATCH_LOCK
+from churn.settings import Settings
 from churn.training.dataset import build_training_set, read_training_set
 from churn.verification.replay import replay
 from tests.erasure.conftest import GONE, IDS, STAYS, Kept, write_named_drop
@@ -242,6 +244,40 @@ def test_the_only_customer_of_a_file_is_not_erased(kept: Kept) -> None:
     with pytest.raises(ChurnError, match="the only one of this file"):
         forget(GONE, reason=WHY, actor="test")
     assert everything(kept) == (tables, files)
+
+
+def test_a_file_whose_key_is_not_known_is_refused_and_kept(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_store
+
+    before = everything(kept)
+    monkeypatch.setattr(in_store, "key_names", lambda _: None)
+    for dry_run in (True, False):
+        with pytest.raises(ChurnError, match="which column names customers is not known") as error:
+            forget(GONE, reason=WHY, actor="test", dry_run=dry_run)
+        assert "key: COLUMN" in error.value.remedy
+    assert everything(kept) == before
+
+
+def test_nobody_elses_rows_are_lost_with_the_customers(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_store
+
+    before = everything(kept)
+    monkeypatch.setattr(in_store, "read_accepted", lambda each: read_accepted(each)[:1])
+    with pytest.raises(ChurnError, match="2 rows would be lost, and a customer has one"):
+        forget(GONE, reason=WHY, actor="test")
+    assert everything(kept) == before
+
+
+def test_a_rank_that_reads_like_the_id_stays_in_the_list(settings: Settings) -> None:
+    folder = settings.home / "actions"
+    folder.mkdir(parents=True)
+    (folder / "2024-01.csv").write_text("rank,user_id\n11,'12\n12,b\n")
+    assert erase_of_files("12", dry_run=False) == {"actions": 1}
+    assert (folder / "2024-01.csv").read_text() == "rank,user_id\n12,b\n"
 
 
 def test_the_pipeline_stands_still_meanwhile(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
