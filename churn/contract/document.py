@@ -183,7 +183,9 @@ class _Builder:
             description=file.description,
             tables=(*tables.values(), self._labels()),
             source_files=tuple(
-                SourceFile(name, entry.files, self._dialect(entry.dialect), entry.optional)
+                SourceFile(
+                    name, entry.files, self._dialect(entry.dialect), entry.optional, entry.key
+                )
                 for name, entry in file.files.items()
             ),
             population=file.population,

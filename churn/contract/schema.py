@@ -197,6 +197,11 @@ class FileEntry(_Entry):
     files: str = Field(description="pattern of its name; {month} stands for 2024-01, {n} for 000")
     dialect: DialectEntry | None = Field(None, description="how this file writes its values")
     optional: bool = Field(False, description="the file may be absent from a drop")
+    key: str | None = Field(
+        "",
+        description="what the column is called that names a user: their rows are left out once they are"
+        " erased; null where no column does",
+    )
 
 
 class TableEntry(_Entry):

@@ -107,12 +107,17 @@ CANONICAL = Dialect()
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a drop that is not a table itself, but is read by the `select` of one or more tables."""
+    """A file of a drop that is not a table itself, but is read by the `select` of one or more tables.
+
+    Args:
+        key: what its column is called that names a user; empty where that is not known, None where none does.
+    """
 
     name: str
     files: str
     dialect: Dialect = CANONICAL
     optional: bool = False
+    key: str | None = ""
 
 
 @dataclass(frozen=True)

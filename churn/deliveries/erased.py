@@ -21,13 +21,28 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.contract.structure import Contract, Dialect, Table
+from churn.contract.structure import Contract, Dialect, Table, plain
 from churn.contract.translation import dialects_of
 from churn.deliveries.drop_files import drop_files
-from churn.deliveries.files import is_compressed, plain_name
+from churn.deliveries.files import is_compressed
+from churn.deliveries.problems import Refusal
+from churn.errors import ChurnError
 from churn.months import Month
 
 IsErased = Callable[[str], bool]
+# What the column that names customers may be called, in the order in which a reader looks for it; none where
+# the file names nobody, and None where it is not known.
+KeyNames = tuple[str, ...] | None
+UNKNOWN_KEY = (
+    "which column names customers is not known, and one of them stands in it who is erased"
+)
+SAY_KEY = (
+    "say so in the contract, as `key: COLUMN` of this entry of files: (`key: null` where none does)"
+)
+
+
+class UnknownKey(ChurnError):
+    """A file names a customer who is erased, and it is not known in which column customers are named."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +86,30 @@ def without_erased(
     """Give the folder of a drop in which nobody is who was erased: itself, or a copy for this block.
 
     What cannot be read is left as it is: the drop's own reader names it.
+
+    Raises:
+        Refusal: a file that selects read may name somebody, and the contract does not say in which column.
     """
     paths: dict[str, list[Path]] = {}
     if erased is not None:
         with contextlib.suppress(OSError):
             paths = drop_files(folder, month, first, contract).by_name
-    dialects, tables = dialects_of(contract), contract.table_by_name
+    dialects, keys = dialects_of(contract), keys_of(contract)
     cleaned: dict[Path, bytes] = {}
     for name, path in ((name, path) for name, several in paths.items() for path in several):
         assert erased is not None  # noqa: S101  (else there are no paths)
-        with contextlib.suppress(OSError, EOFError, ValueError, csv.Error, pa.ArrowException):
+        try:
             content, removed = without_rows(
-                path.read_bytes(), dialects[name], tables.get(name), erased.holds
+                path.read_bytes(), dialects[name], keys[name], erased.holds
             )
-            if removed:
-                cleaned[path] = content
+        except UnknownKey as error:
+            if keys[name] is None:
+                raise Refusal(error.what, where=f"{path.name} ({name})", remedy=SAY_KEY) from None
+            continue
+        except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException):
+            continue
+        if removed:
+            cleaned[path] = content
     if not cleaned:
         yield folder
         return
@@ -100,8 +124,27 @@ def without_erased(
         yield copy
 
 
+def keys_of(contract: Contract) -> dict[str, KeyNames]:
+    """Return what the key is called in each file of a drop, by the names under which selects read them."""
+    keys: dict[str, KeyNames] = {
+        table.name: key_names(table) for table in contract.tables if table.select is None
+    }
+    for file in contract.source_files:
+        names = () if file.key is None else (plain(file.key),)
+        keys[file.name] = None if file.key == "" else names
+    return keys
+
+
+def key_names(table: Table) -> tuple[str, ...]:
+    """Return what the key may be called in a table's own file; the first that is there is the key."""
+    key, *values = table.columns
+    others = {plain(each.source_name) for each in values}
+    more = (plain(each) for each in (*key.earlier_sources, key.name))
+    return (plain(key.source_name), *(name for name in more if name not in others))
+
+
 def without_rows(
-    content: bytes, dialect: Dialect, table: Table | None, is_erased: IsErased
+    content: bytes, dialect: Dialect, key: KeyNames, is_erased: IsErased
 ) -> tuple[bytes, int]:
     """Return a delivered file without the rows of some customers, and how many rows that were.
 
@@ -110,24 +153,31 @@ def without_rows(
     Args:
         content: the file, compressed or not.
         dialect: how it is written.
-        table: the table whose own file it is, whose key is looked at; None for a file that selects read, of
-            which every cell is.
+        key: what the column may be called that names customers; no other is looked at.
         is_erased: says so of an id.
 
     Raises:
+        UnknownKey: no such column is known, or there, and some cell is the id of somebody erased.
         ValueError, csv.Error, pa.ArrowException, OSError, EOFError: the file cannot be read.
     """
+    if key == ():
+        return content, 0
     if dialect.format == "parquet":
-        return _parquet_without(content, table, is_erased)
+        return _parquet_without(content, key, is_erased)
     if is_compressed(content):
-        plain, removed = without_rows(gzip.decompress(content), dialect, table, is_erased)
+        plain, removed = without_rows(gzip.decompress(content), dialect, key, is_erased)
         # The same bytes whenever it is done, so that the same drop has the same hash again.
         return (gzip.compress(plain, mtime=0), removed) if removed else (content, 0)
-    kept, removed, columns = [], 0, None
+    kept: list[str] = []
+    removed, header, place = 0, None, None
     for raw, values in _records(content.decode(dialect.encoding), dialect.delimiter):
-        if columns is None and values:
-            columns = _columns_of(values, table)
-        elif any(is_erased(values[at]) for at in columns or () if at < len(values)):
+        if header is None and values:
+            header = values
+            place = _place_of(key, header)
+        elif place is None:
+            if any(is_erased(value) for value in values):
+                raise UnknownKey(UNKNOWN_KEY)
+        elif place < len(values) and is_erased(values[place]):
             removed += 1
             continue
         kept.append(raw)
@@ -148,25 +198,23 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
         lines.clear()
 
 
-def _columns_of(header: list[str], table: Table | None) -> list[int]:
-    """Return the places of the key; of all columns where it is not known which that is."""
-    names = [plain_name(name.lstrip("\ufeff")) for name in header]
-    if table is not None:
-        key = table.columns[0]
-        wanted = {plain_name(each) for each in (key.source_name, key.name, *key.earlier_sources)}
-        if places := [at for at, name in enumerate(names) if name in wanted]:
-            return places
-    return list(range(len(names)))
+def _place_of(key: KeyNames, header: list[str]) -> int | None:
+    names = [plain(name.lstrip("\ufeff")) for name in header]
+    return next((names.index(name) for name in key or () if name in names), None)
 
 
-def _parquet_without(content: bytes, table: Table | None, is_erased: IsErased) -> tuple[bytes, int]:
+def _parquet_without(content: bytes, key: KeyNames, is_erased: IsErased) -> tuple[bytes, int]:
     rows = pq.read_table(pa.BufferReader(content))
+    place = _place_of(key, rows.column_names)
+    searched = rows.columns if place is None else [rows.column(place)]
     gone = [False] * rows.num_rows
-    for at in _columns_of(rows.column_names, table):
-        for place, value in enumerate(rows.column(at).to_pylist()):
-            gone[place] = gone[place] or (value is not None and is_erased(str(value)))
+    for column in searched:
+        for at, value in enumerate(column.to_pylist()):
+            gone[at] = gone[at] or (value is not None and is_erased(str(value)))
     if not any(gone):
         return content, 0
+    if place is None:
+        raise UnknownKey(UNKNOWN_KEY)
     new = io.BytesIO()
     pq.write_table(rows.filter(pa.array([not each for each in gone])), new)
     return new.getvalue(), sum(gone)

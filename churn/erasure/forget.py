@@ -1,7 +1,7 @@
 """Forgetting a customer: in what order things are deleted, and what is written down of it.
 
-The record comes first, so that no drop brings the customer back meanwhile; Postgres and the deliveries' files
-follow in one transaction; then what is derived from them. Interrupted, it is done again from its beginning.
+The record, Postgres and what is said of the deliveries' files are one transaction, and no drop is taken in
+before it has ended; then comes what is derived from them. Interrupted, it is done again from its beginning.
 docs/security.md says what is deleted, what is kept, and why.
 """
 
@@ -53,16 +53,16 @@ def forget(user_id: str, *, reason: str, actor: str, dry_run: bool = False) -> F
         # Whatever reads a month now would write the customer again afterwards.
         lock(guard, BATCH_LOCK)
         in_postgres.require_no_runs()
-        erasure = None if dry_run else _record(user_id, reason, actor)
         with connect() as connection:
             lock_until_closed(connection, PUBLICATION_LOCK)
-            lock(connection, "churn.deliveries")
+            # Until files are removed below, too: a drop may have become theirs.
+            lock(guard, "churn.deliveries")
+            erasure = None if dry_run else _record(connection, user_id, reason, actor)
             erased, unneeded = in_store.erase(connection, user_id, erasure)
             erased += in_postgres.erase(connection, user_id)
             if dry_run:
                 connection.rollback()
-        if not dry_run:
-            in_store.remove(unneeded)
+        in_store.remove(unneeded)
         if get_settings().online == "redis":
             erased["the copy in Redis"] += erase_of_copy(user_id, dry_run=dry_run)
         erased += in_files.erase(user_id, dry_run=dry_run)
@@ -87,16 +87,11 @@ def _require(user_id: str, reason: str, dry_run: bool) -> None:
         )
 
 
-def _record(user_id: str, reason: str, actor: str) -> int:
-    with connect() as connection:
-        row = connection.execute(
-            "INSERT INTO decisions.erasures (id_hash, actor, reason) VALUES (%s, %s, %s)"
-            " RETURNING erasure_id",
-            [_hash(connection, user_id), actor, reason.strip()],
-        ).fetchone()
+def _record(connection: psycopg.Connection, user_id: str, reason: str, actor: str) -> int:
+    row = connection.execute(
+        "INSERT INTO decisions.erasures (id_hash, actor, reason) VALUES (%s, %s, %s)"
+        " RETURNING erasure_id",
+        [hashed_id(salt_of(connection), user_id), actor, reason.strip()],
+    ).fetchone()
     assert row is not None  # noqa: S101  (an insert always returns its row)
     return int(row[0])
-
-
-def _hash(connection: psycopg.Connection, user_id: str) -> str:
-    return hashed_id(salt_of(connection), user_id)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from churn.contract.structure import CANONICAL
+from churn.contract.structure import CANONICAL, KEY
 from churn.deliveries.erased import without_rows
 from churn.erasure.in_postgres import ERASED, SEARCHED_FROM, word
 from churn.files import replacing
@@ -30,7 +30,7 @@ def erase(user_id: str, *, dry_run: bool) -> Counter[str]:
     for path in sorted((home / "actions").glob("*.csv")):
         # An id that a spreadsheet would run has an apostrophe in front.
         content, removed = without_rows(
-            path.read_bytes(), CANONICAL, None, {user_id, f"'{user_id}"}.__contains__
+            path.read_bytes(), CANONICAL, (KEY,), {user_id, f"'{user_id}"}.__contains__
         )
         counts["actions"] += removed
         if removed and not dry_run:

@@ -1,5 +1,6 @@
 """After `churn forget` nothing names the customer: every column of each table is searched, and every file."""
 
+import datetime as dt
 import gzip
 import re
 from collections import Counter
@@ -15,17 +16,20 @@ from api.main import create_app
 from churn.contract.in_force import PROFILE_TABLES, TABLES, VIEWS
 from churn.database import connect
 from churn.deliveries import Refusal, accept, accepted, deliver, read_accepted
+from churn.deliveries.ledger import in_force
 from churn.deliveries.store import is_whole
 from churn.erasure.forget import forget
+from churn.erasure.in_files import erase as erase_of_files
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.lake.files import read_current
 from churn.schedule.facts import BATCH_LOCK
+from churn.settings import Settings
 from churn.training.dataset import build_training_set, read_training_set
 from churn.verification.replay import replay
 from tests.erasure.conftest import GONE, IDS, STAYS, Kept, write_named_drop
 from tests.kit.close_month import close
-from tests.kit.small_drop import NOW
+from tests.kit.small_drop import JANUARY, NOW
 from tests.kit.waiting import until
 
 WHY = "request of 3 June"
@@ -242,6 +246,88 @@ def test_the_only_customer_of_a_file_is_not_erased(kept: Kept) -> None:
     with pytest.raises(ChurnError, match="the only one of this file"):
         forget(GONE, reason=WHY, actor="test")
     assert everything(kept) == (tables, files)
+
+
+def test_a_version_that_was_corrected_since_may_be_left_without_anybody(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("delivered")
+    apart, whole = write_named_drop(folder / "a" / "month_000"), folder / "b" / "month_000"
+    write_named_drop(whole)
+    for path in apart.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text(
+            "".join([lines[0], *(each for each in lines if each.startswith(f"{GONE},"))])
+        )
+    deliver(apart, now=NOW)
+    with pytest.raises(ChurnError, match="the only one of this file"):
+        forget(GONE, reason="", actor="test", dry_run=True)
+    with pytest.raises(ChurnError, match="the only one of this file"):
+        forget(GONE, reason=WHY, actor="test")
+    with connect() as connection:
+        assert connection.execute("SELECT * FROM decisions.erasures").fetchall() == []
+    deliver(whole, now=NOW + dt.timedelta(hours=1))
+    forget(GONE, reason=WHY, actor="test")
+    for table in TABLES:
+        first, second = accepted(JANUARY, table)
+        assert first.unloadable == "erased: nobody else was in it"
+        assert (second.unloadable, second.rows) == (None, 2)
+        assert in_force(JANUARY, table) == second
+    assert in_files(settings.home) == []
+
+
+def test_the_files_are_removed_before_another_drop_is_taken_in(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_store
+
+    remove, free = in_store.remove, []
+
+    def looking(unneeded: list[Path]) -> None:
+        with connect() as other:
+            row = other.execute(
+                "SELECT pg_try_advisory_xact_lock(hashtextextended('churn.deliveries', 0))"
+            ).fetchone()
+        free.append(row)
+        remove(unneeded)
+
+    monkeypatch.setattr(in_store, "remove", looking)
+    forget(GONE, reason=WHY, actor="test")
+    assert free == [(False,)]
+
+
+def test_a_file_whose_key_is_not_known_is_refused_and_kept(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_store
+
+    before = everything(kept)
+    monkeypatch.setattr(in_store, "key_names", lambda _: None)
+    for dry_run in (True, False):
+        with pytest.raises(ChurnError, match="which column names customers is not known") as error:
+            forget(GONE, reason=WHY, actor="test", dry_run=dry_run)
+        assert "key: COLUMN" in error.value.remedy
+    assert everything(kept) == before
+
+
+def test_nobody_elses_rows_are_lost_with_the_customers(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_store
+
+    before = everything(kept)
+    monkeypatch.setattr(in_store, "read_accepted", lambda each: read_accepted(each)[:1])
+    with pytest.raises(ChurnError, match="2 rows would be lost, and a customer has one"):
+        forget(GONE, reason=WHY, actor="test")
+    assert everything(kept) == before
+
+
+def test_a_rank_that_reads_like_the_id_stays_in_the_list(settings: Settings) -> None:
+    folder = settings.home / "actions"
+    folder.mkdir(parents=True)
+    (folder / "2024-01.csv").write_text("rank,user_id\n11,'12\n12,b\n")
+    assert erase_of_files("12", dry_run=False) == {"actions": 1}
+    assert (folder / "2024-01.csv").read_text() == "rank,user_id\n12,b\n"
 
 
 def test_the_pipeline_stands_still_meanwhile(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
