@@ -21,6 +21,7 @@ from churn.deliveries.ledger import in_force
 from churn.deliveries.store import is_whole
 from churn.erasure.forget import forget
 from churn.erasure.in_files import erase as erase_of_files
+from churn.erasure.in_files import replace_in_place
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.lake.files import read_current
@@ -322,6 +323,25 @@ def test_nobody_elses_rows_are_lost_with_the_customers(
     with pytest.raises(ChurnError, match="2 rows would be lost, and a customer has one"):
         forget(GONE, reason=WHY, actor="test")
     assert everything(kept) == before
+
+
+def test_a_log_keeps_its_line_ends_and_what_was_appended_meanwhile(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "code.log"
+    log.write_bytes(f"user {GONE}\r\n".encode())
+    lines = [f"again {GONE}\n"]
+
+    class Appending:
+        """The pattern, in whose first use the service writes another line."""
+
+        def sub(self, new: str, text: str) -> str:
+            with log.open("a") as file:
+                file.write(lines.pop() if lines else "")
+            return text.replace(GONE, new)
+
+    replace_in_place(log, Appending())  # type: ignore[arg-type]
+    assert log.read_bytes() == b"user [erased]\r\nagain [erased]\n"
 
 
 def test_a_rank_that_reads_like_the_id_stays_in_the_list(settings: Settings) -> None:
