@@ -130,7 +130,9 @@ def deliver(
     when = _DeliveryTime(chosen, now, known_at, history, contract)
     with connect() as connection:
         erased = read_erased(connection)
-    with without_erased(folder, chosen, settings.first_month, contract, erased) as cleaned:
+    with without_erased(
+        folder, chosen, settings.first_month, contract, erased, settings.home
+    ) as cleaned:
         return _take_in(cleaned, when, settings, erased)
 
 

@@ -7,6 +7,7 @@ their rows; the folder itself is not touched, for it is whoever's delivered it.
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import hmac
 import io
@@ -29,6 +30,7 @@ from churn.deliveries.problems import Refusal
 from churn.errors import ChurnError
 from churn.months import Month
 
+_IN_USE = "in-use"
 IsErased = Callable[[str], bool]
 # What the column that names customers may be called, in the order in which a reader looks for it; none where
 # the file names nobody, and None where it is not known.
@@ -81,17 +83,31 @@ def read_erased(connection: psycopg.Connection) -> Erased | None:
 
 @contextlib.contextmanager
 def without_erased(
-    folder: Path, month: Month, first: Month, contract: Contract, erased: Erased | None
+    folder: Path,
+    month: Month,
+    first: Month,
+    contract: Contract,
+    erased: Erased | None,
+    home: Path,
 ) -> Iterator[Path]:
     """Give the folder of a drop in which nobody is who was erased: itself, or a copy for this block.
 
     What cannot be read is left as it is: the drop's own reader names it.
+
+    Args:
+        folder: as it was delivered.
+        month: its month.
+        first: the month of the first drop.
+        contract: what the drop is read by.
+        erased: who was; None where nobody was.
+        home: the state folder, in which the copy is made.
 
     Raises:
         Refusal: a file that selects read may name somebody, and the contract does not say in which column.
     """
     paths: dict[str, list[Path]] = {}
     if erased is not None:
+        remove_copies(home)
         with contextlib.suppress(OSError):
             paths = drop_files(folder, month, first, contract).by_name
     dialects, keys = dialects_of(contract), keys_of(contract)
@@ -113,8 +129,8 @@ def without_erased(
     if not cleaned:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="churn-drop-") as place:
-        copy = Path(place) / folder.name
+    with _place_for_copy(home) as place:
+        copy = place / folder.name
         copy.mkdir()
         for path in {path for several in paths.values() for path in several}:
             if path in cleaned:
@@ -122,6 +138,34 @@ def without_erased(
             else:
                 shutil.copyfile(path, copy / path.name)
         yield copy
+
+
+def remove_copies(home: Path) -> None:
+    """Remove copies of drops that a killed process has left, unless some process is making one."""
+    with _using(home):
+        pass
+
+
+@contextlib.contextmanager
+def _place_for_copy(home: Path) -> Iterator[Path]:
+    with _using(home) as parent, tempfile.TemporaryDirectory(dir=parent) as place:
+        yield Path(place)
+
+
+@contextlib.contextmanager
+def _using(home: Path) -> Iterator[Path]:
+    """Give the folder of copies, emptied first where no process, alive, has a copy in it."""
+    parent = home / "tmp"
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / _IN_USE).open("w") as file:
+        # The system gives the lock back when its process ends, however that ends.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for copy in parent.iterdir():
+                if copy.is_dir():
+                    shutil.rmtree(copy)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield parent
 
 
 def keys_of(contract: Contract) -> dict[str, KeyNames]:

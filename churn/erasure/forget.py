@@ -59,7 +59,7 @@ def forget(user_id: str, *, reason: str, actor: str, dry_run: bool = False) -> F
             lock(guard, "churn.deliveries")
             erasure = None if dry_run else _record(connection, user_id, reason, actor)
             erased, unneeded = in_store.erase(connection, user_id, erasure)
-            erased += in_postgres.erase(connection, user_id)
+            erased += in_postgres.erase(connection, user_id, dry_run=dry_run)
             if dry_run:
                 connection.rollback()
         in_store.remove(unneeded)
@@ -67,6 +67,10 @@ def forget(user_id: str, *, reason: str, actor: str, dry_run: bool = False) -> F
             erased["the copy in Redis"] += erase_of_copy(user_id, dry_run=dry_run)
         erased += in_files.erase(user_id, dry_run=dry_run)
         erased += in_postgres.erase_of_dagster(user_id, dry_run=dry_run)
+        if not dry_run:
+            with connect() as connection:
+                # What the console was just writing when its tables were searched first.
+                erased += in_postgres.erase_of_console(connection, user_id)
         left = Counter[str]() if dry_run else in_postgres.left(user_id) + in_files.left(user_id)
         if erasure is not None:
             guard.execute(

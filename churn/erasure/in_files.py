@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from churn.contract.structure import CANONICAL, KEY
-from churn.deliveries.erased import without_rows
+from churn.deliveries.erased import remove_copies, without_rows
 from churn.erasure.in_postgres import ERASED, SEARCHED_FROM, word
 from churn.files import replacing
 from churn.settings import get_settings
@@ -24,6 +24,8 @@ _NOT_SEARCHED = frozenset({"postgres", "demo", "simulation"})
 def erase(user_id: str, *, dry_run: bool) -> Counter[str]:
     """Write lake, training sets, scores and exported lists without the customer, and texts without the id."""
     home, counts = get_settings().home, Counter[str]()
+    if not dry_run:
+        remove_copies(home)
     for folder in ("lake", "training", "scores"):
         for path in sorted((home / folder).rglob("*.parquet")):
             counts[folder] += _erase_rows(path, user_id, dry_run)
@@ -39,9 +41,7 @@ def erase(user_id: str, *, dry_run: bool) -> Counter[str]:
     for folder, path in _texts(user_id):
         counts[folder] += 1
         if not dry_run:
-            text = re.sub(word(user_id), ERASED, path.read_text(encoding="utf-8"))
-            # In place, since a service may have its log open.
-            path.write_text(text, encoding="utf-8")
+            replace_in_place(path, re.compile(word(user_id)))
     return +counts
 
 
@@ -72,6 +72,24 @@ def _erase_rows(path: Path, user_id: str, dry_run: bool) -> int:
         with replacing(path, durable=True) as new:
             pq.write_table(kept, new, compression="zstd", use_dictionary=repeating)
     return count
+
+
+def replace_in_place(path: Path, pattern: re.Pattern[str]) -> None:
+    """Replace an id in a text that a service may have open as its log, and go on appending to.
+
+    Its line ends stay, and lines that were appended meanwhile are written again as well.
+    """
+    with path.open("r+b") as file:
+        content = file.read()
+        while True:
+            new = pattern.sub(ERASED, content.decode(errors="surrogateescape"))
+            more = file.read()
+            if not more:
+                break
+            content += more
+        file.seek(0)
+        file.write(new.encode(errors="surrogateescape"))
+        file.truncate()
 
 
 def _texts(user_id: str) -> Iterator[tuple[str, Path]]:

@@ -17,6 +17,7 @@ from churn.deliveries.erased import (
     UnknownKey,
     hashed_id,
     key_names,
+    remove_copies,
     without_erased,
     without_rows,
 )
@@ -91,14 +92,21 @@ def test_a_file_that_selects_read_is_cleaned_by_its_key_or_refused(
     written = "kunde,rang\n12,1\nb,12\n"
     (folder / "kunden.csv").write_text(written)
     erased = Erased(b"salt", frozenset([hashed_id(b"salt", "12")]))
-    cleaned = without_erased(folder, JANUARY, JANUARY, contract, erased)
+    cleaned = without_erased(folder, JANUARY, JANUARY, contract, erased, tmp_path / "home")
     if what == "refused":
         with pytest.raises(Refusal, match=r"kunden\.csv \(kunden\): which column names") as refusal:
             cleaned.__enter__()
         assert "key: COLUMN" in refusal.value.remedy
         return
+    left = tmp_path / "home" / "tmp" / "of-a-killed-one" / "month_000"
+    left.mkdir(parents=True)
     with cleaned as copy:
         content = (copy / "kunden.csv").read_text()
+        assert copy == folder or copy.is_relative_to(tmp_path / "home")
+        assert not left.exists()
+        remove_copies(tmp_path / "home")  # another's is not taken away while it is in use
+        assert copy.is_dir()
+    assert [path.name for path in (tmp_path / "home" / "tmp").iterdir()] == ["in-use"]
     assert content == ("kunde,rang\nb,12\n" if what == "copied" else written)
 
 

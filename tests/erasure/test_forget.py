@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -20,6 +21,7 @@ from churn.deliveries.ledger import in_force
 from churn.deliveries.store import is_whole
 from churn.erasure.forget import forget
 from churn.erasure.in_files import erase as erase_of_files
+from churn.erasure.in_files import replace_in_place
 from churn.errors import ChurnError
 from churn.fingerprint import fingerprint
 from churn.lake.files import read_current
@@ -27,6 +29,7 @@ from churn.schedule.facts import BATCH_LOCK
 from churn.settings import Settings
 from churn.training.dataset import build_training_set, read_training_set
 from churn.verification.replay import replay
+from console.acts import Act, record
 from tests.erasure.conftest import GONE, IDS, STAYS, Kept, write_named_drop
 from tests.kit.close_month import close
 from tests.kit.small_drop import JANUARY, NOW
@@ -322,6 +325,25 @@ def test_nobody_elses_rows_are_lost_with_the_customers(
     assert everything(kept) == before
 
 
+def test_a_log_keeps_its_line_ends_and_what_was_appended_meanwhile(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "code.log"
+    log.write_bytes(f"user {GONE}\r\n".encode())
+    lines = [f"again {GONE}\n"]
+
+    class Appending:
+        """The pattern, in whose first use the service writes another line."""
+
+        def sub(self, new: str, text: str) -> str:
+            with log.open("a") as file:
+                file.write(lines.pop() if lines else "")
+            return text.replace(GONE, new)
+
+    replace_in_place(log, Appending())  # type: ignore[arg-type]
+    assert log.read_bytes() == b"user [erased]\r\nagain [erased]\n"
+
+
 def test_a_rank_that_reads_like_the_id_stays_in_the_list(settings: Settings) -> None:
     folder = settings.home / "actions"
     folder.mkdir(parents=True)
@@ -377,6 +399,69 @@ def test_dagster_is_asked_first_and_its_records_lose_the_id(
     with connect() as connection:
         events = connection.execute("SELECT event FROM event_logs ORDER BY 1").fetchall()
     assert events == sorted([(event % "[erased]",), (event % STAYS,)])
+
+
+def test_numbers_that_read_like_the_id_stay_in_json_and_in_texts(settings: Settings) -> None:
+    inner = '{"users": 4711, "user": "4711"}'
+    detail = {"users": 4711, "share": 0.4711, "of": ["4711", 4711], "4711": "seen", "event": inner}
+    with connect() as connection:
+        record(connection, Act.EXPORT, "ann", **detail)
+        connection.execute(
+            "INSERT INTO console.drop_outcomes (name, state, report) VALUES ('x', 'refused', %s)",
+            ["user 4711 has 0.4711 and 1,4711.5"],
+        )
+    forget("4711", reason=WHY, actor="test")
+    with connect() as connection:
+        [(after,)] = connection.execute("SELECT detail FROM console.acts").fetchall()
+        [(report,)] = connection.execute("SELECT report FROM console.drop_outcomes").fetchall()
+    assert after == {
+        "users": 4711, "share": 0.4711, "of": ["[erased]", 4711], "[erased]": "seen",
+        "event": '{"users": 4711, "user": "[erased]"}',
+    }  # fmt: skip
+    assert report.startswith("user [erased] has 0.4711")
+
+
+def test_a_dry_run_waits_for_nobody(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=2s")
+    with connect() as console:
+        record(console, Act.CUSTOMER_SEEN, "ann", subject=STAYS)
+        forget(GONE, reason="", actor="test", dry_run=True)
+
+
+def test_the_console_and_an_erasure_never_wait_for_each_other_in_a_circle(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The console writes a report, then the act, while an erasure waits for it."""
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=60s")
+    report = (
+        "INSERT INTO treatments (as_of, user_id, treated_at, channel)"
+        " VALUES ('2024-02-01', %s, '2024-02-02', 'phone')"
+    )
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+    with ThreadPoolExecutor(1) as pool:
+        with connect() as console, connect() as other:
+            console.execute(report, [GONE])
+            erasing = pool.submit(forget, GONE, reason=WHY, actor="test")
+            until(lambda: other.execute(waiting).fetchone() != (0,))
+            console.execute("SET LOCAL lock_timeout = '5s'")
+            record(console, Act.CALLS_REPORTED, "ann", subject="2024-01")
+        assert erasing.result().erased["treatments"] == 1
+    assert in_tables() == Counter()
+
+
+def test_what_the_console_was_just_writing_is_erased_at_the_end(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_files as files
+
+    def late(*_: object, **__: object) -> Counter[str]:
+        with connect() as connection:
+            record(connection, Act.CUSTOMER_SEEN, "ann", subject=GONE)
+        return Counter()
+
+    monkeypatch.setattr(files, "erase", late)
+    forget(GONE, reason=WHY, actor="test")
+    assert in_tables() == Counter()
 
 
 def test_a_drop_that_was_being_read_meanwhile_is_read_again(
