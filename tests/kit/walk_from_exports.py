@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from churn.contract.in_force import CONTRACT, SERVICE_BY_NAME
+from churn.database import connect
 from churn.database.init import prepare_schema
 from churn.deliveries import find_drops
 from churn.deliveries.ledger import accepted
@@ -24,6 +25,7 @@ from churn.settings import Settings, get_settings
 from churn.training.dataset import read_training_set
 from feature_repo.store import apply_features
 from tests.kit.states import State, running_api, versions
+from tests.kit.waiting import until
 
 FULL_MODELS = "--full-models"
 VARIABLES = ("CHURN_", "POSTGRES_", "MLFLOW_", "FEAST_")
@@ -95,6 +97,11 @@ def walk(drops: Path, user: str, *, has_full_models: bool = False) -> dict[str, 
         closed = {str(month): state.close(month) for month in months}
         trained = {str(month): state.train(month) for month in labelled}
         scored = {str(month): state.score(month) for month in months}
+        with connect() as connection:
+            in_force = connection.execute("SELECT FROM online.release_in_force").fetchall()
+        if in_force:
+            # The API looks for a new champion every few seconds, and takes some to load it.
+            until(lambda: httpx.get(f"{url}/health/ready", timeout=60).status_code == 200)
         answer = httpx.post(f"{url}/predict", json={"user_id": user}, timeout=60)
         features = httpx.get(f"{url}/features/{user}", timeout=60)
         sets = [read_training_set(m) for m in labelled if trained[str(m)].succeeded]
