@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
     from churn.online.read import OnlineRow
-    from churn.online.redis_copy import AsyncRedisReader
+    from churn.online.redis_read import AsyncRedisReader
 
 
 LOG = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ async def open_store_reader() -> Reader:
             await _require_registered(connection)
         copy = None
         if get_settings().online == "redis":
-            from churn.online.redis_copy import AsyncRedisReader
+            from churn.online.redis_read import AsyncRedisReader
 
             copy = await AsyncRedisReader.open()
         undo.pop_all()

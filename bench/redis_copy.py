@@ -157,7 +157,7 @@ def bare(users: list[str]) -> list[Any]:
 
 @cache
 def _reader() -> Any:
-    from churn.online.redis_copy import RedisReader
+    from churn.online.redis_read import RedisReader
 
     return RedisReader()
 

@@ -87,7 +87,7 @@ STORES = {
     ),
     "redis": Store(
         "the copy in Redis",
-        readers=("churn.online.redis_copy.AsyncRedisReader", "churn.online.redis_copy.RedisReader"),
+        readers=("churn.online.redis_read.AsyncRedisReader", "churn.online.redis_read.RedisReader"),
         writers=("churn.online.redis_copy.copy_to_redis",),
     ),
     "access": Store("Postgres: access"),

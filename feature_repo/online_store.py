@@ -27,7 +27,8 @@ from churn.database import lock
 from churn.database.online_tables import LOCK, PRESENT, USERS
 from churn.errors import ChurnError
 from churn.online.read import POOL, OnlineRow, read_pooled_async, read_rows
-from churn.online.redis_copy import AsyncRedisReader, RedisReader, forget_copy
+from churn.online.redis_copy import forget_copy
+from churn.online.redis_read import AsyncRedisReader, RedisReader
 from churn.settings import get_settings
 
 # A row has one version, so a newer month begins a new row, which has only this view until the others follow.

@@ -125,11 +125,10 @@ def deliver(
         raise ValueError("the time of delivery needs a time zone")
     with connect() as connection:
         keep_first_month(connection, settings.first_month)
+        erased = read_erased(connection)
     chosen = choose_month(folder, month, settings, contract)
     _refuse_far_ahead(chosen, now, folder)
     when = _DeliveryTime(chosen, now, known_at, history, contract)
-    with connect() as connection:
-        erased = read_erased(connection)
     with without_erased(
         folder, chosen, settings.first_month, contract, erased, settings.home
     ) as cleaned:

@@ -1,11 +1,10 @@
-"""A copy of the online table in Redis, for more readers than one Postgres can serve: how it is made and read.
+"""A copy of the online table in Redis, for more readers than one Postgres can serve: how it is made.
 
 Postgres stays the truth: a publication is built and judged there, copied whole, and switched in both. Each
 copy has a number, under which its rows lie in hashes of some 64 users, and one key names the copy that is
-read. A reader asks for that key and for the rows of the copy that it knows in one round trip, and asks again
-where the key has come to name another. So no answer mixes two copies, and a copy that is replaced stays
-readable for as long as any reader may take. Each hash holds a mark, written with its users, so that a hash
-which was lost is never taken for users who are unknown.
+read (`redis_read` reads it). A copy that is replaced stays readable for as long as any reader may take. Each
+hash holds a mark, written with its users, so that a hash which was lost is never taken for users who are
+unknown; and replicas are waited for, so that a primary which is lost takes neither a copy nor its name along.
 
 It works on one server and on a cluster of them (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 """
@@ -16,7 +15,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,33 +23,23 @@ import psycopg
 from psycopg import sql
 
 from churn.contract.in_force import VIEWS
-from churn.contract.structure import View
 from churn.database.online_tables import COLUMNS, PRESENT
 from churn.errors import ChurnError
-from churn.online.read import OnlineRow
-from churn.settings import get_settings
+from churn.online.redis_servers import await_replicas, connect_redis
 
 if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
-    import redis.asyncio.cluster
-    import redis.cluster
+    from churn.online.redis_servers import Client
 
-    Client = redis.Redis | redis.cluster.RedisCluster
-    AsyncClient = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
-
-# The copy that is read, as JSON; and all copies that were begun and have not been told to go.
+# The copy that is read, as JSON; all copies that were begun and have not been told to go; the last number.
 PRESENT_COPY, BEGUN_COPIES = "churn:online", "churn:online:begun"
+LAST_NUMBER = "churn:online:last"
 # A reader gives up sooner.
 READER_SECONDS = 20
 # A field of every hash; no id of a user can be this.
-_MARK = "\0"
-_ANSWER_SECONDS = 2.0
+MARK = "\0"
 _USERS_PER_HASH = 64
 _MOST_HASHES = 1 << 16
 _ROWS_AT_ONCE = 20_000
-# How often a reader asks again, since the copy was replaced between two of its questions.
-_ATTEMPTS = 5
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 # A copier that was held up may come after a later one; the present copy is never replaced by an older one.
@@ -62,12 +51,18 @@ return 1
 """
 
 
+def instant_of(microseconds: int) -> dt.datetime:
+    """Return the instant so many microseconds after the beginning of 1970."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
 @dataclass(frozen=True)
 class Copy:
     """One copy of the online table.
 
     Args:
-        number: later copies have larger ones.
+        number: later copies have larger ones, and no number is given twice: under an old one may still lie
+            hashes that were told to go.
         newest: the newest published as_of, in microseconds since 1970.
         hashes: over how many hashes the users are spread, a power of two.
         columns: what a user's row holds, in order: as_of, known_at, the views, their features.
@@ -97,6 +92,11 @@ class Copy:
         """Return the copy of such a member, as far as its keys go."""
         number, hashes = map(int, member.split(":"))
         return cls(number, 0, hashes, ())
+
+    @property
+    def newest_as_of(self) -> dt.datetime:
+        """The newest published as_of."""
+        return instant_of(self.newest)
 
     def as_json(self) -> str:
         """Return the value of the key that names the copy which is read."""
@@ -142,13 +142,13 @@ def prepare_copy(
         present = Copy.from_json(value) if value is not None else None
         # What broke off takes room, and is nobody's.
         _expire(client, begun - ({present.begun} if present else set()))
-        taken = [Copy.from_begun(member).number for member in begun]
         with connection.transaction():
-            number = max([*taken, present.number if present else 0], default=0) + 1
+            number = _next_number(client, present)
             copy, users = _described(connection, table, newest, number)
             client.sadd(BEGUN_COPIES, copy.begun)
             try:
                 _fill(client, copy, _batches(connection, copy, table))
+                await_replicas(client)
             except BaseException:
                 with contextlib.suppress(Exception):
                     _expire(client, {copy.begun}, seconds=0)
@@ -175,10 +175,19 @@ def give_copy(copy: Copy) -> None:
                 where="CHURN_REDIS_URL",
                 remedy="give each deployment a Redis of its own, or another database of it",
             )
+        await_replicas(client)
         if value is not None and (before := Copy.from_json(value)) != copy:
             _expire(client, {before.begun})
     finally:
         client.close()
+
+
+def _next_number(client: "Client", present: Copy | None) -> int:
+    number = int(client.incr(LAST_NUMBER))
+    if present is not None and number <= present.number:
+        # The counter was lost, or the present copy is from before it was kept.
+        number = int(client.incrby(LAST_NUMBER, present.number + 1 - number))
+    return number
 
 
 def _fill(
@@ -190,13 +199,13 @@ def _fill(
         with client.pipeline(transaction=False) as pipeline:
             for part, rows in batch:
                 for empty in range(filled, part):
-                    pipeline.hset(copy.key(empty), _MARK, "1")
-                pipeline.hset(copy.key(part), mapping=rows | {_MARK: "1"})
+                    pipeline.hset(copy.key(empty), MARK, "1")
+                pipeline.hset(copy.key(part), mapping=rows | {MARK: "1"})
                 filled = part + 1
             pipeline.execute()
     with client.pipeline(transaction=False) as pipeline:
         for empty in range(filled, copy.hashes):
-            pipeline.hset(copy.key(empty), _MARK, "1")
+            pipeline.hset(copy.key(empty), MARK, "1")
         pipeline.execute()
 
 
@@ -249,7 +258,7 @@ def _described(
     columns = tuple(each for each in COLUMNS if each in names and each != "user_id")
     wanted = max(users // _USERS_PER_HASH, 1)
     hashes = min(1 << (wanted - 1).bit_length(), _MOST_HASHES)
-    return Copy(number, _microseconds(as_of), hashes, columns), users
+    return Copy(number, (as_of - _EPOCH) // _MICROSECOND, hashes, columns), users
 
 
 def _batches(
@@ -303,192 +312,3 @@ def _expire(client: "Client", begun: set[str], seconds: int = READER_SECONDS) ->
                     pipeline.expire(copy.key(part), seconds)
                 pipeline.execute()
         client.srem(BEGUN_COPIES, member)
-
-
-class RedisReader:
-    """Reads the copy; threads may share it."""
-
-    def __init__(self) -> None:
-        self._client = connect_redis()
-        self._copy: Copy | None = None
-
-    def read(
-        self, user_ids: Sequence[str], views: Sequence[View]
-    ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-        """Return what `churn.online.read.read_rows` returns.
-
-        Raises:
-            redis.exceptions.RedisError: Redis does not answer.
-        """
-        for _ in range(_ATTEMPTS):
-            copy = self._copy
-            with self._client.pipeline(transaction=False) as pipeline:
-                answers = _asked(pipeline, copy, user_ids).execute()
-            self._copy, rows = _answered(copy, answers, user_ids, views)
-            if rows is not None:
-                return rows
-        raise _refused("the present copy was replaced again and again")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-
-class AsyncRedisReader:
-    """Does the same without blocking; made by `open`."""
-
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
-        self._copy: Copy | None = None
-
-    @classmethod
-    async def open(cls) -> "AsyncRedisReader":
-        """Open the connections."""
-        return cls(await connect_redis_async())
-
-    async def read(
-        self, user_ids: Sequence[str], views: Sequence[View]
-    ) -> tuple[dt.datetime | None, list[OnlineRow]]:
-        """Return what `churn.online.read.read_rows` returns.
-
-        Raises:
-            redis.exceptions.RedisError: Redis does not answer.
-        """
-        for _ in range(_ATTEMPTS):
-            copy = self._copy
-            async with self._client.pipeline(transaction=False) as pipeline:
-                answers = await _asked(pipeline, copy, user_ids).execute()
-            self._copy, rows = _answered(copy, answers, user_ids, views)
-            if rows is not None:
-                return rows
-        raise _refused("the present copy was replaced again and again")
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-
-def _asked(pipeline: Any, copy: Copy | None, user_ids: Sequence[str]) -> Any:
-    """Ask which copy is present, and for the rows of the one that is known."""
-    pipeline.get(PRESENT_COPY)
-    if copy is not None:
-        for user_id in user_ids:
-            pipeline.hmget(copy.key_of(user_id), user_id, _MARK)
-    return pipeline
-
-
-Rows = tuple[dt.datetime | None, list[OnlineRow]]
-
-
-def _answered(
-    copy: Copy | None, answers: list[Any], user_ids: Sequence[str], views: Sequence[View]
-) -> tuple[Copy | None, Rows | None]:
-    """Return the present copy, and the rows where they were asked of that one."""
-    if answers[0] is None:
-        return None, (None, [_unknown(user_id, views) for user_id in user_ids])
-    present = Copy.from_json(answers[0])
-    if present != copy:
-        return present, None
-    unpack = _unpacker(present.columns, tuple((view.name, view.feature_names) for view in views))
-    rows = []
-    for user_id, (packed, mark) in zip(user_ids, answers[1:], strict=True):
-        if mark is None:
-            raise _refused("a part of the copy is lost: publish again")
-        rows.append(_unknown(user_id, views) if packed is None else unpack(user_id, packed))
-    return present, (_instant(present.newest), rows)
-
-
-@functools.lru_cache(maxsize=64)
-def _unpacker(
-    columns: tuple[str, ...], views: tuple[tuple[str, tuple[str, ...]], ...]
-) -> Callable[[str, bytes], OnlineRow]:
-    """Return a function that makes a row of a user's JSON; what the copy lacks is null, or a missing view."""
-    import orjson
-
-    at = {name: position for position, name in enumerate(columns)}
-    flags = [(view, at.get(view)) for view, _ in views]
-    names = [(name, at.get(name)) for _, features in views for name in features]
-
-    def unpack(user_id: str, packed: bytes) -> OnlineRow:
-        cells = orjson.loads(packed)
-        values = {name: None if place is None else cells[place] for name, place in names}
-        missing = [view for view, place in flags if place is None or not cells[place]]
-        return OnlineRow(user_id, _instant(cells[0]), _instant(cells[1]), values, missing)
-
-    return unpack
-
-
-def _unknown(user_id: str, views: Sequence[View]) -> OnlineRow:
-    values: dict[str, Any] = {name: None for view in views for name in view.feature_names}
-    return OnlineRow(user_id, None, None, values, [view.name for view in views])
-
-
-def _instant(microseconds: int) -> dt.datetime:
-    return _EPOCH + microseconds * _MICROSECOND
-
-
-def _microseconds(instant: dt.datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def _refused(reason: str) -> Exception:
-    import redis.exceptions
-
-    return redis.exceptions.ResponseError(reason)
-
-
-def _addresses() -> list[str]:
-    return [each.strip() for each in get_settings().redis_url.get_secret_value().split(",")]
-
-
-_OPTIONS: dict[str, Any] = {
-    "socket_timeout": _ANSWER_SECONDS,
-    "socket_connect_timeout": _ANSWER_SECONDS,
-}
-
-
-def connect_redis() -> "Client":
-    """Connect by the first address of CHURN_REDIS_URL that answers: to that server, or to its whole cluster.
-
-    Raises:
-        redis.exceptions.RedisError: none of them answers.
-    """
-    import redis
-    import redis.cluster
-
-    refusal: Exception = redis.exceptions.ConnectionError("CHURN_REDIS_URL is empty")
-    for address in _addresses():
-        client = redis.Redis.from_url(address, **_OPTIONS)
-        try:
-            is_clustered = client.info("cluster")["cluster_enabled"]
-        except redis.exceptions.RedisError as error:
-            client.close()
-            refusal = error
-            continue
-        if not is_clustered:
-            return client
-        client.close()
-        return redis.cluster.RedisCluster.from_url(address, **_OPTIONS)
-    raise refusal
-
-
-async def connect_redis_async() -> "AsyncClient":
-    """Do the same for an event loop."""
-    import redis.asyncio
-    import redis.asyncio.cluster
-
-    refusal: Exception = redis.exceptions.ConnectionError("CHURN_REDIS_URL is empty")
-    for address in _addresses():
-        client = redis.asyncio.Redis.from_url(address, **_OPTIONS)
-        try:
-            is_clustered = (await client.info("cluster"))["cluster_enabled"]
-        except redis.exceptions.RedisError as error:
-            await client.aclose()
-            refusal = error
-            continue
-        if not is_clustered:
-            return client
-        await client.aclose()
-        cluster = redis.asyncio.cluster.RedisCluster.from_url(address, **_OPTIONS)
-        return await cluster.initialize()
-    raise refusal

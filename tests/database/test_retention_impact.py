@@ -61,8 +61,8 @@ def test_months_add_up_as_intervals_do(seed: int) -> None:
             ("saved_users", added_up([saved for _, saved, _, _ in of])),
             ("profit", added_up([profit for _, _, profit, _ in of])),
         ):
-            found = tuple(each[f"{name}{side}"] for side in ("", "_low", "_high"))
-            assert found == pytest.approx(tuple(sums))
+            shown = tuple(each[f"{name}{side}"] for side in ("", "_low", "_high"))
+            assert shown == pytest.approx(tuple(sums))
         assert each["months"] == count
         assert each["cost"] == pytest.approx(sum(cost for *_, cost in of))
         assert each["is_shown"] == (each["saved_users_low"] > 0)

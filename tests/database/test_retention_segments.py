@@ -22,9 +22,9 @@ LEAST = 50
 
 def put_levels(month: Month, levels: dict[str, tuple[int, int]], labelled: bool = True) -> None:
     """Keep levels, each with its users and with how many of them leave, as expected and as observed."""
-    made = release()
+    served = release()
     with connect() as connection:
-        keep_release(connection, made)
+        keep_release(connection, served)
     figures = [
         SegmentLeavers(
             "plan", level, users, float(left), None, users // 2, 1.0,
@@ -32,7 +32,7 @@ def put_levels(month: Month, levels: dict[str, tuple[int, int]], labelled: bool 
         )
         for level, (users, left) in levels.items()
     ]  # fmt: skip
-    keep_segments(month, made.release_id, figures)
+    keep_segments(month, served.release_id, figures)
 
 
 def drawn(seed: int) -> dict[str, tuple[int, int]]:

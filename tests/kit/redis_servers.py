@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,22 @@ def redis_program(name: str = "redis-server") -> str:
     return path
 
 
+def _free_ports(count: int) -> list[int]:
+    """Return so many free ports, no two the same."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
+
+
 class RedisServers:
     """Servers on free ports of the loopback; `url` names them all."""
 
     def __init__(self, folder: Path, count: int, *, clustered: bool) -> None:
         """Start them, and wait until each answers."""
-        self.ports = [free_port() for _ in range(count)]
+        # Servers of a cluster talk to one another on ports of their own.
+        ports = _free_ports(2 * count)
+        self.ports, talking = ports[:count], dict(zip(ports[:count], ports[count:], strict=True))
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         for port in self.ports:
             options = [
@@ -43,7 +53,7 @@ class RedisServers:
                 str(folder),
             ]
             if clustered:
-                options += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+                options += ["--cluster-enabled", "yes", "--cluster-port", str(talking[port])]
                 options += ["--cluster-config-file", str(folder / f"{port}.conf")]
                 options += ["--cluster-node-timeout", "2000"]
             with (folder / f"{port}.log").open("wb") as log:
@@ -84,6 +94,18 @@ class RedisServers:
         """End a server as a power cut would."""
         self.processes[port].send_signal(signal.SIGKILL)
         self.processes[port].wait(60)
+
+    @contextlib.contextmanager
+    def held_up(self, ports: Iterable[int]) -> Iterator[None]:
+        """Let servers do nothing for a while, with their connections open."""
+        held = [self.processes[port] for port in ports]
+        for process in held:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in held:
+                process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End all of them."""

@@ -11,7 +11,8 @@ from churn.contract.structure import View
 from churn.database import connect
 from churn.online.publish import publish
 from churn.online.read import CONNECTION, OnlineRow, read_rows, read_rows_async
-from churn.online.redis_copy import AsyncRedisReader, RedisReader, copy_to_redis
+from churn.online.redis_copy import copy_to_redis
+from churn.online.redis_read import AsyncRedisReader, RedisReader
 from churn.settings import Settings, get_settings
 from tests.kit.redis_servers import read_from_redis
 from tests.kit.snapshot_rows import FEBRUARY, JANUARY, put_profile

@@ -16,7 +16,9 @@ from churn.errors import ChurnError
 from churn.online import redis_copy
 from churn.online.publish import publish
 from churn.online.read import newest_publication, read_rows
-from churn.online.redis_copy import BEGUN_COPIES, PRESENT_COPY, READER_SECONDS, RedisReader
+from churn.online.redis_copy import BEGUN_COPIES, LAST_NUMBER, PRESENT_COPY, READER_SECONDS
+from churn.online.redis_read import RedisReader
+from churn.online.redis_servers import await_replicas, connect_redis
 from churn.settings import Settings
 from tests.kit.redis_servers import RedisServers, read_from_redis, redis_cluster
 from tests.kit.snapshot_rows import FEBRUARY, JANUARY, LATER, MARCH, put_profile
@@ -189,11 +191,53 @@ def test_a_part_that_was_lost_is_no_unknown_user(
     put_profile(JANUARY, USERS)
     publish(JANUARY)
     reader.read(["nobody"], VIEWS)
-    with contextlib.closing(redis_copy.connect_redis()) as client:
+    with contextlib.closing(connect_redis()) as client:
         present = redis_copy.Copy.from_json(client.get(PRESENT_COPY))
         client.delete(present.key_of("nobody"))
     with pytest.raises(redis.exceptions.ResponseError, match="lost"):
         reader.read(["nobody"], VIEWS)
+
+
+def test_a_copy_meets_no_hashes_that_are_on_their_way_out(
+    servers: RedisServers, reader: RedisReader
+) -> None:
+    put_profile(JANUARY, USERS)
+    publish(JANUARY)
+    with connect() as connection:
+        redis_copy.prepare_copy(connection)
+        # Of what was prepared and never given, the next copy takes the hashes away, after some seconds.
+        redis_copy.prepare_copy(connection)
+    redis_copy.forget_copy()
+    publish(JANUARY)
+    with contextlib.closing(connect_redis()) as client:
+        present = redis_copy.Copy.from_json(client.get(PRESENT_COPY))
+    kept = keys(servers)
+    assert {kept[present.key(part)] for part in range(present.hashes)} == {-1}
+
+
+def test_a_redis_that_counts_from_before_gives_no_number_twice(
+    servers: RedisServers, reader: RedisReader
+) -> None:
+    put_profile(JANUARY, ["a"])
+    publish(JANUARY)
+    with contextlib.closing(connect_redis()) as client:
+        before = redis_copy.Copy.from_json(client.get(PRESENT_COPY)).number
+        client.delete(LAST_NUMBER)
+        publish(JANUARY)
+        after = redis_copy.Copy.from_json(client.get(PRESENT_COPY)).number
+        assert (after, int(client.get(LAST_NUMBER))) == (before + 1, before + 1)
+
+
+def test_a_lost_name_of_the_copy_is_no_lack_of_publications(reader: RedisReader) -> None:
+    put_profile(JANUARY, ["a"])
+    publish(JANUARY)
+    assert_the_same_as_in_postgres(reader, ["a"])
+    with contextlib.closing(connect_redis()) as client:
+        client.delete(PRESENT_COPY)
+    with pytest.raises(redis.exceptions.ResponseError, match="lost"):
+        reader.read(["a"], VIEWS)
+    publish(JANUARY)
+    assert_the_same_as_in_postgres(reader, ["a"])
 
 
 def test_a_later_copy_in_the_same_redis_is_never_replaced(
@@ -219,7 +263,7 @@ def test_an_erased_user_is_gone_from_the_copy_at_once(reader: RedisReader) -> No
 
 
 def _members(servers: RedisServers) -> set[bytes]:
-    client = redis_copy.connect_redis()
+    client = connect_redis()
     with contextlib.closing(client):
         return set(client.smembers(BEGUN_COPIES))
 
@@ -230,7 +274,7 @@ def test_a_copier_that_comes_late_does_not_take_readers_back(
     put_profile(JANUARY, ["a"])
     put_profile(FEBRUARY, ["a"])
     publish(JANUARY)
-    with contextlib.closing(redis_copy.connect_redis()) as client:
+    with contextlib.closing(connect_redis()) as client:
         earlier = redis_copy.Copy.from_json(client.get(PRESENT_COPY))
         publish(FEBRUARY)
         switched = client.eval(
@@ -280,6 +324,25 @@ def test_values_come_back_to_the_last_bit(
 
 
 @pytest.mark.services
+def test_replicas_are_waited_for_but_not_for_ever(
+    settings: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with redis_cluster(tmp_path_factory.mktemp("six"), replicas=1) as servers:
+        read_from_redis(monkeypatch, servers)
+        with contextlib.closing(connect_redis()) as client:
+            assert isinstance(client, redis.cluster.RedisCluster)
+            assert await_replicas(client)
+            with servers.held_up(node.port for node in client.get_replicas()):
+                client.set(PRESENT_COPY, "the name of a copy")
+                assert not await_replicas(client, 0.1)
+                assert "replicas are behind" in caplog.text
+            assert await_replicas(client, 300)
+
+
+@pytest.mark.services
 def test_a_primary_that_is_killed_is_replaced_and_no_answer_is_wrong(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +373,6 @@ def test_a_primary_that_is_killed_is_replaced_and_no_answer_is_wrong(
 
 
 def _primary_of(servers: RedisServers, key: str) -> int:
-    with contextlib.closing(redis_copy.connect_redis()) as client:
+    with contextlib.closing(connect_redis()) as client:
         assert isinstance(client, redis.cluster.RedisCluster)
         return int(client.get_node_from_key(key).port)

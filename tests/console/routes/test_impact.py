@@ -152,12 +152,12 @@ def test_a_month_is_told_by_segment_and_small_groups_are_refused(
     settings: Settings, viewer: Someone
 ) -> None:
     leave(MAY, *campaign(MAY), of_treated=0.2)
-    found = measure_uplift_by_segment(MAY)["plan", "usual"]
-    assert isinstance(found, Uplift)
+    usual = measure_uplift_by_segment(MAY)["plan", "usual"]
+    assert isinstance(usual, Uplift)
     page = text(viewer)
     part = page[page.index('id="by-segment"') :]
     assert "There are 2 of them" in part
-    assert f"({100 * found.uplift.low:,.1f} to {100 * found.uplift.high:,.1f})" in part
+    assert f"({100 * usual.uplift.low:,.1f} to {100 * usual.uplift.high:,.1f})" in part
     assert "Nothing is claimed: 6 users in the control group are too few" in part
     [way] = re.findall(r'href="(/actions\?[^"]*rare[^"]*)"', part)
     shown = viewer.get(html.unescape(way)).text

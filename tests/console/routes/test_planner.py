@@ -177,8 +177,8 @@ def test_who_may_saves_a_campaign_and_it_is_written_down(
         ).fetchall()
     assert (campaign.month, campaign.actor, campaign.reason) == (JUNE, "eve", "more budget")
     assert campaign.terms.model_dump() == {**defaults(), "budget": 7_000}
-    said = {"campaign_id": campaign.campaign_id, **campaign.terms.model_dump()}
-    assert acts == [("eve", "2024-06", said)]
+    told = {"campaign_id": campaign.campaign_id, **campaign.terms.model_dump()}
+    assert acts == [("eve", "2024-06", told)]
     shown = text(someone)
     assert "June 2024" in shown
     assert "more budget" in shown

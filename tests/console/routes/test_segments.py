@@ -29,12 +29,12 @@ def put_levels(
     left: Mapping[str, int] | None = None,
 ) -> None:  # fmt: skip
     """Keep the figures of a month's levels, of which so many users are each."""
-    made = release(of)
+    served = release(of)
     with connect() as connection:
-        keep_release(connection, made)
+        keep_release(connection, served)
     keep_segments(
         month,
-        made.release_id,
+        served.release_id,
         [
             SegmentLeavers(
                 SEGMENT, level, users, rate * users, 200 * rate * users, 2, 30.0,
