@@ -262,7 +262,12 @@ def champion(step: MonthStep) -> MonthResult:
 
 
 def _card(release: Release | None) -> str:
-    return card_path(release).read_text(encoding="utf-8") if release else NO_RELEASE
+    if release is None:
+        return NO_RELEASE
+    path = card_path(release)
+    if not path.exists():
+        return f"The card of release {release.short_id} cannot be written: the log of this step says why."
+    return path.read_text(encoding="utf-8")
 
 
 NOTHING_BEFORE = "nothing before it: the first month is judged by no window"

@@ -32,6 +32,8 @@ def promote(version: str, *, reason: str, actor: str, instead_of: str | None = N
         current = ledger.release_in_force(connection=connection)
         _require_unchanged(current, instead_of)
         if current and current.release_id == chosen.release_id:
+            # An attempt before this one may have been cut off between the ledger and what is served.
+            follow_ledger()
             raise ChurnError(
                 f"{chosen.short_id} is in force already", where=f"{REGISTERED_MODEL} {version}"
             )
@@ -52,8 +54,9 @@ def rollback(*, reason: str, actor: str, instead_of: str | None = None) -> Entry
         instead_of: the release that must be in force so far; any may be by default.
 
     Raises:
-        ChurnError: no reason is given, another release than `instead_of` is in force, there is no release
-            before, or it can no longer be served. Nothing is written.
+        ChurnError: no reason is given, another release than `instead_of` is in force, the release in force
+            was not served yet, there is no release before, or it can no longer be served. Nothing is
+            written.
     """
     _require(reason)
     with connect() as connection:
@@ -68,6 +71,7 @@ def rollback(*, reason: str, actor: str, instead_of: str | None = None) -> Entry
         kept = ledger.releases(connection)
         before, current = kept[stack[-2]], kept[stack[-1]]
         _require_unchanged(current, instead_of)
+        _require_served(current)
         _require_servable(before)
         entry = ledger.append(
             connection, _draft(connection, current, before, reason, actor, is_rollback=True)
@@ -83,6 +87,26 @@ def _require_unchanged(current: Release | None, instead_of: str | None) -> None:
             f"{there[:12] or 'no release'} is in force by now, and not what was seen when this was decided",
             remedy="look again, then decide anew",
         )
+
+
+def _require_served(current: Release) -> None:
+    """Refuse to leave a release that was not served so far, and have it served.
+
+    A rollback that was cut off between the ledger and what is served looks as if it had failed. Whoever then
+    asks for it again means the release that is in force by now, not the one before it.
+    """
+    try:
+        if ReleaseRegistry().is_served(current):
+            return
+    except ChurnError:
+        # Its version was deleted: it cannot be served any more, and to leave it is the way out.
+        return
+    follow_ledger()
+    raise ChurnError(
+        f"{current.short_id} was in force by the ledger, and another version was served",
+        where="the last decision was cut off before it was carried out",
+        remedy=f"{current.short_id} is served now: look at `churn ledger`, and decide anew",
+    )
 
 
 def _require_servable(release: Release) -> None:

@@ -4,6 +4,7 @@ Model cards: Mitchell et al., 2019, https://arxiv.org/abs/1810.03993
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ from churn.promotion.entry import Entry, evidence_table, interval
 from churn.promotion.ledger import Release
 from churn.promotion.measure import Panel, read_panel
 from churn.promotion.registry import ReleaseRegistry, version_of
+from churn.retry import is_passing
 from churn.settings import GateSettings, get_settings
 from churn.training.dataset import training_set_path
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -197,17 +201,28 @@ def card_path(release: Release) -> Path:
 
 
 def write_missing_cards() -> list[Path]:
-    """Write the card of every promoted release that has none yet, and return their paths."""
+    """Write the card of every promoted release that has none yet, and return the paths of those written.
+
+    A release whose card cannot be written, since its version was deleted in MLflow for instance, is named in
+    the log and left out: it must not hold up what is decided on others. A fault that passes is raised.
+    """
     promoted: dict[str, Entry] = {}
     for entry in ledger.entries():
         if entry.outcome == "promote" and entry.release_id:
             promoted.setdefault(entry.release_id, entry)
     kept = ledger.releases()
-    return [
-        _write(kept[release_id], entry)
-        for release_id, entry in promoted.items()
-        if not card_path(kept[release_id]).with_suffix(".html").exists()
-    ]
+    written = []
+    for release_id, entry in promoted.items():
+        release = kept[release_id]
+        if card_path(release).with_suffix(".html").exists():
+            continue
+        try:
+            written.append(_write(release, entry))
+        except Exception as error:
+            if is_passing(error):
+                raise
+            _LOG.warning("the card of release %s cannot be written: %s", release.short_id, error)
+    return written
 
 
 def _write(release: Release, entry: Entry) -> Path:

@@ -78,8 +78,7 @@ class ReleaseRegistry:
     def serve(self, release: Release | None) -> None:
         """Point the alias at the release, if it does not already."""
         client = mlflow_client()
-        current = aliased(client)
-        served = str(current.version) if current else None
+        served = _served_version()
         wanted = str(version_of(release).version) if release else None
         if wanted == served:
             return
@@ -87,6 +86,15 @@ class ReleaseRegistry:
             client.delete_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS)
         else:
             client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION_ALIAS, wanted)
+
+    def is_served(self, release: Release) -> bool:
+        """Return whether the alias points at the release."""
+        return _served_version() == str(version_of(release).version)
+
+
+def _served_version() -> str | None:
+    current = aliased(mlflow_client())
+    return str(current.version) if current else None
 
 
 def mark_checked(month: Month) -> str | None:

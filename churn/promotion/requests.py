@@ -7,6 +7,7 @@ seen is still in force, and soon, or not at all: so one that was sent twice acts
 """
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +19,14 @@ from churn.errors import ChurnError
 from churn.promotion import ledger
 from churn.promotion.by_hand import promote, rollback
 from churn.promotion.cards import write_missing_cards
+from churn.promotion.decide import follow_ledger
 from churn.promotion.entry import Entry, action_text
 from churn.retry import is_passing
 
 # What was asked for longer ago than this is no longer what anybody waits for.
 LASTS = dt.timedelta(hours=1)
 _LOCK = "churn.requests"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ def carry_out_requests(*, now: dt.datetime) -> list[str]:
                 " ended_at = clock_timestamp() WHERE request_id = %s",
                 [state, text, seq, request.request_id],
             )
+    # Last, since what hinders a card must not keep a request open: the next one would have to wait for it.
+    if outcomes:
+        try:
+            write_missing_cards()
+        except Exception:
+            _LOG.warning("a card is missing; the next decision writes it", exc_info=True)
     return outcomes
 
 
@@ -79,8 +88,9 @@ def _carry_out(request: ReleaseRequest, now: dt.datetime) -> tuple[str, int | No
             if is_passing(error):
                 raise
             return str(error), None
-    if request.what == "promote":
-        write_missing_cards()
+    else:
+        # Whoever wrote the entry may have been cut off before the release was served.
+        follow_ledger()
     return action_text(entry), entry.seq
 
 

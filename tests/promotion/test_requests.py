@@ -1,16 +1,20 @@
 """What approvers ask for is done as the commands do it: once, soon, and by the release that was seen."""
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
 
 import pytest
 
 from churn.contract.in_force import DEFAULT_SERVICE, REGISTERED_MODEL
 from churn.database import connect
+from churn.errors import ChurnError
 from churn.mlflow_client import mlflow_client
 from churn.model.champion import champion_version
 from churn.model.tracking import log_model_run
 from churn.model.train import fit_baseline
-from churn.promotion import by_hand, ledger, requests
+from churn.promotion import by_hand, ledger
+from churn.promotion.cards import card_path
 from churn.promotion.ledger import release_in_force
 from churn.promotion.requests import LASTS, carry_out_requests
 from churn.settings import Settings
@@ -117,17 +121,78 @@ def test_what_waited_too_long_is_dropped(mlflow_settings: Settings) -> None:
 def test_what_fails_in_passing_waits_and_what_was_done_is_not_done_twice(
     mlflow_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask("promote", registered(1))
+    one = registered(1)
+    ask("promote", one)
+    with cut_off(monkeypatch), pytest.raises(ConnectionError):
+        carry_out_requests(now=dt.datetime.now(dt.UTC))
+    with connect() as connection:
+        assert connection.execute("SELECT state FROM console.requests").fetchall() == [("asked",)]
+    assert champion_version() is None
+    state, _, seq = carried_out()
+    assert (state, seq) == ("done", 1)
+    assert len(ledger.entries()) == 1
+    assert champion_version() == one
+
+
+def test_a_decision_that_was_cut_off_is_carried_out_by_whoever_asks_again(
+    mlflow_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = registered(1), registered(2), registered(3)
+    for version in (one, two):
+        by_hand.promote(version, reason=WHY, actor="test")
+    with cut_off(monkeypatch), pytest.raises(ConnectionError):
+        by_hand.promote(three, reason=WHY, actor="test")
+    assert champion_version() == two
+    with pytest.raises(ChurnError, match="in force already"):
+        by_hand.promote(three, reason=WHY, actor="test")
+    assert champion_version() == three
+    with cut_off(monkeypatch), pytest.raises(ConnectionError):
+        by_hand.rollback(reason=WHY, actor="test")
+    assert champion_version() == three
+    with pytest.raises(ChurnError, match="another version was served"):
+        by_hand.rollback(reason=WHY, actor="test")
+    # Not one release further back, which is what asking once more would have come to.
+    assert champion_version() == two
+    assert len(ledger.entries()) == 4
+    by_hand.rollback(reason=WHY, actor="test")
+    assert champion_version() == one
+
+
+def test_a_release_that_was_deleted_is_left_by_a_rollback(mlflow_settings: Settings) -> None:
+    one, two = registered(1), registered(2)
+    for version in (one, two):
+        by_hand.promote(version, reason=WHY, actor="test")
+    mlflow_client().delete_model_version(REGISTERED_MODEL, two)
+    by_hand.rollback(reason=WHY, actor="test")
+    assert champion_version() == one
+
+
+def test_a_card_that_cannot_be_written_holds_up_no_request(
+    mlflow_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = registered(1), registered(2)
+    by_hand.promote(one, reason=WHY, actor="test")
+    mlflow_client().delete_model_version(REGISTERED_MODEL, one)
+    before = release_in_force()
+    ask("promote", two)
+    assert carried_out()[0] == "done"
+    assert before is not None
+    assert f"the card of release {before.short_id} cannot be written" in caplog.text
+    after = release_in_force()
+    assert after is not None
+    assert card_path(after).exists()
+    # The next one is taken.
+    ask("promote", one)
+    assert carried_out()[0] == "refused"
+
+
+@contextlib.contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a decision fail after it was written and before it is served."""
 
     def gone(*_: object, **__: object) -> None:
         raise ConnectionError("MLflow is being restarted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(requests, "write_missing_cards", gone)  # after the ledger was written
-        with pytest.raises(ConnectionError):
-            carry_out_requests(now=dt.datetime.now(dt.UTC))
-    with connect() as connection:
-        assert connection.execute("SELECT state FROM console.requests").fetchall() == [("asked",)]
-    state, _, seq = carried_out()
-    assert (state, seq) == ("done", 1)
-    assert len(ledger.entries()) == 1
+        patch.setattr(by_hand, "follow_ledger", gone)
+        yield
