@@ -251,6 +251,11 @@ def _session() -> psycopg.Connection:
             connect_timeout=5,
             application_name=process_name(),
             options="-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+            # On our side, too: where the network is cut without a word, both ends give the lock up in time.
+            keepalives_idle=15,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=15_000,
         )
     except psycopg.OperationalError as error:
         raise no_answer(error) from error

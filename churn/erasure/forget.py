@@ -77,7 +77,23 @@ def forget(user_id: str, *, reason: str, actor: str, dry_run: bool = False) -> F
                 "UPDATE decisions.erasures SET erased = %s WHERE erasure_id = %s",
                 [Jsonb(dict(erased)), erasure],
             )
+        began = _begun_meanwhile() if not dry_run else None
+    if began is not None:
+        raise ChurnError(
+            f"what was there of the customer is erased, but while it was, {began.what}",
+            where="what such a run had read before may be written again",
+            remedy="do it again when they have ended; the Dagster UI shows them",
+        )
     return Forgotten(erased, left)
+
+
+def _begun_meanwhile() -> ChurnError | None:
+    """Return what is wrong where somebody started a run, as in the Dagster UI, while files were searched."""
+    try:
+        in_postgres.require_no_runs()
+    except ChurnError as error:
+        return error
+    return None
 
 
 def _require(user_id: str, reason: str, dry_run: bool) -> None:

@@ -64,8 +64,11 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
 
     Raises:
         ChurnError: a view of the month is not in the lake, the release's file was altered, or a campaign for
-            the month was saved meanwhile, which passes when it is scored again.
+            the month was saved or a correction published meanwhile, which passes when it is scored again.
     """
+    # Before the lake, which holds what is published, or by then something newer.
+    with connect() as connection:
+        published = _published(connection, month)
     users = active_users(month)
     release = release_in_force(month.as_of)
     campaign_id = None
@@ -85,7 +88,7 @@ def score_month(month: Month, judge: Callable[[Scored], None] | None = None) -> 
     scored = Scored(release, len(users), rows, path, _fingerprint(rows))
     if judge is not None:
         judge(scored)
-    _keep(month, rows, release, campaign_id)
+    _keep(month, rows, release, campaign_id, published)
     _write(rows, path)
     return scored
 
@@ -202,23 +205,44 @@ def scored_from() -> dict[Month, tuple[dt.datetime | None, str | None]]:
         return {Month.of_as_of(as_of): (known_at, release) for as_of, known_at, release in rows}
 
 
-def _keep(month: Month, rows: pa.Table, release: Release | None, campaign_id: int | None) -> None:
+def _published(connection: psycopg.Connection, month: Month) -> dt.datetime | None:
+    """Return known_at of what is published of a month."""
+    row = connection.execute(
+        "SELECT max(known_at) FROM online.publications WHERE as_of = %s", [month.as_of]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _keep(
+    month: Month,
+    rows: pa.Table,
+    release: Release | None,
+    campaign_id: int | None,
+    published: dt.datetime | None,
+) -> None:
     probabilities = rows["probability"].to_numpy()
     with connect() as connection:
         lock(connection, f"churn_scores {month}")
+        if _published(connection, month) != published:
+            raise ChurnError(
+                "a correction was published while the users were scored",
+                where=str(month),
+                remedy="score the month again",
+            ) from psycopg.errors.SerializationFailure("another version is published by now")
         if release is not None:
             _hold_campaign(connection, month, campaign_id)
         connection.execute(
             "INSERT INTO churn_score_runs"
             " (as_of, known_at, release_id, users, expected_leavers, value_at_risk, campaign_id)"
-            " SELECT %(as_of)s, max(known_at), %(release_id)s, %(users)s, %(expected_leavers)s,"
-            "  %(value_at_risk)s, %(campaign_id)s FROM online.publications WHERE as_of = %(as_of)s"
+            " VALUES (%(as_of)s, %(known_at)s, %(release_id)s, %(users)s, %(expected_leavers)s,"
+            "  %(value_at_risk)s, %(campaign_id)s)"
             " ON CONFLICT (as_of) DO UPDATE SET known_at = excluded.known_at,"
             " release_id = excluded.release_id, users = excluded.users,"
             " expected_leavers = excluded.expected_leavers, value_at_risk = excluded.value_at_risk,"
             " campaign_id = excluded.campaign_id, recorded_at = clock_timestamp()",
             {
                 "as_of": month.as_of,
+                "known_at": published,
                 "campaign_id": campaign_id,
                 "release_id": release.release_id if release else None,
                 "users": rows.num_rows,

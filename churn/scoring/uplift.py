@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from churn.arrays import Bools, Ints
+from churn.arrays import Bools, Floats, Ints
 from churn.contract.in_force import LABELS
 from churn.database import connect, lock
 from churn.errors import ChurnError
@@ -41,9 +41,9 @@ class Uplift:
 
     The churn rates are the shares of those who left; the control group's is weighted to the bands of the
     treated. `uplift` is their difference, positive if calling kept users. `cost` covers the contacts, and the
-    offer to each contacted user who stayed; `profit` is the value of the saved users less that. `contacted`
-    are treated users with a reported treatment, `breaches` control users with one. `unlabelled` users are on
-    the list, but not among the labels.
+    offer to each contacted user who stayed; `profit` is the value of the saved users less that, each worth
+    what the treated users are worth on average. `contacted` are treated users with a reported treatment,
+    `breaches` control users with one. `unlabelled` users are on the list, but not among the labels.
     """
 
     month: Month
@@ -117,13 +117,15 @@ def uplift_of(
 class _MonthList:
     """The users of a month's action list by rank, and what is known of them, [users].
 
-    `labels_are_there` says whether the month has any labels. Of the reports it has those up to `reported_at`;
-    None: there are none. `terms` are those of the campaign that the list was made under.
+    `bands` are those that the control group was drawn in, `values` what keeping each user was worth when they
+    were scored. `labels_are_there` says whether the month has any labels. Of the reports it has those up to
+    `reported_at`; None: there are none. `terms` are those of the campaign that the list was made under.
     """
 
     month: Month
     segments: list[dict[str, str] | None]
     bands: Ints
+    values: Floats
     is_control: Bools
     is_contacted: Bools
     is_labelled: Bools
@@ -192,6 +194,7 @@ def _effect(listed: _MonthList, inside: Bools, bands: Ints) -> Uplift | NotClaim
     stayed = int((is_contacted & is_labelled & ~listed.left).sum())
     cost = float(is_contacted.sum() * campaign.contact_cost + stayed * campaign.incentive_cost)
     saved = Interval(*(treated * bound for bound in uplift))
+    worth = _average(listed.values[is_labelled & ~is_control])
     return Uplift(
         month=listed.month,
         treated=treated,
@@ -201,11 +204,16 @@ def _effect(listed: _MonthList, inside: Bools, bands: Ints) -> Uplift | NotClaim
         uplift=uplift,
         saved_users=saved,
         cost=cost,
-        profit=Interval(*(campaign.customer_value * bound - cost for bound in saved)),
+        profit=Interval(*(worth * bound - cost for bound in saved)),
         contacted=int((is_contacted & ~is_control).sum()),
         breaches=int((is_contacted & is_control).sum()),
         unlabelled=int((inside & ~listed.is_labelled).sum()),
     )
+
+
+def _average(values: Floats) -> float:
+    """Return the mean; of equal values exactly that value."""
+    return float(values[0] if (values == values[0]).all() else values.mean())
 
 
 def record_uplift(month: Month) -> Uplift | NotClaimed:
@@ -286,7 +294,8 @@ def _read(month: Month) -> _MonthList:
     """Read a month's list, reports and labels, all of one state of the database."""
     labels = sql.Identifier(f"{LABELS.snapshot}_current")
     of_users = sql.SQL(
-        "SELECT treatment_group, t.user_id IS NOT NULL AND t.withdrawn_at IS NULL, l.churn_label, segments"
+        "SELECT treatment_group, t.user_id IS NOT NULL AND t.withdrawn_at IS NULL, l.churn_label,"
+        " a.band, s.customer_value, segments"
         " FROM action_list AS a JOIN churn_scores AS s USING (as_of, user_id)"
         " LEFT JOIN treatments AS t USING (as_of, user_id)"
         " LEFT JOIN {} AS l USING (as_of, user_id) WHERE as_of = %s ORDER BY s.rank"
@@ -305,12 +314,25 @@ def _read(month: Month) -> _MonthList:
     return _MonthList(
         month,
         segments=[segments for *_, segments in rows],
-        bands=bands_of_list(len(rows)),
+        bands=_bands([band for _, _, _, band, *_ in rows]),
+        values=np.array(
+            [terms.customer_value if value is None else value for *_, value, _ in rows], dtype=float
+        ),
         is_control=np.array([group == CONTROL for group, *_ in rows], dtype=bool),
         is_contacted=np.array([contacted for _, contacted, *_ in rows], dtype=bool),
-        is_labelled=np.array([label is not None for _, _, label, _ in rows], dtype=bool),
-        left=np.array([bool(label) for _, _, label, _ in rows], dtype=bool),
+        is_labelled=np.array([label is not None for _, _, label, *_ in rows], dtype=bool),
+        left=np.array([bool(label) for _, _, label, *_ in rows], dtype=bool),
         labels_are_there=bool(answer[0]),
         reported_at=answer[1],
         terms=terms,
     )
+
+
+def _bands(kept: list[int | None]) -> Ints:
+    """Return the bands that were kept with a list; those of its length for one of before they were kept.
+
+    Users who were erased are gone from the list, and the others stay in the bands that they were drawn in.
+    """
+    if any(band is None for band in kept):
+        return bands_of_list(len(kept))
+    return np.array(kept, dtype=np.int64)

@@ -153,7 +153,41 @@ def _add_version(
         ).format(partition=partition),
         values,
     )
+    _mend_next_version(connection, partition, known_at)
     refresh_statistics(connection, partition)
+
+
+def _mend_next_version(
+    connection: psycopg.Connection, partition: sql.Identifier, known_at: dt.datetime
+) -> None:
+    """Let the version after this one withdraw whom it does not name, as if it had been added after it.
+
+    A version may be added late: where its file could not be read at first, later ones were added before it.
+    """
+    row = connection.execute(
+        sql.SQL("SELECT min(known_at) FROM {} WHERE known_at > %s").format(partition), [known_at]
+    ).fetchone()
+    if row is None or row[0] is None:
+        return
+    versions = {"added": known_at, "next": row[0]}
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {partition} (user_id, as_of, known_at, is_withdrawn)"
+            " SELECT user_id, as_of, %(next)s, true FROM {partition} AS a"
+            " WHERE known_at = %(added)s AND NOT is_withdrawn AND NOT EXISTS ("
+            "  SELECT FROM {partition} AS n WHERE n.known_at = %(next)s AND n.user_id = a.user_id)"
+        ).format(partition=partition),
+        versions,
+    )
+    # Whom the version now withdraws itself is not withdrawn once more by the next.
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {partition} AS n USING {partition} AS a WHERE n.known_at = %(next)s"
+            " AND n.is_withdrawn AND a.known_at = %(added)s AND a.is_withdrawn"
+            " AND a.user_id = n.user_id"
+        ).format(partition=partition),
+        versions,
+    )
 
 
 def _record_build(connection: psycopg.Connection, month: Month, table: Table) -> None:

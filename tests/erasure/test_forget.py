@@ -401,6 +401,33 @@ def test_dagster_is_asked_first_and_its_records_lose_the_id(
     assert events == sorted([(event % "[erased]",), (event % STAYS,)])
 
 
+def test_a_run_that_was_begun_meanwhile_is_named_and_the_erasure_can_be_done_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from churn.erasure import in_files, in_postgres
+
+    monkeypatch.setattr(in_postgres, "_has_dagster", lambda: True)
+    monkeypatch.setattr(in_postgres, "connect", lambda *_: connect())
+    with connect() as connection:
+        connection.execute("CREATE TABLE runs (status text, run_body text)")
+        connection.execute("CREATE TABLE event_logs (event text)")
+    erase = in_files.erase
+
+    def erase_while_a_run_begins(user_id: str, *, dry_run: bool) -> Counter[str]:
+        with connect() as connection:
+            connection.execute("INSERT INTO runs VALUES ('STARTED', '{}')")
+        return erase(user_id, dry_run=dry_run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(in_files, "erase", erase_while_a_run_begins)
+        with pytest.raises(ChurnError, match="is erased, but while it was, runs are at work"):
+            forget(GONE, reason=WHY, actor="test")
+    with connect() as connection:
+        connection.execute("UPDATE runs SET status = 'SUCCESS'")
+    assert forget(GONE, reason=WHY, actor="test").left == Counter()
+    assert in_tables() == Counter()
+
+
 def test_numbers_that_read_like_the_id_stay_in_json_and_in_texts(settings: Settings) -> None:
     inner = '{"users": 4711, "user": "4711"}'
     detail = {"users": 4711, "share": 0.4711, "of": ["4711", 4711], "4711": "seen", "event": inner}

@@ -1,4 +1,6 @@
-"""A campaign that is saved while its month is being scored: the month is scored again, under it."""
+"""What is saved or published while a month is being scored: the month is scored again, by it."""
+
+import datetime as dt
 
 import psycopg
 import pyarrow as pa
@@ -12,6 +14,7 @@ from churn.retry import is_passing
 from churn.scoring.campaigns import campaign_of_month, save_campaign
 from churn.scoring.scores import Scored, score_month, scored_from
 from tests.kit.planned_months import defaults, saved
+from tests.kit.snapshot_rows import LATER
 from tests.kit.stored_months import FakeRegistry, put_lake, released
 from tests.kit.watched_months import model_of, month, world
 
@@ -39,6 +42,30 @@ def test_a_campaign_saved_meanwhile_is_used_when_the_month_is_scored_again() -> 
     rows = score_month(JANUARY).rows
     assert rows.num_rows == USERS
     assert not any(rows["is_action"].to_pylist())
+
+
+def test_a_correction_published_meanwhile_is_not_taken_for_what_was_scored() -> None:
+    publish(JANUARY.as_of)
+
+    def publish_meanwhile(_: Scored) -> None:
+        publish(LATER)
+
+    with pytest.raises(ChurnError, match="a correction was published while") as refused:
+        score_month(JANUARY, judge=publish_meanwhile)
+    assert is_passing(refused.value)
+    assert scored_from() == {}
+    score_month(JANUARY)
+    assert scored_from()[JANUARY][0] == LATER
+
+
+def publish(known_at: dt.datetime) -> None:
+    """Put down that a version of the month is published."""
+    with connect() as connection:
+        connection.execute(
+            "INSERT INTO online.publications (as_of, known_at, users, fingerprint, contract)"
+            " VALUES (%s, %s, 1, 'of the rows', 'of the contract')",
+            [JANUARY.as_of, known_at],
+        )
 
 
 def test_while_scores_are_kept_no_campaign_can_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -290,3 +290,52 @@ def test_a_list_without_segments_is_measured_as_a_whole_only(
     put_labels(MAY, USERS[:100], USERS[100:])
     assert isinstance(measure_uplift(MAY), Uplift)
     assert measure_uplift_by_segment(MAY) == {}
+
+
+def test_a_saved_user_is_worth_what_the_treated_users_are_worth(
+    settings: Settings, tmp_path: Path
+) -> None:
+    campaign_month(tmp_path)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    of_one_value = measure_uplift(MAY)
+    assert isinstance(of_one_value, Uplift)
+    worth = {user: 100.0 + 10 * n for n, user in enumerate(USERS)}
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE churn_scores SET customer_value = %s WHERE user_id = %s",
+            [(value, user) for user, value in worth.items()],
+        )
+    measured = measure_uplift(MAY)
+    assert isinstance(measured, Uplift)
+    assert (measured.saved_users, measured.cost) == (of_one_value.saved_users, of_one_value.cost)
+    alone = set(USERS[::10])
+    mean = np.mean([value for user, value in worth.items() if user not in alone])
+    for saved, profit in zip(measured.saved_users, measured.profit, strict=True):
+        assert profit == pytest.approx(mean * saved - measured.cost)
+
+
+def test_the_bands_are_those_that_the_control_group_was_drawn_in(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Whoever is erased leaves the others where they were."""
+    campaign_month(tmp_path)
+    put_labels(MAY, USERS[:100], USERS[100:])
+    bands = dict(zip(USERS, bands_of(len(USERS)) + 1, strict=True))
+    gone = USERS[:30]
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE action_list SET band = %s WHERE user_id = %s",
+            [(int(band), user) for user, band in bands.items()],
+        )
+        for table in ("action_list", "churn_scores"):
+            connection.execute(f"DELETE FROM {table} WHERE user_id = ANY(%s)", [gone])
+    here = USERS[30:]
+    treated, control, interval = uplift_of(
+        np.array([user in USERS[:100] for user in here]),
+        np.array([user in USERS[::10] for user in here]),
+        np.array([bands[user] for user in here]),
+    )
+    measured = measure_uplift(MAY)
+    assert isinstance(measured, Uplift)
+    assert (measured.churn_treated, measured.churn_control) == (treated, control)
+    assert measured.uplift == interval

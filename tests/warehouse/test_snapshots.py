@@ -1,4 +1,5 @@
 import datetime as dt
+import itertools
 
 import pytest
 from psycopg import sql
@@ -80,6 +81,27 @@ def test_a_user_who_is_withdrawn_may_come_back() -> None:
         (LATER, True, None),
         (STILL_LATER, False, 9),
     ]
+
+
+def test_versions_may_be_added_in_any_order() -> None:
+    """A file that could not be read at first is loaded after those that were known later."""
+    versions = [{"a": 1, "b": 2, "c": 3}, {"b": 4, "d": 5}, {"a": 6, "d": 7}, {"a": 8, "b": 9}]
+    snapshots = []
+    for number, order in enumerate(itertools.permutations(range(len(versions)))):
+        month = JANUARY.shift(number)
+        for version in order:
+            raw(versions[version], month.as_of + dt.timedelta(days=version), month)
+            build_snapshot(month, PAYMENTS)
+        with connect() as connection:
+            snapshots.append(
+                connection.execute(
+                    "SELECT user_id, known_at - as_of, is_withdrawn, failed_payments_90d"
+                    " FROM payments_agg_90d_snapshots WHERE as_of = %s ORDER BY user_id, known_at",
+                    [month.as_of],
+                ).fetchall()
+            )
+    in_order, *others = snapshots
+    assert [each for each in others if each != in_order] == []
 
 
 def test_what_is_refused_before_the_commit_leaves_all_as_it_was() -> None:
